@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint dev clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+# Constraints in every call: without them pip takes a torch that brings gigabytes of CUDA along.
+INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
+SOURCES := pyproject.toml constraints.txt
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed-demo ## run the digits task for three seeds and say where its table is
+	$(VENV)/bin/ocd run digits --out runs/digits --seeds 0,1,2
+	@echo "The table: runs/digits/report.md"
+
+test: $(VENV)/.installed-dev ## run the tests, without the slow ones
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.installed-dev ## check style, format and types
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+dev: $(VENV)/.installed-dev ## make .venv with the tools of development
+
+clean: ## remove .venv, caches and builds; runs are kept
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-demo: $(SOURCES) | $(VENV)/bin/python
+	$(INSTALL) --editable '.[digits]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(SOURCES) | $(VENV)/bin/python
+	$(INSTALL) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,52 @@
+"""OCD: Learning to Overfit with Conditional Diffusion Models, for any trained network.
+
+The names below are imported when they are first used, so that `import ocd` needs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ocd._version import __version__
+
+if TYPE_CHECKING:
+    from ocd.config import OCDConfig
+    from ocd.errors import OCDError
+    from ocd.inputs import Examples
+    from ocd.model import OCD
+    from ocd.overfitting import Deltas, overfit
+    from ocd.prediction import Prediction
+    from ocd.selection import LayerScores, select_layer
+
+_HOMES = {
+    "OCD": "ocd.model",
+    "OCDConfig": "ocd.config",
+    "OCDError": "ocd.errors",
+    "Deltas": "ocd.overfitting",
+    "Examples": "ocd.inputs",
+    "LayerScores": "ocd.selection",
+    "Prediction": "ocd.prediction",
+    "overfit": "ocd.overfitting",
+    "select_layer": "ocd.selection",
+}
+
+__all__ = [
+    "OCD",
+    "Deltas",
+    "Examples",
+    "LayerScores",
+    "OCDConfig",
+    "OCDError",
+    "Prediction",
+    "__version__",
+    "overfit",
+    "select_layer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ocd' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

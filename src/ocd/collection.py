@@ -1,0 +1,250 @@
+"""Where the generator's training examples come from: overfitted on the fly, or kept in a store.
+
+Where a delta costs about a forward pass (rank one) it is made for every training batch, of freshly
+augmented examples, and nothing is stored. Where it is dear it is made once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ocd.chunking import in_chunks
+from ocd.conditioning import ConditionConfig, Features, condition_features
+from ocd.deltas import Delta, DenseDelta, RankOneDelta
+from ocd.errors import OCDError
+from ocd.inputs import Inputs, dataset_size, fetch_rows, map_tensors, take_rows, to_device
+from ocd.layers import Capture, OpenBase
+from ocd.overfitting import (
+    Loss,
+    OverfitConfig,
+    check_skipped,
+    default_chunk_size,
+    overfit_capture,
+    overfit_rows,
+)
+from ocd.store import DeltaStore, StoreReader
+
+STORAGES = ("auto", "store", "on_the_fly")
+Transform = Callable[[Inputs, torch.Generator], Inputs]
+
+
+@dataclass(frozen=True)
+class CollectionConfig:
+    """How overfitted examples reach the training loop."""
+
+    storage: str = "auto"
+    """auto (by measured cost), store (on disk), or on_the_fly (made for every batch)."""
+    on_the_fly_cost: float = 4.0
+    """auto makes them on the fly where overfitting costs at most this many forward passes."""
+    num_copies: int = 1
+    """Of store: augmented copies of every example; needs a transform when above 1."""
+    shard_rows: int = 4096
+    """Of store: examples in a shard, and between two points where a run can go on."""
+    num_calibration: int = 2048
+    """Examples that feature statistics, scale statistics and PCA are fitted on."""
+
+    def __post_init__(self) -> None:
+        if self.storage not in STORAGES:
+            raise OCDError(f"collection.storage is {self.storage!r}: use one of {STORAGES}")
+        if self.num_copies < 1 or self.shard_rows < 1 or self.num_calibration < 2:
+            raise OCDError(
+                "collection needs num_copies >= 1, shard_rows >= 1 and num_calibration >= 2"
+            )
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A generator that depends on nothing but these numbers, so that any step can be repeated."""
+    state = 0
+    for number in numbers:
+        state = (state * 1_000_003 + number + 1) % (2**63 - 25)
+    return torch.Generator().manual_seed(state)
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Overfitted examples: I(x) as features, the inputs, the deltas, and what made them."""
+
+    features: Features
+    inputs: Inputs
+    targets: Tensor | None
+    delta: Delta
+    capture: Capture | None = None
+
+
+class Source(Protocol):
+    """Overfitted examples by place; `examples[place]` is the dataset index it came from."""
+
+    examples: Tensor
+
+    def rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows: ...
+
+
+@dataclass
+class Maker:
+    """Overfits examples of a dataset, augmented where there is a transform."""
+
+    opened: OpenBase
+    dataset: Dataset[Any]
+    loss: Loss
+    overfit: OverfitConfig
+    condition: ConditionConfig
+    transform: Transform | None = None
+    skipped: set[int] = field(default_factory=set)
+
+    def fetch(self, index: Tensor, generator: torch.Generator) -> tuple[Inputs, Tensor]:
+        inputs, targets = fetch_rows(self.dataset, index)
+        inputs, targets = to_device(inputs, self.opened.device), targets.to(self.opened.device)
+        if self.transform is not None:
+            inputs = self.transform(inputs, generator)
+        return inputs, targets
+
+
+@dataclass
+class OnTheFly:
+    """Every batch overfitted when it is asked for."""
+
+    maker: Maker
+
+    def __post_init__(self) -> None:
+        self.examples = torch.arange(dataset_size(self.maker.dataset))
+
+    def rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows:
+        maker = self.maker
+        inputs, targets = maker.fetch(places, generator)
+        capture = maker.opened.capture(inputs)
+        delta = overfit_capture(maker.opened, capture, maker.loss, targets, maker.overfit)
+        features = condition_features(capture, maker.condition)
+        good = delta.isfinite() & capture.output.flatten(1).isfinite().all(dim=1)
+        if good.all():
+            return TrainingRows(features, inputs, targets, delta, capture)
+        kept = good.nonzero()[:, 0]
+        maker.skipped.update(places[~good.cpu()].tolist())
+        check_skipped(sorted(maker.skipped), len(self.examples), maker.overfit.max_skipped)
+        return TrainingRows(
+            {name: values[kept] for name, values in features.items()},
+            take_rows(inputs, kept),
+            targets[kept],
+            delta.take(kept),
+        )
+
+
+def collect(
+    maker: Maker,
+    store: DeltaStore,
+    config: CollectionConfig,
+    form: str,
+    seed: int,
+    keep_inputs: bool,
+    advance: Callable[[int], None] = lambda rows: None,
+) -> None:
+    """Overfit the whole dataset into the store, from where it was left."""
+    size = dataset_size(maker.dataset)
+    total = size * config.num_copies
+    chunk_size = maker.overfit.chunk_size or default_chunk_size(maker.opened.weight_shape, form)
+    advance(store.next_example)
+    while store.next_example < total:
+        start, stop = store.next_example, min(total, store.next_example + config.shard_rows)
+        parts: list[dict[str, Tensor]] = []
+        skipped: list[int] = []
+
+        def work(chunk: slice) -> tuple[dict[str, Tensor], list[int]]:
+            index = torch.arange(chunk.start, chunk.stop) % size
+            # One seed an example, whatever the chunks, would need a Python loop; one a chunk start.
+            inputs, targets = maker.fetch(index, seeded(seed, 1, chunk.start))
+            deltas, capture, kept = overfit_rows(
+                maker.opened, maker.loss, inputs, targets, maker.overfit
+            )
+            tensors = _as_tensors(deltas.delta)
+            for name, values in condition_features(capture, maker.condition).items():
+                tensors[f"feature.{name}"] = values[kept]
+            if keep_inputs:
+                tensors |= _named_inputs(take_rows(inputs, kept))
+            tensors["index"] = index[deltas.indices]
+            return tensors, index[deltas.skipped].tolist() if deltas.skipped else []
+
+        for chunk, (tensors, left_out) in in_chunks(stop, chunk_size, work, start):
+            parts.append(tensors)
+            skipped += left_out
+            advance(chunk.stop - chunk.start)
+        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        check_skipped(store.skipped + skipped, total, maker.overfit.max_skipped)
+        store.append(joined, stop, skipped)
+    store.finish()
+
+
+def _as_tensors(delta: Delta) -> dict[str, Tensor]:
+    if isinstance(delta, RankOneDelta):
+        return {"delta.left": delta.left[:, 0], "delta.right": delta.right}
+    return {"delta.weight": delta.weight[:, 0]}
+
+
+def _named_inputs(inputs: Inputs) -> dict[str, Tensor]:
+    if isinstance(inputs, Tensor):
+        return {"inputs": inputs}
+    items = inputs.items() if isinstance(inputs, dict) else enumerate(inputs)
+    kind = "dict" if isinstance(inputs, dict) else "tuple"
+    return {f"inputs.{kind}.{key}": value for key, value in items}
+
+
+def _unnamed_inputs(tensors: dict[str, Tensor]) -> Inputs:
+    if "inputs" in tensors:
+        return tensors["inputs"]
+    named = {key.split(".", 2)[1:][0]: True for key in tensors if key.startswith("inputs.")}
+    values = {key.split(".", 2)[2]: tensors[key] for key in tensors if key.startswith("inputs.")}
+    return values if "dict" in named else tuple(values[key] for key in sorted(values, key=int))
+
+
+@dataclass
+class Stored:
+    """Deltas read back from a store; inputs from the store, or from the dataset where it has none."""
+
+    reader: StoreReader
+    maker: Maker
+
+    def __post_init__(self) -> None:
+        shards = self.reader.shards
+        self.examples = torch.cat([shard["index"] for shard in shards]) if shards else torch.empty(0)
+        self._keeps_inputs = any(name.startswith("inputs") for name in (shards or [{}])[0])
+
+    def rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows:
+        device = self.maker.opened.device
+        tensors = {name: value.to(device) for name, value in self.reader.rows(places).items()}
+        delta: Delta
+        if "delta.left" in tensors:
+            shape = self.maker.opened.weight_shape
+            delta = RankOneDelta(tensors["delta.left"][:, None], tensors["delta.right"], shape)
+        else:
+            delta = DenseDelta(tensors["delta.weight"][:, None])
+        features = {
+            name.removeprefix("feature."): values
+            for name, values in tensors.items()
+            if name.startswith("feature.")
+        }
+        if self._keeps_inputs:
+            return TrainingRows(features, _unnamed_inputs(tensors), None, delta)
+        inputs, targets = fetch_rows(self.maker.dataset, tensors["index"].cpu())
+        return TrainingRows(features, to_device(inputs, device), targets.to(device), delta)
+
+
+def measure_cost(maker: Maker, num_examples: int = 1024, repeats: int = 3) -> float:
+    """Seconds of overfitting over seconds of a forward pass, for the same examples; medians."""
+    index = torch.arange(min(num_examples, dataset_size(maker.dataset)))
+    inputs, targets = maker.fetch(index, seeded(0))
+    limit = default_chunk_size(maker.opened.weight_shape, "dense")
+    inputs, targets = map_tensors(lambda x: x[:limit], inputs), targets[:limit]
+    forward, whole = [], []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        capture = maker.opened.capture(inputs)
+        middle = time.perf_counter()
+        overfit_capture(maker.opened, capture, maker.loss, targets, maker.overfit)
+        forward.append(middle - start)
+        whole.append(time.perf_counter() - start)
+    return sorted(whole)[repeats // 2] / max(1e-9, sorted(forward)[repeats // 2])

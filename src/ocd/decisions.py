@@ -1,0 +1,114 @@
+"""Where a fit keeps its files, and what it decided on the way.
+
+Some decisions come from measurements (a learning rate, the cost of overfitting) which would not come
+out alike twice. They are written down once, so that a run that goes on uses the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ocd.config import OCDConfig
+from ocd.errors import OCDError
+from ocd.inputs import Inputs, tensors
+from ocd.progress import Log
+from ocd.store import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """The files of one fit in a run folder. `member` names one of several fits that share it."""
+
+    root: Path
+    member: str = ""
+    context: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def deltas(self) -> Path:
+        return self.root / "deltas" / self.member
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "checkpoint" / self.member
+
+    @property
+    def decisions(self) -> Path:
+        return self.checkpoint / "decisions.json"
+
+    def log(self) -> Log:
+        """The run folder's metrics.jsonl; every line says which fit it is of."""
+        return Log(self.root / "metrics.jsonl", {"seed": 0, "role": "main"} | self.context)
+
+
+@dataclass
+class Decisions:
+    """Everything that a fit chose by itself; None or "" where it has not yet."""
+
+    work: Workdir
+    key: dict[str, str]
+    layer: str | None = None
+    widen: bool = False
+    lr: float | None = None
+    form: str = ""
+    code: str = ""
+    storage: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(
+        cls,
+        work: Workdir,
+        config: OCDConfig,
+        base: str,
+        num_examples: int,
+        few: tuple[Inputs, Tensor],
+    ) -> Decisions:
+        """The decisions of a workdir. Raises OCDError where they belong to another run."""
+        key = _key(config, base, num_examples, few)
+        if not work.decisions.exists():
+            return cls(work, key)
+        saved = read_json(work.decisions)
+        for name, what in (("base", "base"), ("data", "dataset"), ("config", "configuration")):
+            if saved["key"][name] != key[name]:
+                raise OCDError(
+                    f"{work.decisions} belongs to a run with another {what}: use another folder, or "
+                    "delete this one"
+                )
+        return cls(work, **saved)
+
+    def note(self, text: str) -> None:
+        """A decision and its reason, for the report."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.work.log().write("note", text=text)
+
+    def save(self) -> None:
+        values = dataclasses.asdict(dataclasses.replace(self, work=Workdir(Path())))
+        del values["work"]
+        write_json(self.work.decisions, values)
+
+
+def _key(
+    config: OCDConfig, base: str, num_examples: int, few: tuple[Inputs, Tensor]
+) -> dict[str, str]:
+    """Hashes of what a fit depends on. The data's is of its size and its first examples."""
+    data = hashlib.sha256(str(num_examples).encode())
+    for tensor in (*tensors(few[0]), few[1]):
+        data.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    settings = config.to_dict()
+    collected = {name: settings[name] for name in ("layer", "rank", "seed", "overfit", "collection", "condition")}
+    overfit = hashlib.sha256(json.dumps(collected, sort_keys=True).encode()).hexdigest()[:16]
+    key = {
+        "base": base,
+        "data": data.hexdigest()[:16],
+        "overfit": overfit,
+        "config": config.digest(),
+    }
+    return key | {"all": hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}

@@ -1,0 +1,122 @@
+"""A delta for every example and draw, and what it adds to the layer's output.
+
+delta_s = θ_s − θ of the paper's Eq. 1, for one layer's weight. A layer multiplies *rows* by its
+weight matrix: a linear layer has one row a position, a convolution one row an output pixel. Rows
+have the shape (B examples, R rows, G groups, I inputs of a group); R = 1 is what makes rank one
+exact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DenseDelta:
+    """Deltas with every weight written out.
+
+    `weight`: (B, K, *weight.shape) for K draws; B may be 1: the same deltas for all examples.
+    """
+
+    weight: Tensor
+
+    @property
+    def num_draws(self) -> int:
+        return self.weight.shape[1]
+
+    def dense(self) -> Tensor:
+        """(B, K, *weight.shape)."""
+        return self.weight
+
+    def norms(self) -> Tensor:
+        """ρ_s = ‖delta‖ (Eq. 8), shape (B, K)."""
+        return self.weight.flatten(2).norm(dim=2)
+
+    def shift(self, rows: Tensor) -> Tensor:
+        """What the delta adds to the layer's output: rows (B, R, G, I) -> (B, K, R, O)."""
+        shared, draws = self.weight.shape[:2]
+        batch, num_rows, groups, fan_in = rows.shape
+        matrix = self.weight.reshape(shared, draws, groups, -1, fan_in)
+        if groups == 1:
+            # (B, R, I) @ (B or 1, I, K·O): one matrix product an example, whatever K is.
+            flat = matrix.reshape(shared, -1, fan_in).transpose(1, 2)
+            product = rows[:, :, 0] @ (flat[0] if shared == 1 else flat)
+            return product.view(batch, num_rows, draws, -1).transpose(1, 2)
+        product = torch.einsum("brgi,bkgoi->bkrgo", rows, matrix.expand(batch, -1, -1, -1, -1))
+        return product.flatten(3)
+
+    def mean_draw(self) -> Self:
+        """The mean network of the K draws: their averaged delta, as one draw."""
+        return type(self)(self.weight.mean(dim=1, keepdim=True))
+
+    def take(self, index: Tensor | slice) -> Self:
+        return type(self)(self.weight[index])
+
+    def scaled(self, factor: Tensor) -> Self:
+        """Each delta times its factor, (B, K)."""
+        return type(self)(self.weight * factor.view(*factor.shape, *[1] * (self.weight.dim() - 2)))
+
+    def isfinite(self) -> Tensor:
+        """(B,): whether every weight of an example's deltas is finite."""
+        return self.weight.flatten(1).isfinite().all(dim=1)
+
+
+@dataclass(frozen=True)
+class RankOneDelta:
+    """Deltas u·aᵀ, exact where each example's layer sees one vector a and the optimiser is SGD.
+
+    Every gradient of such a layer is (∂L/∂z)·aᵀ with the same a, because the base is frozen in
+    front of the layer; so is every sum of gradients, with or without momentum.
+    `left`: u, (B, K, O). `right`: a, (B, I). `weight_shape`: the layer's own weight shape.
+    """
+
+    left: Tensor
+    right: Tensor
+    weight_shape: tuple[int, ...]
+
+    @property
+    def num_draws(self) -> int:
+        return self.left.shape[1]
+
+    def dense(self) -> Tensor:
+        """(B, K, *weight.shape)."""
+        outer = self.left[..., None] * self.right[:, None, None, :]
+        return outer.reshape(*self.left.shape[:2], *self.weight_shape)
+
+    def norms(self) -> Tensor:
+        """ρ_s = ‖u‖·‖a‖ (Eq. 8), shape (B, K)."""
+        return self.left.norm(dim=2) * self.right.norm(dim=1, keepdim=True)
+
+    def shift(self, rows: Tensor) -> Tensor:
+        """rows (B, R, 1, I) -> (B, K, R, O): (rows · a) u."""
+        along = (rows[:, :, 0] * self.right[:, None, :]).sum(dim=2)  # (B, R)
+        return along[:, None, :, None] * self.left[:, :, None, :]
+
+    def mean_draw(self) -> Self:
+        return type(self)(self.left.mean(dim=1, keepdim=True), self.right, self.weight_shape)
+
+    def take(self, index: Tensor | slice) -> Self:
+        return type(self)(self.left[index], self.right[index], self.weight_shape)
+
+    def scaled(self, factor: Tensor) -> Self:
+        return type(self)(self.left * factor[..., None], self.right, self.weight_shape)
+
+    def isfinite(self) -> Tensor:
+        return self.left.flatten(1).isfinite().all(dim=1) & self.right.isfinite().all(dim=1)
+
+
+Delta = DenseDelta | RankOneDelta
+
+
+def zero_like_layer(weight_shape: tuple[int, ...], batch: int, draws: int = 1) -> DenseDelta:
+    """A delta that moves nothing."""
+    return DenseDelta(torch.zeros(batch, draws, *weight_shape))
+
+
+def num_weights(weight_shape: tuple[int, ...]) -> int:
+    return math.prod(weight_shape)

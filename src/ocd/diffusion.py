@@ -1,0 +1,119 @@
+"""Eq. 5–7: noising, the objective, and sampling from noise to a direction.
+
+Ω_t = √ᾱ_t · direction + √(1−ᾱ_t) · ε, with ᾱ_t the running product of 1 − β_t and β linear in t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ocd.errors import OCDError
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
+
+Denoise = Callable[[Tensor, int], Tensor]
+PREDICTIONS = ("x0", "epsilon")
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """The noise schedule, what the denoiser predicts, and how many steps a draw takes."""
+
+    num_train_steps: int = 1000
+    """T, the number of noise levels in training."""
+    beta_start: float = 1e-6
+    """β of the first noise level."""
+    beta_end: float = 1e-2
+    """β of the last noise level."""
+    prediction: str = "x0"
+    """x0 (the clean direction) or epsilon (the noise, Eq. 7)."""
+    num_sampling_steps: int = 10
+    """Denoiser passes of one draw."""
+    eta: float = 0.0
+    """0 is deterministic DDIM; 1 adds DDPM's noise at each step."""
+
+    def __post_init__(self) -> None:
+        if self.prediction not in PREDICTIONS:
+            raise OCDError(f"diffusion.prediction is {self.prediction!r}: use one of {PREDICTIONS}")
+        if not 1 <= self.num_sampling_steps <= self.num_train_steps:
+            raise OCDError(
+                f"diffusion.num_sampling_steps is {self.num_sampling_steps}: it must lie between 1 "
+                f"and num_train_steps = {self.num_train_steps}"
+            )
+
+
+class Diffusion:
+    """The schedule of one DiffusionConfig. Codes have shape (B, K, *code); t has shape (B, K)."""
+
+    def __init__(self, config: DiffusionConfig) -> None:
+        self.config = config
+        betas = torch.linspace(config.beta_start, config.beta_end, config.num_train_steps)
+        self.alphas_cumprod = (1.0 - betas).cumprod(dim=0)
+
+    @property
+    def last_step(self) -> int:
+        return self.config.num_train_steps - 1
+
+    def noising(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Eq. 6: Ω_t of clean codes at noise levels t."""
+        alpha = self.alphas_cumprod.to(clean.device)[t]
+        alpha = alpha.view(*t.shape, *[1] * (clean.dim() - t.dim()))
+        return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+
+    def target(self, clean: Tensor, noise: Tensor) -> Tensor:
+        """What the denoiser is asked for: ε (Eq. 7), or the clean code itself."""
+        return noise if self.config.prediction == "epsilon" else clean
+
+    def scheduler(self) -> DDIMScheduler:
+        """diffusers' DDIM scheduler of this configuration, set to its sampling steps.
+
+        `clip_sample` is off: directions are not images in [-1, 1].
+        """
+        from diffusers import DDIMScheduler
+
+        scheduler = DDIMScheduler(
+            num_train_timesteps=self.config.num_train_steps,
+            beta_start=self.config.beta_start,
+            beta_end=self.config.beta_end,
+            beta_schedule="linear",
+            clip_sample=False,
+            set_alpha_to_one=True,
+            timestep_spacing="leading",
+            prediction_type="sample" if self.config.prediction == "x0" else "epsilon",
+        )
+        scheduler.set_timesteps(self.config.num_sampling_steps)
+        return scheduler
+
+    def sample(self, denoise: Denoise, noise: Tensor, step_noise: Tensor | None = None) -> Tensor:
+        """Alg. 2: from Ω_T = noise to Ω_0. `denoise(code, t)` answers for one t at a time.
+
+        `step_noise`, (steps, *noise.shape), is needed where eta > 0.
+        """
+        scheduler = self.scheduler()
+        code = noise
+        for index, t in enumerate(scheduler.timesteps.tolist()):
+            extra = step_noise[index] if step_noise is not None else None
+            code = scheduler.step(
+                denoise(code, t), t, code, eta=self.config.eta, variance_noise=extra
+            ).prev_sample
+        return code
+
+    def mean(self, denoise: Denoise, like: Tensor) -> Tensor:
+        """The conditional mean in one pass: the clean code that is expected of pure noise.
+
+        At the last t the noisy code says (almost) nothing of the clean one, so the least-squares
+        answer is E[direction | I(x)]. It is asked at the noise's own mean, zero.
+        Raises OCDError for ε-prediction, whose answer there would have to be divided by √ᾱ_T ≈ 0.
+        """
+        if self.config.prediction != "x0":
+            raise OCDError(
+                "mode='mean' needs diffusion.prediction = 'x0'; this generator predicts the noise: "
+                "use mode='draws' and the prediction's mean_network"
+            )
+        return denoise(torch.zeros_like(like), self.last_step)

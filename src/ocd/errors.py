@@ -1,0 +1,21 @@
+"""The one error that a user is meant to read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OCDError(Exception):
+    """One line for the user: what is wrong, where, and what would be right.
+
+    The command prints it without a traceback and ends with exit code 2.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The names nearest to `name`, as the end of a sentence; empty where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
+    if not close:
+        return ""
+    return "; did you mean " + " or ".join(repr(match) for match in close) + "?"

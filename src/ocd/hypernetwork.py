@@ -1,0 +1,199 @@
+"""g(x, I(x)) of Eq. 2: codec + conditioning + denoiser + scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ocd.codecs import make_codec
+from ocd.conditioning import ConditionConfig, Conditioning, Features
+from ocd.deltas import Delta
+from ocd.denoisers import DenoiserConfig, make_denoiser
+from ocd.diffusion import Diffusion, DiffusionConfig
+from ocd.errors import OCDError
+from ocd.inputs import Inputs, call
+from ocd.scale import ScaleConfig, ScaleNetwork, bounded_exp, code_scale
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Everything that the parameters' shapes follow from; saved beside them."""
+
+    code: str
+    code_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    features: dict[str, int]
+    encoder_features: int
+
+    @classmethod
+    def of(
+        cls,
+        code: str,
+        weight_shape: tuple[int, ...],
+        num_components: int,
+        features: dict[str, int],
+        encoder_features: int,
+    ) -> Shapes:
+        codec = make_codec(code, weight_shape, num_components)
+        return cls(code, tuple(codec.code_shape), weight_shape, features, encoder_features)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Shapes:
+        return cls(
+            **{
+                **values,
+                "code_shape": tuple(values["code_shape"]),
+                "weight_shape": tuple(values["weight_shape"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The conditions of the denoiser and of the scale network, (B, C) each."""
+
+    denoiser: Tensor
+    scale: Tensor
+
+
+class HyperNetwork(nn.Module):
+    """Generates deltas from I(x) (and x): what is trained, saved and shared.
+
+    `encoder` is the user's module for x; its parameters are trained with the rest.
+    """
+
+    log_scale_mean: Tensor
+    log_scale_std: Tensor
+    mean_scale: Tensor
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        condition: ConditionConfig,
+        denoiser: DenoiserConfig,
+        diffusion: DiffusionConfig,
+        scale: ScaleConfig,
+        encoder: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if (encoder is None) != (shapes.encoder_features == 0):
+            wanted = "with" if shapes.encoder_features else "without"
+            raise OCDError(f"this generator was made {wanted} an encoder of x: pass the same `encoder`")
+        self.shapes = shapes
+        self.scale_config = scale
+        self.joint = scale.kind == "joint"
+        if self.joint and len(shapes.code_shape) != 1:
+            raise OCDError(
+                f"scale.kind 'joint' needs a code that is a vector, not {shapes.code!r}: use 'log'"
+            )
+        self.codec = make_codec(shapes.code, shapes.weight_shape, shapes.code_shape[0])
+        self.diffusion = Diffusion(diffusion)
+        diffused = (shapes.code_shape[0] + 1,) if self.joint else shapes.code_shape
+        self.diffused_shape: tuple[int, ...] = diffused
+        self.denoiser = make_denoiser(diffused, denoiser)
+        size = self.denoiser.condition_size
+        arguments = (shapes.features, size, condition, shapes.encoder_features)
+        self.conditioning = Conditioning(*arguments)
+        self.scale_conditioning = Conditioning(*arguments) if scale.own_encoders else None
+        self.scale = None if self.joint else ScaleNetwork(size, scale)
+        self.encoder = encoder
+        self.register_buffer("log_scale_mean", torch.zeros(()))
+        self.register_buffer("log_scale_std", torch.ones(()))
+        self.register_buffer("mean_scale", torch.ones(()))
+
+    def calibrate(self, features: Features, codes: Tensor) -> None:
+        """Take feature and scale statistics from some training examples. codes: (N, *code)."""
+        self.conditioning.fit(features)
+        if self.scale_conditioning is not None:
+            self.scale_conditioning.fit(features)
+        scale = code_scale(codes, self.scale_config.normalization)
+        self.mean_scale.copy_(scale.mean())
+        self.log_scale_mean.copy_(scale.log().mean())
+        self.log_scale_std.copy_(scale.log().std(unbiased=False).clamp_min(1e-3))
+
+    def embed(self, features: Features, inputs: Inputs) -> Embedding:
+        """E_i + E_a + E_o (+ the encoded x): computed once, whatever the draws and steps."""
+        encoded = call(self.encoder, inputs) if self.encoder is not None else None
+        condition = self.conditioning(features, encoded)
+        if self.scale_conditioning is None:
+            return Embedding(condition, condition)
+        return Embedding(condition, self.scale_conditioning(features, encoded))
+
+    def losses(
+        self, embedding: Embedding, codes: Tensor, t: Tensor, noise: Tensor
+    ) -> dict[str, Tensor]:
+        """Eq. 7 and Eq. 8 on a batch: scalars `denoise_loss`, `scale_loss` and their sum `loss`.
+
+        codes (B, *code) of overfitted deltas; t (B, M), noise (B, M, *diffused) for M noise levels
+        an example.
+        """
+        scale = code_scale(codes, self.scale_config.normalization)
+        direction = codes / scale.view(-1, *[1] * (codes.dim() - 1))
+        if self.joint:
+            standard = (scale.log() - self.log_scale_mean) / self.log_scale_std
+            direction = torch.cat([direction, standard[:, None]], dim=1)
+        clean = direction[:, None].expand_as(noise)
+        noisy = self.diffusion.noising(clean, noise, t)
+        answer = self.denoiser(noisy, t, embedding.denoiser)
+        denoise_loss = (answer - self.diffusion.target(clean, noise)).square().mean()
+        if self.scale is None:
+            return {"denoise_loss": denoise_loss, "loss": denoise_loss}
+        statistics = (self.log_scale_mean, self.log_scale_std)
+        scale_loss = self.scale.loss(embedding.scale, scale, *statistics)
+        return {
+            "denoise_loss": denoise_loss,
+            "scale_loss": scale_loss,
+            "loss": denoise_loss + scale_loss,
+        }
+
+    def draw(
+        self, embedding: Embedding, rows: Tensor, noise: Tensor, use_mean_scale: bool = False
+    ) -> Delta:
+        """Alg. 2: a delta for every noise (B, K, *diffused). `rows`: what the layer sees (Capture).
+
+        `use_mean_scale` is the paper's ablation "no scale": the training set's mean ρ for all.
+        """
+        clean = self.diffusion.sample(self._denoise(embedding), noise)
+        return self._as_delta(clean, embedding, rows, use_mean_scale)
+
+    def mean(self, embedding: Embedding, rows: Tensor, use_mean_scale: bool = False) -> Delta:
+        """The expected direction with its scale, one delta an example, from one denoiser pass."""
+        like = rows.new_empty(len(rows), 1, *self.diffused_shape)
+        clean = self.diffusion.mean(self._denoise(embedding), like)
+        return self._as_delta(clean, embedding, rows, use_mean_scale)
+
+    def _denoise(self, embedding: Embedding) -> Callable[[Tensor, int], Tensor]:
+        def denoise(code: Tensor, t: int) -> Tensor:
+            level = torch.full((1, 1), t, device=code.device)
+            answer: Tensor = self.denoiser(code, level, embedding.denoiser)
+            return answer
+
+        return denoise
+
+    def _as_delta(
+        self, clean: Tensor, embedding: Embedding, rows: Tensor, use_mean_scale: bool
+    ) -> Delta:
+        """delta = ρ · Ω_0 (Alg. 2, last line), decoded."""
+        statistics = (self.log_scale_mean, self.log_scale_std)
+        if self.scale is None:
+            direction = clean[..., :-1]
+            scale = bounded_exp(clean[..., -1], *statistics)  # (B, K)
+        else:
+            direction = clean
+            scale = self.scale(embedding.scale, *statistics)[:, None]  # (B, 1)
+        if use_mean_scale:
+            scale = self.mean_scale.expand(len(clean), 1)
+        code = direction * scale.reshape(*scale.shape, *[1] * len(self.shapes.code_shape))
+        delta: Delta = self.codec.decode(code, rows)
+        return delta
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())

@@ -1,0 +1,122 @@
+"""What a base takes: a tensor, a tuple or a dict of tensors, the leading dimension B examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, TensorDataset, default_collate
+
+from ocd.errors import OCDError
+
+Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+
+
+def call(module: nn.Module, inputs: Inputs) -> Any:
+    """`module(x)`, `module(*x)` or `module(**x)`, by the form of the inputs."""
+    if isinstance(inputs, Tensor):
+        return module(inputs)
+    if isinstance(inputs, dict):
+        return module(**inputs)
+    return module(*inputs)
+
+
+def tensors(inputs: Inputs) -> list[Tensor]:
+    """Every tensor of the inputs, dict entries in the order of their names."""
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    values = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, dict) else list(inputs)
+    return [value for value in values if isinstance(value, Tensor)]
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
+    """The inputs in the same form, each tensor passed through `function`."""
+
+    def apply(value: Any) -> Any:
+        return function(value) if isinstance(value, Tensor) else value
+
+    if isinstance(inputs, Tensor):
+        return function(inputs)
+    if isinstance(inputs, dict):
+        return {key: apply(value) for key, value in inputs.items()}
+    return tuple(apply(value) for value in inputs)
+
+
+def num_rows(inputs: Inputs) -> int:
+    """B, the number of examples. Raises OCDError where the tensors do not agree on it."""
+    rows = {len(tensor) for tensor in tensors(inputs)}
+    if len(rows) != 1:
+        raise OCDError(
+            f"inputs have leading dimensions {sorted(rows)}: every tensor must have one row an example"
+        )
+    return rows.pop()
+
+
+def take_rows(inputs: Inputs, index: Tensor | slice) -> Inputs:
+    """The examples named by `index`."""
+    return map_tensors(lambda tensor: tensor[index], inputs)
+
+
+def to_device(inputs: Inputs, device: torch.device) -> Inputs:
+    return map_tensors(lambda tensor: tensor.to(device), inputs)
+
+
+@dataclass(frozen=True)
+class Examples(Dataset[tuple[Inputs, Tensor]]):
+    """Examples in memory. `inputs` and `targets` have one row an example."""
+
+    inputs: Inputs
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        if num_rows(self.inputs) != len(self.targets):
+            raise OCDError(
+                f"{num_rows(self.inputs)} inputs but {len(self.targets)} targets: "
+                "one target an example is needed"
+            )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Inputs, Tensor]:
+        return take_rows(self.inputs, index), self.targets[index]  # type: ignore[arg-type]
+
+    def rows(self, index: Tensor | slice) -> tuple[Inputs, Tensor]:
+        """Many examples at once, without a Python loop."""
+        return take_rows(self.inputs, index), self.targets[index]
+
+
+def fetch_rows(dataset: Dataset[Any], index: Tensor) -> tuple[Inputs, Tensor]:
+    """The examples `index` (1-D, integers) of any map-style dataset of (inputs, target), batched.
+
+    `Examples` and a `TensorDataset` are indexed at once; any other dataset is read one by one
+    and collated as a DataLoader would.
+    """
+    if isinstance(dataset, Examples):
+        return dataset.rows(index)
+    if isinstance(dataset, TensorDataset):
+        *inputs, targets = (tensor[index] for tensor in dataset.tensors)
+        return (inputs[0] if len(inputs) == 1 else tuple(inputs)), targets
+    rows: Sequence[Any] = [dataset[i] for i in index.tolist()]
+    if not isinstance(rows[0], tuple | list) or len(rows[0]) != 2:
+        raise OCDError(
+            "the dataset must give pairs (inputs, target); "
+            f"example {int(index[0])} is a {type(rows[0]).__name__}"
+        )
+    inputs, targets = default_collate(rows)
+    return (tuple(inputs) if isinstance(inputs, list) else inputs), targets
+
+
+def dataset_size(dataset: Dataset[Any]) -> int:
+    """The number of examples. Raises OCDError for an empty or a stream-only dataset."""
+    if not hasattr(dataset, "__len__"):
+        raise OCDError(
+            f"{type(dataset).__name__} has no length: OCD needs a map-style dataset (len and [i])"
+        )
+    size = len(dataset)
+    if size == 0:
+        raise OCDError("the dataset is empty: OCD needs at least one (inputs, target) pair")
+    return size

@@ -1,0 +1,363 @@
+"""OCD: select a layer, overfit it per example, train the generator, predict.
+
+Read from top to bottom, this file is the algorithm.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ocd.checkpoint import base_digest, load_checkpoint, save_checkpoint
+from ocd.chunking import in_chunks
+from ocd.codecs import PCACodec, choose_code
+from ocd.collection import (
+    Maker,
+    OnTheFly,
+    Source,
+    Stored,
+    Transform,
+    collect,
+    measure_cost,
+    seeded,
+)
+from ocd.conditioning import condition_features, encoder_features
+from ocd.config import OCDConfig
+from ocd.decisions import Decisions, Workdir
+from ocd.deltas import Delta, num_weights
+from ocd.errors import OCDError
+from ocd.hypernetwork import HyperNetwork, Shapes
+from ocd.inputs import Inputs, dataset_size, fetch_rows, num_rows, take_rows, to_device
+from ocd.layers import OpenBase
+from ocd.noise import example_keys, example_noise
+from ocd.overfitting import Loss, choose_lr, rank_one_is_exact, resolve_form
+from ocd.prediction import Prediction, join_predictions
+from ocd.progress import progress_bar
+from ocd.selection import LayerScores, select_layer
+from ocd.store import DeltaStore
+from ocd.training import Trainer
+
+MODES = ("draws", "mean")
+
+
+class OCD:
+    """A frozen base with a generator of weights for each example (Eq. 2).
+
+    `base`: any module whose forward gives one tensor (B, ...). `loss(outputs, targets)` gives (B,).
+    `encoder`: optional module on the base's inputs, (B, features), trained with the generator, so
+    that x itself is in the condition. `transform(inputs, generator)`: optional augmentation of a
+    batch before it is overfitted. The base is never changed.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module,
+        *,
+        loss: Loss | None = None,
+        config: OCDConfig | None = None,
+        encoder: nn.Module | None = None,
+        transform: Transform | None = None,
+    ) -> None:
+        self.base = base
+        self.loss = loss
+        self.config = config or OCDConfig()
+        self.encoder = encoder
+        self.transform = transform
+        self.hypernetwork: HyperNetwork | None = None
+        self.opened: OpenBase | None = None
+        self.notes: list[str] = []
+
+    # ---------------------------------------------------------------- fit
+
+    def fit(
+        self, dataset: Dataset[Any], workdir: str | Path | Workdir | None = None, progress: bool = True
+    ) -> OCD:
+        """select → overfit → train on a dataset of (inputs, target) pairs.
+
+        With a `workdir` it goes on where it was stopped and ends with the same weights; without one
+        it works in a temporary folder. Raises OCDError for an empty dataset, a layer that cannot be
+        moved, a loss that reduces, too many examples that are not finite, or a workdir of another
+        run (nothing is overwritten).
+        """
+        if workdir is None:
+            with tempfile.TemporaryDirectory() as folder:
+                return self.fit(dataset, folder, progress)
+        work = workdir if isinstance(workdir, Workdir) else Workdir(Path(workdir))
+        self.select(dataset, work)
+        self.overfit(dataset, work, progress)
+        return self.train(dataset, work, progress)
+
+    def select(self, dataset: Dataset[Any], work: Workdir) -> LayerScores | None:
+        """Eq. 3, where the layer is "auto": scores of all layers. Remembered in the workdir."""
+        decisions = self._decisions(dataset, work)
+        if decisions.layer is not None:
+            return None
+        if self.config.layer != "auto":
+            decisions.layer = self.config.layer
+            decisions.note(f"layer {self.config.layer}: as configured")
+            scores = None
+        else:
+            count = min(self.config.selection.num_examples, dataset_size(dataset))
+            inputs, targets = self._fetch(dataset, count)
+            scores = select_layer(
+                self.base, self._loss(), inputs, targets, self.config.selection, seed=self.config.seed
+            )
+            decisions.layer = scores.layer(self.config.rank)
+            best = max(scores.scores)
+            decisions.note(f"layer {decisions.layer}: Eq. 3, best mean entropy {best:.3f} nats")
+        OpenBase(self.base, decisions.layer)  # an unknown name fails here, before anything is written
+        decisions.save()
+        return scores
+
+    def overfit(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
+        """Eq. 1 for every example, into the store; or only what is needed to do it on the fly."""
+        decisions = self._decisions(dataset, work)
+        if decisions.layer is None:
+            self.select(dataset, work)
+            decisions = self._decisions(dataset, work)
+        if decisions.lr is None:
+            self._decide(dataset, decisions)
+        if decisions.storage != "store":
+            return
+        maker = self._maker(dataset, decisions)
+        store = self._store(work, decisions)
+        if store.complete:
+            return
+        total = dataset_size(dataset) * self.config.collection.num_copies
+        keep_inputs = self.encoder is not None and self.transform is not None
+        with progress_bar(f"overfit {decisions.layer}", total, progress) as advance:
+            collect(
+                maker, store, self.config.collection, decisions.form, self.config.seed, keep_inputs,
+                advance,
+            )  # fmt: skip
+
+    def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> OCD:
+        """Alg. 1: train the generator on the overfitted deltas; resumes. Saves `checkpoint/`."""
+        decisions = self._decisions(dataset, work)
+        if decisions.lr is None or decisions.layer is None:
+            raise OCDError(f"nothing is overfitted yet in {work.root}: overfit first")
+        maker = self._maker(dataset, decisions)
+        source = self._source(work, decisions, maker)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            network = self._build(source, maker, decisions)
+        trainer = Trainer(
+            network, source, maker, self.config.training, self.config.seed, work.log(),
+            work.checkpoint / "training.pt", decisions.key["all"],
+        )  # fmt: skip
+        trainer.resume()
+        steps = self.config.training.num_steps
+        with progress_bar(f"train {decisions.layer}", steps, progress) as advance:
+            self.hypernetwork = trainer.run(advance)
+        self.opened = maker.opened
+        self.notes = decisions.notes
+        self.save_pretrained(work.checkpoint)
+        return self
+
+    # ------------------------------------------------------------ predict
+
+    @torch.no_grad()
+    def predict(
+        self,
+        inputs: Inputs,
+        draws: int = 5,
+        mode: str = "draws",
+        seed: int = 0,
+        chunk_size: int | None = None,
+        use_mean_scale: bool = False,
+    ) -> Prediction:
+        """Alg. 2 for unseen inputs: f(x; θ + delta) for every generated delta. No label is seen.
+
+        `inputs` (B, ...) of any B; worked on by chunks. `draws`: K. mode "draws" samples K deltas an
+        example; "mean" gives the expected delta in one pass (K = 1). An example's draws depend on
+        its own input and on `seed` alone, not on the rest of the batch. `use_mean_scale` is the
+        paper's ablation. The base is as before afterwards, also after an exception.
+        """
+        if mode not in MODES:
+            raise OCDError(f"mode is {mode!r}: use one of {MODES}")
+        if draws < 1 or num_rows(inputs) == 0:
+            raise OCDError(f"predict needs at least one draw and one input, got {draws} draws")
+        network, opened = self._fitted()
+        num_draws = draws if mode == "draws" else 1
+        size = chunk_size or _prediction_chunk(network, num_draws)
+
+        def work(chunk: slice) -> Prediction:
+            rows = to_device(take_rows(inputs, chunk), opened.device)
+            return self._predict_chunk(network, opened, rows, num_draws, mode, seed, use_mean_scale)
+
+        return join_predictions([part for _, part in in_chunks(num_rows(inputs), size, work)])
+
+    def _predict_chunk(
+        self,
+        network: HyperNetwork,
+        opened: OpenBase,
+        inputs: Inputs,
+        num_draws: int,
+        mode: str,
+        seed: int,
+        use_mean_scale: bool,
+    ) -> Prediction:
+        capture = opened.capture(inputs)
+        embedding = network.embed(condition_features(capture, self.config.condition), inputs)
+        delta: Delta
+        if mode == "mean":
+            delta = network.mean(embedding, capture.rows, use_mean_scale)
+        else:
+            noise = example_noise(example_keys(inputs), seed, num_draws, network.diffused_shape)
+            delta = network.draw(embedding, capture.rows, noise, use_mean_scale)
+        outputs = opened.run(capture, delta)  # (B, K, ...)
+        mean_network = (
+            opened.run(capture, delta.mean_draw())[:, 0] if num_draws > 1 else outputs[:, 0]
+        )
+        return Prediction(outputs.transpose(0, 1), mean_network, capture.output, delta.norms().T)
+
+    # --------------------------------------------------------------- save
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors: the generator only, never the base."""
+        network, opened = self._fitted()
+        save_checkpoint(Path(folder), self.config, network, opened, self.notes)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        base: nn.Module,
+        *,
+        loss: Loss | None = None,
+        encoder: nn.Module | None = None,
+    ) -> OCD:
+        """A saved generator on the base that it was made for (a folder, or a repository of the hub).
+
+        Raises OCDError for another base, another format, missing or unexpected parameters.
+        """
+        loaded = load_checkpoint(folder, base, encoder)
+        ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder)
+        ocd.hypernetwork, ocd.opened, ocd.notes = loaded.network, loaded.opened, loaded.notes
+        return ocd
+
+    # ------------------------------------------------------------ details
+
+    def _loss(self) -> Loss:
+        if self.loss is None:
+            raise OCDError("fit needs a loss: OCD(base, loss=loss), with loss(outputs, targets) -> (B,)")
+        return self.loss
+
+    def _fitted(self) -> tuple[HyperNetwork, OpenBase]:
+        if self.hypernetwork is None or self.opened is None:
+            raise OCDError("this OCD is not fitted: call fit, or OCD.from_pretrained")
+        return self.hypernetwork.eval(), self.opened
+
+    def _fetch(self, dataset: Dataset[Any], count: int) -> tuple[Inputs, Tensor]:
+        device = next(self.base.parameters()).device
+        inputs, targets = fetch_rows(dataset, torch.arange(count))
+        return to_device(inputs, device), targets.to(device)
+
+    def _decisions(self, dataset: Dataset[Any], work: Workdir) -> Decisions:
+        """What was decided in this workdir so far; new where nothing was."""
+        few = self._fetch(dataset, min(64, dataset_size(dataset)))
+        return Decisions.open(work, self.config, base_digest(self.base), dataset_size(dataset), few)
+
+    def _decide(self, dataset: Dataset[Any], decisions: Decisions) -> None:
+        """Learning rate, form, code and storage; measured once, then remembered."""
+        assert decisions.layer is not None
+        config = self.config.overfit
+        opened = OpenBase(self.base, decisions.layer)
+        size = dataset_size(dataset)
+        count = min(256, size)
+        inputs, targets = self._fetch(dataset, count)
+        probe = opened.probe(inputs)
+        capture = opened.capture(inputs)
+        how = "widened at the layer" if opened.widen else "by repeating the inputs"
+        decisions.note(f"draws: {how}")
+        decisions.widen = bool(opened.widen)
+        decisions.form = resolve_form(probe, config)
+        if config.lr is None:
+            decisions.lr, text = choose_lr(opened, capture, self._loss(), targets, config)
+            decisions.note(text)
+        else:
+            decisions.lr = config.lr
+            decisions.note(f"overfit lr {config.lr:g}: as configured")
+        reason = rank_one_is_exact(probe, config.optimizer)
+        if reason is None and decisions.form == "dense":
+            reason = "overfit.form is 'dense'"
+        decisions.code, text = choose_code(self.config.codec.kind, reason)
+        decisions.note(text)
+        decisions.storage = self.config.collection.storage
+        if decisions.storage == "auto":
+            self._measure(dataset, decisions)
+        decisions.save()
+
+    def _measure(self, dataset: Dataset[Any], decisions: Decisions) -> None:
+        cost = measure_cost(self._maker(dataset, decisions))
+        limit = self.config.collection.on_the_fly_cost
+        cheap = cost <= limit and self.config.collection.num_copies == 1
+        decisions.storage = "on_the_fly" if cheap else "store"
+        decisions.note(
+            f"deltas {'made on the fly' if cheap else 'kept in a store'}: overfitting costs "
+            f"{cost:.1f} forward passes, and the limit is {limit:g}"
+        )
+
+    def _maker(self, dataset: Dataset[Any], decisions: Decisions) -> Maker:
+        assert decisions.layer is not None
+        opened = OpenBase(self.base, decisions.layer, decisions.widen)
+        overfit = replace(self.config.overfit, lr=decisions.lr, form=decisions.form)
+        return Maker(
+            opened, dataset, self._loss(), overfit, self.config.condition, self.transform
+        )
+
+    def _store(self, work: Workdir, decisions: Decisions) -> DeltaStore:
+        key = {name: decisions.key[name] for name in ("base", "data", "overfit")}
+        return DeltaStore.open(work.deltas, key)
+
+    def _source(self, work: Workdir, decisions: Decisions, maker: Maker) -> Source:
+        if decisions.storage == "on_the_fly":
+            return OnTheFly(maker)
+        store = self._store(work, decisions)
+        if not store.complete:
+            raise OCDError(f"the deltas in {work.deltas} are not complete: overfit first")
+        return Stored(store.reader(), maker)
+
+    def _build(self, source: Source, maker: Maker, decisions: Decisions) -> HyperNetwork:
+        """An untrained generator whose shapes and statistics come from some examples."""
+        config = self.config
+        count = min(config.collection.num_calibration, len(source.examples))
+        shuffled = torch.randperm(len(source.examples), generator=seeded(config.seed, 8))
+        rows = source.rows(shuffled[:count], seeded(config.seed, 9))
+        codec: nn.Module | None = None
+        if decisions.code == "pca":
+            codec, text = PCACodec.fit(rows.delta.dense()[:, 0], config.codec, config.seed)
+            decisions.note(text)
+            decisions.save()
+        encoder = self.encoder
+        few = take_rows(rows.inputs, slice(0, 2))
+        shapes = Shapes.of(
+            decisions.code,
+            maker.opened.weight_shape,
+            0 if codec is None else codec.code_shape[0],  # type: ignore[union-attr, index]
+            {name: values.shape[1] for name, values in rows.features.items()},
+            0 if encoder is None else encoder_features(encoder, few),
+        )
+        network = HyperNetwork(
+            shapes, config.condition, config.denoiser, config.diffusion, config.scale, encoder
+        ).to(maker.opened.device)
+        if codec is not None:
+            network.codec.load_state_dict(codec.state_dict())
+        with torch.no_grad():
+            network.calibrate(rows.features, network.codec.encode(rows.delta)[:, 0])
+        return network
+
+
+def _prediction_chunk(network: HyperNetwork, num_draws: int) -> int:
+    """Rows at once: dense deltas of all draws stay under some hundred megabytes."""
+    if network.shapes.code == "rank_one":
+        return 256
+    return max(1, min(256, 2**26 // (num_draws * num_weights(network.shapes.weight_shape))))
+
+

@@ -1,0 +1,344 @@
+"""Eq. 1: fine-tune one layer on each example alone, a batch of examples at a time.
+
+In eval mode the rows of a batch do not meet, so the gradient of the summed loss with respect to a
+stack of deltas holds every example's own gradient, and an optimiser that works element by element
+does to the stack what it would do to each delta. One backward pass serves the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from ocd.chunking import in_chunks
+from ocd.deltas import Delta, DenseDelta, RankOneDelta, num_weights
+from ocd.errors import OCDError
+from ocd.inputs import Inputs, num_rows, take_rows
+from ocd.layers import Capture, OpenBase
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+OPTIMIZERS = ("sgd", "momentum", "adam")
+FORMS = ("auto", "dense", "rank_one")
+
+
+@dataclass(frozen=True)
+class OverfitConfig:
+    """How each example is overfitted (Eq. 1)."""
+
+    num_steps: int = 3
+    """Gradient steps on the one example; the paper takes three."""
+    lr: float | None = None
+    """Learning rate; None chooses the smallest one that takes away most of the loss."""
+    optimizer: str = "sgd"
+    """sgd (the paper), momentum, or adam (the released code)."""
+    momentum: float = 0.9
+    """Momentum of `momentum`."""
+    form: str = "auto"
+    """auto, dense or rank_one. auto takes rank one where it is exact."""
+    chunk_size: int | None = None
+    """Examples overfitted at once; None starts from what memory should hold."""
+    max_skipped: float = 0.05
+    """Share of examples whose loss or delta may be not finite before the run stops."""
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise OCDError(f"overfit.optimizer is {self.optimizer!r}: use one of {OPTIMIZERS}")
+        if self.form not in FORMS:
+            raise OCDError(f"overfit.form is {self.form!r}: use one of {FORMS}")
+        if self.num_steps < 1:
+            raise OCDError(f"overfit.num_steps is {self.num_steps}: at least 1 step is needed")
+
+
+@dataclass(frozen=True)
+class Deltas:
+    """The overfitted deltas of the examples whose loss and delta stayed finite.
+
+    `delta`: one draw an example. `indices`: (N,) which examples of the inputs they belong to.
+    `loss_before`, `loss_after`: (N,). `skipped`: the examples left out.
+    """
+
+    delta: Delta
+    indices: Tensor
+    loss_before: Tensor
+    loss_after: Tensor
+    skipped: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def dense(self) -> Tensor:
+        """(N, *weight.shape)."""
+        return self.delta.dense()[:, 0]
+
+    def norms(self) -> Tensor:
+        """ρ_s = ‖delta‖, (N,)."""
+        return self.delta.norms()[:, 0]
+
+
+def rank_one_is_exact(capture: Capture, optimizer: str) -> str | None:
+    """None where every delta is exactly u·aᵀ; otherwise the reason why it is not."""
+    _, num_positions, groups, _ = capture.rows.shape
+    if num_positions > 1:
+        return f"the layer sees {num_positions} rows an example"
+    if groups > 1:
+        return f"the layer has {groups} groups"
+    if optimizer == "adam":
+        return "Adam divides each weight's gradient by its own size"
+    return None
+
+
+def resolve_form(capture: Capture, config: OverfitConfig) -> str:
+    """dense or rank_one. Raises OCDError where rank_one is asked for and not exact."""
+    reason = rank_one_is_exact(capture, config.optimizer)
+    if config.form == "rank_one" and reason:
+        raise OCDError(f"overfit.form is 'rank_one', but {reason}: use 'dense' or 'auto'")
+    if config.form == "auto":
+        return "dense" if reason else "rank_one"
+    return config.form
+
+
+def example_losses(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
+    """loss(outputs, targets) with its shape checked: (B,). Raises OCDError for any other shape."""
+    values = loss(output, targets)
+    if not isinstance(values, Tensor) or values.shape != (len(output),):
+        shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise OCDError(
+            f"loss(outputs, targets) returned {shape} for {len(output)} examples: it must return one "
+            f"value an example, shape ({len(output)},) (reduction='none')"
+        )
+    return values
+
+
+@dataclass(frozen=True)
+class _OutputShift:
+    """A shift of the layer's output itself, (B, 1, R, O): what rank-one overfitting differentiates."""
+
+    values: Tensor
+    num_draws: int = 1
+
+    def shift(self, rows: Tensor) -> Tensor:
+        return self.values
+
+
+def _make_optimizer(parameter: Tensor, config: OverfitConfig, lr: float) -> torch.optim.Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam([parameter], lr=lr)
+    return torch.optim.SGD(
+        [parameter], lr=lr, momentum=config.momentum if config.optimizer == "momentum" else 0.0
+    )
+
+
+def overfit_capture(
+    opened: OpenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+) -> Delta:
+    """The deltas of a captured batch, one draw an example (Eq. 1). `config.lr` must be set.
+
+    No finiteness check: a row that is not finite does not touch the others.
+    """
+    if config.lr is None:
+        raise OCDError("overfit.lr is not chosen yet: call choose_lr first")
+    if resolve_form(capture, config) == "rank_one":
+        return _overfit_rank_one(opened, capture, loss, targets, config, config.lr)
+    weight = torch.zeros(
+        len(capture), 1, *opened.weight_shape, device=opened.device, requires_grad=True
+    )
+    optimizer = _make_optimizer(weight, config, config.lr)
+    for _ in range(config.num_steps):
+        with torch.enable_grad():
+            output = opened.run(capture, DenseDelta(weight))[:, 0]
+            total = example_losses(loss, output, targets).sum()
+        (weight.grad,) = torch.autograd.grad(total, weight)
+        optimizer.step()
+    return DenseDelta(weight.detach())
+
+
+def _overfit_rank_one(
+    opened: OpenBase,
+    capture: Capture,
+    loss: Loss,
+    targets: Tensor,
+    config: OverfitConfig,
+    lr: float,
+) -> RankOneDelta:
+    """delta = u·aᵀ: the weight's gradient is g·aᵀ, so u takes the optimiser's steps with g alone."""
+    right = capture.rows[:, 0, 0]  # a, (B, I)
+    squared_norm = right.square().sum(dim=1)[:, None, None, None]
+    left = torch.zeros(len(capture), opened.weight_shape[0], device=opened.device)
+    optimizer = _make_optimizer(left, config, lr)
+    for _ in range(config.num_steps):
+        # The layer's output moves by u·(aᵀa).
+        values = (left[:, None, None, :] * squared_norm).requires_grad_()
+        with torch.enable_grad():
+            output = opened.run(capture, _OutputShift(values))[:, 0]  # type: ignore[arg-type]
+            total = example_losses(loss, output, targets).sum()
+        (gradient,) = torch.autograd.grad(total, values)
+        left.grad = gradient[:, 0, 0]
+        optimizer.step()
+    return RankOneDelta(left.detach()[:, None], right, opened.weight_shape)
+
+
+def default_chunk_size(weight_shape: tuple[int, ...], form: str) -> int:
+    """Examples at once: dense deltas take their weights five times (delta, gradient, Adam's two)."""
+    if form == "rank_one":
+        return 1024
+    return max(1, min(1024, 2**28 // (5 * num_weights(weight_shape))))
+
+
+LR_GRID = tuple(base * 10.0**power for power in range(-6, 3) for base in (1.0, 2.0, 5.0))
+
+
+def choose_lr(
+    opened: OpenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+) -> tuple[float, str]:
+    """The smallest learning rate that takes away nine tenths of what the best one takes away,
+    while the loss rises for at most one example in a hundred; and a line that says so.
+
+    Tried on the captured examples, over a grid of 1, 2, 5 × 10^k (sgd, momentum, adam alike).
+    """
+    with torch.no_grad():
+        before = example_losses(loss, capture.output, targets)
+    usable = before.isfinite()
+    falls: list[tuple[float, float]] = []
+    for lr in LR_GRID:
+        delta = overfit_capture(opened, capture, loss, targets, replace(config, lr=lr))
+        with torch.no_grad():
+            after = example_losses(loss, opened.run(capture, delta)[:, 0], targets)
+        after, start = after[usable], before[usable]
+        slack = 1e-6 + 1e-4 * start.abs()
+        if not after.isfinite().all() or (after > start + slack).float().mean() > 0.01:
+            break  # steps too long: longer ones are no better
+        falls.append((lr, float((start - after).mean())))
+    if not falls or max(fall for _, fall in falls) <= 0:
+        raise OCDError(
+            f"no learning rate from {LR_GRID[0]:g} to {LR_GRID[-1]:g} makes the loss fall at layer "
+            f"{opened.name!r}: set overfit.lr, or choose another layer"
+        )
+    best = max(fall for _, fall in falls)
+    lr, fall = next((lr, fall) for lr, fall in falls if fall >= 0.9 * best)
+    start = float(before[usable].mean())
+    return lr, (
+        f"overfit lr {lr:g}: {config.num_steps} {config.optimizer} steps take the mean loss of "
+        f"{int(usable.sum())} examples from {start:.4g} to {start - fall:.4g}"
+    )
+
+
+def overfit(
+    base: nn.Module,
+    layer: str,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Tensor,
+    *,
+    steps: int = 3,
+    lr: float | None = None,
+    optimizer: str = "sgd",
+    momentum: float = 0.9,
+    form: str = "auto",
+    chunk_size: int | None = None,
+    max_skipped: float = 0.05,
+) -> Deltas:
+    """Eq. 1 for every example: how `layer`'s weight moves when the base is tuned on it alone.
+
+    `inputs` (B, ...) and `targets` (B, ...); `loss(outputs, targets)` gives (B,). The base is not
+    changed. `lr=None` chooses one (`choose_lr`). Examples whose loss or delta is not finite are left
+    out and listed in `skipped`; more than the share `max_skipped` of them raises OCDError, as do a
+    loss that reduces, and a layer that is unknown, tied, used twice or not reached.
+    """
+    if num_rows(inputs) == 0:
+        raise OCDError("there are no inputs to overfit: at least one example is needed")
+    config = OverfitConfig(steps, lr, optimizer, momentum, form, chunk_size, max_skipped)
+    opened = OpenBase(base, layer)
+    probe = opened.probe(inputs)
+    if config.lr is None:
+        few = slice(0, min(256, num_rows(inputs)))
+        chosen, _ = choose_lr(
+            opened, opened.capture(take_rows(inputs, few)), loss, targets[few], config
+        )
+        config = replace(config, lr=chosen)
+    form = resolve_form(probe, config)
+    return overfit_chunks(opened, loss, inputs, targets, config, form)
+
+
+def overfit_chunks(
+    opened: OpenBase,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Tensor,
+    config: OverfitConfig,
+    form: str,
+) -> Deltas:
+    """`overfit` with everything chosen; halves its chunks when memory runs out."""
+    total = num_rows(inputs)
+    size = config.chunk_size or default_chunk_size(opened.weight_shape, form)
+
+    def work(chunk: slice) -> Deltas:
+        return overfit_rows(
+            opened, loss, take_rows(inputs, chunk), targets[chunk], config, chunk.start
+        )[0]
+
+    parts = [deltas for _, deltas in in_chunks(total, size, work)]
+    result = join(parts)
+    check_skipped(result.skipped, total, config.max_skipped)
+    return result
+
+
+def overfit_rows(
+    opened: OpenBase,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Tensor,
+    config: OverfitConfig,
+    first_index: int = 0,
+) -> tuple[Deltas, Capture, Tensor]:
+    """One chunk: its deltas, its capture, and which of its rows (kept) the deltas belong to."""
+    capture = opened.capture(inputs)
+    delta = overfit_capture(opened, capture, loss, targets, config)
+    with torch.no_grad():
+        before = example_losses(loss, capture.output, targets)
+        after = example_losses(loss, opened.run(capture, delta)[:, 0], targets)
+    kept = (before.isfinite() & after.isfinite() & delta.isfinite()).nonzero()[:, 0]
+    left_out = set(range(len(capture))) - set(kept.tolist())
+    deltas = Deltas(
+        delta.take(kept),
+        first_index + kept.cpu(),
+        before[kept],
+        after[kept],
+        sorted(first_index + row for row in left_out),
+    )
+    return deltas, capture, kept
+
+
+def join(parts: list[Deltas]) -> Deltas:
+    """The chunks' deltas as one."""
+    first = parts[0].delta
+    delta: Delta
+    if isinstance(first, RankOneDelta):
+        ranked = [part.delta for part in parts if isinstance(part.delta, RankOneDelta)]
+        delta = RankOneDelta(
+            torch.cat([one.left for one in ranked]),
+            torch.cat([one.right for one in ranked]),
+            first.weight_shape,
+        )
+    else:
+        delta = DenseDelta(torch.cat([part.delta.dense() for part in parts]))
+    return Deltas(
+        delta,
+        torch.cat([part.indices for part in parts]),
+        torch.cat([part.loss_before for part in parts]),
+        torch.cat([part.loss_after for part in parts]),
+        [index for part in parts for index in part.skipped],
+    )
+
+
+def check_skipped(skipped: list[int], total: int, max_skipped: float) -> None:
+    """Raises OCDError where more than the share `max_skipped` of the examples was left out."""
+    if len(skipped) > max_skipped * total:
+        shown = ", ".join(map(str, skipped[:5])) + (", ..." if len(skipped) > 5 else "")
+        raise OCDError(
+            f"{len(skipped)} of {total} examples have a loss or delta that is not finite (examples "
+            f"{shown}), more than overfit.max_skipped = {max_skipped:g}: look at them, lower the "
+            "learning rate, or raise that share"
+        )

@@ -1,0 +1,55 @@
+"""Progress bars with the time left, on a terminal only, and a log of JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def progress_bar(title: str, total: int, show: bool = True) -> Iterator[Callable[[int], None]]:
+    """Yields a function that moves the bar on. Nothing is drawn where stderr is no terminal."""
+    if not show or not sys.stderr.isatty():
+        yield lambda steps: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda steps: progress.advance(task, steps)
+
+
+@dataclass
+class Log:
+    """Appends events to a file of JSON lines; `context` is added to each. path None keeps nothing."""
+
+    path: Path | None
+    context: dict[str, Any]
+
+    def write(self, event: str, **values: Any) -> None:
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"event": event, **self.context, **values}) + "\n"
+        # A run that was killed may have left half a line: start a new one behind it.
+        with self.path.open("a+b") as file:
+            if file.tell() and not _ends_line(file):
+                file.write(b"\n")
+            file.write(line.encode())
+
+
+def _ends_line(file: Any) -> bool:
+    file.seek(-1, 2)
+    return bool(file.read(1) == b"\n")

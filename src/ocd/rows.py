@@ -1,0 +1,71 @@
+"""The rows that a layer's weight matrix multiplies, and the way back to the layer's output.
+
+Linear: one row a position. Conv1d, Conv2d: one row an output pixel (unfold). The layer's leading
+dimension is B or B·P; all positions of an example become its rows.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ocd.errors import OCDError
+
+
+def as_rows(module: nn.Module, layer_input: Tensor, batch: int, name: str) -> Tensor:
+    """i_L as rows: (B·P, ...) -> (B, R, G, I). Raises OCDError where B does not divide it."""
+    if layer_input.dim() == 0 or layer_input.shape[0] % batch:
+        raise OCDError(
+            f"layer {name!r} sees shape {tuple(layer_input.shape)} for {batch} examples: "
+            "its leading dimension must be B or B·P"
+        )
+    if isinstance(module, nn.Linear):
+        return layer_input.reshape(batch, -1, 1, module.in_features)
+    if not isinstance(module, nn.Conv1d | nn.Conv2d):
+        raise OCDError(f"layer {name!r} is a {type(module).__name__}, which has no rows")
+    patches = _unfold(module, layer_input)  # (B·P, C·k, L)
+    rows = patches.transpose(1, 2)  # (B·P, L, C·k): channels outermost, as in the weight
+    return rows.reshape(batch, -1, module.groups, rows.shape[-1] // module.groups)
+
+
+def from_rows(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tensor:
+    """a_L widened and moved: a_L (B·P, ...) and shift (B, K, R, O) -> (B·K·P, ...)."""
+    batch, draws = shift.shape[:2]
+    per_example = layer_output.reshape(batch, 1, -1, *layer_output.shape[1:])  # (B, 1, P, ...)
+    positions = per_example.shape[2]
+    if isinstance(module, nn.Linear):
+        moved = shift.reshape(batch, draws, positions, *layer_output.shape[1:])
+    else:
+        spatial = layer_output.shape[2:]
+        moved = shift.reshape(batch, draws, positions, -1, shift.shape[-1]).transpose(3, 4)
+        moved = moved.reshape(batch, draws, positions, shift.shape[-1], *spatial)
+    return (per_example + moved).flatten(0, 2)
+
+
+def output_as_rows(module: nn.Module, layer_output: Tensor, batch: int) -> Tensor:
+    """a_L as rows: (B·P, ...) -> (B, R, O), in the order of `as_rows`."""
+    if isinstance(module, nn.Linear):
+        return layer_output.reshape(batch, -1, layer_output.shape[-1])
+    rows = layer_output.flatten(2).transpose(1, 2)  # (B·P, L, O)
+    return rows.reshape(batch, -1, rows.shape[-1])
+
+
+def _unfold(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
+    """The patches of a convolution, (N, C·k, L), for every padding mode, stride and dilation."""
+    padding: str | tuple[int, ...] = module.padding
+    if module.padding_mode != "zeros" or isinstance(padding, str):
+        # Conv modules keep this list for F.pad; it also resolves padding="same".
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        x = F.pad(x, module._reversed_padding_repeated_twice, mode=mode)
+        padding = (0,) * len(module.kernel_size)
+    if isinstance(module, nn.Conv1d):
+        return F.unfold(
+            x.unsqueeze(2),
+            (1, *module.kernel_size),
+            dilation=(1, *module.dilation),
+            padding=(0, *padding),
+            stride=(1, *module.stride),
+        )
+    return F.unfold(
+        x, module.kernel_size, dilation=module.dilation, padding=padding, stride=module.stride
+    )

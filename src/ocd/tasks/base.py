@@ -1,0 +1,123 @@
+"""What a task is: a record of functions and data, and nothing to subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ocd.errors import OCDError
+from ocd.inputs import Examples, Inputs
+
+Progress = Callable[[str], None]
+"""Takes one line for the person who waits."""
+
+Transform = Callable[[Inputs, torch.Generator], Inputs]
+"""Random augmentation of a batch: the same form and shapes come back."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a whole test set."""
+
+    fn: Callable[[Tensor, Tensor], float]
+    """(outputs (N, ...), targets (N, ...)) -> the value."""
+    higher_is_better: bool
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The examples of a task. Nothing of `test` is seen before predicting."""
+
+    train: Examples
+    test: Examples
+
+
+@dataclass(frozen=True)
+class Task:
+    """One domain: where its data come from, what its base is, how its answers are judged."""
+
+    # The facts, as in tasks/catalog.py, from where each task takes them.
+    name: str
+    summary: str
+    data: str
+    licence: str
+    size: str
+    minutes: str
+
+    options: type[Any]
+    """Frozen dataclass of the task's own `--set` keys; the help is in each field's metadata."""
+    load: Callable[[Any, Path | None], TaskData]
+    """(options, data_dir): reads data_dir first, in the hub's layout; else downloads."""
+    make_base: Callable[[Any, TaskData], nn.Module]
+    """(options, data): the network f, not trained yet."""
+    train_base: Callable[[nn.Module, TaskData, Any, int, Progress], None]
+    """(base, data, options, seed, progress): trains in place, or loads `options.base`."""
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """(outputs (B, ...), targets (B, ...)) -> (B,), the L of Eq. 1."""
+    metrics: dict[str, Metric]
+    join_draws: Callable[[Tensor], Tensor]
+    """Outputs of K draws (K, B, ...) -> (B, ...), how an ensemble answers."""
+    make_encoder: Callable[[Any], nn.Module | None]
+    """(options): encodes x for the condition, module(inputs) -> (B, features)."""
+    make_transform: Callable[[Any], Transform | None]
+    """(options): the augmentation under which training examples are overfitted."""
+    settings: dict[str, object] = field(default_factory=dict)
+    """Differences from the preset: dotted OCDConfig keys."""
+
+
+def load_base(base: nn.Module, path: str | Path) -> None:
+    """Copies the weights in a .safetensors file into the base, which must have just these.
+
+    Raises OCDError where the file cannot be read, or naming each missing, unexpected or
+    differently shaped tensor.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise OCDError(f"base checkpoint {path}: no such file")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise OCDError(
+            f"base checkpoint {path}: not a readable safetensors file ({error})"
+        ) from error
+    wrong = _differences(base.state_dict(), weights)
+    if wrong:
+        raise OCDError(
+            f"base checkpoint {path} does not fit {type(base).__name__}: {'; '.join(wrong)}"
+        )
+    base.load_state_dict(weights)
+
+
+def _differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    wrong = []
+    if missing := sorted(expected.keys() - found.keys()):
+        wrong.append("missing " + ", ".join(missing))
+    if unexpected := sorted(found.keys() - expected.keys()):
+        wrong.append("unexpected " + ", ".join(unexpected))
+    for name in sorted(expected.keys() & found.keys()):
+        shape, needed = tuple(found[name].shape), tuple(expected[name].shape)
+        if shape != needed:
+            wrong.append(f"{name} is {shape} instead of {needed}")
+    return wrong
+
+
+def first_examples(examples: Examples, count: int | None, option: str) -> Examples:
+    """The first `count` examples, all where it is None. Raises OCDError for a count not there."""
+    if count is None:
+        return examples
+    check_count(count, len(examples), option)
+    return Examples(*examples.rows(slice(0, count)))
+
+
+def check_count(count: int | None, available: int, option: str) -> None:
+    """Raises OCDError, naming the option, where `count` examples cannot be taken."""
+    if count is not None and not 1 <= count <= available:
+        raise OCDError(f"{option} is {count}: it must be from 1 to {available}")

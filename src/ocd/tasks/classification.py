@@ -1,0 +1,159 @@
+"""What the image classifiers share: loss, metrics, ensembles, base training, shifts, encoder."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ocd.inputs import Examples, Inputs, call, map_tensors, to_device
+from ocd.tasks.base import Metric, Progress, Transform
+
+
+def cross_entropy_per_example(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Logits (B, C) and classes (B,) -> cross-entropy (B,) in nats."""
+    return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def mean_cross_entropy(outputs: Tensor, targets: Tensor) -> float:
+    """Mean cross-entropy in nats."""
+    return F.cross_entropy(outputs, targets).item()
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """Per cent of examples whose largest logit is the target's."""
+    return 100 * (outputs.argmax(dim=-1) == targets).double().mean().item()
+
+
+CLASSIFIER_METRICS: dict[str, Metric] = {
+    "cross_entropy": Metric(mean_cross_entropy, higher_is_better=False),
+    "accuracy": Metric(accuracy, higher_is_better=True, unit="%"),
+}
+
+
+def log_mean_softmax(outputs: Tensor) -> Tensor:
+    """Logits of K draws (K, B, C) -> log of their mean probabilities (B, C), itself logits."""
+    return outputs.log_softmax(dim=-1).logsumexp(dim=0) - math.log(len(outputs))
+
+
+def shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Images (B, C, H, W), each moved by its own -pixels to pixels both ways, filled with zeros."""
+    if pixels == 0:
+        return images
+    height, width = images.shape[-2:]
+    padded = F.pad(images, [pixels] * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, C, 2p+1, 2p+1, H, W)
+    size = (2, len(images))
+    offsets = torch.randint(2 * pixels + 1, size, generator=generator, device=generator.device)
+    down, right = offsets.to(images.device)
+    rows = torch.arange(len(images), device=images.device)
+    return windows[rows, :, down, right]
+
+
+def shift_transform(pixels: int) -> Transform | None:
+    """`shift` as a task's transform; None where there is nothing to shift."""
+    if pixels == 0:
+        return None
+
+    def transform(inputs: Inputs, generator: torch.Generator) -> Inputs:
+        return map_tensors(lambda images: shift(images, pixels, generator), inputs)
+
+    return transform
+
+
+def train_classifier(
+    base: nn.Module,
+    examples: Examples,
+    *,
+    epochs: int,
+    seed: int,
+    progress: Progress,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+) -> None:
+    """Trains a classifier from new weights with Adam, the rate falling linearly to zero.
+
+    The base is changed in place and left in eval mode. The result depends on the seed alone,
+    not on the weights that the base came with, and the global random state is left as it was.
+    """
+    device = next(base.parameters()).device
+    order = torch.Generator().manual_seed(seed)
+    num_batches = math.ceil(len(examples) / batch_size)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        _reset(base)
+        base.train()
+        optimizer = torch.optim.Adam(base.parameters(), lr=learning_rate)
+        schedule = torch.optim.lr_scheduler.LinearLR(
+            optimizer, 1.0, 0.0, total_iters=max(1, epochs * num_batches)
+        )
+        for epoch in range(epochs):
+            total = torch.zeros((), device=device)
+            for index in torch.randperm(len(examples), generator=order).split(batch_size):
+                inputs, targets = examples.rows(index)
+                loss = F.cross_entropy(call(base, to_device(inputs, device)), targets.to(device))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.detach()
+            progress(f"base: epoch {epoch + 1} of {epochs}, loss {total.item() / num_batches:.4f}")
+    base.eval()
+
+
+def _reset(network: nn.Module) -> None:
+    for module in network.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+
+
+class ImageEncoder(nn.Module):
+    """A small convolutional network over x, which widens the condition I(x) of Eq. 4.
+
+    An extension of the paper: I(x) sees only what the base kept of x, and that is what bounds
+    the prediction. Three 3x3 convolutions with batch norm, two poolings, one linear layer.
+    Images (B, channels, size, size) -> (B, num_features).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        *,
+        widths: tuple[int, int, int] = (32, 64, 64),
+        num_features: int = 256,
+        unshuffle: int = 1,
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        first, second, third = widths
+        self.unshuffle = nn.PixelUnshuffle(unshuffle)
+        self.trunk = nn.Sequential(
+            *_convolution(channels * unshuffle**2, first),
+            nn.MaxPool2d(2),
+            *_convolution(first, second),
+            *_convolution(second, third),
+            nn.MaxPool2d(2),
+        )
+        side = size // unshuffle // 2 // 2
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(third * side * side, num_features), nn.ReLU()
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Only the activations are channels_last, which is what makes the convolutions fast on a
+        # CPU. The weights stay contiguous, as safetensors demands.
+        pixels = self.unshuffle(images).contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.head(self.trunk(pixels))
+        return features
+
+
+def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    # No bias: the batch norm behind it has one.
+    return (
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
