@@ -1,0 +1,5 @@
+"""`python -m ocd`."""
+
+from ocd.cli import main
+
+main()
