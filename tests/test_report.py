@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 
 from ocd import figures
 from ocd.errors import OCDError
-from ocd.report import paired_bootstrap, results_table, write_report
+from ocd.report import results_table, write_report
+from ocd.results import paired_bootstrap
 
 FIGURES = ("layer_scores", "training", "base_vs_ocd", "worst_examples")
 LAYERS = ("conv1", "conv2", "fc1", "fc2")
@@ -173,12 +174,8 @@ def test_report_tells_a_stranger_what_was_run(tmp_path: Path) -> None:
     assert report_row(tmp_path, "fc1")[1:] == ["-0.5500", "0.0346", "3"]  # 0.06 / sqrt(3)
 
 
-@pytest.mark.parametrize(
-    ("gain", "statement"), [(0.5, "gain"), (-0.5, "worse"), (-0.125, "no gain")]
-)
-def test_verdict_has_the_sign_of_the_difference(
-    tmp_path: Path, gain: float, statement: str
-) -> None:
+@pytest.mark.parametrize(("gain", "statement"), [(0.5, "gain"), (-0.5, "worse"), (-0.125, "no gain")])
+def test_verdict_has_the_sign_of_the_difference(tmp_path: Path, gain: float, statement: str) -> None:
     verdict = write_report(make_run(tmp_path, seeds=(0, 1), gain=gain))["verdict"]
     losses = [make_losses(seed, gain, 400) for seed in (0, 1)]
     difference = np.mean([loss["base_loss"] - loss["ensemble_loss"] for loss in losses])

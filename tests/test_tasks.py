@@ -110,9 +110,7 @@ def test_core_never_imports_tasks():
     importers = {
         path.name
         for path in core
-        if any(
-            name == "ocd.tasks" or name.startswith("ocd.tasks.") for name in imported_modules(path)
-        )
+        if any(name == "ocd.tasks" or name.startswith("ocd.tasks.") for name in imported_modules(path))
     }
     assert importers <= MAY_IMPORT_TASKS
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from ocd.config import OCDConfig
 from ocd.errors import OCDError
+from ocd.files import read_json, write_json
 from ocd.hypernetwork import HyperNetwork, Shapes
 from ocd.layers import OpenBase
-from ocd.store import read_json, read_tensors, write_json, write_tensors
+from ocd.store import read_tensors, write_tensors
 
 FORMAT_VERSION = 1
 
@@ -107,4 +108,7 @@ def _local_folder(folder: str | Path) -> Path:
     try:
         return Path(snapshot_download(folder, allow_patterns=["config.json", "model.safetensors"]))
     except Exception as error:
-        raise OCDError(f"{folder!r} is neither a folder here nor a repository that answers: {error}") from None
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OCDError(
+            f"{folder!r} is neither a folder here nor a repository that answers: {first}"
+        ) from None

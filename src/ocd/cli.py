@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+INTERRUPTED = 130
+"""The exit code that Typer makes of Ctrl-C."""
 Folder = Annotated[Path, typer.Argument(help="A run folder, made by `ocd run`.", metavar="DIR")]
 
 
@@ -121,9 +123,7 @@ def tasks() -> None:
     columns = ("task", "what", "data", "licence", "size", "minutes a seed")
     table = Table(*columns)
     for facts in CATALOG.values():
-        table.add_row(
-            facts.name, facts.summary, facts.data, facts.licence, facts.size, facts.minutes
-        )
+        table.add_row(facts.name, facts.summary, facts.data, facts.licence, facts.size, facts.minutes)
     Console().print(table)
 
 
@@ -165,7 +165,7 @@ def _show(run: Run) -> None:
 
 def _parse_seeds(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")]
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise OCDError(f"--seeds is {text!r}: it must be numbers separated by commas") from None
 
@@ -187,6 +187,10 @@ def main() -> None:
     except OCDError as error:
         typer.echo(f"ocd: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("ocd: stopped; the same command goes on from here", err=True)
-        sys.exit(130)
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        typer.echo(f"ocd: {error}", err=True)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo("ocd: stopped; the same command goes on from here", err=True)
+        raise

@@ -8,7 +8,6 @@ line in `make_codec`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,22 +36,23 @@ class CodecConfig:
             raise OCDError(f"codec.components is {self.components:g}: it must be positive")
 
 
-class Codec(Protocol):
-    """delta <-> code. Both ways keep the number of draws K."""
+class Codec(nn.Module):
+    """delta <-> code. Both ways keep the number of draws K. Abstract."""
 
     name: str
+    weight_shape: tuple[int, ...]
     code_shape: tuple[int, ...]
 
     def encode(self, delta: Delta) -> Tensor:
         """(B, K, *weight) -> (B, K, *code_shape)."""
-        ...
+        raise TypeError(f"{type(self).__name__} does not encode")
 
     def decode(self, code: Tensor, rows: Tensor) -> Delta:
         """(B, K, *code_shape) -> deltas; `rows` (B, R, G, I) are what the layer sees (Capture)."""
-        ...
+        raise TypeError(f"{type(self).__name__} does not decode")
 
 
-class DenseCodec(nn.Module):
+class DenseCodec(Codec):
     """The weight itself, as the matrix (O, everything else). The U-Net pads it to a square."""
 
     name = "dense"
@@ -70,7 +70,7 @@ class DenseCodec(nn.Module):
         return DenseDelta(code.reshape(*code.shape[:2], *self.weight_shape))
 
 
-class RankOneCodec(nn.Module):
+class RankOneCodec(Codec):
     """u·‖a‖ of a delta u·aᵀ: O numbers instead of O·I. a is known from I(x), so nothing is lost."""
 
     name = "rank_one"
@@ -91,7 +91,7 @@ class RankOneCodec(nn.Module):
         return RankOneDelta(code / norm, right, self.weight_shape)
 
 
-class PCACodec(nn.Module):
+class PCACodec(Codec):
     """Coordinates along the main directions of the training deltas.
 
     Not centred: a delta of zero keeps the code zero, and a code's norm is its delta's. `fit` learns
@@ -150,7 +150,7 @@ def choose_code(kind: str, rank_one_reason: str | None) -> tuple[str, str]:
     return "pca", f"code pca: rank one is not exact, since {rank_one_reason}"
 
 
-def make_codec(kind: str, weight_shape: tuple[int, ...], num_components: int = 0) -> nn.Module:
+def make_codec(kind: str, weight_shape: tuple[int, ...], num_components: int = 0) -> Codec:
     """An unfitted codec, as it is rebuilt for a saved generator."""
     if kind == "rank_one":
         return RankOneCodec(weight_shape)

@@ -54,9 +54,7 @@ class CollectionConfig:
         if self.storage not in STORAGES:
             raise OCDError(f"collection.storage is {self.storage!r}: use one of {STORAGES}")
         if self.num_copies < 1 or self.shard_rows < 1 or self.num_calibration < 2:
-            raise OCDError(
-                "collection needs num_copies >= 1, shard_rows >= 1 and num_calibration >= 2"
-            )
+            raise OCDError("collection needs num_copies >= 1, shard_rows >= 1 and num_calibration >= 2")
 
 
 def seeded(*numbers: int) -> torch.Generator:
@@ -230,6 +228,8 @@ class Stored:
         if self._keeps_inputs:
             return TrainingRows(features, _unnamed_inputs(tensors), None, delta)
         inputs, targets = fetch_rows(self.maker.dataset, tensors["index"].cpu())
+        if self.maker.transform is not None:  # these inputs are not the ones that were overfitted
+            return TrainingRows(features, to_device(inputs, device), None, delta)
         return TrainingRows(features, to_device(inputs, device), targets.to(device), delta)
 
 

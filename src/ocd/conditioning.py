@@ -107,7 +107,9 @@ class Conditioning(nn.Module):
         """Take the features' means and deviations from some training examples."""
         if self.config.standardize:
             for name, values in features.items():
-                self.standardize[name].fit(values)
+                standardize = self.standardize[name]
+                assert isinstance(standardize, Standardize)
+                standardize.fit(values)
 
     def forward(self, features: Features, encoded_x: Tensor | None) -> Tensor:
         total: Tensor | None = None

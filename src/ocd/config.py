@@ -55,16 +55,19 @@ class OCDConfig:
         nearest names) or a value that does not fit.
         """
         known = dict(settings_of(self))
-        changed: OCDConfig = self
+        groups: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
             if key not in known:
                 raise OCDError(f"there is no setting {key!r}{nearest(key, known)}")
             group, _, name = key.rpartition(".")
-            owner = getattr(changed, group) if group else changed
+            owner = getattr(self, group) if group else self
             parsed = parse_value(value, get_type_hints(type(owner))[name], key)
-            owner = dataclasses.replace(owner, **{name: parsed})
-            changed = dataclasses.replace(changed, **{group: owner}) if group else owner
-        return changed
+            groups.setdefault(group, {})[name] = parsed
+        # A group's settings change together, since some hold only beside one another.
+        changes = groups.pop("", {})
+        for group, values in groups.items():
+            changes[group] = dataclasses.replace(getattr(self, group), **values)
+        return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

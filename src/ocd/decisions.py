@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ocd.config import OCDConfig
 from ocd.errors import OCDError
+from ocd.files import read_json, write_json
 from ocd.inputs import Inputs, tensors
 from ocd.progress import Log
-from ocd.store import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,15 @@ class Decisions:
         write_json(self.work.decisions, values)
 
 
-def _key(
-    config: OCDConfig, base: str, num_examples: int, few: tuple[Inputs, Tensor]
-) -> dict[str, str]:
+def _key(config: OCDConfig, base: str, num_examples: int, few: tuple[Inputs, Tensor]) -> dict[str, str]:
     """Hashes of what a fit depends on. The data's is of its size and its first examples."""
     data = hashlib.sha256(str(num_examples).encode())
     for tensor in (*tensors(few[0]), few[1]):
         data.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     settings = config.to_dict()
-    collected = {name: settings[name] for name in ("layer", "rank", "seed", "overfit", "collection", "condition")}
+    collected = {
+        name: settings[name] for name in ("layer", "rank", "seed", "overfit", "collection", "condition")
+    }
     overfit = hashlib.sha256(json.dumps(collected, sort_keys=True).encode()).hexdigest()[:16]
     key = {
         "base": base,

@@ -26,7 +26,7 @@ class DenoiserConfig:
     """mlp, or unet (the paper's, on the weight matrix)."""
     width: int = 256
     """Hidden width of the MLP."""
-    num_blocks: int = 3
+    num_blocks: int = 2
     """Residual blocks of the MLP."""
     channels: int = 128
     """Channels of the U-Net's first level; the paper has 128, and 64 for text."""
@@ -108,7 +108,7 @@ class UNetDenoiser(nn.Module):
         if len(code_shape) != 2:
             raise OCDError(
                 f"denoiser.kind 'unet' works on a weight matrix, not on a code of shape {code_shape}: "
-                "set hypernetwork.code to 'dense'"
+                "set codec.kind to 'dense'"
             )
         from diffusers import UNet2DModel
         from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2D

@@ -57,6 +57,11 @@ class Diffusion:
         self.alphas_cumprod = (1.0 - betas).cumprod(dim=0)
 
     @property
+    def num_noises(self) -> int:
+        """Noises that one draw takes: its start, and one a step where eta > 0."""
+        return 1 + (self.config.num_sampling_steps if self.config.eta > 0 else 0)
+
+    @property
     def last_step(self) -> int:
         return self.config.num_train_steps - 1
 
@@ -96,6 +101,8 @@ class Diffusion:
         `step_noise`, (steps, *noise.shape), is needed where eta > 0.
         """
         scheduler = self.scheduler()
+        if self.config.eta > 0 and step_noise is None:
+            raise ValueError("eta > 0 needs step_noise")  # diffusers would take global noise
         code = noise
         for index, t in enumerate(scheduler.timesteps.tolist()):
             extra = step_noise[index] if step_noise is not None else None

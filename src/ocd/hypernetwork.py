@@ -39,7 +39,7 @@ class Shapes:
         encoder_features: int,
     ) -> Shapes:
         codec = make_codec(code, weight_shape, num_components)
-        return cls(code, tuple(codec.code_shape), weight_shape, features, encoder_features)
+        return cls(code, codec.code_shape, weight_shape, features, encoder_features)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -156,11 +156,14 @@ class HyperNetwork(nn.Module):
     def draw(
         self, embedding: Embedding, rows: Tensor, noise: Tensor, use_mean_scale: bool = False
     ) -> Delta:
-        """Alg. 2: a delta for every noise (B, K, *diffused). `rows`: what the layer sees (Capture).
+        """Alg. 2: a delta for every noise. `rows`: what the layer sees (Capture).
 
+        `noise`, (B, K, N, *diffused): Ω_T, and where eta > 0 that of each step (`num_noises`).
         `use_mean_scale` is the paper's ablation "no scale": the training set's mean ρ for all.
         """
-        clean = self.diffusion.sample(self._denoise(embedding), noise)
+        start, *steps = noise.unbind(dim=2)
+        step_noise = torch.stack(steps) if steps else None
+        clean = self.diffusion.sample(self._denoise(embedding), start, step_noise)
         return self._as_delta(clean, embedding, rows, use_mean_scale)
 
     def mean(self, embedding: Embedding, rows: Tensor, use_mean_scale: bool = False) -> Delta:

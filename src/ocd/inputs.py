@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +47,13 @@ def map_tensors(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
 
 def num_rows(inputs: Inputs) -> int:
     """B, the number of examples. Raises OCDError where the tensors do not agree on it."""
-    rows = {len(tensor) for tensor in tensors(inputs)}
-    if len(rows) != 1:
+    shapes = [tuple(tensor.shape) for tensor in tensors(inputs)]
+    if () in shapes or len({shape[0] for shape in shapes}) != 1:
         raise OCDError(
-            f"inputs have leading dimensions {sorted(rows)}: every tensor must have one row an example"
+            f"inputs have shapes {', '.join(map(str, shapes)) or 'none'}: every tensor must have the "
+            "same leading dimension, one row an example"
         )
-    return rows.pop()
+    return shapes[0][0]
 
 
 def take_rows(inputs: Inputs, index: Tensor | slice) -> Inputs:
@@ -100,7 +101,7 @@ def fetch_rows(dataset: Dataset[Any], index: Tensor) -> tuple[Inputs, Tensor]:
     if isinstance(dataset, TensorDataset):
         *inputs, targets = (tensor[index] for tensor in dataset.tensors)
         return (inputs[0] if len(inputs) == 1 else tuple(inputs)), targets
-    rows: Sequence[Any] = [dataset[i] for i in index.tolist()]
+    rows: list[Any] = [dataset[i] for i in index.tolist()]
     if not isinstance(rows[0], tuple | list) or len(rows[0]) != 2:
         raise OCDError(
             "the dataset must give pairs (inputs, target); "

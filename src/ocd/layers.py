@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ocd.deltas import Delta, DenseDelta
 from ocd.errors import OCDError, nearest
-from ocd.inputs import Inputs, call, map_tensors, num_rows, take_rows
+from ocd.inputs import Inputs, call, map_tensors, num_rows, take_rows, tensors
 from ocd.replay import Recording, patched_forward, record, replaying
 from ocd.rows import as_rows, from_rows, output_as_rows
 
@@ -90,7 +90,8 @@ class Capture:
     """I(x) of a batch (Eq. 4) and what is needed to run it again from the layer on.
 
     `rows`: what the weight multiplies, (B, R, G, I). `layer_input`, `layer_output`: i_L and a_L with
-    their leading dimension B or B·P. `output`: f(x), (B, ...).
+    their leading dimension B or B·P. `output`: f(x), (B, ...). `spoils_inputs`: whether the base
+    works in place on its inputs, so that each pass needs a copy of them.
     """
 
     inputs: Inputs
@@ -100,10 +101,15 @@ class Capture:
     output: Tensor
     module: nn.Module = field(repr=False)
     recording: Recording = field(repr=False)
+    spoils_inputs: bool = False
 
     def output_rows(self) -> Tensor:
         """a_L as rows, (B, R, O)."""
         return output_as_rows(self.module, self.layer_output, len(self))
+
+    def inputs_to_spend(self) -> Inputs:
+        """The inputs, for one pass of the base."""
+        return map_tensors(Tensor.clone, self.inputs) if self.spoils_inputs else self.inputs
 
     def __len__(self) -> int:
         return len(self.output)
@@ -120,15 +126,18 @@ class OpenBase:
         self.base = base
         self.name = name
         self.module = find_layer(base, name)
+        weight = self.module.weight
+        assert isinstance(weight, Tensor)  # find_layer lets no other through
+        self.weight = weight
         self.widen = widen
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        return tuple(self.module.weight.shape)
+        return tuple(self.weight.shape)
 
     @property
     def device(self) -> torch.device:
-        return self.module.weight.device
+        return self.weight.device
 
     def capture(self, inputs: Inputs) -> Capture:
         """One pass of the base: i_L(x), a_L(x), f(x). No gradients; f(x) is the base's own answer.
@@ -138,21 +147,26 @@ class OpenBase:
         calls: list[tuple[Tensor, Tensor]] = []
         original = self.module.forward
 
-        def watched(layer_input: Tensor) -> Tensor:
+        def watched(input: Tensor) -> Tensor:  # named as nn.Linear and the convolutions name it
             recording.close()
-            output = original(layer_input)
-            calls.append((layer_input, output))
-            return output.clone()  # what follows may work in place
+            output = original(input)
+            calls.append((input.clone(), output))
+            return output.clone()  # what follows may work in place, on either
 
         with torch.no_grad(), frozen(self.base), record(self.base, self.module) as recording:
+            own = map_tensors(Tensor.clone, inputs)
             with patched_forward(self.module, watched):
-                output = call(self.base, inputs)
+                output = call(self.base, own)
             recording.check()
+            spoils_inputs = any(tensor.is_inference() or tensor._version for tensor in tensors(own))
+            recording.reusable &= not spoils_inputs
         self._check_calls(len(calls))
         layer_input, layer_output = calls[0]
         self._check_output(output, num_rows(inputs))
         rows = as_rows(self.module, layer_input, num_rows(inputs), self.name)
-        return Capture(inputs, rows, layer_input, layer_output, output, self.module, recording)
+        return Capture(
+            inputs, rows, layer_input, layer_output, output, self.module, recording, spoils_inputs
+        )
 
     def run(self, capture: Capture, delta: Delta) -> Tensor:
         """f(x; θ + delta) for every example and draw, (B, K, ...). Differentiable in the delta."""
@@ -173,17 +187,17 @@ class OpenBase:
         if capture.recording.reusable:
             with (
                 replaying(capture.recording),
-                patched_forward(self.module, lambda layer_input: moved),
+                patched_forward(self.module, lambda input: moved),
             ):
-                return call(self.base, capture.inputs)
-        with patched_forward(self.module, lambda layer_input: moved):
-            return call(self.base, capture.inputs)
+                return call(self.base, capture.inputs_to_spend())
+        with patched_forward(self.module, lambda input: moved):
+            return call(self.base, capture.inputs_to_spend())
 
     def _run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
         draws = delta.num_draws
         inputs = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), capture.inputs)
         moved = from_rows(self.module, capture.layer_output, delta.shift(capture.rows))
-        with patched_forward(self.module, lambda layer_input: moved):
+        with patched_forward(self.module, lambda input: moved):
             return call(self.base, inputs)
 
     def probe(self, inputs: Inputs) -> Capture:
@@ -192,20 +206,19 @@ class OpenBase:
 
         Raises OCDError where the layer's leading dimension is not the batch.
         """
-        few = take_rows(inputs, slice(0, min(3, num_rows(inputs))))
+        # Never a single row: it would go with any batch size, by broadcasting.
+        few = take_rows(inputs, torch.arange(3) % num_rows(inputs))
         capture = self.capture(few)
         generator = torch.Generator().manual_seed(0)
-        size = 0.1 * self.module.weight.detach().float().std(unbiased=False)
+        size = 0.1 * self.weight.detach().float().std(unbiased=False)
         noise = torch.randn(len(capture), 2, *self.weight_shape, generator=generator)
-        delta = DenseDelta(noise.to(self.module.weight) * size)
+        delta = DenseDelta(noise.to(self.weight) * size)
         with torch.no_grad():
             self._check_independence(capture, delta)
             self.widen = self._widening_is_valid(capture, delta)
         return capture
 
     def _check_independence(self, capture: Capture, delta: DenseDelta) -> None:
-        if len(capture) < 2:
-            return
         weight = delta.weight[:, :1].clone()
         weight[1:] = 0
         output = self.run(capture, DenseDelta(weight))

@@ -34,7 +34,7 @@ from ocd.deltas import Delta, num_weights
 from ocd.errors import OCDError
 from ocd.hypernetwork import HyperNetwork, Shapes
 from ocd.inputs import Inputs, dataset_size, fetch_rows, num_rows, take_rows, to_device
-from ocd.layers import OpenBase
+from ocd.layers import OpenBase, find_layer
 from ocd.noise import example_keys, example_noise
 from ocd.overfitting import Loss, choose_lr, rank_one_is_exact, resolve_form
 from ocd.prediction import Prediction, join_predictions
@@ -76,7 +76,10 @@ class OCD:
     # ---------------------------------------------------------------- fit
 
     def fit(
-        self, dataset: Dataset[Any], workdir: str | Path | Workdir | None = None, progress: bool = True
+        self,
+        dataset: Dataset[Any],
+        workdir: str | Path | Workdir | None = None,
+        progress: bool = True,
     ) -> OCD:
         """select → overfit → train on a dataset of (inputs, target) pairs.
 
@@ -99,6 +102,7 @@ class OCD:
         if decisions.layer is not None:
             return None
         if self.config.layer != "auto":
+            find_layer(self.base, self.config.layer)  # fails before anything is written
             decisions.layer = self.config.layer
             decisions.note(f"layer {self.config.layer}: as configured")
             scores = None
@@ -106,12 +110,16 @@ class OCD:
             count = min(self.config.selection.num_examples, dataset_size(dataset))
             inputs, targets = self._fetch(dataset, count)
             scores = select_layer(
-                self.base, self._loss(), inputs, targets, self.config.selection, seed=self.config.seed
+                self.base,
+                self._loss(),
+                inputs,
+                targets,
+                self.config.selection,
+                seed=self.config.seed,
             )
             decisions.layer = scores.layer(self.config.rank)
             best = max(scores.scores)
             decisions.note(f"layer {decisions.layer}: Eq. 3, best mean entropy {best:.3f} nats")
-        OpenBase(self.base, decisions.layer)  # an unknown name fails here, before anything is written
         decisions.save()
         return scores
 
@@ -209,12 +217,11 @@ class OCD:
         if mode == "mean":
             delta = network.mean(embedding, capture.rows, use_mean_scale)
         else:
-            noise = example_noise(example_keys(inputs), seed, num_draws, network.diffused_shape)
+            shape = (network.diffusion.num_noises, *network.diffused_shape)
+            noise = example_noise(example_keys(inputs), seed, num_draws, shape)
             delta = network.draw(embedding, capture.rows, noise, use_mean_scale)
         outputs = opened.run(capture, delta)  # (B, K, ...)
-        mean_network = (
-            opened.run(capture, delta.mean_draw())[:, 0] if num_draws > 1 else outputs[:, 0]
-        )
+        mean_network = opened.run(capture, delta.mean_draw())[:, 0] if num_draws > 1 else outputs[:, 0]
         return Prediction(outputs.transpose(0, 1), mean_network, capture.output, delta.norms().T)
 
     # --------------------------------------------------------------- save
@@ -246,7 +253,9 @@ class OCD:
 
     def _loss(self) -> Loss:
         if self.loss is None:
-            raise OCDError("fit needs a loss: OCD(base, loss=loss), with loss(outputs, targets) -> (B,)")
+            raise OCDError(
+                "fit needs a loss: OCD(base, loss=loss), with loss(outputs, targets) -> (B,)"
+            )
         return self.loss
 
     def _fitted(self) -> tuple[HyperNetwork, OpenBase]:
@@ -308,9 +317,7 @@ class OCD:
         assert decisions.layer is not None
         opened = OpenBase(self.base, decisions.layer, decisions.widen)
         overfit = replace(self.config.overfit, lr=decisions.lr, form=decisions.form)
-        return Maker(
-            opened, dataset, self._loss(), overfit, self.config.condition, self.transform
-        )
+        return Maker(opened, dataset, self._loss(), overfit, self.config.condition, self.transform)
 
     def _store(self, work: Workdir, decisions: Decisions) -> DeltaStore:
         key = {name: decisions.key[name] for name in ("base", "data", "overfit")}
@@ -330,7 +337,7 @@ class OCD:
         count = min(config.collection.num_calibration, len(source.examples))
         shuffled = torch.randperm(len(source.examples), generator=seeded(config.seed, 8))
         rows = source.rows(shuffled[:count], seeded(config.seed, 9))
-        codec: nn.Module | None = None
+        codec: PCACodec | None = None
         if decisions.code == "pca":
             codec, text = PCACodec.fit(rows.delta.dense()[:, 0], config.codec, config.seed)
             decisions.note(text)
@@ -340,7 +347,7 @@ class OCD:
         shapes = Shapes.of(
             decisions.code,
             maker.opened.weight_shape,
-            0 if codec is None else codec.code_shape[0],  # type: ignore[union-attr, index]
+            0 if codec is None else codec.code_shape[0],
             {name: values.shape[1] for name, values in rows.features.items()},
             0 if encoder is None else encoder_features(encoder, few),
         )
@@ -359,5 +366,3 @@ def _prediction_chunk(network: HyperNetwork, num_draws: int) -> int:
     if network.shapes.code == "rank_one":
         return 256
     return max(1, min(256, 2**26 // (num_draws * num_weights(network.shapes.weight_shape))))
-
-

@@ -61,7 +61,8 @@ def example_noise(keys: Tensor, seed: int, num_draws: int, shape: tuple[int, ...
     pairs = (size + 1) // 2
     draws = torch.arange(num_draws, device=keys.device)
     places = torch.arange(pairs, device=keys.device)
-    stream = _mix(_mix(keys + seed * _GOLDEN)[:, None] + (draws + 1) * _GOLDEN)  # (B, K)
+    start = torch.tensor(seed, device=keys.device) * _GOLDEN  # wraps; a Python integer would not
+    stream = _mix(_mix(keys + start)[:, None] + (draws + 1) * _GOLDEN)  # (B, K)
     bits = _mix(stream[..., None] + (places + 1) * _GOLDEN)  # (B, K, pairs)
     # Two 32-bit halves of each integer are two uniform numbers; the first may not be 0.
     first = (_shift_right(bits, 32).float() + 0.5) * 2.0**-32

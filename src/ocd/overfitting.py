@@ -142,9 +142,7 @@ def overfit_capture(
         raise OCDError("overfit.lr is not chosen yet: call choose_lr first")
     if resolve_form(capture, config) == "rank_one":
         return _overfit_rank_one(opened, capture, loss, targets, config, config.lr)
-    weight = torch.zeros(
-        len(capture), 1, *opened.weight_shape, device=opened.device, requires_grad=True
-    )
+    weight = opened.weight.new_zeros(len(capture), 1, *opened.weight_shape, requires_grad=True)
     optimizer = _make_optimizer(weight, config, config.lr)
     for _ in range(config.num_steps):
         with torch.enable_grad():
@@ -166,7 +164,7 @@ def _overfit_rank_one(
     """delta = u·aᵀ: the weight's gradient is g·aᵀ, so u takes the optimiser's steps with g alone."""
     right = capture.rows[:, 0, 0]  # a, (B, I)
     squared_norm = right.square().sum(dim=1)[:, None, None, None]
-    left = torch.zeros(len(capture), opened.weight_shape[0], device=opened.device)
+    left = opened.weight.new_zeros(len(capture), opened.weight_shape[0])
     optimizer = _make_optimizer(left, config, lr)
     for _ in range(config.num_steps):
         # The layer's output moves by u·(aᵀa).
@@ -206,11 +204,11 @@ def choose_lr(
         delta = overfit_capture(opened, capture, loss, targets, replace(config, lr=lr))
         with torch.no_grad():
             after = example_losses(loss, opened.run(capture, delta)[:, 0], targets)
-        after, start = after[usable], before[usable]
-        slack = 1e-6 + 1e-4 * start.abs()
-        if not after.isfinite().all() or (after > start + slack).float().mean() > 0.01:
+        after, at_start = after[usable], before[usable]
+        slack = 1e-6 + 1e-4 * at_start.abs()
+        if not after.isfinite().all() or (after > at_start + slack).float().mean() > 0.01:
             break  # steps too long: longer ones are no better
-        falls.append((lr, float((start - after).mean())))
+        falls.append((lr, float((at_start - after).mean())))
     if not falls or max(fall for _, fall in falls) <= 0:
         raise OCDError(
             f"no learning rate from {LR_GRID[0]:g} to {LR_GRID[-1]:g} makes the loss fall at layer "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -18,7 +18,13 @@ def progress_bar(title: str, total: int, show: bool = True) -> Iterator[Callable
         yield lambda steps: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -43,13 +49,17 @@ class Log:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"event": event, **self.context, **values}) + "\n"
-        # A run that was killed may have left half a line: start a new one behind it.
         with self.path.open("a+b") as file:
-            if file.tell() and not _ends_line(file):
-                file.write(b"\n")
+            _drop_half_line(file)
             file.write(line.encode())
 
 
-def _ends_line(file: Any) -> bool:
-    file.seek(-1, 2)
-    return bool(file.read(1) == b"\n")
+def _drop_half_line(file: BinaryIO) -> None:
+    """A run that was killed may have left half a line at the end."""
+    end = file.seek(0, 2)
+    if not end:
+        return
+    file.seek(end - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)

@@ -2,9 +2,14 @@
 
 In eval mode a second pass over the same inputs gives the same values up to the layer. So the first
 pass records the outputs of the outermost modules that finish in front of the layer, and a replay
-hands them back. Operations between modules are computed again, which changes nothing. Where one of
-them works in place on a remembered tensor, the memory is no longer true: the recording then says
-that it cannot be reused, and passes are made in full.
+hands them back. Operations between modules are computed again, which changes nothing. Where
+something works in place the memory would not be true any more, so:
+
+* a module with `inplace=True` is not answered from memory but computed again, on a copy of the
+  remembered value that it changes;
+* any other change in place, of a remembered tensor or of what a remembered module was given, shows
+  in the tensors' version counters: the recording then says that it cannot be reused, and passes are
+  made in full.
 """
 
 from __future__ import annotations
@@ -16,71 +21,124 @@ from typing import Any
 
 from torch import Tensor, nn
 
+Versions = list[tuple[Tensor, int]]
+
+
+@dataclass
+class Call:
+    """What a module answered, and the versions of the answer's tensors then.
+
+    `is_copy`: the output is a copy, made before an in-place module changed it; a replay hands out
+    copies of it for that module to change again.
+    """
+
+    module: nn.Module
+    output: Any
+    versions: Versions
+    is_copy: bool = False
+
+    def answer(self) -> Any:
+        return self.output.clone() if self.is_copy else self.output
+
 
 @dataclass
 class Recording:
     """Outputs of the modules in front of the layer, in the order of their calls."""
 
-    calls: list[tuple[nn.Module, Any]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     reusable: bool = True
-    _versions: list[tuple[Tensor, int]] = field(default_factory=list)
-    _starts: list[int] = field(default_factory=list)
+    _depth: int = 0
+    _given: Versions = field(default_factory=list)
     _open: bool = True
 
-    def enter(self, module: nn.Module) -> None:
-        if self._open:
-            if not self._starts:
-                self.check()
-            self._starts.append(len(self.calls))
+    def enter(self, module: nn.Module, given: Any) -> None:
+        if self._open and self._depth == 0:
+            self._given = self._versions(given)
+            if _works_in_place(module):
+                self._keep_copy(given)
+        self._depth += 1
 
     def leave(self, module: nn.Module, output: Any) -> None:
-        if not self._open:
+        self._depth -= 1
+        if not self._open or self._depth > 0 or _works_in_place(module):
             return
-        # What ran inside this module will not be called again once the module itself is answered.
-        del self.calls[self._starts.pop() :]
-        self.calls.append((module, output))
-        # A recorded module may work in place on what an earlier one gave (ReLU(inplace=True)): that
-        # is harmless, since it is itself answered from memory.
-        self._remember_versions()
+        if _changed(self._given):
+            self.reusable = False  # a replay would leave this change out
+        self.calls.append(Call(module, output, self._versions(output)))
 
     def close(self) -> None:
         """The layer is reached: nothing behind it is recorded."""
-        if self._open:
-            self.check()
-            self._open = False
+        if self._open and self._depth > 0:
+            self.reusable = False  # reached from inside a module that does not hold it
+        self._open = False
 
     def check(self) -> None:
-        """Note whether a remembered tensor was changed in place from outside a recorded module."""
-        if any(tensor._version != version for tensor, version in self._versions):
+        """Note, when the pass is over, whether a remembered tensor was changed in place."""
+        if any(_changed(call.versions) for call in self.calls):
             self.reusable = False
 
-    def _remember_versions(self) -> None:
-        outputs = [tensor for _, output in self.calls for tensor in _tensors(output)]
-        self._versions = [(tensor, tensor._version) for tensor in outputs]
+    def _keep_copy(self, given: Any) -> None:
+        """What an in-place module is about to change is remembered as it is now."""
+        memory = {_memory(tensor) for tensor in _tensors(given)}
+        calls = [
+            call
+            for call in self.calls
+            if not call.is_copy and any(_memory(tensor) in memory for tensor in _tensors(call.output))
+        ]
+        # Several answers in the same memory would have to change together: `check` sees them change.
+        if len(calls) == 1 and isinstance(calls[0].output, Tensor) and not _changed(calls[0].versions):
+            calls[0].output = calls[0].output.clone()
+            calls[0].versions, calls[0].is_copy = [], True
+
+    def _versions(self, values: Any) -> Versions:
+        tensors = _tensors(values)
+        if any(tensor.is_inference() for tensor in tensors):
+            self.reusable = False  # torch.inference_mode keeps no versions: no change would be seen
+            return []
+        return [(tensor, tensor._version) for tensor in tensors]
 
 
-def _tensors(output: Any) -> list[Tensor]:
-    if isinstance(output, Tensor):
-        return [output]
-    if isinstance(output, dict):
-        return [tensor for value in output.values() for tensor in _tensors(value)]
-    if isinstance(output, tuple | list):
-        return [tensor for value in output for tensor in _tensors(value)]
+def _changed(versions: Versions) -> bool:
+    return any(tensor._version != version for tensor, version in versions)
+
+
+def _works_in_place(module: nn.Module) -> bool:
+    """Whether a module without parts, such as ReLU(inplace=True), says that it works in place."""
+    return bool(getattr(module, "inplace", False)) and not any(True for _ in module.children())
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, dict):
+        return [tensor for value in values.values() for tensor in _tensors(value)]
+    if isinstance(values, tuple | list):
+        return [tensor for value in values for tensor in _tensors(value)]
     return []
 
 
 @contextmanager
 def record(base: nn.Module, layer: nn.Module) -> Iterator[Recording]:
-    """Record the calls of every module of the base but the layer itself; hooks go afterwards."""
+    """Record the calls of the modules that do not hold the layer; hooks go afterwards."""
     recording = Recording()
     handles = []
     for module in base.modules():
-        if module is layer or module is base:
-            continue
-        handles.append(
-            module.register_forward_pre_hook(lambda m, args: recording.enter(m), prepend=True)
+        if any(part is layer for part in module.modules()):
+            continue  # it runs on in a replay, with the modules inside it answered
+        # In front of the user's own hooks, which a replay runs again.
+        enter = module.register_forward_pre_hook(
+            lambda m, args, kwargs: recording.enter(m, (args, kwargs)),
+            prepend=True,
+            with_kwargs=True,
         )
-        handles.append(module.register_forward_hook(lambda m, args, out: recording.leave(m, out)))
+        leave = module.register_forward_hook(
+            lambda m, args, output: recording.leave(m, output), prepend=True
+        )
+        handles += [enter, leave]
     try:
         yield recording
     finally:
@@ -92,33 +150,31 @@ def record(base: nn.Module, layer: nn.Module) -> Iterator[Recording]:
 def patched_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """The module answers with `forward`; its own is put back, also after an exception."""
     own = vars(module).get("forward")
-    module.forward = forward  # type: ignore[method-assign, assignment]
+    module.forward = forward
     try:
         yield
     finally:
         if own is None:
             del module.forward
         else:
-            module.forward = own  # type: ignore[method-assign]
+            module.forward = own
 
 
 @contextmanager
 def replaying(recording: Recording) -> Iterator[None]:
     """Each recorded module answers its first calls from memory, later ones as always."""
-    remembered: dict[nn.Module, list[Any]] = {}
-    for module, output in recording.calls:
-        remembered.setdefault(module, []).append(output)
+    remembered: dict[nn.Module, list[Call]] = {}
+    for call in recording.calls:
+        remembered.setdefault(call.module, []).append(call)
     with ExitStack() as stack:
-        for module, outputs in remembered.items():
-            stack.enter_context(patched_forward(module, _answers(module.forward, iter(outputs))))
+        for module, calls in remembered.items():
+            stack.enter_context(patched_forward(module, _answers(module.forward, iter(calls))))
         yield
 
 
-def _answers(original: Callable[..., Any], outputs: Iterator[Any]) -> Callable[..., Any]:
-    exhausted = object()
-
+def _answers(original: Callable[..., Any], calls: Iterator[Call]) -> Callable[..., Any]:
     def forward(*args: Any, **kwargs: Any) -> Any:
-        output = next(outputs, exhausted)
-        return original(*args, **kwargs) if output is exhausted else output
+        call = next(calls, None)
+        return original(*args, **kwargs) if call is None else call.answer()
 
     return forward

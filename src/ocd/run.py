@@ -17,14 +17,16 @@ from torch import nn
 from ocd.config import OCDConfig, parse_value, settings_of
 from ocd.decisions import Workdir
 from ocd.errors import OCDError, nearest
-from ocd.evaluation import evaluate
+from ocd.files import read_json, write_json
 from ocd.inputs import Examples
+from ocd.layers import find_layer
 from ocd.model import OCD
 from ocd.progress import Log
 from ocd.selection import select_layer
-from ocd.store import read_json, write_json, write_tensors
+from ocd.store import write_tensors
 from ocd.tasks import get_task
 from ocd.tasks.base import Task, TaskData, load_base
+from ocd.tasks.evaluation import evaluate
 
 FORMAT_VERSION = 1
 VERBS = ("select", "overfit", "train", "predict", "report")
@@ -42,6 +44,12 @@ class RunOptions:
         default=0.0,
         metadata={"help": "share of the training examples kept from the base, for OCD alone"},
     )
+
+    def __post_init__(self) -> None:
+        if self.num_draws < 1:
+            raise OCDError(f"num_draws is {self.num_draws}: at least one draw is needed")
+        if not 0 <= self.held_out < 1:
+            raise OCDError(f"held_out is {self.held_out:g}: it must be a share, from 0 to below 1")
 
 
 @dataclass
@@ -74,13 +82,12 @@ class Run:
         """A new run folder, or the same one again. Raises OCDError where it holds another run."""
         task = get_task(task_name)
         options, run_options, config = read_settings(task, preset, settings or {})
-        run = cls(
-            root, task, preset, list(seeds), data_dir, options, run_options, config, command
-        )
+        run = cls(root, task, preset, list(seeds), data_dir, options, run_options, config, command)
         path = root / "config.json"
         if path.exists():
             run._check_same(read_json(path))
         run._check_data()
+        run._check_layer()
         write_json(path, run._as_dict())
         return run
 
@@ -145,6 +152,11 @@ class Run:
         if not len(self.data.train) or not len(self.data.test):
             raise OCDError(f"task {self.task.name} has no examples to train on or to test")
 
+    def _check_layer(self) -> None:
+        """An unknown layer is known before the base is trained and before anything is written."""
+        if self.config.layer != "auto":
+            find_layer(self.task.make_base(self.options, self.data), self.config.layer)
+
     @cached_property
     def data(self) -> TaskData:
         return self.task.load(self.options, self.data_dir)
@@ -163,8 +175,6 @@ class Run:
         train, share = self.data.train, self.run_options.held_out
         if not share:
             return train, train
-        if not 0 < share < 1:
-            raise OCDError(f"held_out is {share:g}: it must be a share between 0 and 1")
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
         kept = int(share * len(train))
         return Examples(*train.rows(order[kept:])), Examples(*train.rows(order[:kept]))
@@ -236,12 +246,8 @@ class Run:
         for role, ocd, work in self._fits(seed):
             decisions = read_json(work.decisions)
             fitted[role] = (
-                OCD.from_pretrained(
-                    work.checkpoint, ocd.base, loss=ocd.loss, encoder=ocd.encoder
-                ),
-                dataclasses.replace(
-                    self.config.overfit, lr=decisions["lr"], form=decisions["form"]
-                ),
+                OCD.from_pretrained(work.checkpoint, ocd.base, loss=ocd.loss, encoder=ocd.encoder),
+                dataclasses.replace(self.config.overfit, lr=decisions["lr"], form=decisions["form"]),
             )
         with self._phase("predict", seed):
             results, tensors = evaluate(
@@ -279,9 +285,7 @@ class Run:
                 torch.manual_seed(seed)
                 encoder = self.task.make_encoder(self.options)
             transform = self.task.make_transform(self.options)
-            ocd = OCD(
-                base, loss=self.task.loss, config=config, encoder=encoder, transform=transform
-            )
+            ocd = OCD(base, loss=self.task.loss, config=config, encoder=encoder, transform=transform)
             yield role, ocd, Workdir(self.root, member, {"seed": seed, "role": role})
 
     def _selection_path(self, seed: int) -> Path:
@@ -336,5 +340,3 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: list(v) if isinstance(v, tuple) else v for k, v in flatten(value).items()}
     return value
-
-

@@ -24,9 +24,9 @@ class ScaleConfig:
     """What the scale of a delta is, and how it is predicted."""
 
     normalization: str = "l2_unit_variance"
-    """l2 (the paper), l2_unit_variance (that times √D: elements of unit variance), or std (released)."""
-    kind: str = "joint"
-    """joint (log ρ is one more element of the diffused code), log (regression of log ρ), eq8, released."""
+    """l2 (the paper), l2_unit_variance (elements of unit variance), or std (released)."""
+    kind: str = "log"
+    """joint (log ρ is one more diffused element), log (regression of log ρ), eq8, released."""
     width: int = 256
     """Hidden width of the scale network, where there is one."""
     own_encoders: bool = False

@@ -100,7 +100,7 @@ def perturbed_losses(
     generator: torch.Generator,
 ) -> Tensor:
     """Losses under perturbed weights, (N, R). All examples share the R perturbed weights."""
-    weight = opened.module.weight.detach()
+    weight = opened.weight.detach()
     size = config.relative_size * weight.square().mean().sqrt()
     parts = []
     for draws in _draw_chunks(config.num_draws, len(capture), opened.weight_shape):
@@ -140,7 +140,7 @@ def select_layer(
     if not names:
         reasons = "; ".join(skipped.values()) or "it has no Linear, Conv1d or Conv2d"
         raise OCDError(f"the base has no layer that OCD can move: {reasons}")
-    scores, errors = [], []
+    scored, scores, errors = [], [], []
     for name in names:
         opened = OpenBase(base, name)
         opened.probe(inputs)
@@ -148,7 +148,15 @@ def select_layer(
         with torch.no_grad():
             capture = opened.capture(inputs)
             losses = perturbed_losses(opened, capture, loss, targets, config, generator)
-        entropies = kde_entropies(losses[losses.isfinite().all(dim=1)])
+        finite = losses.isfinite().all(dim=1)
+        if not finite.any():
+            skipped[name] = f"no example has finite losses while layer {name!r} is perturbed"
+            continue
+        entropies = kde_entropies(losses[finite])
+        scored.append(name)
         scores.append(float(entropies.mean()))
-        errors.append(float(entropies.std() / math.sqrt(max(1, len(entropies)))))
-    return LayerScores(names, scores, errors, skipped)
+        deviation = float(entropies.std()) if len(entropies) > 1 else math.nan
+        errors.append(deviation / math.sqrt(len(entropies)))
+    if not scored:
+        raise OCDError(f"the base has no layer that OCD can move: {'; '.join(skipped.values())}")
+    return LayerScores(scored, scores, errors, skipped)

@@ -7,7 +7,6 @@ leaves whole shards and a manifest that names them all.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,33 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ocd.errors import OCDError
+from ocd.files import read_json, write_json
 
 FORMAT_VERSION = 1
-
-
-def write_text(path: Path, text: str) -> None:
-    """Written aside and renamed: a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Raises OCDError where the file is missing or is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise OCDError(f"{path} is missing") from None
-    except json.JSONDecodeError as error:
-        raise OCDError(f"{path} is not valid JSON (line {error.lineno}: {error.msg})") from None
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -152,9 +127,7 @@ class DeltaStore:
             path = self.folder / entry["file"]
             if not path.exists() or file_digest(path) != entry["sha256"]:
                 what = "missing" if not path.exists() else "cut short or changed (wrong sha256)"
-                raise OCDError(
-                    f"{path} is {what}: delete the folder {self.folder} and overfit again"
-                )
+                raise OCDError(f"{path} is {what}: delete the folder {self.folder} and overfit again")
 
     def __len__(self) -> int:
         return sum(entry["rows"] for entry in self.shards)

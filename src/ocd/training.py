@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ocd.codecs import Codec
 from ocd.collection import Maker, Source, TrainingRows, seeded
 from ocd.errors import OCDError
 from ocd.hypernetwork import Embedding, HyperNetwork
@@ -59,7 +58,7 @@ class TrainingConfig:
     """bfloat16 autocast, on a GPU only."""
     validation_share: float = 0.05
     """Share of the examples held out to watch the loss (at most 2,048)."""
-    validate_every: int = 200
+    validate_every: int = 100
     """Steps between two looks at the held-out examples."""
     patience: int = 10
     """Looks without a better loss after which training stops early; 0 never stops early."""
@@ -96,9 +95,7 @@ def places_of_batch(number: int, batch_size: int, size: int, seed: int) -> Tenso
     """The `number`-th batch of an endless stream of shuffled epochs over `size` places."""
     wanted = torch.arange(number * batch_size, (number + 1) * batch_size)
     epochs, within = wanted // size, wanted % size
-    parts = [
-        _shuffled(size, seed, int(epoch))[within[epochs == epoch]] for epoch in epochs.unique()
-    ]
+    parts = [_shuffled(size, seed, int(epoch))[within[epochs == epoch]] for epoch in epochs.unique()]
     return torch.cat(parts)
 
 
@@ -144,7 +141,7 @@ class Trainer:
         self.network, self.source, self.maker = network, source, maker
         self.config, self.seed, self.log = config, seed, log
         self.checkpoint, self.key = checkpoint, key
-        self.codec: Codec = network.codec  # type: ignore[assignment]
+        self.codec = network.codec
         self.places, self.held_out = split_places(source.examples, config.validation_share, seed)
         if not len(self.places):
             raise OCDError("no example is left to train on: lower training.validation_share")
@@ -178,8 +175,12 @@ class Trainer:
             advance(1)
             self._after_step(losses)
         self.save()
-        network: HyperNetwork = self.average.module
-        return network.eval()
+        return self._averaged().eval()
+
+    def _averaged(self) -> HyperNetwork:
+        network = self.average.module
+        assert isinstance(network, HyperNetwork)
+        return network
 
     def _after_step(self, losses: dict[str, float]) -> None:
         config, last = self.config, self.step == self.config.num_steps
@@ -257,8 +258,7 @@ class Trainer:
     @torch.no_grad()
     def _look(self) -> None:
         """The averaged network's loss on the held-out examples, with the same noise every time."""
-        network: HyperNetwork = self.average.module
-        network.eval()
+        network = self._averaged().eval()
         total = count = 0.0
         for number, places in enumerate(self.held_out.split(self.config.batch_size)):
             rows = self.source.rows(places, seeded(self.seed, 6, number))
@@ -306,7 +306,9 @@ class Trainer:
             state = torch.load(self.checkpoint, weights_only=True)
         except Exception as error:
             first = str(error).splitlines()[0]
-            raise OCDError(f"{self.checkpoint} cannot be read ({first}): delete it to train anew") from None
+            raise OCDError(
+                f"{self.checkpoint} cannot be read ({first}): delete it to train anew"
+            ) from None
         if state.get("format_version") != TRAINING_FORMAT or state.get("key") != self.key:
             raise OCDError(
                 f"{self.checkpoint} belongs to a run with other settings, data or base: use another "

@@ -7,19 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ocd.collection import Transform
 from ocd.errors import OCDError
-from ocd.inputs import Examples, Inputs
+from ocd.inputs import Examples
 
 Progress = Callable[[str], None]
 """Takes one line for the person who waits."""
-
-Transform = Callable[[Inputs, torch.Generator], Inputs]
-"""Random augmentation of a batch: the same form and shapes come back."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +82,10 @@ def load_base(base: nn.Module, path: str | Path) -> None:
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise OCDError(
-            f"base checkpoint {path}: not a readable safetensors file ({error})"
-        ) from error
+        raise OCDError(f"base checkpoint {path}: not a readable safetensors file ({error})") from error
     wrong = _differences(base.state_dict(), weights)
     if wrong:
-        raise OCDError(
-            f"base checkpoint {path} does not fit {type(base).__name__}: {'; '.join(wrong)}"
-        )
+        raise OCDError(f"base checkpoint {path} does not fit {type(base).__name__}: {'; '.join(wrong)}")
     base.load_state_dict(weights)
 
 

@@ -29,9 +29,7 @@ def hub_file(repo: str, filename: str, data_dir: Path | None) -> Path:
     except Exception as error:
         place = f"{data_dir or '<folder>'}/{repo}/{filename}"
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise OCDError(
-            f"no file {place} (--data-dir) and the hub did not give it: {reason}"
-        ) from error
+        raise OCDError(f"no file {place} (--data-dir) and the hub did not give it: {reason}") from error
 
 
 def read_images(

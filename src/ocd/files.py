@@ -1,0 +1,35 @@
+"""Small files, written aside and renamed: a reader sees the old file or the new one, never half."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ocd.errors import OCDError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Written aside and renamed: a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises OCDError where the file is missing or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OCDError(f"{path} is missing") from None
+    except json.JSONDecodeError as error:
+        raise OCDError(f"{path} is not valid JSON (line {error.lineno}: {error.msg})") from None

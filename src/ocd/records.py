@@ -1,0 +1,115 @@
+"""What a run folder holds: its configuration, events, predictions and selections, read and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ocd.errors import OCDError
+from ocd.figures import Array
+
+Json = dict[str, Any]
+EVENTS = {  # what a line of metrics.jsonl must hold to be used here
+    "train": ("seed", "step", "loss"),
+    "validate": ("seed", "step", "loss"),
+    "phase": ("seed", "phase", "seconds"),
+    "note": ("seed", "text"),
+}
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """What a run folder holds for a report; the seeds are those with predictions."""
+
+    config: Json
+    events: list[Json]
+    predictions: dict[int, Json]
+    losses: dict[int, dict[str, Array]]  # per test example: (N,), of the draws (K, N)
+    selections: dict[int, Json]
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(self.predictions)
+
+    def of(self, event: str, seed: int | None = None) -> Iterator[Json]:
+        """The events of one kind, of one seed or of all that are reported."""
+        wanted = self.seeds if seed is None else [seed]
+        return (e for e in self.events if e.get("event") == event and e.get("seed") in wanted)
+
+
+def read_run(run_dir: Path) -> RunRecords:
+    config = _read_json(run_dir / "config.json", ("task", "preset", "seeds", "metrics"))
+    found = {_seed_of(path): path for path in run_dir.glob("predictions/seed-*.json")}
+    if not found:
+        raise OCDError(f"{run_dir}: no predictions to report; run 'ocd predict {run_dir}' first")
+    predictions = {seed: _read_json(found[seed], ("methods",)) for seed in sorted(found)}
+    losses = {seed: _read_losses(found[seed].with_suffix(".safetensors")) for seed in predictions}
+    selections = {}
+    for seed in predictions:
+        path = run_dir / f"selection/seed-{seed}.json"
+        if path.exists():
+            selections[seed] = _read_json(path, ("names", "scores", "standard_errors", "chosen"))
+    return RunRecords(config, _read_lines(run_dir / "metrics.jsonl"), predictions, losses, selections)
+
+
+def _seed_of(path: Path) -> int:
+    digits = path.stem.removeprefix("seed-")
+    if not digits.isdecimal():
+        raise OCDError(f"{path}: not a seed's file; the name should be like seed-0.json")
+    return int(digits)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OCDError(f"{path}: cannot be read ({error}); 'ocd run' writes it") from error
+
+
+def _parse(text: str, path: Path, first_line: int = 1) -> Json:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        raise OCDError(f"{path}, line {line}: not valid JSON ({error.msg})") from error
+    if not isinstance(value, dict):
+        raise OCDError(f"{path}, line {first_line}: expected a JSON object")
+    return value
+
+
+def _require(value: Json, keys: Sequence[str], where: str) -> Json:
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise OCDError(f"{where}: lacks {', '.join(map(repr, missing))}")
+    return value
+
+
+def _read_json(path: Path, required: Sequence[str]) -> Json:
+    return _require(_parse(_read_text(path), path), required, str(path))
+
+
+def _read_lines(path: Path) -> list[Json]:
+    events = []
+    # What follows the last line break is nothing, or half a line of a run that was killed.
+    for number, line in enumerate(_read_text(path).split("\n")[:-1], start=1):
+        if line.strip():
+            event = _parse(line, path, number)
+            keys = EVENTS.get(str(event.get("event")), ())
+            events.append(_require(event, keys, f"{path}, line {number}"))
+    return events
+
+
+def _read_losses(path: Path) -> dict[str, Array]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise OCDError(f"{path}: cannot be read ({error}); run 'ocd predict' again") from error
+    return {name: np.asarray(tensor, dtype=np.float64) for name, tensor in tensors.items()}

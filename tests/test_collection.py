@@ -1,0 +1,236 @@
+"""Overfitted examples for the training loop: made or stored, they agree; a stop changes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import LOSS, PCA, STORED, config, contents, digits, digits_base, prepared
+from ocd import OCD, Examples, OCDError, overfit
+from ocd.collection import CollectionConfig, measure_cost, seeded
+from ocd.decisions import Workdir
+from ocd.store import read_json
+from ocd.tasks.classification import ImageEncoder, shift_transform
+
+EVERYTHING = {
+    "rank one": STORED,
+    "dense": STORED | PCA,
+    "copies": STORED | {"collection.num_copies": 2},
+}
+
+
+class Stop(Exception):
+    """Stands for a kill between two chunks."""
+
+
+def make(settings, *, transform=None, encoder=None) -> OCD:
+    return OCD(digits_base(), loss=LOSS, config=config(settings), transform=transform, encoder=encoder)
+
+
+def sources(ocd: OCD, examples: Examples, work: Workdir):
+    """The training loop's source of examples, and what makes them."""
+    decisions = ocd._decisions(examples, work)
+    maker = ocd._maker(examples, decisions)
+    return ocd._source(work, decisions, maker), maker
+
+
+@pytest.mark.parametrize("settings", [STORED, STORED | PCA], ids=["rank one", "dense"])
+def test_store_holds_what_overfit_gives(tmp_path, settings):
+    ocd, work, examples = prepared(tmp_path, settings, num_examples=37)
+    expected = overfit(ocd.base, ocd.config.layer, LOSS, examples.inputs, examples.targets, lr=0.02)
+    source, _ = sources(ocd, examples, work)
+    places = torch.tensor([36, 0, 17, 16, 3])
+    rows = source.rows(places, seeded(0))
+    assert torch.allclose(rows.delta.dense()[:, 0], expected.dense()[places], atol=1e-7)
+    assert torch.equal(rows.inputs, examples.inputs[places])
+    assert torch.equal(rows.targets, examples.targets[places])
+    assert source.examples.tolist() == list(range(37))
+
+
+@pytest.mark.parametrize("layer", ["fc1", "conv2"])
+def test_on_the_fly_gives_what_the_store_gives(tmp_path, layer):
+    given = {}
+    for storage in ("store", "on_the_fly"):
+        settings = {"collection.storage": storage, "layer": layer}
+        ocd, work, examples = prepared(tmp_path / storage, settings, num_examples=30)
+        source, _ = sources(ocd, examples, work)
+        given[storage] = source.rows(torch.tensor([5, 29, 0]), seeded(0))
+    one, other = given["store"], given["on_the_fly"]
+    assert torch.allclose(one.delta.dense(), other.delta.dense(), atol=1e-7)
+    assert one.features.keys() == other.features.keys()
+    for name, values in one.features.items():
+        assert torch.allclose(values, other.features[name], atol=1e-5)
+    assert not (tmp_path / "on_the_fly/deltas").exists()
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_a_collection_that_was_stopped_ends_with_the_same_bytes(tmp_path, monkeypatch, name):
+    def run(folder, stop_after=None):
+        ocd = make(EVERYTHING[name] | {"overfit.chunk_size": 7}, transform=shift_transform(1))
+        seen = []
+
+        def advance(rows):
+            seen.append(rows)
+            if stop_after is not None and sum(seen) > stop_after:
+                raise Stop
+
+        with monkeypatch.context() as patch:
+            patch.setattr("ocd.model.progress_bar", lambda *_: _Bar(advance))
+            ocd.overfit(digits(60), Workdir(folder))
+        return seen
+
+    run(tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(tmp_path / "stopped", stop_after=37)
+    manifest = read_json(tmp_path / "stopped/deltas/manifest.json")
+    assert 0 < manifest["next_example"] < 60
+    assert not manifest["complete"]
+    resumed = run(tmp_path / "stopped")
+    assert resumed[0] == manifest["next_example"]  # what was done is not done again
+    assert contents(tmp_path / "stopped/deltas") == contents(tmp_path / "whole/deltas")
+
+
+class _Bar:
+    def __init__(self, advance):
+        self.advance = advance
+
+    def __enter__(self):
+        return self.advance
+
+    def __exit__(self, *_):
+        return None
+
+
+def test_copies_are_augmented_apart_and_keep_their_example(tmp_path):
+    examples = digits(20)
+    ocd = make(STORED | {"collection.num_copies": 3}, transform=shift_transform(1))
+    work = Workdir(tmp_path)
+    ocd.overfit(examples, work, progress=False)
+    source, _ = sources(ocd, examples, work)
+    assert source.examples.tolist() == list(range(20)) * 3
+    first, second = (source.rows(torch.arange(20) + 20 * copy, seeded(0)) for copy in (0, 1))
+    assert not torch.allclose(first.delta.dense(), second.delta.dense(), atol=1e-5)
+    assert first.targets is None  # the stored deltas are of images that are not there any more
+
+
+@pytest.mark.parametrize("encoder", [True, False])
+def test_augmented_inputs_are_stored_where_an_encoder_needs_them(tmp_path, encoder):
+    examples = digits(20)
+    net = ImageEncoder(1, 8, widths=(4, 4, 4), num_features=5) if encoder else None
+    ocd = make(STORED, transform=shift_transform(1), encoder=net)
+    work = Workdir(tmp_path)
+    ocd.overfit(examples, work, progress=False)
+    source, maker = sources(ocd, examples, work)
+    rows = source.rows(torch.arange(20), seeded(0))
+    assert torch.equal(rows.inputs, examples.inputs) is not encoder
+    if encoder:
+        again = maker.opened.capture(rows.inputs)
+        assert torch.allclose(again.output, rows.features["output"], atol=1e-5)
+
+
+class Pair(nn.Module):
+    """A base with two inputs, as a tuple or by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x, y):
+        return self.second((self.first(x) + y).relu())
+
+
+@pytest.mark.parametrize("form", [tuple, dict])
+def test_tuples_and_dicts_survive_the_store(tmp_path, form):
+    x, y = torch.randn(30, 4), torch.randn(30, 6)
+    inputs = (x, y) if form is tuple else {"x": x, "y": y}
+    examples = Examples(inputs, torch.randint(3, (30,)))
+
+    class Encoder(nn.Module):
+        def forward(self, x, y):
+            return x
+
+    ocd = OCD(
+        Pair(), loss=LOSS, config=config(STORED | {"layer": "first"}), encoder=Encoder(),
+        transform=lambda inputs, generator: inputs,
+    )  # fmt: skip
+    work = Workdir(tmp_path)
+    ocd.overfit(examples, work, progress=False)
+    source, _ = sources(ocd, examples, work)
+    rows = source.rows(torch.tensor([29, 2]), seeded(0)).inputs
+    assert isinstance(rows, form)
+    names = ["x", "y"] if form is dict else [0, 1]
+    for name in names:
+        assert torch.equal(rows[name], inputs[name][[29, 2]])
+
+
+@pytest.mark.parametrize("storage", ["store", "on_the_fly"])
+def test_examples_that_are_not_finite_are_left_out_and_counted(tmp_path, storage):
+    examples = digits(40)
+    inputs = examples.inputs.clone()
+    inputs[7] = torch.nan
+    broken = Examples(inputs, examples.targets)
+    ocd, work = make({"collection.storage": storage}), Workdir(tmp_path)
+    ocd.overfit(broken, work, progress=False)
+    source, maker = sources(ocd, broken, work)
+    rows = source.rows(torch.arange(len(source.examples)), seeded(0))
+    assert rows.delta.isfinite().all()
+    assert len(rows.targets) == 39
+    assert torch.equal(rows.targets, examples.targets[[i for i in range(40) if i != 7]])
+    if storage == "store":
+        assert read_json(tmp_path / "deltas/manifest.json")["skipped"] == [7]
+        assert 7 not in source.examples
+    else:
+        assert maker.skipped == {7}
+
+
+@pytest.mark.parametrize("storage", ["store", "on_the_fly"])
+def test_too_many_bad_examples_stop_the_run(tmp_path, storage):
+    inputs = digits(40).inputs.clone()
+    inputs[10:15] = torch.nan
+    broken = Examples(inputs, digits(40).targets)
+    ocd = make({"collection.storage": storage})
+    with pytest.raises(OCDError, match=r"5 of 40 examples .*not finite \(examples 10, 11, 12"):
+        ocd.fit(broken, Workdir(tmp_path), progress=False)
+
+
+@pytest.mark.parametrize(("limit", "storage"), [(1e9, "on_the_fly"), (0.0, "store")])
+def test_storage_is_chosen_by_measured_cost_and_said(tmp_path, limit, storage):
+    settings = {"collection.storage": "auto", "collection.on_the_fly_cost": limit}
+    prepared(tmp_path, settings)
+    decisions = read_json(tmp_path / "checkpoint/decisions.json")
+    assert decisions["storage"] == storage
+    assert any("overfitting costs" in note for note in decisions["notes"])
+    notes = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [note["text"] for note in notes] == decisions["notes"]
+
+
+def test_copies_are_always_stored(tmp_path):
+    settings = {"collection.storage": "auto", "collection.on_the_fly_cost": 1e9}
+    prepared(tmp_path, settings | {"collection.num_copies": 2})
+    assert read_json(tmp_path / "checkpoint/decisions.json")["storage"] == "store"
+
+
+def test_cost_is_at_least_a_forward_pass(tmp_path):
+    ocd, work, examples = prepared(tmp_path)
+    _, maker = sources(ocd, examples, work)
+    assert measure_cost(maker, num_examples=64) > 1
+
+
+def test_seeds_are_functions_of_their_numbers():
+    def first(*numbers: int) -> float:
+        return torch.rand(1, generator=seeded(*numbers)).item()
+
+    places = [(a, b) for a in range(20) for b in range(20)]
+    assert len({first(*place) for place in places}) == len(places)
+    assert first(3, 4, 5) == first(3, 4, 5)
+    assert len({first(3, 4), first(4, 3), first(3, 4, 0), first(0, 3, 4)}) == 4
+
+
+@pytest.mark.parametrize("wrong", [{"num_copies": 0}, {"shard_rows": 0}, {"num_calibration": 1}])
+def test_impossible_counts_are_refused(wrong):
+    with pytest.raises(OCDError, match="collection needs"):
+        CollectionConfig(**wrong)

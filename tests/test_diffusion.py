@@ -1,0 +1,143 @@
+"""Eq. 5–7: noising, and the sampler against the formula written out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ocd import OCDError
+from ocd.diffusion import Diffusion, DiffusionConfig
+
+SHAPE = (3, 2, 7)  # B, K, code
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def transcribed_ddim(denoise, noise, step_noise, prediction, eta, T=1000, steps=10):
+    """Song et al. (2021), Eq. 12 and 16, in double precision; the last ᾱ is 1."""
+    betas = torch.linspace(1e-6, 1e-2, T, dtype=torch.float64)
+    alphas = (1 - betas).cumprod(0)
+    code, times = noise, [i * (T // steps) for i in range(steps)][::-1]
+    for place, t in enumerate(times):
+        alpha = alphas[t]
+        before = alphas[t - T // steps] if t >= T // steps else torch.ones((), dtype=torch.float64)
+        answer = denoise(code, t)
+        if prediction == "epsilon":
+            epsilon = answer
+            clean = (code - (1 - alpha).sqrt() * epsilon) / alpha.sqrt()
+        else:
+            clean = answer
+            epsilon = (code - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+        sigma = eta * ((1 - before) / (1 - alpha) * (1 - alpha / before)).sqrt()
+        code = before.sqrt() * clean + (1 - before - sigma**2).sqrt() * epsilon
+        code = code + sigma * step_noise[place]
+    return code
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("prediction", ["epsilon", "x0"])
+def test_sampler_agrees_with_the_formula(prediction, eta):
+    mix = normal(7, 7, seed=1) / 3
+
+    def denoise(code, t):  # any smooth function of the code and of t
+        return torch.tanh(code @ mix.to(code) + t / 1000)
+
+    noise, step_noise = normal(*SHAPE, seed=2), normal(10, *SHAPE, seed=3)
+    expected = transcribed_ddim(denoise, noise, step_noise, prediction, eta)
+    diffusion = Diffusion(DiffusionConfig(prediction=prediction, eta=eta))
+    extra = step_noise.float() if eta else None
+    actual = diffusion.sample(denoise, noise.float(), extra)
+    assert torch.allclose(actual.double(), expected, atol=3e-5)
+    if eta:
+        assert not torch.allclose(actual, Diffusion(DiffusionConfig(prediction=prediction)).sample(
+            denoise, noise.float()), atol=1e-2)  # fmt: skip
+
+
+def test_noise_of_the_steps_is_never_taken_from_the_global_state():
+    with pytest.raises(ValueError, match="step_noise"):
+        Diffusion(DiffusionConfig(eta=1.0)).sample(lambda code, t: code, torch.zeros(SHAPE))
+
+
+def test_steps_are_the_released_ones():
+    assert Diffusion(DiffusionConfig()).scheduler().timesteps.tolist() == list(range(900, -1, -100))
+    paper = DiffusionConfig(10, 1e-4, 1e-2)
+    assert Diffusion(paper).scheduler().timesteps.tolist() == list(range(9, -1, -1))
+
+
+@pytest.mark.parametrize("config", [DiffusionConfig(), DiffusionConfig(10, 1e-4, 1e-2)])
+@pytest.mark.parametrize("prediction", ["epsilon", "x0"])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_perfect_denoiser_gives_the_clean_code(config, prediction, eta):
+    clean = 5 * normal(*SHAPE, seed=4).float()  # far outside [-1, 1]: nothing may be clipped
+    diffusion = Diffusion(
+        DiffusionConfig(config.num_train_steps, config.beta_start, config.beta_end, prediction, 10, eta)
+    )
+
+    def denoise(code, t):
+        alpha = diffusion.alphas_cumprod[t]
+        return clean if prediction == "x0" else (code - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+
+    step_noise = normal(10, *SHAPE, seed=6).float() if eta else None
+    drawn = diffusion.sample(denoise, normal(*SHAPE, seed=5).float(), step_noise)
+    assert torch.allclose(drawn, clean, atol=1e-4)
+
+
+@pytest.mark.parametrize("t", [0, 300, 999])
+def test_noising_has_the_right_mean_and_variance(t):
+    diffusion, count = Diffusion(DiffusionConfig()), 200_000
+    clean = torch.tensor([2.0, -0.5]).expand(count, 1, 2)
+    noise = normal(count, 1, 2, seed=t).float()
+    noisy = diffusion.noising(clean, noise, torch.full((count, 1), t))
+    betas = torch.linspace(1e-6, 1e-2, 1000, dtype=torch.float64)
+    alpha = float((1 - betas)[: t + 1].prod())
+    deviation = math.sqrt(1 - alpha)
+    error = 5 * deviation / math.sqrt(count)
+    assert noisy.mean(dim=0)[0].tolist() == pytest.approx(
+        [2 * alpha**0.5, -0.5 * alpha**0.5], abs=error + 1e-5
+    )
+    assert noisy.std(dim=0)[0].tolist() == pytest.approx([deviation] * 2, rel=0.01)
+
+
+def test_every_noise_level_is_an_example_of_its_own():
+    """t of shape (B, K) is not broadcast along another dimension, of codes of any shape."""
+    diffusion = Diffusion(DiffusionConfig())
+    clean, noise = normal(2, 2, 3, 4).float(), normal(2, 2, 3, 4, seed=1).float()
+    t = torch.tensor([[0, 10], [500, 999]])
+    noisy = diffusion.noising(clean, noise, t)
+    for b in range(2):
+        for k in range(2):
+            alpha = diffusion.alphas_cumprod[t[b, k]]
+            expected = alpha.sqrt() * clean[b, k] + (1 - alpha).sqrt() * noise[b, k]
+            assert torch.allclose(noisy[b, k], expected)
+
+
+def test_what_the_presets_end_in():
+    """`paper` never sees noise in training (docs/deviations.md); `released` does."""
+    paper = Diffusion(DiffusionConfig(10, 1e-4, 1e-2)).alphas_cumprod[-1]
+    released = Diffusion(DiffusionConfig()).alphas_cumprod[-1]
+    assert paper == pytest.approx(0.95, abs=0.01)
+    assert released < 0.01
+
+
+def test_targets():
+    clean, noise = torch.zeros(1), torch.ones(1)
+    assert Diffusion(DiffusionConfig()).target(clean, noise) is clean
+    assert Diffusion(DiffusionConfig(prediction="epsilon")).target(clean, noise) is noise
+
+
+def test_mean_is_one_pass_at_the_last_level():
+    seen = []
+
+    def denoise(code, t):
+        seen.append((code.abs().max().item(), t))
+        return code + 7
+
+    answer = Diffusion(DiffusionConfig()).mean(denoise, torch.empty(SHAPE))
+    assert seen == [(0.0, 999)]
+    assert torch.equal(answer, torch.full(SHAPE, 7.0))
+    with pytest.raises(OCDError, match="mode='mean' needs diffusion.prediction = 'x0'"):
+        Diffusion(DiffusionConfig(prediction="epsilon")).mean(denoise, torch.empty(SHAPE))

@@ -1,0 +1,203 @@
+"""g(x, I(x)): with a perfect denoiser it returns the overfitted delta itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ocd import OCDError
+from ocd.conditioning import ConditionConfig
+from ocd.deltas import DenseDelta, RankOneDelta
+from ocd.denoisers import DenoiserConfig
+from ocd.diffusion import DiffusionConfig
+from ocd.hypernetwork import Embedding, HyperNetwork, Shapes
+from ocd.scale import ScaleConfig, code_scale
+
+WEIGHT = (4, 6)
+FEATURES = {"layer_input": 6, "output": 3}
+B, K = 5, 3
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make(code: str = "rank_one", kind: str = "joint", encoder=None, **scale) -> HyperNetwork:
+    torch.manual_seed(0)
+    components = 24 if code == "pca" else 0
+    shapes = Shapes.of(code, WEIGHT, components, FEATURES, 2 if encoder else 0)
+    network = HyperNetwork(
+        shapes, ConditionConfig(), DenoiserConfig(width=16, num_blocks=1), DiffusionConfig(),
+        ScaleConfig(kind=kind, width=8, **scale), encoder,
+    ).eval()  # fmt: skip
+    if code == "pca":
+        network.codec.components.copy_(torch.linalg.qr(random(24, 24, seed=9))[0])
+    return network
+
+
+def rows() -> torch.Tensor:
+    return random(B, 1, 1, 6, seed=1)
+
+
+def example_deltas(code: str) -> RankOneDelta | DenseDelta:
+    """Deltas of very different sizes, of rank one where the code demands it."""
+    sizes = torch.tensor([0.01, 0.1, 1.0, 0.3, 0.05])
+    left = random(B, 1, 4, seed=2) * sizes.view(B, 1, 1)
+    if code == "rank_one":
+        return RankOneDelta(left, rows()[:, 0, 0], WEIGHT)
+    return DenseDelta(random(B, 1, *WEIGHT, seed=3) * sizes.view(B, 1, 1, 1))
+
+
+class Perfect(nn.Module):
+    """Answers with the clean direction, and the true log ρ where the scale is diffused too."""
+
+    condition_size = 16
+
+    def __init__(self, clean: torch.Tensor) -> None:
+        super().__init__()
+        self.clean = clean
+
+    def forward(self, noisy, t, condition):
+        return self.clean[:, None].expand_as(noisy)
+
+
+def teach(network: HyperNetwork, codes: torch.Tensor) -> torch.Tensor:
+    """Give the network a perfect denoiser of these codes; returns their scales."""
+    scale = code_scale(codes, network.scale_config.normalization)
+    clean = codes / scale.view(-1, *[1] * (codes.dim() - 1))
+    if network.joint:
+        standard = (scale.log() - network.log_scale_mean) / network.log_scale_std
+        clean = torch.cat([clean, standard[:, None]], dim=1)
+    else:
+        network.scale.forward = lambda condition, *statistics: scale
+    network.denoiser = Perfect(clean)
+    return scale
+
+
+def embedding() -> Embedding:
+    return Embedding(random(B, 16, seed=5), random(B, 16, seed=6))
+
+
+CASES = [
+    ("rank_one", "joint", "l2_unit_variance"),
+    ("rank_one", "log", "l2"),
+    ("pca", "joint", "l2_unit_variance"),
+    ("dense", "eq8", "l2"),
+    ("dense", "released", "std"),
+]
+
+
+@pytest.mark.parametrize(("code", "kind", "normalization"), CASES)
+def test_a_perfect_denoiser_gives_the_overfitted_delta(code, kind, normalization):
+    network, delta = make(code, kind, normalization=normalization), example_deltas(code)
+    codes = network.codec.encode(delta)[:, 0]
+    features = {name: random(B, size) for name, size in FEATURES.items()}
+    network.calibrate(features, codes)
+    teach(network, codes)
+    noise = random(B, K, 1, *network.diffused_shape, seed=7)
+    drawn = network.draw(embedding(), rows(), noise)
+    assert drawn.num_draws == K
+    for given in (drawn, network.mean(embedding(), rows())):
+        expected = delta.dense().expand(-1, given.num_draws, -1, -1)
+        assert torch.allclose(given.dense(), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("code", "kind", "normalization"), CASES)
+def test_no_scale_keeps_the_direction_and_takes_the_mean_scale(code, kind, normalization):
+    network, delta = make(code, kind, normalization=normalization), example_deltas(code)
+    codes = network.codec.encode(delta)[:, 0]
+    network.calibrate({name: random(B, size) for name, size in FEATURES.items()}, codes)
+    scale = teach(network, codes)
+    assert network.mean_scale.item() == pytest.approx(scale.mean().item(), rel=1e-5)
+    noise = random(B, K, 1, *network.diffused_shape, seed=7)
+    drawn = network.draw(embedding(), rows(), noise, use_mean_scale=True).dense()
+    expected = delta.dense() * (scale.mean() / scale).view(B, 1, 1, 1)
+    assert torch.allclose(drawn, expected.expand(-1, K, -1, -1), rtol=1e-3, atol=1e-5)
+
+
+def test_a_perfect_denoiser_has_no_loss():
+    network, delta = make(), example_deltas("rank_one")
+    codes = network.codec.encode(delta)[:, 0]
+    network.calibrate({name: random(B, size) for name, size in FEATURES.items()}, codes)
+    t, noise = torch.randint(1000, (B, 2)), random(B, 2, *network.diffused_shape)
+    untrained = network.losses(embedding(), codes, t, noise)
+    assert untrained["loss"] > 0.1
+    teach(network, codes)
+    assert network.losses(embedding(), codes, t, noise)["loss"].item() == pytest.approx(0, abs=1e-9)
+
+
+def test_loss_is_the_sum_of_its_parts():
+    network = make("dense", "log", normalization="l2")
+    codes = network.codec.encode(example_deltas("dense"))[:, 0]
+    losses = network.losses(embedding(), codes, torch.zeros(B, 2).long(), random(B, 2, 4, 6))
+    assert losses["loss"].item() == pytest.approx(
+        (losses["denoise_loss"] + losses["scale_loss"]).item()
+    )
+
+
+def test_calibration_standardises_features_and_scales():
+    network = make()
+    features = {"layer_input": 3 + 5 * random(500, 6), "output": 100 * random(500, 3)}
+    features["output"][:, 1] = 4.0  # a dead unit
+    codes = random(500, 4) * random(500, 1, seed=1).exp()
+    network.calibrate(features, codes)
+    for name, values in features.items():
+        standard = network.conditioning.standardize[name](values)
+        alive = [i for i in range(values.shape[1]) if values[:, i].std() > 0]
+        assert standard.mean(dim=0).abs().max() < 1e-4
+        assert (standard.std(dim=0)[alive] - 1).abs().max() < 0.05
+        assert standard.isfinite().all()
+    log = code_scale(codes, "l2_unit_variance").log()
+    assert network.log_scale_mean.item() == pytest.approx(log.mean().item(), abs=1e-5)
+    assert network.log_scale_std.item() == pytest.approx(log.std().item(), rel=0.01)
+
+
+def test_condition_is_embedded_once_whatever_the_draws_and_steps():
+    network = make()
+    calls = []
+    network.conditioning.register_forward_hook(lambda *_: calls.append(1))
+    passes = []
+    network.denoiser.register_forward_hook(lambda *_: passes.append(1))
+    features = {name: random(B, size) for name, size in FEATURES.items()}
+    with torch.no_grad():
+        network.draw(network.embed(features, rows()), rows(), random(B, K, 1, 5))
+    assert (len(calls), len(passes)) == (1, 10)
+    with torch.no_grad():
+        network.mean(network.embed(features, rows()), rows())
+    assert (len(calls), len(passes)) == (2, 11)
+
+
+def test_scale_has_its_own_encoders_where_asked():
+    features = {name: random(B, size) for name, size in FEATURES.items()}
+    own = make("dense", "released", normalization="std", own_encoders=True).embed(features, rows())
+    shared = make("dense", "released", normalization="std").embed(features, rows())
+    assert not torch.allclose(own.denoiser, own.scale)
+    assert shared.denoiser is shared.scale
+
+
+def test_encoder_of_x_is_part_of_the_condition_and_learns():
+    encoder = nn.Linear(6, 2)
+    network = make(encoder=encoder)
+    features = {name: random(B, size) for name, size in FEATURES.items()}
+    one = network.embed(features, random(B, 6, seed=1)).denoiser
+    other = network.embed(features, random(B, 6, seed=2)).denoiser
+    assert not torch.allclose(one, other)
+    one.sum().backward()
+    assert encoder.weight.grad.abs().sum() > 0
+
+
+def test_what_does_not_fit_is_said():
+    with pytest.raises(OCDError, match="'joint' needs a code that is a vector"):
+        make("dense", "joint")
+    shapes = Shapes.of("rank_one", WEIGHT, 0, FEATURES, 2)
+    settings = ConditionConfig(), DenoiserConfig(), DiffusionConfig(), ScaleConfig()
+    with pytest.raises(OCDError, match="with an encoder of x"):
+        HyperNetwork(shapes, *settings)
+    with pytest.raises(OCDError, match="without an encoder of x"):
+        HyperNetwork(Shapes.of("rank_one", WEIGHT, 0, FEATURES, 0), *settings, nn.Linear(6, 2))
+
+
+def test_shapes_round_trip():
+    shapes = make("pca").shapes
+    assert Shapes.from_dict(shapes.as_dict()) == shapes
