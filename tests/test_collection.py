@@ -12,7 +12,7 @@ from helpers import LOSS, PCA, STORED, config, contents, digits, digits_base, pr
 from ocd import OCD, Examples, OCDError, overfit
 from ocd.collection import CollectionConfig, measure_cost, seeded
 from ocd.decisions import Workdir
-from ocd.store import read_json
+from ocd.files import read_json
 from ocd.tasks.classification import ImageEncoder, shift_transform
 
 EVERYTHING = {
@@ -113,7 +113,7 @@ def test_copies_are_augmented_apart_and_keep_their_example(tmp_path):
     assert source.examples.tolist() == list(range(20)) * 3
     first, second = (source.rows(torch.arange(20) + 20 * copy, seeded(0)) for copy in (0, 1))
     assert not torch.allclose(first.delta.dense(), second.delta.dense(), atol=1e-5)
-    assert first.targets is None  # the stored deltas are of images that are not there any more
+    assert first.targets is None  # nobody asked to keep the images that these deltas are of
 
 
 @pytest.mark.parametrize("encoder", [True, False])

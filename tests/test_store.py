@@ -9,7 +9,8 @@ import torch
 
 from helpers import STORED, contents, prepared
 from ocd import OCDError
-from ocd.store import DeltaStore, file_digest, read_json, read_tensors, write_json, write_tensors
+from ocd.files import read_json, write_json
+from ocd.store import DeltaStore, file_digest, read_tensors, write_tensors
 
 KEY = {"base": "a", "data": "b", "overfit": "c"}
 

@@ -383,11 +383,19 @@ def test_task_loss_follows_the_loss_under_the_mean_delta(tmp_path):
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_task_loss_needs_targets_of_the_stored_images(tmp_path):
-    settings = STORED | {"training.task_loss_weight": 1.0}
-    ocd = OCD(digits_base(), loss=LOSS, config=config(settings), transform=shift_transform(1))
-    with pytest.raises(OCDError, match="set collection.storage to 'on_the_fly'"):
-        ocd.fit(digits(40), Workdir(tmp_path), progress=False)
+@pytest.mark.parametrize("transform", [None, shift_transform(1)], ids=["plain", "shifted"])
+def test_task_loss_of_stored_deltas_is_that_of_their_own_images(tmp_path, transform):
+    settings = STORED | {"training.task_loss_weight": 1.0, "training.num_steps": 2}
+    ocd = OCD(digits_base(), loss=LOSS, config=config(settings), transform=transform)
+    work, examples = Workdir(tmp_path), digits(40)
+    ocd.fit(examples, work, progress=False)
+    decisions = ocd._decisions(examples, work)
+    maker = ocd._maker(examples, decisions)
+    rows = ocd._source(work, decisions, maker).rows(torch.arange(40), seeded(0))
+    assert torch.equal(rows.inputs, examples.inputs) is (transform is None)
+    assert torch.equal(rows.targets, examples.targets)
+    seen = maker.opened.capture(rows.inputs)
+    assert torch.allclose(seen.output, rows.features["output"], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,12 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
     opened = OpenBase(base, saved["layer"], saved["widen"])
     shapes = Shapes.from_dict(saved["shapes"])
     network = HyperNetwork(
-        shapes, config.condition, config.denoiser, config.diffusion, config.scale, encoder
+        shapes,
+        config.condition,
+        config.denoiser,
+        config.diffusion,
+        config.scale,
+        copy.deepcopy(encoder),
     )
     load_strictly(network, path / "model.safetensors")
     return Checkpoint(config, network.to(opened.device).eval(), opened, saved["notes"])

@@ -163,7 +163,7 @@ def collect(
             for name, values in condition_features(capture, maker.condition).items():
                 tensors[f"feature.{name}"] = values[kept]
             if keep_inputs:
-                tensors |= _named_inputs(take_rows(inputs, kept))
+                tensors |= _named_inputs(take_rows(inputs, kept)) | {"targets": targets[kept]}
             tensors["index"] = index[deltas.indices]
             return tensors, index[deltas.skipped].tolist() if deltas.skipped else []
 
@@ -226,7 +226,7 @@ class Stored:
             if name.startswith("feature.")
         }
         if self._keeps_inputs:
-            return TrainingRows(features, _unnamed_inputs(tensors), None, delta)
+            return TrainingRows(features, _unnamed_inputs(tensors), tensors["targets"], delta)
         inputs, targets = fetch_rows(self.maker.dataset, tensors["index"].cpu())
         if self.maker.transform is not None:  # these inputs are not the ones that were overfitted
             return TrainingRows(features, to_device(inputs, device), None, delta)
@@ -241,10 +241,17 @@ def measure_cost(maker: Maker, num_examples: int = 1024, repeats: int = 3) -> fl
     inputs, targets = map_tensors(lambda x: x[:limit], inputs), targets[:limit]
     forward, whole = [], []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = _now(maker.opened.device)
         capture = maker.opened.capture(inputs)
-        middle = time.perf_counter()
+        middle = _now(maker.opened.device)
         overfit_capture(maker.opened, capture, maker.loss, targets, maker.overfit)
         forward.append(middle - start)
-        whole.append(time.perf_counter() - start)
+        whole.append(_now(maker.opened.device) - start)
     return sorted(whole)[repeats // 2] / max(1e-9, sorted(forward)[repeats // 2])
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has done what it was asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -6,7 +6,6 @@ Read from top to bottom, this file is the algorithm.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from torch.utils.data import Dataset
 
 from ocd.checkpoint import base_digest, load_checkpoint, save_checkpoint
 from ocd.chunking import in_chunks
-from ocd.codecs import PCACodec, choose_code
 from ocd.collection import (
     Maker,
     OnTheFly,
@@ -24,19 +22,18 @@ from ocd.collection import (
     Stored,
     Transform,
     collect,
-    measure_cost,
-    seeded,
 )
-from ocd.conditioning import condition_features, encoder_features
+from ocd.conditioning import condition_features
 from ocd.config import OCDConfig
 from ocd.decisions import Decisions, Workdir
 from ocd.deltas import Delta, num_weights
 from ocd.errors import OCDError
-from ocd.hypernetwork import HyperNetwork, Shapes
+from ocd.hypernetwork import HyperNetwork
 from ocd.inputs import Inputs, dataset_size, fetch_rows, num_rows, take_rows, to_device
 from ocd.layers import OpenBase, find_layer
 from ocd.noise import example_keys, example_noise
-from ocd.overfitting import Loss, choose_lr, rank_one_is_exact, resolve_form
+from ocd.overfitting import Loss
+from ocd.planning import build_network, decide, make_maker
 from ocd.prediction import Prediction, join_predictions
 from ocd.progress import progress_bar
 from ocd.selection import LayerScores, select_layer
@@ -130,7 +127,7 @@ class OCD:
             self.select(dataset, work)
             decisions = self._decisions(dataset, work)
         if decisions.lr is None:
-            self._decide(dataset, decisions)
+            decide(self.base, self._loss(), dataset, self.config, self.transform, decisions)
         if decisions.storage != "store":
             return
         maker = self._maker(dataset, decisions)
@@ -138,7 +135,9 @@ class OCD:
         if store.complete:
             return
         total = dataset_size(dataset) * self.config.collection.num_copies
-        keep_inputs = self.encoder is not None and self.transform is not None
+        # Augmented inputs are not in the dataset, and two parts of the training look at them.
+        looks = self.encoder is not None or self.config.training.task_loss_weight > 0
+        keep_inputs = self.transform is not None and looks
         with progress_bar(f"overfit {decisions.layer}", total, progress) as advance:
             collect(
                 maker, store, self.config.collection, decisions.form, self.config.seed, keep_inputs,
@@ -154,7 +153,7 @@ class OCD:
         source = self._source(work, decisions, maker)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            network = self._build(source, maker, decisions)
+            network = build_network(source, maker, self.config, self.encoder, decisions)
         trainer = Trainer(
             network, source, maker, self.config.training, self.config.seed, work.log(),
             work.checkpoint / "training.pt", decisions.key["all"],
@@ -273,51 +272,8 @@ class OCD:
         few = self._fetch(dataset, min(64, dataset_size(dataset)))
         return Decisions.open(work, self.config, base_digest(self.base), dataset_size(dataset), few)
 
-    def _decide(self, dataset: Dataset[Any], decisions: Decisions) -> None:
-        """Learning rate, form, code and storage; measured once, then remembered."""
-        assert decisions.layer is not None
-        config = self.config.overfit
-        opened = OpenBase(self.base, decisions.layer)
-        size = dataset_size(dataset)
-        count = min(256, size)
-        inputs, targets = self._fetch(dataset, count)
-        probe = opened.probe(inputs)
-        capture = opened.capture(inputs)
-        how = "widened at the layer" if opened.widen else "by repeating the inputs"
-        decisions.note(f"draws: {how}")
-        decisions.widen = bool(opened.widen)
-        decisions.form = resolve_form(probe, config)
-        if config.lr is None:
-            decisions.lr, text = choose_lr(opened, capture, self._loss(), targets, config)
-            decisions.note(text)
-        else:
-            decisions.lr = config.lr
-            decisions.note(f"overfit lr {config.lr:g}: as configured")
-        reason = rank_one_is_exact(probe, config.optimizer)
-        if reason is None and decisions.form == "dense":
-            reason = "overfit.form is 'dense'"
-        decisions.code, text = choose_code(self.config.codec.kind, reason)
-        decisions.note(text)
-        decisions.storage = self.config.collection.storage
-        if decisions.storage == "auto":
-            self._measure(dataset, decisions)
-        decisions.save()
-
-    def _measure(self, dataset: Dataset[Any], decisions: Decisions) -> None:
-        cost = measure_cost(self._maker(dataset, decisions))
-        limit = self.config.collection.on_the_fly_cost
-        cheap = cost <= limit and self.config.collection.num_copies == 1
-        decisions.storage = "on_the_fly" if cheap else "store"
-        decisions.note(
-            f"deltas {'made on the fly' if cheap else 'kept in a store'}: overfitting costs "
-            f"{cost:.1f} forward passes, and the limit is {limit:g}"
-        )
-
     def _maker(self, dataset: Dataset[Any], decisions: Decisions) -> Maker:
-        assert decisions.layer is not None
-        opened = OpenBase(self.base, decisions.layer, decisions.widen)
-        overfit = replace(self.config.overfit, lr=decisions.lr, form=decisions.form)
-        return Maker(opened, dataset, self._loss(), overfit, self.config.condition, self.transform)
+        return make_maker(self.base, self._loss(), dataset, self.config, self.transform, decisions)
 
     def _store(self, work: Workdir, decisions: Decisions) -> DeltaStore:
         key = {name: decisions.key[name] for name in ("base", "data", "overfit")}
@@ -330,35 +286,6 @@ class OCD:
         if not store.complete:
             raise OCDError(f"the deltas in {work.deltas} are not complete: overfit first")
         return Stored(store.reader(), maker)
-
-    def _build(self, source: Source, maker: Maker, decisions: Decisions) -> HyperNetwork:
-        """An untrained generator whose shapes and statistics come from some examples."""
-        config = self.config
-        count = min(config.collection.num_calibration, len(source.examples))
-        shuffled = torch.randperm(len(source.examples), generator=seeded(config.seed, 8))
-        rows = source.rows(shuffled[:count], seeded(config.seed, 9))
-        codec: PCACodec | None = None
-        if decisions.code == "pca":
-            codec, text = PCACodec.fit(rows.delta.dense()[:, 0], config.codec, config.seed)
-            decisions.note(text)
-            decisions.save()
-        encoder = self.encoder
-        few = take_rows(rows.inputs, slice(0, 2))
-        shapes = Shapes.of(
-            decisions.code,
-            maker.opened.weight_shape,
-            0 if codec is None else codec.code_shape[0],
-            {name: values.shape[1] for name, values in rows.features.items()},
-            0 if encoder is None else encoder_features(encoder, few),
-        )
-        network = HyperNetwork(
-            shapes, config.condition, config.denoiser, config.diffusion, config.scale, encoder
-        ).to(maker.opened.device)
-        if codec is not None:
-            network.codec.load_state_dict(codec.state_dict())
-        with torch.no_grad():
-            network.calibrate(rows.features, network.codec.encode(rows.delta)[:, 0])
-        return network
 
 
 def _prediction_chunk(network: HyperNetwork, num_draws: int) -> int:

@@ -83,12 +83,17 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
 
 
-def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
+def markdown_table(results: Json) -> str:
+    """The table of methods in Markdown, the best usable value of each metric in bold."""
     header, rows = _cells(results)
     body = []
     for name, cells in rows.items():
         texts = [f"**{text}**" if best else text for text, best in cells]
         body.append([f"{texts[0]} `{name}`", *texts[1:]])
+    return _grid(header, body)
+
+
+def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
     layers = [
         [f"`{s.name}`", f"{s.score:.4f}", f"{s.standard_error:.4f}", str(s.num_chosen)]
         for s in layer_scores(run)
@@ -98,7 +103,7 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         f"# OCD on `{results['task']}`: what was run",
         _what_was_run(run, results),
         "## Results",
-        _grid(header, body),
+        markdown_table(results),
         _legend(results),
         "## Where the time went",
         _time(results),

@@ -225,6 +225,8 @@ class Run:
     def overfit(self, seed: int) -> None:
         self.select(seed)
         for role, ocd, work in self._fits(seed):
+            if (work.checkpoint / "config.json").exists():  # it is trained already
+                continue
             with self._phase("overfit" if role == "main" else "alternative", seed):
                 ocd.overfit(self.examples, work)
 

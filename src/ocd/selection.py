@@ -39,6 +39,8 @@ class SelectionConfig:
     """Perturbed weights a layer; the paper draws 10,000."""
     relative_size: float = 0.1
     """Perturbation's deviation as a share of the layer's root mean square weight."""
+    absolute_size: float | None = None
+    """Where set, the deviation itself, the same for every layer, in place of relative_size."""
 
     def __post_init__(self) -> None:
         if self.num_draws < 2 or self.num_examples < 1 or self.relative_size <= 0:
@@ -101,7 +103,7 @@ def perturbed_losses(
 ) -> Tensor:
     """Losses under perturbed weights, (N, R). All examples share the R perturbed weights."""
     weight = opened.weight.detach()
-    size = config.relative_size * weight.square().mean().sqrt()
+    size = config.absolute_size or float(config.relative_size * weight.square().mean().sqrt())
     parts = []
     for draws in _draw_chunks(config.num_draws, len(capture), opened.weight_shape):
         noise = torch.randn(1, draws, *opened.weight_shape, generator=generator)

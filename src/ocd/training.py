@@ -245,11 +245,7 @@ class Trainer:
     def _task_loss(self, rows: TrainingRows, embedding: Embedding) -> Tensor:
         """The base's own loss under the mean delta, through the part behind the layer: an extension
         beyond the paper, whose objective never looks at it."""
-        if rows.targets is None:
-            raise OCDError(
-                "training.task_loss_weight needs targets, which a store of augmented copies does not "
-                "keep: set collection.storage to 'on_the_fly', or the weight to 0"
-            )
+        assert rows.targets is not None  # a store keeps them where this loss is asked for
         opened = self.maker.opened
         capture = rows.capture or opened.capture(rows.inputs)
         output = opened.run(capture, self.network.mean(embedding, capture.rows))[:, 0]

@@ -1,0 +1,124 @@
+"""What a fit decides before it trains: learning rate, form, code and storage; and its first network."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from ocd.codecs import PCACodec, choose_code
+from ocd.collection import Maker, Source, Transform, measure_cost, seeded
+from ocd.conditioning import encoder_features
+from ocd.config import OCDConfig
+from ocd.decisions import Decisions
+from ocd.hypernetwork import HyperNetwork, Shapes
+from ocd.inputs import dataset_size, fetch_rows, take_rows, to_device
+from ocd.layers import OpenBase
+from ocd.overfitting import Loss, choose_lr, rank_one_is_exact, resolve_form
+
+
+def make_maker(
+    base: nn.Module,
+    loss: Loss,
+    dataset: Dataset[Any],
+    config: OCDConfig,
+    transform: Transform | None,
+    decisions: Decisions,
+) -> Maker:
+    """What overfits the examples of this fit."""
+    assert decisions.layer is not None
+    opened = OpenBase(base, decisions.layer, decisions.widen)
+    overfit = replace(config.overfit, lr=decisions.lr, form=decisions.form or "auto")
+    return Maker(opened, dataset, loss, overfit, config.condition, transform)
+
+
+def decide(
+    base: nn.Module,
+    loss: Loss,
+    dataset: Dataset[Any],
+    config: OCDConfig,
+    transform: Transform | None,
+    decisions: Decisions,
+) -> None:
+    """Fill in everything that is still open, with a note why, and write it down."""
+    assert decisions.layer is not None
+    opened = OpenBase(base, decisions.layer)
+    index = torch.arange(min(256, dataset_size(dataset)))
+    inputs, targets = fetch_rows(dataset, index)
+    inputs, targets = to_device(inputs, opened.device), targets.to(opened.device)
+    probe = opened.probe(inputs)
+    decisions.widen = bool(opened.widen)
+    how = "widened at the layer" if opened.widen else "by repeating the inputs"
+    decisions.note(f"draws: {how}")
+    decisions.form = resolve_form(probe, config.overfit)
+    if config.overfit.lr is None:
+        capture = opened.capture(inputs)
+        decisions.lr, text = choose_lr(opened, capture, loss, targets, config.overfit)
+        decisions.note(text)
+    else:
+        decisions.lr = config.overfit.lr
+        decisions.note(f"overfit lr {config.overfit.lr:g}: as configured")
+    reason = rank_one_is_exact(probe, config.overfit.optimizer)
+    if reason is None and decisions.form == "dense":
+        reason = "overfit.form is 'dense'"
+    decisions.code, text = choose_code(config.codec.kind, reason)
+    decisions.note(text)
+    decisions.storage = config.collection.storage
+    if decisions.storage == "auto":
+        maker = make_maker(base, loss, dataset, config, transform, decisions)
+        decisions.storage, text = choose_storage(maker, config)
+        decisions.note(text)
+    decisions.save()
+
+
+def choose_storage(maker: Maker, config: OCDConfig) -> tuple[str, str]:
+    """on_the_fly or store, by the measured cost of overfitting, and a line that says so."""
+    cost = measure_cost(maker)
+    limit = config.collection.on_the_fly_cost
+    cheap = cost <= limit and config.collection.num_copies == 1
+    return "on_the_fly" if cheap else "store", (
+        f"deltas {'made on the fly' if cheap else 'kept in a store'}: overfitting costs "
+        f"{cost:.1f} forward passes, and the limit is {limit:g}"
+    )
+
+
+def build_network(
+    source: Source,
+    maker: Maker,
+    config: OCDConfig,
+    encoder: nn.Module | None,
+    decisions: Decisions,
+) -> HyperNetwork:
+    """An untrained generator; its shapes and statistics come from some overfitted examples.
+
+    The user's encoder is copied, so that a second fit starts from the same weights.
+    """
+    count = min(config.collection.num_calibration, len(source.examples))
+    shuffled = torch.randperm(len(source.examples), generator=seeded(config.seed, 8))
+    rows = source.rows(shuffled[:count], seeded(config.seed, 9))
+    codec: PCACodec | None = None
+    if decisions.code == "pca":
+        codec, text = PCACodec.fit(rows.delta.dense()[:, 0], config.codec, config.seed)
+        decisions.note(text)
+        decisions.save()
+    encoder = copy.deepcopy(encoder)
+    few = take_rows(rows.inputs, slice(0, 2))
+    shapes = Shapes.of(
+        decisions.code,
+        maker.opened.weight_shape,
+        0 if codec is None else codec.code_shape[0],
+        {name: values.shape[1] for name, values in rows.features.items()},
+        0 if encoder is None else encoder_features(encoder, few),
+    )
+    network = HyperNetwork(
+        shapes, config.condition, config.denoiser, config.diffusion, config.scale, encoder
+    ).to(maker.opened.device)
+    if codec is not None:
+        network.codec.load_state_dict(codec.state_dict())
+    with torch.no_grad():
+        network.calibrate(rows.features, network.codec.encode(rows.delta)[:, 0])
+    return network
