@@ -8,12 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ocd import OCD, Examples, OCDConfig
 from ocd.decisions import Workdir
 from ocd.tasks import get_task
+from ocd.training import Trainer
 
 DIGITS = get_task("digits")
 LOSS = DIGITS.loss
@@ -107,6 +110,26 @@ def prepared(
     work, examples = Workdir(root), digits(num_examples)
     ocd.overfit(examples, work, progress=False)
     return ocd, work, examples
+
+
+class _Made(Exception):
+    pass
+
+
+def trainer_of(ocd: OCD, examples: Dataset[Any], work: Workdir) -> Trainer:
+    """The Trainer that `ocd.train` makes, before it goes on from a checkpoint or takes a step."""
+
+    def stop(trainer: Trainer) -> bool:
+        raise _Made(trainer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "resume", stop)
+        try:
+            ocd.train(examples, work, progress=False)
+        except _Made as made:
+            trainer: Trainer = made.args[0]
+            return trainer
+    raise AssertionError("OCD.train did not ask its Trainer to resume")
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:

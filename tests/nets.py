@@ -29,16 +29,21 @@ class Pooled(nn.Module):
 
 
 class FlatPositions(nn.Module):
-    """The layer sees (B·P, ...): all positions of all examples as one batch."""
+    """The layer sees (B·P, ...): all positions of all examples as one batch.
 
-    def __init__(self, layer: nn.Module, width: int) -> None:
+    `by_batch`: it goes back by B, not by P, so that more rows would pass as more positions.
+    """
+
+    def __init__(self, layer: nn.Module, width: int, by_batch: bool = False) -> None:
         super().__init__()
+        self.by_batch = by_batch
         self.layer = layer
         self.head = nn.Linear(width, NUM_CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = torch.tanh(self.layer(x.flatten(0, 1)))
-        features = flat.unflatten(0, (-1, x.shape[1]))  # (B, P, O, ...)
+        sizes = (len(x), -1) if self.by_batch else (-1, x.shape[1])
+        features = flat.unflatten(0, sizes)  # (B, P, O, ...)
         return self.head(features.mean((1, *range(3, features.dim()))))
 
 
@@ -136,12 +141,14 @@ class ReluOf(nn.Module):
 
 
 class SilentlyInPlace(Three):
-    def __init__(self) -> None:
+    def __init__(self, on_an_operators_result: bool = False) -> None:
         super().__init__()
         self.silent = ReluOf()
+        self.on_an_operators_result = on_an_operators_result
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
+        x = 2 * x if self.on_an_operators_result else x
         gate = torch.sigmoid(x)
         y = self.silent(x)
         return self.c(self.b(y) * gate + x)
@@ -376,6 +383,13 @@ CASES = [
         "linear, two axes of positions", lambda: Pooled(nn.Linear(4, 6), 6, (1, 2)), "body", (2, 3, 4)
     ),
     Case("linear, flat positions", lambda: FlatPositions(nn.Linear(4, 6), 6), "layer", (7, 4)),
+    Case(
+        "linear, flat positions, by batch",
+        lambda: FlatPositions(nn.Linear(4, 6), 6, by_batch=True),
+        "layer",
+        (7, 4),
+        widens=False,
+    ),
     Case("conv1d", _conv1d(kernel_size=3), "body.1", _SOUND),
     Case("conv1d, stride and padding", _conv1d(kernel_size=4, stride=2, padding=1), "body.1", _SOUND),
     Case("conv1d, dilation", _conv1d(kernel_size=3, dilation=2, bias=False), "body.1", _SOUND),
@@ -417,6 +431,14 @@ CASES = [
         "operators in place, nested",
         lambda: Nested(OperatorsInPlace()),
         "inner.b",
+        _VECTOR,
+        widens=False,
+        reuses=False,
+    ),
+    Case(
+        "silently in place, on an operator's result",
+        lambda: SilentlyInPlace(True),
+        "b",
         _VECTOR,
         widens=False,
         reuses=False,

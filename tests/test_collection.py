@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import LOSS, PCA, STORED, config, contents, digits, digits_base, prepared
+from helpers import LOSS, PCA, STORED, config, contents, digits, digits_base, prepared, trainer_of
 from ocd import OCD, Examples, OCDError, overfit
 from ocd.collection import CollectionConfig, measure_cost, seeded
 from ocd.decisions import Workdir
@@ -32,9 +32,8 @@ def make(settings, *, transform=None, encoder=None) -> OCD:
 
 def sources(ocd: OCD, examples: Examples, work: Workdir):
     """The training loop's source of examples, and what makes them."""
-    decisions = ocd._decisions(examples, work)
-    maker = ocd._maker(examples, decisions)
-    return ocd._source(work, decisions, maker), maker
+    trainer = trainer_of(ocd, examples, work)
+    return trainer.source, trainer.maker
 
 
 @pytest.mark.parametrize("settings", [STORED, STORED | PCA], ids=["rank one", "dense"])

@@ -27,7 +27,7 @@ def another(key: str, value: object) -> object:
         return not value
     if isinstance(value, tuple):
         return (*value, 8)
-    return value + 1  # type: ignore[operator]
+    return 0.5 if value is None else value + 1  # type: ignore[operator]
 
 
 def test_table_of_the_presets():

@@ -203,13 +203,15 @@ def test_the_users_inputs_are_not_changed() -> None:
     assert torch.equal(inputs, before)
 
 
-def test_hooks_of_the_user_still_act() -> None:
-    """On a module in front of the layer, on the layer, and on a module behind it."""
-    case = get_case("shared ReLU")
-    base, inputs, deltas = case.build(), case.inputs(3), case.deltas(3, 2)
-    for name in ("b", "layer", "head"):
-        base.get_submodule(name).register_forward_hook(lambda module, args, output: 2 * output + 1)
-    base.b.register_forward_pre_hook(lambda module, args: (args[0] - 0.1,))
+@pytest.mark.parametrize("name", ["shared ReLU", "residual", "used before in-place"])
+@pytest.mark.parametrize("draws", [1, 2])
+def test_hooks_of_the_user_still_act(name: str, draws: int) -> None:
+    """On modules in front of the layer, on the layer, and on modules behind it."""
+    case = get_case(name)
+    base, inputs, deltas = case.build(), case.inputs(3), case.deltas(3, draws)
+    for module in base.children():
+        module.register_forward_hook(lambda module, args, output: 2 * output + 1)
+        module.register_forward_pre_hook(lambda module, args: (args[0] - 0.1,))
     opened = OpenBase(base, case.layer)
     opened.probe(inputs)
     output = opened.run(opened.capture(inputs), DenseDelta(deltas))

@@ -25,9 +25,11 @@ from helpers import (
     same_state,
     state_of,
     test_digits,
+    trainer_of,
 )
 from ocd import OCD, Examples, OCDConfig, OCDError, overfit, select_layer
 from ocd.checkpoint import base_digest
+from ocd.collection import OnTheFly
 from ocd.files import read_json, write_json
 from ocd.store import read_tensors, write_tensors
 from ocd.tasks.classification import ImageEncoder
@@ -462,9 +464,9 @@ def test_decisions_are_taken_once(tmp_path):
     before = contents(tmp_path)
     ocd, work, examples = prepared(tmp_path, {"overfit.lr": None, "collection.storage": "auto"})
     assert contents(tmp_path) == before
-    found = ocd._decisions(examples, work)
-    assert (found.lr, found.storage) == (0.0123, "on_the_fly")
-    assert ocd._maker(examples, found).overfit.lr == 0.0123
+    trainer = trainer_of(ocd, examples, work)
+    assert trainer.maker.overfit.lr == 0.0123
+    assert isinstance(trainer.source, OnTheFly)
 
 
 # Networks that the project does not know, by "The public face" of the design

@@ -115,7 +115,8 @@ def test_any_change_of_the_input_changes_its_key(dtype: torch.dtype) -> None:
 def test_a_swap_between_the_parts_of_a_tuple_changes_the_key() -> None:
     one, two = normal(3, 4), normal(3, 4, seed=1)
     assert not (example_keys((one, two)) == example_keys((two, one))).any()
-    assert not (example_keys((one, two)) == example_keys(one)).any()
+    for other in ((one, one), (two, two), one, two):  # each part counts
+        assert not (example_keys((one, two)) == example_keys(other)).any()
 
 
 def test_keys_of_similar_examples_do_not_collide() -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 
-import ocd
 from helpers import DIGITS, contents
 from ocd import Examples, OCDError
+from ocd.cli import main
 from ocd.config import settings_of
 from ocd.files import read_json
 from ocd.run import Run, RunOptions, read_settings
@@ -63,33 +65,36 @@ def make(root: Path, settings: dict | None = None, task: str = "digits", **argum
 # kill -9
 
 
-def command(root: Path, settings: dict) -> subprocess.Popen:
-    """`python -m ocd run digits --out root ...`, in a process of its own."""
+def ocd_run(root: Path, settings: dict) -> None:
+    """What a process of its own does: `ocd run digits --out root ...`."""
+    torch.set_num_threads(1)
     pairs = [part for item in settings.items() for part in ("--set", f"{item[0]}={item[1]}")]
-    arguments = ["run", "digits", "--out", str(root), "--stop-after", "train", *pairs]
-    paths = [str(Path(ocd.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "ocd", *arguments],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    sys.argv = ["ocd", "run", "digits", "--out", str(root), "--stop-after", "train", *pairs]
+    with (root.parent / "stderr.txt").open("w") as errors, contextlib.redirect_stderr(errors):
+        main()
 
 
-def kill_when(process: subprocess.Popen, ready: Callable[[], bool]) -> None:
+def start(how: str, root: Path, settings: dict) -> BaseProcess:
+    process = multiprocessing.get_context(how).Process(target=ocd_run, args=(root, settings))
+    process.start()
+    return process
+
+
+def kill_when(process: BaseProcess, ready: Callable[[], bool]) -> None:
     """SIGKILL as soon as `ready`."""
     stop_at = time.monotonic() + 120
     while not ready():
-        assert process.poll() is None, process.stderr.read()
+        assert process.is_alive(), "it ended before it could be killed"
         assert time.monotonic() < stop_at, "it never came to the place where it is killed"
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
-def finish(process: subprocess.Popen) -> None:
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+def finish(process: BaseProcess, root: Path) -> None:
+    process.join(timeout=300)
+    assert process.exitcode == 0, (root.parent / "stderr.txt").read_text()
 
 
 def collected(root: Path) -> int:
@@ -101,24 +106,26 @@ def events(root: Path) -> list[dict]:
     return [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
 
 
+# A forked process has its imports already; one that is spawned begins as the command does.
+@pytest.mark.parametrize("how", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("storage", ["store", "on_the_fly"])
-def test_killed_and_started_again_ends_with_the_same_weights(tmp_path, storage):
+def test_killed_and_started_again_ends_with_the_same_weights(tmp_path, storage, how):
     settings = KILLED | {"collection.storage": storage}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run = make(whole, settings)
     run.train(0)  # never interrupted
 
     if storage == "store":
-        kill_when(command(killed, settings), lambda: collected(killed) >= 40)
+        kill_when(start(how, killed, settings), lambda: collected(killed) >= 40)
         assert collected(killed) < 400
         assert not (killed / "checkpoint/seed-0/training.pt").exists()
         first = (killed / "deltas/seed-0/shard-00000.safetensors").stat().st_mtime_ns
     with (killed / "metrics.jsonl").open("a") if killed.exists() else open(os.devnull, "w") as log:
         log.write('{"event": "train", "se')  # a line that was being written
 
-    kill_when(command(killed, settings), (killed / "checkpoint/seed-0/training.pt").exists)
+    kill_when(start(how, killed, settings), (killed / "checkpoint/seed-0/training.pt").exists)
     assert not (killed / "checkpoint/seed-0/config.json").exists()
-    finish(command(killed, settings))
+    finish(start(how, killed, settings), killed)
 
     weights = "checkpoint/seed-0/model.safetensors"
     expected, found = read_tensors(whole / weights), read_tensors(killed / weights)

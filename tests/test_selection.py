@@ -142,6 +142,26 @@ def test_perturbations_in_several_chunks_have_the_right_size() -> None:
     assert losses[0].mean() == pytest.approx(expected.item(), rel=0.1)
 
 
+def test_an_absolute_size_is_the_deviation_itself() -> None:
+    """Half of the relative size of a layer whose weights are all 2 is an absolute size of 1."""
+    base, inputs = nn.Linear(3, 2), torch.ones(4, 3)
+    nn.init.constant_(base.weight, 2.0)
+    opened = OpenBase(base, "", widen=True)
+    relative, absolute = (
+        perturbed_losses(
+            opened,
+            opened.capture(inputs),
+            lambda outputs, _: outputs.detach().sum(1),
+            targets(4),
+            SelectionConfig(num_draws=5, relative_size=0.5, absolute_size=size),
+            torch.Generator().manual_seed(0),
+        )
+        for size in (None, 1.0)
+    )
+    torch.testing.assert_close(absolute, relative)
+    assert relative.std() > 0.1
+
+
 # The scores
 
 

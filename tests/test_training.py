@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from helpers import (
     LOSS,
@@ -20,6 +21,7 @@ from helpers import (
     prepared,
     same_state,
     state_of,
+    trainer_of,
 )
 from ocd import OCD, OCDError
 from ocd.collection import seeded
@@ -45,13 +47,7 @@ class Stop(Exception):
 def make_trainer(root: Path, settings=None, preset: str = "fast") -> Trainer:
     """As OCD.train makes it."""
     ocd, work, examples = prepared(root, settings, preset)
-    decisions = ocd._decisions(examples, work)
-    maker = ocd._maker(examples, decisions)
-    source = ocd._source(work, decisions, maker)
-    torch.manual_seed(0)
-    network = ocd._build(source, maker, decisions)
-    path = work.checkpoint / "training.pt"
-    return Trainer(network, source, maker, ocd.config.training, 0, work.log(), path, "key")
+    return trainer_of(ocd, examples, work)
 
 
 def events(root: Path, kind: str) -> list[dict]:
@@ -389,12 +385,11 @@ def test_task_loss_of_stored_deltas_is_that_of_their_own_images(tmp_path, transf
     ocd = OCD(digits_base(), loss=LOSS, config=config(settings), transform=transform)
     work, examples = Workdir(tmp_path), digits(40)
     ocd.fit(examples, work, progress=False)
-    decisions = ocd._decisions(examples, work)
-    maker = ocd._maker(examples, decisions)
-    rows = ocd._source(work, decisions, maker).rows(torch.arange(40), seeded(0))
+    trainer = trainer_of(ocd, examples, work)
+    rows = trainer.source.rows(torch.arange(40), seeded(0))
     assert torch.equal(rows.inputs, examples.inputs) is (transform is None)
     assert torch.equal(rows.targets, examples.targets)
-    seen = maker.opened.capture(rows.inputs)
+    seen = trainer.maker.opened.capture(rows.inputs)
     assert torch.allclose(seen.output, rows.features["output"], atol=1e-5)
 
 
@@ -405,3 +400,18 @@ def test_impossible_settings_are_refused(wrong):
     (name,) = wrong
     with pytest.raises(OCDError, match=f"training.{name} is"):
         TrainingConfig(**wrong)
+
+
+def test_a_second_fit_starts_from_the_users_encoder_again(tmp_path):
+    ocd = OCD(
+        digits_base(), loss=LOSS, config=config(), encoder=nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    )
+    before, states = state_of(ocd.encoder), []
+    for number in range(2):
+        states.append(
+            state_of(ocd.fit(digits(40), tmp_path / str(number), progress=False).hypernetwork)
+        )
+    assert same_state(before, state_of(ocd.encoder))
+    assert same_state(*states)
+    learned = {name.removeprefix("encoder."): value for name, value in states[0].items()}
+    assert not torch.equal(learned["1.weight"], before["1.weight"])

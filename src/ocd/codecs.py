@@ -117,10 +117,11 @@ class PCACodec(Codec):
         most = min(flat.shape)
         wanted = config.max_components if config.components < 1 else int(config.components)
         rank = max(1, min(most, wanted))
-        with torch.random.fork_rng(devices=[]):
+        # Forks the generators of every device, since manual_seed sets them all.
+        with torch.random.fork_rng():
             torch.manual_seed(seed)
             _, values, directions = torch.svd_lowrank(flat, q=min(most, rank + 10), niter=4)
-        kept = values.square().cumsum(0) / flat.square().sum()
+        kept = values.square().cumsum(0) / flat.square().sum().clamp_min(1e-12)
         if config.components < 1:
             rank = min(rank, 1 + int((kept < config.components).sum()))
         codec = cls(tuple(deltas.shape[1:]), rank)

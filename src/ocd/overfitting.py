@@ -48,6 +48,8 @@ class OverfitConfig:
             raise OCDError(f"overfit.optimizer is {self.optimizer!r}: use one of {OPTIMIZERS}")
         if self.form not in FORMS:
             raise OCDError(f"overfit.form is {self.form!r}: use one of {FORMS}")
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise OCDError(f"overfit.chunk_size is {self.chunk_size}: it must be at least 1")
         if self.num_steps < 1:
             raise OCDError(f"overfit.num_steps is {self.num_steps}: at least 1 step is needed")
 
@@ -185,6 +187,11 @@ def default_chunk_size(weight_shape: tuple[int, ...], form: str) -> int:
     return max(1, min(1024, 2**28 // (5 * num_weights(weight_shape))))
 
 
+def num_tried(weight_shape: tuple[int, ...], available: int) -> int:
+    """Examples that learning rates are tried on: few where a delta is large."""
+    return min(256, default_chunk_size(weight_shape, "dense"), available)
+
+
 LR_GRID = tuple(base * 10.0**power for power in range(-6, 3) for base in (1.0, 2.0, 5.0))
 
 
@@ -251,7 +258,7 @@ def overfit(
     opened = OpenBase(base, layer)
     probe = opened.probe(inputs)
     if config.lr is None:
-        few = slice(0, min(256, num_rows(inputs)))
+        few = slice(0, num_tried(opened.weight_shape, num_rows(inputs)))
         chosen, _ = choose_lr(
             opened, opened.capture(take_rows(inputs, few)), loss, targets[few], config
         )

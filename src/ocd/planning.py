@@ -18,7 +18,7 @@ from ocd.decisions import Decisions
 from ocd.hypernetwork import HyperNetwork, Shapes
 from ocd.inputs import dataset_size, fetch_rows, take_rows, to_device
 from ocd.layers import OpenBase
-from ocd.overfitting import Loss, choose_lr, rank_one_is_exact, resolve_form
+from ocd.overfitting import Loss, choose_lr, num_tried, rank_one_is_exact, resolve_form
 
 
 def make_maker(
@@ -47,7 +47,7 @@ def decide(
     """Fill in everything that is still open, with a note why, and write it down."""
     assert decisions.layer is not None
     opened = OpenBase(base, decisions.layer)
-    index = torch.arange(min(256, dataset_size(dataset)))
+    index = torch.arange(num_tried(opened.weight_shape, dataset_size(dataset)))
     inputs, targets = fetch_rows(dataset, index)
     inputs, targets = to_device(inputs, opened.device), targets.to(opened.device)
     probe = opened.probe(inputs)

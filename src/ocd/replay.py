@@ -68,8 +68,6 @@ class Recording:
 
     def close(self) -> None:
         """The layer is reached: nothing behind it is recorded."""
-        if self._open and self._depth > 0:
-            self.reusable = False  # reached from inside a module that does not hold it
         self._open = False
 
     def check(self) -> None:

@@ -48,6 +48,10 @@ class SelectionConfig:
                 "selection needs num_draws >= 2, num_examples >= 1 and relative_size > 0, got "
                 f"{self.num_draws}, {self.num_examples} and {self.relative_size:g}"
             )
+        if self.absolute_size is not None and self.absolute_size <= 0:
+            raise OCDError(
+                f"selection.absolute_size is {self.absolute_size:g}: it must be positive, or none"
+            )
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class LayerScores:
         return self.ranked()[rank - 1]
 
 
-def kde_entropies(losses: Tensor, grid_size: int = 256) -> Tensor:
+def kde_entropies(losses: Tensor) -> Tensor:
     """Entropy of a Gaussian KDE of each row, in nats: (N, R) -> (N,).
 
     Silverman's bandwidth as in scipy.stats.gaussian_kde; −∫ p log p by the trapezoid rule on a grid
@@ -83,10 +87,13 @@ def kde_entropies(losses: Tensor, grid_size: int = 256) -> Tensor:
     bandwidth = spread * (num_draws * 3 / 4) ** -0.2
     low = losses.amin(dim=1, keepdim=True) - 4 * bandwidth
     high = losses.amax(dim=1, keepdim=True) + 4 * bandwidth
+    # Four points a bandwidth for the row that reaches farthest; an outlier far away costs points.
+    grid_size = min(4096, max(256, math.ceil(4 * float(((high - low) / bandwidth).max()))))
     share = torch.linspace(0, 1, grid_size, dtype=torch.float64, device=losses.device)
     grid = low + (high - low) * share
     density = torch.zeros_like(grid)
-    for part in losses.split(256, dim=1):  # bounds the (N, grid, draws) block
+    block = max(1, 2**22 // grid.numel())  # bounds the (N, grid, draws) block
+    for part in losses.split(block, dim=1):
         scaled = (grid[:, :, None] - part[:, None, :]) / bandwidth[..., None]
         density += torch.exp(-0.5 * scaled.square()).sum(dim=2)
     density = density / (num_draws * bandwidth * math.sqrt(2 * math.pi))
