@@ -181,6 +181,9 @@ def test_seeds_differ_in_training_and_may_be_added(tmp_path):
     run = make(tmp_path, seeds=(1,))
     assert run.seeds == [0, 1] == Run.open(tmp_path).seeds
     run.do("train")
+    for seed in (0, 1):
+        saved = read_json(tmp_path / f"checkpoint/seed-{seed}/config.json")
+        assert saved["config"]["seed"] == seed
     first, second = (
         read_tensors(tmp_path / f"checkpoint/seed-{seed}/model.safetensors") for seed in (0, 1)
     )

@@ -128,7 +128,11 @@ def test_the_averaged_network_is_the_one_that_predicts(tmp_path):
 def test_two_accumulated_halves_make_one_batch(tmp_path):
     gradients, losses = [], []
     for batch_size, accumulated in ((16, 1), (8, 2)):
-        settings = {"training.batch_size": batch_size, "training.num_accumulated": accumulated}
+        settings = {
+            "training.batch_size": batch_size,
+            "training.num_accumulated": accumulated,
+            "training.clip_norm": 1e6,
+        }
         trainer = make_trainer(tmp_path / str(accumulated), NOISELESS | settings)
         losses.append(trainer._train_step()["loss"])
         states = trainer.optimizer.state_dict()["state"]
@@ -238,6 +242,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path, monkey
             encoder=ImageEncoder(1, 8, widths=(4, 4, 4), num_features=5) if encoder else None,
             transform=shift_transform(1) if encoder else None,
         )  # fmt: skip
+        torch.seed()  # another process has another random state
         if stop_after is None:
             return ocd.fit(digits(60), folder, progress=False)
         take = Trainer._train_step
@@ -256,7 +261,6 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path, monkey
     for stop in stops:
         with pytest.raises(Stop):
             run(tmp_path / "stopped", stop)
-        torch.rand(7)  # another process would have another random state
     resumed = run(tmp_path / "stopped")
     assert same_state(whole.hypernetwork.state_dict(), resumed.hypernetwork.state_dict())
     files = [
@@ -403,15 +407,12 @@ def test_impossible_settings_are_refused(wrong):
 
 
 def test_a_second_fit_starts_from_the_users_encoder_again(tmp_path):
-    ocd = OCD(
-        digits_base(), loss=LOSS, config=config(), encoder=nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    )
-    before, states = state_of(ocd.encoder), []
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    ocd = OCD(digits_base(), loss=LOSS, config=config(), encoder=encoder)
+    before, states = state_of(encoder), []
     for number in range(2):
-        states.append(
-            state_of(ocd.fit(digits(40), tmp_path / str(number), progress=False).hypernetwork)
-        )
-    assert same_state(before, state_of(ocd.encoder))
+        ocd.fit(digits(40), tmp_path / str(number), progress=False)
+        states.append(state_of(ocd.hypernetwork))
+    assert same_state(before, state_of(encoder))
     assert same_state(*states)
-    learned = {name.removeprefix("encoder."): value for name, value in states[0].items()}
-    assert not torch.equal(learned["1.weight"], before["1.weight"])
+    assert not torch.equal(states[0]["encoder.1.weight"], before["1.weight"])

@@ -144,6 +144,13 @@ class OCD:
                 advance,
             )  # fmt: skip
 
+    def is_overfitted(self, dataset: Dataset[Any], work: Workdir) -> bool:
+        """Whether `overfit` has nothing left to do in this workdir."""
+        decisions = self._decisions(dataset, work)
+        if decisions.lr is None:
+            return False
+        return decisions.storage != "store" or self._store(work, decisions).complete
+
     def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> OCD:
         """Alg. 1: train the generator on the overfitted deltas; resumes. Saves `checkpoint/`."""
         decisions = self._decisions(dataset, work)

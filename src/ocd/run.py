@@ -227,6 +227,8 @@ class Run:
         for role, ocd, work in self._fits(seed):
             if (work.checkpoint / "config.json").exists():  # it is trained already
                 continue
+            if ocd.is_overfitted(self.examples, work):
+                continue
             with self._phase("overfit" if role == "main" else "alternative", seed):
                 ocd.overfit(self.examples, work)
 
