@@ -209,8 +209,18 @@ def test_storage_is_chosen_by_measured_cost_and_said(tmp_path, limit, storage):
 
 def test_copies_are_always_stored(tmp_path):
     settings = {"collection.storage": "auto", "collection.on_the_fly_cost": 1e9}
-    prepared(tmp_path, settings | {"collection.num_copies": 2})
+    ocd = make(settings | {"collection.num_copies": 2}, transform=shift_transform(1))
+    ocd.overfit(digits(20), Workdir(tmp_path), progress=False)
     assert read_json(tmp_path / "checkpoint/decisions.json")["storage"] == "store"
+
+
+@pytest.mark.parametrize(
+    ("storage", "transform"), [("on_the_fly", shift_transform(1)), ("store", None)]
+)
+def test_copies_that_would_not_be_augmented_or_stored_are_refused(tmp_path, storage, transform):
+    settings = {"collection.storage": storage, "collection.num_copies": 2}
+    with pytest.raises(OCDError, match="num_copies stores augmented copies"):
+        make(settings, transform=transform).overfit(digits(20), Workdir(tmp_path), progress=False)
 
 
 def test_cost_is_at_least_a_forward_pass(tmp_path):

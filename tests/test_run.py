@@ -254,6 +254,7 @@ def test_presets_survive_a_tiny_run(tmp_path, preset):
         "training.task_loss_weight": 0,
     }
     run = make(tmp_path, settings, preset=preset)
+    assert not run.run_options.encode_x and not run.run_options.augment  # theirs have neither
     run.do("predict")
     methods = read_json(tmp_path / "predictions/seed-0.json")["methods"]
     assert {"ocd", "ocd_ensemble_5", "no_scale"} <= methods.keys()

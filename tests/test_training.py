@@ -303,20 +303,28 @@ def test_checkpoint_of_another_run_or_damaged_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "what"),
-    [("config", "configuration"), ("data", "dataset"), ("base", "base")],
+    [
+        ("config", "configuration"),
+        ("data", "dataset"),
+        ("base", "base"),
+        ("transform", "loss, transform or encoder"),
+    ],
 )
 def test_a_workdir_of_another_run_is_refused_and_kept(tmp_path, change, what):
     OCD(digits_base(), loss=LOSS, config=config()).fit(digits(40), tmp_path, progress=False)
-    base, examples, settings = digits_base(), digits(40), {}
+    base, examples, settings, transform = digits_base(), digits(40), {}, None
     if change == "config":
         settings = {"training.lr": 1e-3}
     elif change == "data":
         examples = digits(41)
+    elif change == "transform":
+        transform = shift_transform(1)
     else:
         base.fc2.bias.data += 1
     before = contents(tmp_path)
     with pytest.raises(OCDError, match=f"belongs to a run with another {what}") as caught:
-        OCD(base, loss=LOSS, config=config(settings)).fit(examples, tmp_path, progress=False)
+        ocd = OCD(base, loss=LOSS, config=config(settings), transform=transform)
+        ocd.fit(examples, tmp_path, progress=False)
     assert "\n" not in str(caught.value)
     assert contents(tmp_path) == before
 

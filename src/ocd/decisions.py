@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ocd.config import OCDConfig
 from ocd.errors import OCDError
@@ -69,13 +69,23 @@ class Decisions:
         base: str,
         num_examples: int,
         few: tuple[Inputs, Tensor],
+        parts: tuple[object, ...] = (),
     ) -> Decisions:
-        """The decisions of a workdir. Raises OCDError where they belong to another run."""
-        key = _key(config, base, num_examples, few)
+        """The decisions of a workdir. Raises OCDError where they belong to another run.
+
+        `parts`: the loss, the transform and the encoder, told apart by their names and structure.
+        """
+        key = _key(config, base, num_examples, few, parts)
         if not work.decisions.exists():
             return cls(work, key)
         saved = read_json(work.decisions)
-        for name, what in (("base", "base"), ("data", "dataset"), ("config", "configuration")):
+        kinds = {
+            "base": "base",
+            "data": "dataset",
+            "config": "configuration",
+            "parts": "loss, transform or encoder",
+        }
+        for name, what in kinds.items():
             if saved["key"][name] != key[name]:
                 raise OCDError(
                     f"{work.decisions} belongs to a run with another {what}: use another folder, or "
@@ -95,7 +105,13 @@ class Decisions:
         write_json(self.work.decisions, values)
 
 
-def _key(config: OCDConfig, base: str, num_examples: int, few: tuple[Inputs, Tensor]) -> dict[str, str]:
+def _key(
+    config: OCDConfig,
+    base: str,
+    num_examples: int,
+    few: tuple[Inputs, Tensor],
+    parts: tuple[object, ...],
+) -> dict[str, str]:
     """Hashes of what a fit depends on. The data's is of its size and its first examples."""
     data = hashlib.sha256(str(num_examples).encode())
     for tensor in (*tensors(few[0]), few[1]):
@@ -110,5 +126,13 @@ def _key(config: OCDConfig, base: str, num_examples: int, few: tuple[Inputs, Ten
         "data": data.hexdigest()[:16],
         "overfit": overfit,
         "config": config.digest(),
+        "parts": hashlib.sha256("; ".join(map(_describe, parts)).encode()).hexdigest()[:16],
     }
     return key | {"all": hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}
+
+
+def _describe(part: object) -> str:
+    """A function by its name, a module by its structure: the same in the next process."""
+    if isinstance(part, nn.Module):
+        return repr(part)
+    return getattr(part, "__qualname__", type(part).__qualname__)

@@ -277,13 +277,15 @@ class OCD:
     def _decisions(self, dataset: Dataset[Any], work: Workdir) -> Decisions:
         """What was decided in this workdir so far; new where nothing was."""
         few = self._fetch(dataset, min(64, dataset_size(dataset)))
-        return Decisions.open(work, self.config, base_digest(self.base), dataset_size(dataset), few)
+        parts = (self.loss, self.transform, self.encoder)
+        digest = base_digest(self.base)
+        return Decisions.open(work, self.config, digest, dataset_size(dataset), few, parts)
 
     def _maker(self, dataset: Dataset[Any], decisions: Decisions) -> Maker:
         return make_maker(self.base, self._loss(), dataset, self.config, self.transform, decisions)
 
     def _store(self, work: Workdir, decisions: Decisions) -> DeltaStore:
-        key = {name: decisions.key[name] for name in ("base", "data", "overfit")}
+        key = {name: decisions.key[name] for name in ("base", "data", "overfit", "parts")}
         return DeltaStore.open(work.deltas, key)
 
     def _source(self, work: Workdir, decisions: Decisions, maker: Maker) -> Source:

@@ -15,6 +15,7 @@ from ocd.collection import Maker, Source, Transform, measure_cost, seeded
 from ocd.conditioning import encoder_features
 from ocd.config import OCDConfig
 from ocd.decisions import Decisions
+from ocd.errors import OCDError
 from ocd.hypernetwork import HyperNetwork, Shapes
 from ocd.inputs import dataset_size, fetch_rows, take_rows, to_device
 from ocd.layers import OpenBase
@@ -68,6 +69,11 @@ def decide(
     decisions.code, text = choose_code(config.codec.kind, reason)
     decisions.note(text)
     decisions.storage = config.collection.storage
+    if config.collection.num_copies > 1 and (transform is None or decisions.storage == "on_the_fly"):
+        raise OCDError(
+            "collection.num_copies stores augmented copies: it needs a transform, and "
+            "collection.storage 'store' or 'auto'"
+        )
     if decisions.storage == "auto":
         maker = make_maker(base, loss, dataset, config, transform, decisions)
         decisions.storage, text = choose_storage(maker, config)
@@ -105,7 +111,7 @@ def build_network(
         codec, text = PCACodec.fit(rows.delta.dense()[:, 0], config.codec, config.seed)
         decisions.note(text)
         decisions.save()
-    encoder = copy.deepcopy(encoder)
+    encoder = None if encoder is None else copy.deepcopy(encoder).to(maker.opened.device)
     few = take_rows(rows.inputs, slice(0, 2))
     shapes = Shapes.of(
         decisions.code,

@@ -18,7 +18,7 @@ from ocd.config import OCDConfig, parse_value, settings_of
 from ocd.decisions import Workdir
 from ocd.errors import OCDError, nearest
 from ocd.files import read_json, write_json
-from ocd.inputs import Examples
+from ocd.inputs import Examples, to_device
 from ocd.layers import find_layer
 from ocd.model import OCD
 from ocd.progress import Log
@@ -44,12 +44,28 @@ class RunOptions:
         default=0.0,
         metadata={"help": "share of the training examples kept from the base, for OCD alone"},
     )
+    encode_x: bool = field(
+        default=True, metadata={"help": "put x into the condition, by the task's encoder"}
+    )
+    augment: bool = field(
+        default=True, metadata={"help": "overfit on augmented examples, by the task's transform"}
+    )
+    device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
 
     def __post_init__(self) -> None:
         if self.num_draws < 1:
             raise OCDError(f"num_draws is {self.num_draws}: at least one draw is needed")
         if not 0 <= self.held_out < 1:
             raise OCDError(f"held_out is {self.held_out:g}: it must be a share, from 0 to below 1")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise OCDError(f"device is {self.device!r}: use auto, cpu or cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise OCDError("device is 'cuda', but this PyTorch sees none: use auto or cpu")
+
+    def torch_device(self) -> torch.device:
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass
@@ -184,7 +200,7 @@ class Run:
     def base(self, seed: int) -> nn.Module:
         """The trained base of a seed; trained (or loaded) once and kept in base/."""
         path = self.root / "base" / f"seed-{seed}.safetensors"
-        base = self.task.make_base(self.options, self.data)
+        base = self.task.make_base(self.options, self.data).to(self.run_options.torch_device())
         if path.exists():
             load_base(base, path)
             return base.eval()
@@ -204,6 +220,8 @@ class Run:
         few = slice(0, selection.num_examples)
         with self._phase("select", seed):
             inputs, targets = self.examples.rows(few)
+            device = self.run_options.torch_device()
+            inputs, targets = to_device(inputs, device), targets.to(device)
             scores = select_layer(base, self.task.loss, inputs, targets, selection, seed=seed)
         named = self.config.layer
         chosen = scores.layer(self.config.rank) if named == "auto" else named
@@ -287,8 +305,9 @@ class Run:
             config = self.config.replace({"layer": layer, "seed": seed})
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                encoder = self.task.make_encoder(self.options)
-            transform = self.task.make_transform(self.options)
+                encoder = self.task.make_encoder(self.options) if self.run_options.encode_x else None
+            augment = self.run_options.augment
+            transform = self.task.make_transform(self.options) if augment else None
             ocd = OCD(base, loss=self.task.loss, config=config, encoder=encoder, transform=transform)
             yield role, ocd, Workdir(self.root, member, {"seed": seed, "role": role})
 
@@ -319,6 +338,8 @@ def read_settings(
     homes = {entry.name: task.options for entry in dataclasses.fields(task.options)}
     homes |= {entry.name: RunOptions for entry in dataclasses.fields(RunOptions)}
     values: dict[type, dict[str, Any]] = {task.options: {}, RunOptions: {}}
+    if preset != "fast":  # neither the paper nor the released code has x in the condition, or shifts
+        values[RunOptions] = {"encode_x": False, "augment": False}
     dotted: dict[str, str] = {}
     for key, value in settings.items():
         if key in homes:

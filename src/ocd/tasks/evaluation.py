@@ -54,6 +54,7 @@ def evaluate(
         other = fitted["alternative"][0].predict(inputs, draws=num_draws)
         outputs["alternative_layer"] = other.outputs[0]
         outputs["alternative_layer_ensemble" + many] = task.join_draws(other.outputs)
+    outputs = {method: output.cpu() for method, output in outputs.items()}
     methods = {
         method: {name: metric.fn(output, targets) for name, metric in task.metrics.items()}
         for method, output in outputs.items()
@@ -66,7 +67,7 @@ def evaluate(
         "base_loss": losses(outputs["base"]),
         "ensemble_loss": losses(outputs["ocd_ensemble" + many]),
         "bound_loss": losses(outputs["overfit_test"]),
-        "draw_loss": torch.stack([losses(output) for output in drawn.outputs]),
+        "draw_loss": torch.stack([losses(output) for output in drawn.outputs.cpu()]),
     }
     return {"methods": methods, "costs": timer.costs, "num_test": num_rows(inputs)}, tensors
 
