@@ -196,7 +196,7 @@ def draw_training(training: Mapping[int, Curve], validation: Mapping[int, Curve]
     if _wide_range(np.array(shown)):
         axes.set_yscale("log")
     axes.set_xlabel("optimiser step")
-    axes.set_ylabel("loss of the generator")
+    axes.set_ylabel("denoising and scale loss")
     _title(axes, "Training")
     if len(axes.lines) <= 12:
         _legend(axes, ncols=1 if len(training) < 4 else 2)

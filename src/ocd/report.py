@@ -173,9 +173,12 @@ def _notes(run: RunRecords) -> list[str]:
 def _draw(run: RunRecords, results: Json, folder: Path) -> list[str]:
     training: dict[int, dict[int, float]] = {}
     validation: dict[int, dict[int, float]] = {}
+    weight = run.config.get("config", {}).get("training", {}).get("task_loss_weight", 0.0)
     for event, curves in (("train", training), ("validate", validation)):
         for line in filter(is_main, run.of(event)):
-            curves.setdefault(line["seed"], {})[line["step"]] = line["loss"]
+            # Held-out examples are judged by the paper's objective alone; so are training batches here.
+            extension = weight * line.get("task_loss", 0.0)
+            curves.setdefault(line["seed"], {})[line["step"]] = line["loss"] - extension
     return figures.draw_all(
         folder,
         layers=layer_scores(run),
