@@ -186,6 +186,20 @@ def test_examples_that_are_not_finite_are_left_out_and_counted(tmp_path, storage
         assert maker.skipped == {7}
 
 
+def test_a_batch_of_bad_examples_alone_is_empty(tmp_path):
+    examples = digits(40)
+    inputs = examples.inputs.clone()
+    inputs[7] = torch.nan
+    broken = Examples(inputs, examples.targets)
+    ocd, work = make({"collection.storage": "on_the_fly"}), Workdir(tmp_path)
+    ocd.overfit(broken, work, progress=False)
+    source, maker = sources(ocd, broken, work)
+    maker.skipped.clear()
+    assert len(source.rows(torch.tensor([7]), seeded(0))) == 0
+    assert len(source.rows(torch.tensor([6, 7]), seeded(0))) == 1
+    assert maker.skipped == {7}
+
+
 @pytest.mark.parametrize("storage", ["store", "on_the_fly"])
 def test_too_many_bad_examples_stop_the_run(tmp_path, storage):
     inputs = digits(40).inputs.clone()

@@ -72,6 +72,34 @@ def test_neighbour_lends_its_delta_and_not_its_label(layer):
     assert torch.allclose(p.scale[0], deltas.flatten(1).norm(dim=1), rtol=1e-4)
 
 
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_an_example_that_is_not_finite_is_nobodys_neighbour(chunk_size, value):
+    training, queries = digits(50).inputs.clone(), test_digits(12).inputs
+    training[3] = value
+    found = nearest_in_x(queries, flat_inputs(training), chunk_size)
+    good = torch.tensor([i for i in range(50) if i != 3])
+    assert torch.equal(found, good[nearest_in_x(queries, flat_inputs(training[good]))])
+
+
+@pytest.mark.parametrize("layer", ["fc1", "conv2"])
+def test_a_neighbour_without_a_finite_delta_lends_nothing(layer):
+    training, test = digits(20), test_digits(8)
+    broken = nearest_in_x(test.inputs, flat_inputs(training.inputs))[0]
+    targets = training.targets.clone()
+    targets[broken] += 10  # stands for a target that spoils the loss
+
+    def loss(outputs, targets):
+        return LOSS(outputs, targets % 10) * torch.where(targets < 10, 1.0, torch.nan)
+
+    p = nearest_neighbor(opened(layer), loss, CONFIG, Examples(training.inputs, targets), test.inputs)
+    hit = nearest_in_x(test.inputs, flat_inputs(training.inputs)) == broken
+    assert torch.equal(p.mean[hit], p.base[hit])
+    assert (p.scale[0, hit] == 0).all()
+    assert p.outputs.isfinite().all()
+    assert (p.scale[0, ~hit] > 0).any()
+
+
 def test_neighbour_of_a_training_example_is_the_bound():
     training = digits(20)
     one = nearest_neighbor(opened(), LOSS, CONFIG, training, training.inputs)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ocd.deltas import DenseDelta, RankOneDelta, num_weights, zero_like_layer
+from ocd.deltas import DenseDelta, RankOneDelta
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -121,10 +121,3 @@ def _spoiled(choose: Callable[[RankOneDelta], Tensor], bad: float) -> RankOneDel
     delta = rank_one()
     choose(delta)[0] = bad
     return delta
-
-
-def test_a_delta_that_moves_nothing() -> None:
-    zero = zero_like_layer((4, 3, 2), batch=2, draws=3)
-    assert zero.dense().shape == (2, 3, 4, 3, 2)
-    assert not zero.dense().any() and not zero.norms().any()
-    assert num_weights((4, 3, 2)) == 24

@@ -104,6 +104,18 @@ def test_level_and_condition_matter_and_one_level_serves_all():
             )
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["mlp", "unet"])
+def test_largest_activation_of_a_code_is_known(number):
+    denoiser, shape = both()[number]
+    sizes = []
+    for module in denoiser.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(lambda _, __, output: sizes.append(output[0].numel()))
+    with torch.no_grad():
+        denoiser(random(1, 1, *shape), torch.tensor([[4]]), random(1, denoiser.condition_size))
+    assert denoiser.elements_per_code <= max(sizes) <= 2 * denoiser.elements_per_code
+
+
 def test_encoding_of_the_level_is_the_transformers():
     t, size = torch.tensor([[0, 17], [3, 999]]), 10
     encoded = sinusoidal_encoding(t, size)

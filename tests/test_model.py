@@ -31,7 +31,8 @@ from ocd import OCD, Examples, OCDConfig, OCDError, overfit, select_layer
 from ocd.checkpoint import base_digest
 from ocd.collection import OnTheFly
 from ocd.files import read_json, write_json
-from ocd.store import read_tensors, write_tensors
+from ocd.model import _prediction_chunk
+from ocd.store import file_digest, read_tensors, write_tensors
 from ocd.tasks.classification import ImageEncoder
 
 KINDS: dict[str, tuple[dict, str]] = {
@@ -342,8 +343,27 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
     name = "denoiser.enter.weight"
     change(tensors, name)
     write_tensors(path, tensors)
+    saved = read_json(tmp_path / "config.json")
+    write_json(tmp_path / "config.json", saved | {"weights": file_digest(path)})
     with pytest.raises(OCDError, match=message.format(name)):
         OCD.from_pretrained(tmp_path, digits_base())
+
+
+def test_weights_of_another_save_are_refused(tmp_path):
+    fitted().save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    tensors = read_tensors(path)
+    write_tensors(path, tensors | {"mean_scale": tensors["mean_scale"] + 1})
+    with pytest.raises(OCDError, match="belongs to another save .*: save again") as caught:
+        OCD.from_pretrained(tmp_path, digits_base())
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_predicted_at_once_follow_what_memory_holds():
+    plain, unet = fitted().hypernetwork, fitted(*KINDS["paper"]).hypernetwork
+    assert _prediction_chunk(plain, 5) == 256
+    assert _prediction_chunk(unet, 1000) == 2**26 // (1000 * 8 * 10**2)  # 8 channels, 10x10
+    assert _prediction_chunk(unet, 2**26) == 1
 
 
 def test_folders_that_are_no_generator_are_one_line(tmp_path, monkeypatch):
@@ -545,3 +565,16 @@ def test_every_public_name_is_there():
     assert all(getattr(package, name) is not None for name in package.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = package.nothing
+
+
+def test_a_dataset_that_augments_by_itself_is_refused(tmp_path):
+    class Restless(torch.utils.data.Dataset):
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            return torch.rand(1, 8, 8), torch.tensor(index)
+
+    with pytest.raises(OCDError, match="pass it as OCD"):
+        OCD(digits_base(), loss=LOSS, config=config()).fit(Restless(), tmp_path)
+    assert not contents(tmp_path)

@@ -115,6 +115,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, write):
     assert path.read_text() == "old"
 
 
+def test_tensors_are_on_the_disk_before_they_have_their_name(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("os.fsync", lambda _: calls.append("fsync"))
+    monkeypatch.setattr("os.replace", lambda *_: calls.append("replace"))
+    write_tensors(tmp_path / "file", shard(0, 2))
+    assert calls == ["fsync", "replace"]
+
+
 def test_files_that_cannot_be_read_are_one_line(tmp_path):
     (tmp_path / "x").write_text("no tensors")
     for path, message in (

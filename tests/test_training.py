@@ -23,12 +23,12 @@ from helpers import (
     state_of,
     trainer_of,
 )
-from ocd import OCD, OCDError
-from ocd.collection import seeded
+from ocd import OCD, Examples, OCDError
+from ocd.collection import places_of_batch, seeded, split_places
 from ocd.decisions import Workdir
 from ocd.store import read_tensors
 from ocd.tasks.classification import ImageEncoder, shift_transform
-from ocd.training import Trainer, TrainingConfig, places_of_batch, rate_factor, split_places
+from ocd.training import Trainer, TrainingConfig, rate_factor
 
 # One noise level, at which nothing is noise: the loss is a function of the examples alone.
 NOISELESS = {
@@ -72,9 +72,11 @@ def test_at_most_2048_examples_are_held_out():
     assert len(split_places(torch.arange(100_000), 0.5, seed=0)[1]) == 2048
 
 
-def test_nothing_left_to_train_on_is_said(tmp_path):
-    with pytest.raises(OCDError, match="lower training.validation_share"):
-        make_trainer(tmp_path, {"training.validation_share": 1.0})
+def test_nothing_left_to_train_on_is_said(tmp_path, monkeypatch):
+    nothing = torch.arange(0)
+    monkeypatch.setattr("ocd.training.split_places", lambda *_: (nothing, nothing))
+    with pytest.raises(OCDError, match="no example is left to train on"):
+        make_trainer(tmp_path)
 
 
 @pytest.mark.parametrize(("batch_size", "size"), [(4, 12), (5, 12), (30, 12)])
@@ -157,6 +159,20 @@ def test_gradients_are_clipped(tmp_path, monkeypatch, limit):
     assert (norms[0] > 0.99 * limit) is (limit < 1)
 
 
+def test_a_scale_network_with_its_own_encoders_is_clipped_apart(tmp_path):
+    trainer = make_trainer(tmp_path, {"training.clip_norm": 1e-3}, "released")
+    norms = []
+
+    def look(*_):
+        for group in trainer.optimizer.param_groups:
+            grads = [p.grad.flatten() for p in group["params"] if p.grad is not None]
+            norms.append(torch.cat(grads).norm().item())
+
+    trainer.optimizer.register_step_pre_hook(look)
+    trainer._train_step()
+    assert norms == pytest.approx([1e-3, 1e-3], rel=0.01)
+
+
 def test_scale_network_has_its_own_rate(tmp_path):
     trainer = make_trainer(tmp_path, preset="released")
     trainer._train_step()
@@ -199,7 +215,7 @@ def test_a_look_changes_nothing_and_is_the_same_each_time(tmp_path):
 
 
 def test_training_stops_early_where_the_loss_does_not_fall(tmp_path):
-    settings = {"training.lr": 0.0, "training.validate_every": 1, "training.patience": 3}
+    settings = {"training.lr": 1e-30, "training.validate_every": 1, "training.patience": 3}
     trainer = make_trainer(tmp_path, settings)
     trainer.run()
     assert trainer.step == 4  # the first look sets the mark, three more do not better it
@@ -207,13 +223,76 @@ def test_training_stops_early_where_the_loss_does_not_fall(tmp_path):
     assert again.resume()
     again.run()
     assert again.step == 4
+    said = [event["text"] for event in events(tmp_path, "note") if "early" in event["text"]]
+    assert said == ["training stopped early at step 4: the held-out loss has not fallen for 3 looks"]
 
 
 def test_patience_zero_never_stops(tmp_path):
-    settings = {"training.lr": 0.0, "training.validate_every": 1, "training.patience": 0}
+    settings = {"training.lr": 1e-30, "training.validate_every": 1, "training.patience": 0}
     trainer = make_trainer(tmp_path, settings)
     trainer.run()
     assert trainer.step == 20
+
+
+# Examples that are not finite
+
+
+def broken_trainer(root: Path, places: list[int], settings: dict) -> Trainer:
+    ocd, work, examples = prepared(root, {"overfit.max_skipped": 1.0} | settings)
+    trainer = trainer_of(ocd, examples, work)
+    inputs = examples.inputs.clone()
+    inputs[places] = torch.nan
+    trainer.maker.dataset = Examples(inputs, examples.targets)
+    return trainer
+
+
+def test_a_batch_without_finite_examples_is_no_step(tmp_path):
+    settings = {"training.batch_size": 1, "training.validation_share": 0.0, "training.log_every": 1}
+    place = int(places_of_batch(2, 1, 100, 0))  # the third batch is this example alone
+    trainer = broken_trainer(tmp_path, [place], settings)
+    assert trainer._train_step()
+    before = state_of(trainer.average)
+    trainer.step = 2
+    assert trainer._train_step() == {}
+    assert same_state(before, state_of(trainer.average))
+    trainer.step = 0
+    trainer.run()
+    assert trainer.step == 20
+    assert [event["step"] for event in events(tmp_path, "train")] == [1, 2, *range(4, 21)]
+    (skipped,) = events(tmp_path, "skipped")
+    assert (skipped["step"], skipped["examples"]) == (2, [place])
+
+
+def test_an_empty_part_of_a_step_does_not_count(tmp_path):
+    """The step is that of the parts which are there."""
+    small = NOISELESS | {"training.batch_size": 1, "training.validation_share": 0.0}
+    place = int(places_of_batch(1, 1, 100, 0))
+    gradients, losses = [], []
+    for number, places in ((2, [place]), (1, [])):
+        settings = small | {"training.num_accumulated": number, "training.clip_norm": 1e6}
+        trainer = broken_trainer(tmp_path / str(number), places, settings)
+        losses.append(trainer._train_step()["loss"])
+        states = trainer.optimizer.state_dict()["state"]
+        gradients.append(torch.cat([states[i]["exp_avg"].flatten() for i in sorted(states)]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert torch.allclose(*gradients, atol=1e-6)
+
+
+def test_a_look_leaves_out_what_is_not_finite(tmp_path):
+    settings = {"training.batch_size": 2, "training.patience": 1}
+    whole = make_trainer(tmp_path / "whole", settings)
+    held_out = whole.held_out.tolist()
+    assert len(held_out) == 5
+    trainer = broken_trainer(tmp_path / "some", held_out[:2], settings)  # a whole chunk
+    trainer._look()
+    assert math.isfinite(trainer.best)
+    trainer = broken_trainer(tmp_path / "all", held_out, settings)
+    trainer._look()
+    trainer._look()
+    assert not events(tmp_path / "all", "validate")
+    assert (trainer.best, trainer.looks_since_best, trainer.stopped_early) == (None, 0, False)
+    told = [event["examples"] for event in events(tmp_path / "all", "skipped")]
+    assert [place for places in told for place in places] == held_out  # once each
 
 
 # Stopping and going on
@@ -267,6 +346,28 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path, monkey
         read_tensors(tmp_path / name / "checkpoint/model.safetensors") for name in ("whole", "stopped")
     ]
     assert same_state(*files)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    trainer, calls = make_trainer(tmp_path), []
+    monkeypatch.setattr("os.fsync", lambda _: calls.append("fsync"))
+    monkeypatch.setattr("os.replace", lambda *_: calls.append("replace"))
+    trainer.save()
+    assert calls == ["fsync", "replace"]
+
+
+def test_a_checkpoint_is_read_to_the_device_of_the_base(tmp_path, monkeypatch):
+    trainer, places = make_trainer(tmp_path), []
+    trainer.save()
+    load = torch.load
+
+    def look(*args, **kwargs):
+        places.append(kwargs["map_location"])
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr("torch.load", look)
+    assert trainer.resume()
+    assert places == [trainer.maker.opened.device]
 
 
 def test_fit_leaves_the_global_random_state(tmp_path):
@@ -406,12 +507,31 @@ def test_task_loss_of_stored_deltas_is_that_of_their_own_images(tmp_path, transf
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"optimizer": "lbfgs"}, {"schedule": "linear"}, {"num_steps": 0}, {"num_accumulated": 0}]
+    "wrong",
+    [
+        {"optimizer": "lbfgs"},
+        {"schedule": "linear"},
+        {"num_steps": 0},
+        {"num_accumulated": 0},
+        {"log_every": 0},
+        {"checkpoint_every": 0},
+        {"validate_every": 0},
+        {"validation_share": 1.0},
+        {"validation_share": -0.1},
+        {"lr": 0.0},
+        {"lr": math.nan},
+        {"ema_decay": 1.0},
+        {"clip_norm": 0.0},
+        {"patience": -1},
+        {"task_loss_weight": -1.0},
+    ],
+    ids=str,
 )
 def test_impossible_settings_are_refused(wrong):
     (name,) = wrong
-    with pytest.raises(OCDError, match=f"training.{name} is"):
+    with pytest.raises(OCDError, match=f"training.{name} is") as caught:
         TrainingConfig(**wrong)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_second_fit_starts_from_the_users_encoder_again(tmp_path):

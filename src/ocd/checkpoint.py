@@ -15,7 +15,7 @@ from ocd.errors import OCDError
 from ocd.files import read_json, write_json
 from ocd.hypernetwork import HyperNetwork, Shapes
 from ocd.layers import OpenBase
-from ocd.store import read_tensors, write_tensors
+from ocd.store import file_digest, read_tensors, write_tensors
 
 FORMAT_VERSION = 1
 
@@ -43,8 +43,10 @@ class Checkpoint:
 def save_checkpoint(
     folder: Path, config: OCDConfig, network: HyperNetwork, opened: OpenBase, notes: list[str]
 ) -> None:
-    """Write the generator. The weights come first, so that a config.json stands for a whole one."""
-    write_tensors(folder / "model.safetensors", network.state_dict())
+    """Write the generator. The weights come first, and config.json holds their digest, so that the
+    two files of different saves are never taken for one."""
+    weights = folder / "model.safetensors"
+    write_tensors(weights, network.state_dict())
     write_json(
         folder / "config.json",
         {
@@ -52,6 +54,7 @@ def save_checkpoint(
             "layer": opened.name,
             "widen": bool(opened.widen),
             "base": base_digest(opened.base),
+            "weights": file_digest(weights),
             "shapes": network.shapes.as_dict(),
             "config": config.to_dict(),
             "notes": notes,
@@ -84,13 +87,16 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
         config.scale,
         copy.deepcopy(encoder),
     )
-    load_strictly(network, path / "model.safetensors")
+    load_strictly(network, path / "model.safetensors", saved.get("weights"))
     return Checkpoint(config, network.to(opened.device).eval(), opened, saved["notes"])
 
 
-def load_strictly(module: nn.Module, path: Path) -> None:
-    """Raises OCDError naming the first parameter that is missing, unexpected or of another shape."""
+def load_strictly(module: nn.Module, path: Path, digest: str | None) -> None:
+    """Raises OCDError for weights of another digest (None: not known, as in the first checkpoints),
+    and naming the first parameter that is missing, unexpected or of another shape."""
     state, wanted = read_tensors(path), module.state_dict()
+    if digest is not None and file_digest(path) != digest:
+        raise OCDError(f"{path} belongs to another save than its config.json: save again")
     for name in sorted(wanted.keys() | state.keys()):
         if name not in state:
             raise OCDError(f"{path} has no {name!r}")

@@ -84,13 +84,13 @@ def run(
 
 @app.command()
 def select(folder: Folder) -> None:
-    """Score the layers of a run's base (Eq. 3)."""
+    """Score the layers of a run's base, equation 3."""
     _verb("select", folder)
 
 
 @app.command()
 def overfit(folder: Folder) -> None:
-    """Overfit the chosen layer on every training example (Eq. 1)."""
+    """Overfit the chosen layer on every training example, equation 1."""
     _verb("overfit", folder)
 
 
@@ -115,16 +115,13 @@ def report(folder: Folder) -> None:
 @app.command()
 def tasks() -> None:
     """List the tasks: data, licence, size, minutes to expect."""
-    from rich.console import Console
-    from rich.table import Table
-
     from ocd.tasks.catalog import CATALOG
 
-    columns = ("task", "what", "data", "licence", "size", "minutes a seed")
-    table = Table(*columns)
     for facts in CATALOG.values():
-        table.add_row(facts.name, facts.summary, facts.data, facts.licence, facts.size, facts.minutes)
-    Console().print(table)
+        typer.echo(f"{facts.name:8}{facts.summary}")
+        for name in ("data", "licence", "size"):
+            typer.echo(f"        {name}: {getattr(facts, name)}")
+        typer.echo(f"        minutes: {facts.minutes} a seed on two CPU cores")
 
 
 @app.command()
@@ -132,7 +129,7 @@ def settings(
     task: Annotated[str, typer.Argument(help="A task.", metavar="TASK")],
     preset: Annotated[str, typer.Option(help="fast, released or paper.")] = "fast",
 ) -> None:
-    """List every key that --set takes, with the value that it has for this task and preset."""
+    """List every key that --set takes, with its value."""
     from ocd.config import settings_of
     from ocd.run import read_settings
     from ocd.tasks import get_task
@@ -164,10 +161,10 @@ def _show(run: Run) -> None:
 
 
 def _parse_seeds(text: str) -> list[int]:
-    try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise OCDError(f"--seeds is {text!r}: it must be numbers separated by commas") from None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise OCDError(f"--seeds is {text!r}: it must be numbers from 0 on, separated by commas")
+    return list(dict.fromkeys(int(part) for part in parts))
 
 
 def _parse_settings(items: list[str]) -> dict[str, str]:

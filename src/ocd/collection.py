@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -19,8 +20,8 @@ from ocd.chunking import in_chunks
 from ocd.conditioning import ConditionConfig, Features, condition_features
 from ocd.deltas import Delta, DenseDelta, RankOneDelta
 from ocd.errors import OCDError
-from ocd.inputs import Inputs, dataset_size, fetch_rows, map_tensors, take_rows, to_device
-from ocd.layers import Capture, OpenBase
+from ocd.inputs import Inputs, dataset_size, fetch_rows, map_tensors, num_rows, take_rows, to_device
+from ocd.layers import Capture, OpenBase, run_without_delta
 from ocd.overfitting import (
     Loss,
     OverfitConfig,
@@ -75,13 +76,41 @@ class TrainingRows:
     delta: Delta
     capture: Capture | None = None
 
+    def __len__(self) -> int:
+        return num_rows(self.inputs)
+
 
 class Source(Protocol):
-    """Overfitted examples by place; `examples[place]` is the dataset index it came from."""
+    """Overfitted examples by place; `examples[place]` is the dataset index it came from.
+
+    `rows` leaves out examples that are not finite: it gives fewer rows than places, or none.
+    """
 
     examples: Tensor
 
     def rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows: ...
+
+
+def split_places(examples: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Places for training and for validation. Copies of an example are never on both sides."""
+    names = examples.unique()
+    count = min(2048, int(share * len(names)))
+    shuffled = names[torch.randperm(len(names), generator=seeded(seed, 2))]
+    held_out = torch.isin(examples, shuffled[:count])
+    return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+
+
+@lru_cache(maxsize=4)
+def _shuffled(size: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(size, generator=seeded(seed, 3, epoch))
+
+
+def places_of_batch(number: int, batch_size: int, size: int, seed: int) -> Tensor:
+    """The `number`-th batch of an endless stream of shuffled epochs over `size` places."""
+    wanted = torch.arange(number * batch_size, (number + 1) * batch_size)
+    epochs, within = wanted // size, wanted % size
+    parts = [_shuffled(size, seed, int(epoch))[within[epochs == epoch]] for epoch in epochs.unique()]
+    return torch.cat(parts)
 
 
 @dataclass
@@ -242,11 +271,12 @@ def measure_cost(maker: Maker, num_examples: int = 1024, repeats: int = 3) -> fl
     forward, whole = [], []
     for _ in range(repeats):
         start = _now(maker.opened.device)
-        capture = maker.opened.capture(inputs)
+        run_without_delta(maker.opened.base, inputs)
         middle = _now(maker.opened.device)
+        capture = maker.opened.capture(inputs)
         overfit_capture(maker.opened, capture, maker.loss, targets, maker.overfit)
         forward.append(middle - start)
-        whole.append(_now(maker.opened.device) - start)
+        whole.append(_now(maker.opened.device) - middle)
     return sorted(whole)[repeats // 2] / max(1e-9, sorted(forward)[repeats // 2])
 
 

@@ -140,7 +140,6 @@ _UNET = {
     "codec.kind": "dense",
     "denoiser.kind": "unet",
     "condition.standardize": False,
-    "collection.storage": "auto",
     "training.batch_size": 1,
     "training.num_noise_levels": 1,
     "training.optimizer": "adam",

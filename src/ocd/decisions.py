@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ocd.config import OCDConfig
@@ -115,7 +116,8 @@ def _key(
     """Hashes of what a fit depends on. The data's is of its size and its first examples."""
     data = hashlib.sha256(str(num_examples).encode())
     for tensor in (*tensors(few[0]), few[1]):
-        data.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        data.update(flat.view(torch.uint8).numpy().tobytes())
     settings = config.to_dict()
     collected = {
         name: settings[name] for name in ("layer", "rank", "seed", "overfit", "collection", "condition")

@@ -113,10 +113,5 @@ class RankOneDelta:
 Delta = DenseDelta | RankOneDelta
 
 
-def zero_like_layer(weight_shape: tuple[int, ...], batch: int, draws: int = 1) -> DenseDelta:
-    """A delta that moves nothing."""
-    return DenseDelta(torch.zeros(batch, draws, *weight_shape))
-
-
 def num_weights(weight_shape: tuple[int, ...]) -> int:
     return math.prod(weight_shape)

@@ -2,6 +2,7 @@
 
 A denoiser takes noisy codes (B, K, *code), noise levels t, a long tensor of shape (B, K) or (1, 1),
 and the condition (B, C), and answers with the shape of the codes. It adds its own encoding of t.
+`elements_per_code` is the size of its largest activation for one code, by which memory is planned.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class MLPDenoiser(nn.Module):
         super().__init__()
         self.code_shape = code_shape
         self.condition_size = config.width
+        self.elements_per_code = config.width
         size = math.prod(code_shape)
         self.time = nn.Sequential(
             nn.Linear(self.time_features, config.width),
@@ -117,6 +119,7 @@ class UNetDenoiser(nn.Module):
         self.condition_size = 4 * config.channels
         multiple = 2 ** (len(config.multipliers) - 1)
         self.side = -(-max(code_shape) // multiple) * multiple
+        self.elements_per_code = config.channels * self.side**2
         widths = tuple(config.channels * multiplier for multiplier in config.multipliers)
         attends = [self.side // 2**level in config.attention_sizes for level in range(len(widths))]
         groups = math.gcd(32, config.channels)

@@ -196,7 +196,3 @@ class HyperNetwork(nn.Module):
         code = direction * scale.reshape(*scale.shape, *[1] * len(self.shapes.code_shape))
         delta: Delta = self.codec.decode(code, rows)
         return delta
-
-    @property
-    def num_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.parameters())

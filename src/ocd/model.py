@@ -29,7 +29,7 @@ from ocd.decisions import Decisions, Workdir
 from ocd.deltas import Delta, num_weights
 from ocd.errors import OCDError
 from ocd.hypernetwork import HyperNetwork
-from ocd.inputs import Inputs, dataset_size, fetch_rows, num_rows, take_rows, to_device
+from ocd.inputs import Inputs, dataset_size, fetch_rows, num_rows, take_rows, tensors, to_device
 from ocd.layers import OpenBase, find_layer
 from ocd.noise import example_keys, example_noise
 from ocd.overfitting import Loss
@@ -88,7 +88,7 @@ class OCD:
         if workdir is None:
             with tempfile.TemporaryDirectory() as folder:
                 return self.fit(dataset, folder, progress)
-        work = workdir if isinstance(workdir, Workdir) else Workdir(Path(workdir))
+        work = workdir if isinstance(workdir, Workdir) else self._workdir(workdir)
         self.select(dataset, work)
         self.overfit(dataset, work, progress)
         return self.train(dataset, work, progress)
@@ -101,7 +101,6 @@ class OCD:
         if self.config.layer != "auto":
             find_layer(self.base, self.config.layer)  # fails before anything is written
             decisions.layer = self.config.layer
-            decisions.note(f"layer {self.config.layer}: as configured")
             scores = None
         else:
             count = min(self.config.selection.num_examples, dataset_size(dataset))
@@ -158,7 +157,7 @@ class OCD:
             raise OCDError(f"nothing is overfitted yet in {work.root}: overfit first")
         maker = self._maker(dataset, decisions)
         source = self._source(work, decisions, maker)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
             network = build_network(source, maker, self.config, self.encoder, decisions)
         trainer = Trainer(
@@ -257,6 +256,9 @@ class OCD:
 
     # ------------------------------------------------------------ details
 
+    def _workdir(self, folder: str | Path) -> Workdir:
+        return Workdir(Path(folder), context={"seed": self.config.seed})
+
     def _loss(self) -> Loss:
         if self.loss is None:
             raise OCDError(
@@ -277,6 +279,13 @@ class OCD:
     def _decisions(self, dataset: Dataset[Any], work: Workdir) -> Decisions:
         """What was decided in this workdir so far; new where nothing was."""
         few = self._fetch(dataset, min(64, dataset_size(dataset)))
+        again = self._fetch(dataset, min(4, dataset_size(dataset)))
+        pairs = zip((*tensors(few[0]), few[1]), (*tensors(again[0]), again[1]), strict=True)
+        if not all(_same(one[: len(other)], other) for one, other in pairs):
+            raise OCDError(
+                "the dataset gives other values when an example is read again: take random "
+                "augmentation out of it and pass it as OCD(..., transform=...)"
+            )
         parts = (self.loss, self.transform, self.encoder)
         digest = base_digest(self.base)
         return Decisions.open(work, self.config, digest, dataset_size(dataset), few, parts)
@@ -297,8 +306,14 @@ class OCD:
         return Stored(store.reader(), maker)
 
 
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Equal, where NaN equals NaN."""
+    return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
 def _prediction_chunk(network: HyperNetwork, num_draws: int) -> int:
-    """Rows at once: dense deltas of all draws stay under some hundred megabytes."""
-    if network.shapes.code == "rank_one":
-        return 256
-    return max(1, min(256, 2**26 // (num_draws * num_weights(network.shapes.weight_shape))))
+    """Rows at once: activations and dense deltas of all draws stay under some hundred megabytes."""
+    dense = network.shapes.code != "rank_one"
+    weights = num_weights(network.shapes.weight_shape) if dense else 0
+    elements = max(network.denoiser.elements_per_code, weights)
+    return max(1, min(256, 2**26 // (num_draws * elements)))

@@ -13,7 +13,8 @@ class Prediction:
     """Predictions for B inputs with K draws each.
 
     `outputs`: f(x; θ + delta) of every draw, (K, B, ...). `mean_network`: the output of the averaged
-    deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ρ, the norm of every delta, (K, B).
+    deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of
+    every draw, (K, B).
     """
 
     outputs: Tensor

@@ -86,17 +86,16 @@ def _phases(run: RunRecords) -> list[str]:
 
 
 def _seconds(run: RunRecords, phase: str, seed: int) -> float | None:
-    """All the time a seed spent in a phase: a resumed phase logs every part of it."""
+    """The time a seed spent in a phase, over its parts; only a part that was killed is not there."""
     parts = [event["seconds"] for event in run.of("phase", seed) if event["phase"] == phase]
     return float(sum(parts)) if parts else None
 
 
 def _layer(run: RunRecords, seed: int) -> str:
-    """The layer that was trained, by the log; else the one named; else the one chosen."""
-    trained = [e["layer"] for e in run.of("train", seed) if is_main(e) and "layer" in e]
+    """The layer named in the settings, else the one that Eq. 3 chose."""
     named = run.config.get("config", {}).get("layer")
     chosen = run.selections.get(seed, {}).get("chosen", "unknown")
-    return str(trained[-1] if trained else named if named not in (None, "auto") else chosen)
+    return str(named if named not in (None, "auto") else chosen)
 
 
 def is_main(event: Mapping[str, Any]) -> bool:
@@ -168,13 +167,16 @@ def _verdict(run: RunRecords, results: Json) -> Json:
 
 
 def _loss_name(run: RunRecords) -> str:
-    """The first metric where it is the mean of the losses per example, else "loss"."""
-    first = next(iter(run.config["metrics"]), "loss")
-    for seed in run.seeds:
-        value, losses = _value(run, seed, "base", first), run.losses[seed].get("base_loss")
-        if value is None or losses is None or not np.isclose(losses.mean(), value, rtol=1e-3):
-            return "loss"
-    return str(first)
+    """The metric that is the mean of the losses per example, else "loss"."""
+    for metric in run.config["metrics"]:
+        if all(_is_mean_loss(run, seed, metric) for seed in run.seeds):
+            return str(metric)
+    return "loss"
+
+
+def _is_mean_loss(run: RunRecords, seed: int, metric: str) -> bool:
+    value, losses = _value(run, seed, "base", metric), run.losses[seed].get("base_loss")
+    return value is not None and losses is not None and np.isclose(losses.mean(), value, rtol=1e-3)
 
 
 def _sentence(verdict: Json, results: Json, num_examples: int) -> str:

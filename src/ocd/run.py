@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -206,7 +207,7 @@ class Run:
             return base.eval()
         with self._phase("base", seed):
             data = TaskData(self.base_examples, self.data.test)
-            self.task.train_base(base, data, self.options, seed, lambda line: None)
+            self.task.train_base(base, data, self.options, seed, _say)
         write_tensors(path, base.state_dict())
         return base.eval()
 
@@ -303,7 +304,7 @@ class Run:
         for role, layer in layers.items():
             member = f"seed-{seed}" if role == "main" else f"seed-{seed}-alternative"
             config = self.config.replace({"layer": layer, "seed": seed})
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 encoder = self.task.make_encoder(self.options) if self.run_options.encode_x else None
             augment = self.run_options.augment
@@ -320,9 +321,17 @@ class Run:
     @contextmanager
     def _phase(self, name: str, seed: int) -> Iterator[None]:
         start = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - start
-        self._log(seed).write("phase", phase=name, seconds=round(seconds, 3))
+        try:
+            yield
+        finally:  # an interrupted phase logs its part; only a killed one cannot
+            seconds = time.perf_counter() - start
+            self._log(seed).write("phase", phase=name, seconds=round(seconds, 3))
+
+
+def _say(line: str) -> None:
+    """Progress of a base's training, for a person at a terminal."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
 
 
 def read_settings(
@@ -332,7 +341,7 @@ def read_settings(
 
     Raises OCDError for a key that none of them has.
     """
-    config = OCDConfig.preset(preset)
+    config = OCDConfig.preset(preset).replace({"layer": task.layer})
     if preset == "fast":
         config = config.replace(task.settings)
     homes = {entry.name: task.options for entry in dataclasses.fields(task.options)}

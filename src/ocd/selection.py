@@ -41,6 +41,8 @@ class SelectionConfig:
     """Perturbation's deviation as a share of the layer's root mean square weight."""
     absolute_size: float | None = None
     """Where set, the deviation itself, the same for every layer, in place of relative_size."""
+    redraw: bool = False
+    """Draw the weights anew (Kaiming), as the released selector does, in place of moving them."""
 
     def __post_init__(self) -> None:
         if self.num_draws < 2 or self.num_examples < 1 or self.relative_size <= 0:
@@ -111,10 +113,12 @@ def perturbed_losses(
     """Losses under perturbed weights, (N, R). All examples share the R perturbed weights."""
     weight = opened.weight.detach()
     size = config.absolute_size or float(config.relative_size * weight.square().mean().sqrt())
+    if config.redraw:
+        size = math.sqrt(2.0 / weight[0].numel())  # Kaiming's deviation for a layer before a ReLU
     parts = []
     for draws in _draw_chunks(config.num_draws, len(capture), opened.weight_shape):
-        noise = torch.randn(1, draws, *opened.weight_shape, generator=generator)
-        output = opened.run(capture, DenseDelta(noise.to(weight) * size))  # (N, R, ...)
+        noise = torch.randn(1, draws, *opened.weight_shape, generator=generator).to(weight) * size
+        output = opened.run(capture, DenseDelta(noise - weight if config.redraw else noise))
         repeated = targets.repeat_interleave(draws, dim=0)
         parts.append(example_losses(loss, output.flatten(0, 1), repeated).view(-1, draws))
     return torch.cat(parts, dim=1)

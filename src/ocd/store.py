@@ -23,12 +23,19 @@ from ocd.files import read_json, write_json
 FORMAT_VERSION = 1
 
 
+def put_in_place(aside: Path, path: Path) -> None:
+    """Rename a file that was written aside, once all of it is on the disk."""
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """A safetensors file, written aside and renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
-    os.replace(aside, path)
+    put_in_place(aside, path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -7,21 +7,20 @@ repeats no step differently, and ends with the same weights, bit for bit on the 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ocd.collection import Maker, Source, TrainingRows, seeded
+from ocd.collection import Maker, Source, TrainingRows, places_of_batch, seeded, split_places
 from ocd.errors import OCDError
 from ocd.hypernetwork import Embedding, HyperNetwork
 from ocd.overfitting import example_losses
 from ocd.progress import Log
+from ocd.store import put_in_place
 
 TRAINING_FORMAT = 1
 
@@ -72,31 +71,17 @@ class TrainingConfig:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise OCDError(f"training.{name} is {getattr(self, name)!r}: use one of {allowed}")
-        for name in ("num_steps", "batch_size", "num_noise_levels", "num_accumulated"):
-            if getattr(self, name) < 1:
-                raise OCDError(f"training.{name} is {getattr(self, name)}: at least 1 is needed")
-
-
-def split_places(examples: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Places for training and for validation. Copies of an example are never on both sides."""
-    names = examples.unique()
-    count = min(2048, int(share * len(names)))
-    shuffled = names[torch.randperm(len(names), generator=seeded(seed, 2))]
-    held_out = torch.isin(examples, shuffled[:count])
-    return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
-
-
-@lru_cache(maxsize=4)
-def _shuffled(size: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(size, generator=seeded(seed, 3, epoch))
-
-
-def places_of_batch(number: int, batch_size: int, size: int, seed: int) -> Tensor:
-    """The `number`-th batch of an endless stream of shuffled epochs over `size` places."""
-    wanted = torch.arange(number * batch_size, (number + 1) * batch_size)
-    epochs, within = wanted // size, wanted % size
-    parts = [_shuffled(size, seed, int(epoch))[within[epochs == epoch]] for epoch in epochs.unique()]
-    return torch.cat(parts)
+        counts = ("num_steps", "batch_size", "num_noise_levels", "num_accumulated")
+        intervals = ("log_every", "checkpoint_every", "validate_every")
+        limits = {name: (getattr(self, name) >= 1, "at least 1") for name in counts + intervals}
+        limits |= {name: (getattr(self, name) > 0, "above 0") for name in ("lr", "clip_norm")}
+        for name in ("patience", "task_loss_weight"):
+            limits[name] = (getattr(self, name) >= 0, "at least 0")
+        for name in ("validation_share", "ema_decay"):
+            limits[name] = (0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        for name, (fits, wanted) in limits.items():
+            if not fits:
+                raise OCDError(f"training.{name} is {getattr(self, name)}: it must be {wanted}")
 
 
 def rate_factor(step: int, num_steps: int, schedule: str) -> float:
@@ -144,7 +129,7 @@ class Trainer:
         self.codec = network.codec
         self.places, self.held_out = split_places(source.examples, config.validation_share, seed)
         if not len(self.places):
-            raise OCDError("no example is left to train on: lower training.validation_share")
+            raise OCDError("no example is left to train on: every one was skipped")
         self.average = AveragedModel(network, multi_avg_fn=_ema_update(config.ema_decay))
         self.average.eval()
         self.optimizer = self._make_optimizer()
@@ -152,6 +137,7 @@ class Trainer:
         self.best: float | None = None
         self.looks_since_best = 0
         self.stopped_early = False
+        self._told: set[int] = set()  # the skipped examples that the log has
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         scale_parts = (self.network.scale, self.network.scale_conditioning)
@@ -184,7 +170,7 @@ class Trainer:
 
     def _after_step(self, losses: dict[str, float]) -> None:
         config, last = self.config, self.step == self.config.num_steps
-        if self.step % config.log_every == 0 or last:
+        if losses and (self.step % config.log_every == 0 or last):
             rate = self.optimizer.param_groups[0]["lr"]
             self.log.write("train", step=self.step, **losses, lr=rate)
         if len(self.held_out) and (self.step % config.validate_every == 0 or last):
@@ -193,21 +179,35 @@ class Trainer:
             self.save()
 
     def _train_step(self) -> dict[str, float]:
-        """One optimiser step, of `num_accumulated` batches; everything random follows its number."""
+        """One optimiser step, of `num_accumulated` batches; everything random follows its number.
+
+        A batch of which no example is finite is left out; where all are, nothing moves: {}.
+        """
         config = self.config
         self.network.train()
         factor = rate_factor(self.step, config.num_steps, config.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * factor * group["factor"]
         totals: dict[str, float] = {}
+        num_used = 0
         for part in range(config.num_accumulated):
             number = self.step * config.num_accumulated + part
-            losses = self._losses(self._batch(number), seeded(self.seed, 5, number), number)
+            rows = self._batch(number)
+            if not len(rows):
+                continue
+            num_used += 1
+            losses = self._losses(rows, seeded(self.seed, 5, number), number)
             (losses["loss"] / config.num_accumulated).backward()
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / config.num_accumulated
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
-        if not math.isfinite(totals["loss"]) or not bool(norm.isfinite()):
+        if not num_used:
+            return {}
+        if num_used < config.num_accumulated:  # the mean is over the batches that are there
+            up = config.num_accumulated / num_used
+            totals = {name: up * value for name, value in totals.items()}
+            grads = [p.grad for p in self.network.parameters() if p.grad is not None]
+            torch._foreach_mul_(grads, up)
+        if not math.isfinite(totals["loss"]) or not self._clip():
             raise OCDError(
                 f"the training loss or its gradient is not finite at step {self.step}: lower "
                 "training.lr; the last checkpoint is kept"
@@ -217,9 +217,27 @@ class Trainer:
         self.average.update_parameters(self.network)
         return totals
 
+    def _clip(self) -> bool:
+        """Clip the gradients; whether they are finite. A scale network with encoders of its own is a
+        network apart, and clipped apart, as in the released code."""
+        parts = [list(self.network.parameters())]
+        if self.network.scale_conditioning is not None:
+            parts = [group["params"] for group in self.optimizer.param_groups]
+        norms = [nn.utils.clip_grad_norm_(part, self.config.clip_norm) for part in parts]
+        return all(bool(norm.isfinite()) for norm in norms)
+
     def _batch(self, number: int) -> TrainingRows:
         chosen = places_of_batch(number, self.config.batch_size, len(self.places), self.seed)
-        return self.source.rows(self.places[chosen], seeded(self.seed, 4, number))
+        return self._rows(self.places[chosen], seeded(self.seed, 4, number))
+
+    def _rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows:
+        """The overfitted examples; those that are newly skipped are logged."""
+        rows = self.source.rows(places, generator)
+        new = self.maker.skipped - self._told
+        if new:
+            self._told |= new
+            self.log.write("skipped", step=self.step, examples=sorted(new))
+        return rows
 
     def _losses(
         self, rows: TrainingRows, generator: torch.Generator, dropout_seed: int
@@ -234,7 +252,8 @@ class Trainer:
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
             torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_amp),
         ):
-            torch.manual_seed(dropout_seed)  # dropout knows only the global generator
+            # Dropout knows only the global generator of its device.
+            (torch.cuda if device.type == "cuda" else torch.default_generator).manual_seed(dropout_seed)
             embedding = network.embed(rows.features, rows.inputs)
             losses = network.losses(embedding, codes, t.to(device), noise.to(device))
             if self.config.task_loss_weight:
@@ -257,7 +276,9 @@ class Trainer:
         network = self._averaged().eval()
         total = count = 0.0
         for number, places in enumerate(self.held_out.split(self.config.batch_size)):
-            rows = self.source.rows(places, seeded(self.seed, 6, number))
+            rows = self._rows(places, seeded(self.seed, 6, number))
+            if not len(rows):
+                continue
             codes = self.codec.encode(rows.delta)[:, 0]
             generator = seeded(self.seed, 7, number)
             steps = network.diffusion.config.num_train_steps
@@ -267,6 +288,8 @@ class Trainer:
             losses = network.losses(embedding, codes, t.to(codes.device), noise.to(codes.device))
             total += float(losses["loss"]) * len(codes)
             count += len(codes)
+        if not count:
+            return
         loss = total / count
         self.log.write("validate", step=self.step, loss=loss)
         if self.best is None or loss < self.best:
@@ -275,6 +298,9 @@ class Trainer:
             self.looks_since_best += 1
         patience = self.config.patience
         self.stopped_early = bool(patience) and self.looks_since_best >= patience
+        if self.stopped_early and self.step < self.config.num_steps:
+            text = f"training stopped early at step {self.step}: the held-out loss has not fallen"
+            self.log.write("note", text=f"{text} for {patience} looks")
 
     def save(self) -> None:
         """Write everything that the next step depends on aside, and rename it."""
@@ -292,14 +318,15 @@ class Trainer:
             "stopped_early": self.stopped_early,
         }
         torch.save(state, aside)
-        os.replace(aside, self.checkpoint)
+        put_in_place(aside, self.checkpoint)
 
     def resume(self) -> bool:
         """Go on from the checkpoint, where there is one. Raises OCDError for another run's."""
         if not self.checkpoint.exists():
             return False
         try:
-            state = torch.load(self.checkpoint, weights_only=True)
+            device = self.maker.opened.device
+            state = torch.load(self.checkpoint, map_location=device, weights_only=True)
         except Exception as error:
             first = str(error).splitlines()[0]
             raise OCDError(

@@ -67,7 +67,9 @@ class Task:
     make_transform: Callable[[Any], Transform | None]
     """(options): the augmentation under which training examples are overfitted."""
     settings: dict[str, object] = field(default_factory=dict)
-    """Differences from the preset: dotted OCDConfig keys."""
+    """Differences from the preset `fast`, what was tuned for this task: dotted OCDConfig keys."""
+    layer: str = "auto"
+    """The layer to move where the paper names one; with every preset."""
 
 
 def load_base(base: nn.Module, path: str | Path) -> None:

@@ -133,6 +133,7 @@ TASK = Task(
     make_encoder=make_encoder,
     make_transform=make_transform,
     settings={
+        "collection.storage": "on_the_fly",  # cheap for every layer; named, so that seeds are alike
         "training.num_steps": 400,
         # Beyond the paper (docs/deviations.md): 0 in the presets `paper` and `released`.
         "training.task_loss_weight": 1.0,
