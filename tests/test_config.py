@@ -19,6 +19,7 @@ def another(key: str, value: object) -> object:
         "layer": "fc1", "overfit.lr": 0.1, "overfit.optimizer": "adam", "overfit.form": "dense",
         "overfit.chunk_size": 7, "collection.storage": "store", "codec.kind": "pca",
         "denoiser.kind": "unet", "diffusion.prediction": "epsilon", "scale.normalization": "std",
+        "training.ema_decay": 0.5, "training.validation_share": 0.5,
         "scale.kind": "log", "training.optimizer": "adam", "training.schedule": "constant",
     }  # fmt: skip
     if key in words:
@@ -108,7 +109,7 @@ def test_unknown_setting_names_the_nearest(key, near):
         ("diffusion.num_sampling_steps", 1001, "between 1 and num_train_steps = 1000"),
         ("diffusion.prediction", "v", "diffusion.prediction is 'v': use one of"),
         ("scale.kind", "exp", "scale.kind is 'exp': use one of"),
-        ("training.batch_size", 0, "training.batch_size is 0: at least 1"),
+        ("training.batch_size", 0, "training.batch_size is 0: it must be at least 1"),
         ("denoiser.kind", "gan", "denoiser.kind is 'gan': use one of"),
     ],
 )

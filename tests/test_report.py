@@ -86,11 +86,11 @@ def make_events(seed: int, num_steps: int) -> list[dict[str, Any]]:
     events.append({"event": "note", "text": f"only seed {seed} says this"})
     for step in range(1, num_steps + 1):
         loss = 0.3 + 0.7 * np.exp(-step / 80) + 0.05 * noise.random()
-        line = {"event": "train", "role": "main", "layer": "fc1", "step": 10 * step, "loss": loss}
+        line = {"event": "train", "role": "main", "step": 10 * step, "loss": loss}
         events.append(line | {"denoise_loss": loss, "scale_loss": 0.1, "lr": 1e-3})
         if step % 50 == 0:
             events.append({**line, "event": "validate", "loss": loss + 0.05})
-    events.append({"event": "train", "role": "alternative", "layer": "fc2", "step": 1, "loss": 9.0})
+    events.append({"event": "train", "role": "alternative", "step": 1, "loss": 9.0})
     return [{**event, "seed": seed} for event in events]
 
 
@@ -222,7 +222,10 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     write_report(tmp_path)
     for path in tmp_path.glob("selection/*.json"):
         path.unlink()
-    assert write_report(tmp_path)["layer"] == "fc1"  # by the log
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["config"]["layer"] = "fc1"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert write_report(tmp_path)["layer"] == "fc1"  # as named
     text = (tmp_path / "report.md").read_text()
     assert "`layer_scores.png` is not drawn: no selection was run" in text
     assert not (tmp_path / "figures/layer_scores.png").exists()
