@@ -22,9 +22,10 @@ from ocd import Examples, OCDError
 from ocd.cli import main
 from ocd.config import settings_of
 from ocd.files import read_json
-from ocd.run import Run, RunOptions, read_settings
+from ocd.run import Run
 from ocd.store import read_tensors
 from ocd.tasks.base import TaskData
+from ocd.tasks.settings import RunOptions, read_settings
 from test_tasks import write_mnist
 
 SMALL = {

@@ -131,8 +131,8 @@ def settings(
 ) -> None:
     """List every key that --set takes, with its value."""
     from ocd.config import settings_of
-    from ocd.run import read_settings
     from ocd.tasks import get_task
+    from ocd.tasks.settings import read_settings
 
     for part in read_settings(get_task(task), preset, {}):
         for key, value in settings_of(part):
