@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from nets import NUM_CLASSES, Noisy, Pooled, TwoInputs
 from ocd import OCD, Examples, OCDConfig
 from ocd.decisions import Workdir
+from ocd.inputs import Inputs, tensors
 from ocd.tasks import get_task
 from ocd.training import Trainer
 
@@ -130,6 +133,96 @@ def trainer_of(ocd: OCD, examples: Dataset[Any], work: Workdir) -> Trainer:
             trainer: Trainer = made.args[0]
             return trainer
     raise AssertionError("OCD.train did not ask its Trainer to resume")
+
+
+# Tiny bases of every kind of inputs
+
+
+class Encoder(nn.Module):
+    """Encodes x of any form: (B, 4)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, 4)
+
+    def forward(self, *parts: Tensor, **named: Tensor) -> Tensor:
+        whole = [*parts, *(named[key] for key in sorted(named))]
+        encoded: Tensor = self.linear(torch.cat([part.flatten(1) for part in whole], dim=1)).tanh()
+        return encoded
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A classifier of three classes, the layer that moves, and the shape of one example."""
+
+    make: Any
+    layer: str
+    shape: Any
+
+    def base(self, seed: int = 0) -> nn.Module:
+        """In train mode, as a careless user leaves it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            base: nn.Module = self.make()
+            return base
+
+    def inputs(self, count: int, seed: int = 1) -> Inputs:
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(shape: tuple[int, ...]) -> Tensor:
+            return torch.randn(count, *shape, generator=generator)
+
+        if isinstance(self.shape, dict):
+            return {name: draw(shape) for name, shape in self.shape.items()}
+        if isinstance(self.shape, list):
+            return tuple(draw(shape) for shape in self.shape)
+        return draw(self.shape)
+
+    def examples(self, count: int, seed: int = 1) -> Examples:
+        """With classes that are a function of the inputs."""
+        inputs = self.inputs(count, seed)
+        flat = torch.cat([part.flatten(1) for part in tensors(inputs)], dim=1)
+        return Examples(inputs, flat[:, :NUM_CLASSES].argmax(dim=1))
+
+    def encoder(self) -> Encoder:
+        size = sum(part[0].numel() for part in tensors(self.inputs(1)))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            return Encoder(size)
+
+    def ocd(self, settings: dict[str, Any] | None = None, seed: int = 0) -> OCD:
+        """Not fitted yet."""
+        small = {**FAST, "layer": self.layer, "overfit.lr": 0.1, "denoiser.width": 16, "seed": seed}
+        small |= {"training.num_steps": 10, "training.checkpoint_every": 10, **(settings or {})}
+        settled = OCDConfig().replace(small)
+        return OCD(self.base(), loss=LOSS, config=settled, encoder=self.encoder())
+
+
+TINY = {
+    "linear": Tiny(
+        lambda: nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, NUM_CLASSES)), "0", (5,)
+    ),
+    "conv": Tiny(lambda: Pooled(nn.Conv2d(2, 4, 3), 4, (2, 3)), "body", (2, 6, 5)),
+    "norms": Tiny(Noisy, "fc", (2, 7, 6)),
+    "tuple": Tiny(TwoInputs, "layer", [(4,), (3,)]),
+    "dict": Tiny(TwoInputs, "layer", {"right": (3,), "left": (4,)}),
+}
+"""linear, tuple, dict: rank-one codes; conv: PCA; norms: batch norm, dropout and in-place ReLUs."""
+
+
+def part_of(examples: Examples, start: int, stop: int | None) -> Examples:
+    return Examples(*examples.rows(slice(start, stop)))
+
+
+def joined(*parts: Inputs) -> Inputs:
+    """Batches of one form, one behind the other."""
+    first: Any = parts[0]
+    columns: Any = parts
+    if isinstance(first, dict):
+        return {name: torch.cat([part[name] for part in columns]) for name in first}
+    if isinstance(first, tuple):
+        return tuple(torch.cat(column) for column in zip(*columns, strict=True))
+    return torch.cat(columns)
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:

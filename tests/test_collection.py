@@ -13,7 +13,7 @@ from ocd import OCD, Examples, OCDError, overfit
 from ocd.collection import CollectionConfig, measure_cost, seeded
 from ocd.decisions import Workdir
 from ocd.files import read_json
-from ocd.tasks.classification import ImageEncoder, shift_transform
+from ocd.tasks.classification import ImageEncoder, image_transform
 
 EVERYTHING = {
     "rank one": STORED,
@@ -68,7 +68,7 @@ def test_on_the_fly_gives_what_the_store_gives(tmp_path, layer):
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_a_collection_that_was_stopped_ends_with_the_same_bytes(tmp_path, monkeypatch, name):
     def run(folder, stop_after=None):
-        ocd = make(EVERYTHING[name] | {"overfit.chunk_size": 7}, transform=shift_transform(1))
+        ocd = make(EVERYTHING[name] | {"overfit.chunk_size": 7}, transform=image_transform(1, 0))
         seen = []
 
         def advance(rows):
@@ -105,7 +105,7 @@ class _Bar:
 
 def test_copies_are_augmented_apart_and_keep_their_example(tmp_path):
     examples = digits(20)
-    ocd = make(STORED | {"collection.num_copies": 3}, transform=shift_transform(1))
+    ocd = make(STORED | {"collection.num_copies": 3}, transform=image_transform(1, 0))
     work = Workdir(tmp_path)
     ocd.overfit(examples, work, progress=False)
     source, _ = sources(ocd, examples, work)
@@ -119,7 +119,7 @@ def test_copies_are_augmented_apart_and_keep_their_example(tmp_path):
 def test_augmented_inputs_are_stored_where_an_encoder_needs_them(tmp_path, encoder):
     examples = digits(20)
     net = ImageEncoder(1, 8, widths=(4, 4, 4), num_features=5) if encoder else None
-    ocd = make(STORED, transform=shift_transform(1), encoder=net)
+    ocd = make(STORED, transform=image_transform(1, 0), encoder=net)
     work = Workdir(tmp_path)
     ocd.overfit(examples, work, progress=False)
     source, maker = sources(ocd, examples, work)
@@ -223,13 +223,13 @@ def test_storage_is_chosen_by_measured_cost_and_said(tmp_path, limit, storage):
 
 def test_copies_are_always_stored(tmp_path):
     settings = {"collection.storage": "auto", "collection.on_the_fly_cost": 1e9}
-    ocd = make(settings | {"collection.num_copies": 2}, transform=shift_transform(1))
+    ocd = make(settings | {"collection.num_copies": 2}, transform=image_transform(1, 0))
     ocd.overfit(digits(20), Workdir(tmp_path), progress=False)
     assert read_json(tmp_path / "checkpoint/decisions.json")["storage"] == "store"
 
 
 @pytest.mark.parametrize(
-    ("storage", "transform"), [("on_the_fly", shift_transform(1)), ("store", None)]
+    ("storage", "transform"), [("on_the_fly", image_transform(1, 0)), ("store", None)]
 )
 def test_copies_that_would_not_be_augmented_or_stored_are_refused(tmp_path, storage, transform):
     settings = {"collection.storage": storage, "collection.num_copies": 2}

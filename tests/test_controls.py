@@ -1,119 +1,262 @@
-"""What OCD is compared with: the bound that sees the label, and the nearest neighbour."""
+"""What holds for every control: the shapes, no memory of a batch, a base that stays as it was."""
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
 
-from helpers import LOSS, digits, digits_base, same_state, state_of, test_digits
-from ocd import Examples, overfit
-from ocd.controls import nearest_neighbor, overfit_test
-from ocd.controls.nearest_neighbor import flat_inputs, nearest_in_x
-from ocd.layers import OpenBase
+from helpers import LOSS, TINY, Tiny, part_of
+from nets import get_case, state_of
+from ocd import OCD, Examples, OCDError
+from ocd.controls import (
+    TRAINED,
+    DeepEnsemble,
+    Generated,
+    NearestNeighbor,
+    OverfitTest,
+    OverfitTestAllLayers,
+    Plain,
+    RandomDirection,
+    TemperatureScaled,
+    Tent,
+    fit_control,
+    fit_laplace,
+    fit_temperature,
+    load_control,
+    mean_delta,
+)
+from ocd.decisions import Workdir
+from ocd.inputs import take_rows
+from ocd.layers import run_without_delta
 from ocd.overfitting import OverfitConfig
+from ocd.prediction import Predictor
 
-CONFIG = OverfitConfig(lr=0.05)
-
-
-def opened(layer: str = "fc1") -> OpenBase:
-    found = OpenBase(digits_base(), layer)
-    found.probe(digits(3).inputs)
-    return found
-
-
-def with_delta(delta: torch.Tensor, layer: str, image: torch.Tensor) -> torch.Tensor:
-    """The slow way: the delta written into a copy of the base."""
-    base = digits_base().requires_grad_(False)
-    base.get_submodule(layer).weight += delta
-    return base(image[None])[0]
-
-
-@pytest.mark.parametrize("layer", ["fc1", "conv2"])
-def test_bound_is_the_base_overfitted_on_each_test_example(layer):
-    test = test_digits(9)
-    p = overfit_test(opened(layer), LOSS, CONFIG, test.inputs, test.targets, chunk_size=4)
-    deltas = overfit(digits_base(), layer, LOSS, test.inputs, test.targets, lr=0.05).dense()
-    for i in range(9):
-        expected = with_delta(deltas[i], layer, test.inputs[i])
-        assert torch.allclose(p.outputs[0, i], expected, atol=1e-4)
-    assert p.outputs.shape == (1, 9, 10)
-    assert torch.allclose(p.scale[0], deltas.flatten(1).norm(dim=1), rtol=1e-4)
-    assert torch.equal(p.mean, p.outputs[0])
-    assert (LOSS(p.mean, test.targets) < LOSS(p.base, test.targets)).all()
+CONFIG = OverfitConfig(lr=0.1)
+DRAWS = 3
+MANY = 300  # more than a chunk of 256
+BOUNDS = ("overfit_test", "overfit_test_all_layers")
+NUM_OUTPUTS = {"draws": DRAWS, "no_scale": DRAWS, "random_direction": DRAWS, "laplace": DRAWS,
+               "deep_ensemble": 2}  # fmt: skip
+"""K where it is not one."""
+NAMES = (
+    "base", "draws", "mean", "no_scale", "nearest_neighbor", "mean_delta", "random_direction", *TRAINED,
+    "tent", "temperature", "laplace", "deep_ensemble", *BOUNDS,
+)  # fmt: skip
+WITHOUT_SCALE = {"base", "label_head", "label_network", "tent", "temperature", "deep_ensemble"}
+WITHOUT_BASE = {"label_network", "tent"}
 
 
-@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
-def test_nearest_is_found_as_by_a_slow_loop(chunk_size):
-    training, queries = digits(50).inputs, test_digits(12).inputs
-    found = nearest_in_x(queries, flat_inputs(training), chunk_size)
-    for i, query in enumerate(queries):
-        distances = torch.stack([(query - other).square().sum() for other in training])
-        assert distances[found[i]] == pytest.approx(distances.min().item(), rel=1e-5)
-    assert len(found.unique()) > 3
-    assert torch.equal(nearest_in_x(training, flat_inputs(training), chunk_size), torch.arange(50))
+@dataclass(frozen=True)
+class Case:
+    """Every control beside one OCD."""
+
+    tiny: Tiny
+    ocd: OCD
+    test: Examples
+    controls: dict[str, Predictor]
+
+    def control(self, name: str, targets: torch.Tensor) -> Predictor:
+        """The control; the bounds are given these labels."""
+        control: Any = self.controls[name]
+        return replace(control, targets=targets) if name in BOUNDS else control
+
+    @property
+    def state(self) -> list[dict]:
+        return [state_of(base) for base in (self.ocd.base, *self.controls["deep_ensemble"].bases)]
 
 
-def test_all_tensors_of_an_input_count():
-    x, y = torch.zeros(3, 2), torch.tensor([0.0, 5.0, 9.0])
-    training = flat_inputs((x, y))
-    assert nearest_in_x((x[:2], torch.tensor([8.0, 1.0])), training).tolist() == [2, 0]
-    assert nearest_in_x({"x": x[:1], "y": torch.tensor([6.0])}, training).tolist() == [1]
+def make_case(kind: str, root: Path) -> Case:
+    tiny = TINY[kind]
+    training, work = tiny.examples(60), Workdir(root / kind)
+    ocd = tiny.ocd()
+    ocd.fit(training, work, progress=False)
+    few = take_rows(training.inputs, slice(0, 2))
+    trained = {}
+    for name in TRAINED:
+        own = Workdir(root / kind, name)
+        fit_control(name, ocd, training, work, own, progress=False)
+        trained[name] = load_control(name, ocd, few, own)
+    base, opened = ocd.base, ocd.fitted()[1]
+    temperature = fit_temperature(base, LOSS, training)
+    controls = trained | {
+        "base": Plain(base),
+        "draws": Generated(ocd),
+        "mean": Generated(ocd, "mean"),
+        "no_scale": Generated(ocd, use_mean_scale=True),
+        "nearest_neighbor": NearestNeighbor(opened, LOSS, CONFIG, training),
+        "mean_delta": mean_delta(opened, LOSS, CONFIG, training),
+        "random_direction": RandomDirection(ocd),
+        "tent": Tent(base, opened.name, 3),
+        "temperature": temperature,
+        "laplace": fit_laplace(base, LOSS, training),
+        "deep_ensemble": DeepEnsemble([base, tiny.base(1)]),
+        "overfit_test": OverfitTest(opened, LOSS, CONFIG, None),
+        "overfit_test_all_layers": OverfitTestAllLayers(base, LOSS, CONFIG, None),
+    }
+    assert set(controls) == set(NAMES)
+    return Case(tiny, ocd, tiny.examples(MANY, seed=5), controls)
 
 
-@pytest.mark.parametrize("layer", ["fc1", "conv2"])
-def test_neighbour_lends_its_delta_and_not_its_label(layer):
-    training, test = digits(40), test_digits(8)
-    p = nearest_neighbor(opened(layer), LOSS, CONFIG, training, test.inputs, chunk_size=3)
-    places = nearest_in_x(test.inputs, flat_inputs(training.inputs))
-    near = Examples(*training.rows(places))
-    deltas = overfit(digits_base(), layer, LOSS, near.inputs, near.targets, lr=0.05).dense()
-    for i in range(8):
-        assert torch.allclose(p.mean[i], with_delta(deltas[i], layer, test.inputs[i]), atol=1e-4)
-    assert torch.allclose(p.scale[0], deltas.flatten(1).norm(dim=1), rtol=1e-4)
+@pytest.fixture(scope="module", params=TINY)
+def case(request, tmp_path_factory) -> Case:
+    return make_case(request.param, tmp_path_factory.mktemp("controls"))
 
 
-@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_an_example_that_is_not_finite_is_nobodys_neighbour(chunk_size, value):
-    training, queries = digits(50).inputs.clone(), test_digits(12).inputs
-    training[3] = value
-    found = nearest_in_x(queries, flat_inputs(training), chunk_size)
-    good = torch.tensor([i for i in range(50) if i != 3])
-    assert torch.equal(found, good[nearest_in_x(queries, flat_inputs(training[good]))])
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_are_draws_of_rows_and_the_base_stays_as_it_was(case, name):
+    before, few = case.state, part_of(case.test, 0, 9)
+    # state_of looks at weights, buffers, modes, hooks, gradients and the global random state.
+    p = case.control(name, few.targets).predict(few.inputs, draws=DRAWS, seed=1)
+    assert case.state == before
+    draws = NUM_OUTPUTS.get(name, 1)
+    assert p.outputs.shape == (draws, 9, 3)
+    assert p.mean_network.shape == p.mean.shape == (9, 3)
+    assert len(p) == 9
+    assert p.outputs.isfinite().all() and p.mean_network.isfinite().all()
+    assert not p.outputs.requires_grad
+    if draws == 1:
+        assert torch.equal(p.mean_network, p.outputs[0])
+    assert (p.scale is None) is (name in WITHOUT_SCALE)
+    if p.scale is not None:
+        assert p.scale.shape == (draws, 9)
+        assert (p.scale >= 0).all() and p.scale.any()
+    assert (p.base is None) is (name in WITHOUT_BASE)
+    if p.base is not None:
+        assert torch.allclose(p.base, run_without_delta(case.ocd.base, few.inputs), atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", ["fc1", "conv2"])
-def test_a_neighbour_without_a_finite_delta_lends_nothing(layer):
-    training, test = digits(20), test_digits(8)
-    broken = nearest_in_x(test.inputs, flat_inputs(training.inputs))[0]
-    targets = training.targets.clone()
-    targets[broken] += 10  # stands for a target that spoils the loss
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"base"}))
+def test_every_control_moves_something(case, name):
+    p = case.control(name, case.test.targets).predict(case.test.inputs, draws=DRAWS)
+    assert (p.outputs - run_without_delta(case.ocd.base, case.test.inputs)).abs().max() > 1e-4
 
-    def loss(outputs, targets):
-        return LOSS(outputs, targets % 10) * torch.where(targets < 10, 1.0, torch.nan)
 
-    p = nearest_neighbor(opened(layer), loss, CONFIG, Examples(training.inputs, targets), test.inputs)
-    hit = nearest_in_x(test.inputs, flat_inputs(training.inputs)) == broken
-    assert torch.equal(p.mean[hit], p.base[hit])
-    assert (p.scale[0, hit] == 0).all()
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"tent"}))
+def test_an_answer_depends_on_its_own_input_alone(case, name):
+    test = case.test
+    whole = case.control(name, test.targets).predict(test.inputs, DRAWS, seed=2)
+    order = torch.randperm(MANY, generator=torch.Generator().manual_seed(0))
+    pieces = [torch.tensor([4]), torch.tensor([9, 3]), torch.arange(250, 260), order]
+    for index in pieces:
+        inputs, targets = test.rows(index)
+        p = case.control(name, targets).predict(inputs, DRAWS, seed=2)
+        assert torch.allclose(p.outputs, whole.outputs[:, index], atol=1e-5), len(index)
+        assert torch.allclose(p.mean_network, whole.mean_network[index], atol=1e-5)
+        if p.scale is not None:
+            assert torch.allclose(p.scale, whole.scale[:, index], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_chance_follows_the_seed(case, name):
+    few = part_of(case.test, 0, 9)
+    control = case.control(name, few.targets)
+    first = control.predict(few.inputs, DRAWS, seed=3).outputs
+    torch.manual_seed(123)  # nobody's business
+    assert torch.equal(first, control.predict(few.inputs, DRAWS, seed=3).outputs)
+    has_draws = NUM_OUTPUTS.get(name, 1) > 1 and name != "deep_ensemble"
+    other = control.predict(few.inputs, DRAWS, seed=4).outputs
+    assert torch.equal(first, other) is not has_draws
+    if has_draws:
+        assert not torch.allclose(first[0], first[1], atol=1e-5)
+    if has_draws and name != "laplace":  # its draws come from one stream of a generator
+        assert torch.allclose(control.predict(few.inputs, 1, seed=3).outputs, first[:1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_input_at_all_is_one_clear_line(case, name):
+    nothing = part_of(case.test, 0, 0)
+    with pytest.raises(OCDError, match="at least one.* input") as caught:
+        case.control(name, nothing.targets).predict(nothing.inputs, DRAWS)
+    assert "\n" not in str(caught.value)
+
+
+def over_the_inputs(base: nn.Module, opened: Any, targets: torch.Tensor) -> dict[str, Predictor]:
+    """The controls that run the base by themselves, not through a capture."""
+    return {
+        "base": Plain(base),
+        "tent": Tent(base, opened, 2),
+        "temperature": TemperatureScaled(base, 2.0),
+        "deep_ensemble": DeepEnsemble([base]),
+        "overfit_test_all_layers": OverfitTestAllLayers(base, LOSS, CONFIG, targets),
+    }
+
+
+@pytest.mark.parametrize("name", over_the_inputs(None, "", None))
+def test_inputs_are_not_spoiled_by_a_base_that_works_in_place_on_them(name):
+    spoils = get_case("spoils its inputs")
+    base, inputs = spoils.build(), spoils.inputs(6)
+    expected = run_without_delta(base, inputs.clone())
+    before = inputs.clone()
+    controls = over_the_inputs(base, spoils.layer, torch.arange(6) % 3)
+    first = controls[name].predict(inputs)
+    assert torch.equal(inputs, before)
+    assert torch.equal(first.outputs, controls[name].predict(inputs).outputs)
+    if name in ("base", "deep_ensemble"):
+        assert torch.allclose(first.outputs[0], expected)
+
+
+@pytest.mark.parametrize("name", [*TRAINED, "mean_delta", "nearest_neighbor", "temperature", "laplace"])
+def test_a_training_example_that_is_not_finite_is_left_out(tmp_path, name):
+    tiny = TINY["linear"]
+    clean, work = tiny.examples(60), Workdir(tmp_path)
+    inputs = clean.inputs.clone()
+    inputs[3] = torch.nan
+    training = Examples(inputs, clean.targets)
+    ocd = tiny.ocd().fit(training, work, progress=False)
+    base, opened = ocd.base, ocd.fitted()[1]
+
+    def trained() -> Predictor:
+        own = Workdir(tmp_path, name)
+        fit_control(name, ocd, training, work, own, progress=False)
+        return load_control(name, ocd, inputs[:2], own)
+
+    make = {
+        "mean_delta": lambda: mean_delta(opened, LOSS, CONFIG, training),
+        "nearest_neighbor": lambda: NearestNeighbor(opened, LOSS, CONFIG, training),
+        "temperature": lambda: fit_temperature(base, LOSS, training),
+        "laplace": lambda: fit_laplace(base, LOSS, training),
+    }
+    p = make.get(name, trained)().predict(clean.inputs, DRAWS)
     assert p.outputs.isfinite().all()
-    assert (p.scale[0, ~hit] > 0).any()
 
 
-def test_neighbour_of_a_training_example_is_the_bound():
-    training = digits(20)
-    one = nearest_neighbor(opened(), LOSS, CONFIG, training, training.inputs)
-    bound = overfit_test(opened(), LOSS, CONFIG, training.inputs, training.targets)
-    assert torch.allclose(one.mean, bound.mean, atol=1e-5)
+# The smallest ones
 
 
-def test_controls_leave_the_base_as_it_was():
-    base = opened()
-    base.base.train()
-    before = state_of(base.base)
-    test = test_digits(6)
-    overfit_test(base, LOSS, CONFIG, test.inputs, test.targets)
-    nearest_neighbor(base, LOSS, CONFIG, digits(10), test.inputs)
-    assert same_state(before, state_of(base.base))
-    assert base.base.training
-    assert all(p.requires_grad and p.grad is None for p in base.base.parameters())
+def test_the_base_as_a_control_is_the_base():
+    tiny = TINY["norms"]
+    base, inputs = tiny.base(), tiny.inputs(MANY)
+    p = Plain(base).predict(inputs)
+    with torch.no_grad():
+        assert torch.allclose(p.outputs[0], copy.deepcopy(base).eval()(inputs), atol=1e-6)
+    assert torch.equal(p.base, p.outputs[0])
+
+
+def test_deep_ensemble_holds_every_bases_answer():
+    tiny = TINY["norms"]
+    bases, inputs = [tiny.base(seed) for seed in range(3)], tiny.inputs(20)
+    p = DeepEnsemble(bases).predict(inputs, draws=7, seed=9)  # it has as many draws as bases
+    for number, base in enumerate(bases):
+        with torch.no_grad():
+            assert torch.allclose(p.outputs[number], copy.deepcopy(base).eval()(inputs), atol=1e-6)
+    assert torch.equal(p.base, p.outputs[0])
+    assert torch.allclose(p.mean_network, sum(p.outputs) / 3)
+    with pytest.raises(OCDError, match="at least one base"):
+        DeepEnsemble([])
+
+
+@pytest.mark.parametrize("mean_scale", [False, True])
+@pytest.mark.parametrize("mode", ["draws", "mean"])
+def test_generated_is_predict_with_its_mode_fixed(case, mode, mean_scale):
+    inputs = case.test.inputs
+    p = Generated(case.ocd, mode, mean_scale).predict(inputs, 4, seed=6)
+    expected = case.ocd.predict(inputs, 4, mode, seed=6, use_mean_scale=mean_scale)
+    assert torch.equal(p.outputs, expected.outputs)
+    assert torch.equal(p.mean_network, expected.mean_network)
+    assert torch.equal(p.scale, expected.scale)

@@ -116,6 +116,24 @@ def test_no_scale_keeps_the_direction_and_takes_the_mean_scale(code, kind, norma
     assert torch.allclose(drawn, expected.expand(-1, K, -1, -1), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("code", "kind", "normalization"), CASES)
+def test_draws_are_brought_nearer_to_the_mean_and_all_moves_scaled(code, kind, normalization):
+    """Beyond the paper; 1 and 1 are its way."""
+    network = make(code, kind, normalization=normalization)
+    noise = random(B, K, 1, *network.diffused_shape, seed=7)
+    with torch.no_grad():
+        plain = network.draw(embedding(), rows(), noise).dense()
+        mean = network.mean(embedding(), rows()).dense()
+        assert not torch.allclose(plain, mean.expand_as(plain), rtol=1e-3)
+        for spread, factor in ((1.0, 0.5), (0.25, 1.0), (0.0, 1.0), (0.5, 2.0)):
+            network.spread.fill_(spread)
+            network.scale_factor.fill_(factor)
+            found = network.draw(embedding(), rows(), noise).dense()
+            size = plain.abs().max()
+            assert torch.allclose(found, factor * (mean + spread * (plain - mean)), atol=1e-5 * size)
+            assert torch.allclose(network.mean(embedding(), rows()).dense(), factor * mean)
+
+
 def test_a_perfect_denoiser_has_no_loss():
     network, delta = make(), example_deltas("rank_one")
     codes = network.codec.encode(delta)[:, 0]

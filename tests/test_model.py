@@ -29,7 +29,7 @@ from helpers import (
 )
 from ocd import OCD, Examples, OCDConfig, OCDError, overfit, select_layer
 from ocd.checkpoint import base_digest
-from ocd.collection import OnTheFly
+from ocd.collection import OnTheFly, split_places
 from ocd.files import read_json, write_json
 from ocd.model import _prediction_chunk
 from ocd.store import file_digest, read_tensors, write_tensors
@@ -127,7 +127,8 @@ def test_outputs_are_those_of_the_base_with_the_delta_added():
 
 
 def test_mean_of_the_networks_is_the_mean_of_the_outputs_only_at_the_last_layer():
-    last, inner = fitted({"layer": "fc2"}), fitted(*KINDS["rank one"])
+    as_the_paper = {"sampling.spread": 1.0, "sampling.scale_factor": 1.0}
+    last, inner = fitted({"layer": "fc2", **as_the_paper}), fitted(as_the_paper)
     p = last.predict(INPUTS, draws=4)
     assert torch.allclose(p.mean_network, p.mean, atol=1e-4)
     p = inner.predict(INPUTS, draws=4)
@@ -461,6 +462,30 @@ def test_any_map_style_dataset_gives_the_same_fit(tmp_path):
         states.append(state_of(ocd.fit(dataset, progress=False).hypernetwork))
     assert same_state(states[0], states[1])
     assert same_state(states[0], states[2])
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_fit_that_holds_nothing_out(tmp_path, moved):
+    """No held-out example is ever asked for, nor given to the user's transform."""
+
+    def transform(inputs, generator):
+        assert len(inputs)
+        return inputs
+
+    settings = config({"training.validation_share": 0.0})
+    ocd = OCD(digits_base(), loss=LOSS, config=settings, transform=transform if moved else None)
+    ocd.fit(Pairs(digits(12)), tmp_path, progress=False)
+    assert ocd.predict(INPUTS).outputs.isfinite().all()
+
+
+def test_a_held_out_example_that_is_not_finite_does_not_choose_how_draws_are_taken():
+    training = digits(60)
+    inputs = training.inputs.clone()
+    inputs[split_places(torch.arange(60), 0.05, seed=0)[1][0]] = torch.nan
+    ocd = OCD(digits_base(), loss=LOSS, config=config({"overfit.max_skipped": 0.5}))
+    ocd.fit(Examples(inputs, training.targets), progress=False)
+    (text,) = [note for note in ocd.notes if note.startswith("sampling")]
+    assert "nan" not in text
 
 
 def test_a_fit_says_what_it_decided(tmp_path):

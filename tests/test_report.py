@@ -4,119 +4,46 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-from ocd import figures
 from ocd.errors import OCDError
-from ocd.report import results_table, write_report
-from ocd.results import paired_bootstrap
+from ocd.reporting import figures
+from ocd.reporting.comparison_figure import MethodPoint, draw_comparison
+from ocd.reporting.error_ranking import best_score
+from ocd.reporting.methods import title
+from ocd.reporting.report import markdown_table, results_table, table_width, write_report
+from run_folders import FIGURES, MADE, METRICS, change_json, change_tensors, make_run, write_json
 
-FIGURES = ("layer_scores", "training", "base_vs_ocd", "worst_examples")
-LAYERS = ("conv1", "conv2", "fc1", "fc2")
-METRICS = {
-    "cross_entropy": {"higher_is_better": False, "unit": ""},
-    "accuracy": {"higher_is_better": True, "unit": "%"},
-}
-
-
-def write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
-def make_losses(seed: int, gain: float, num_test: int, num_draws: int = 5) -> dict[str, Any]:
-    """Losses per example (N,) and of the draws (K, N), the ensemble's lower by about `gain`."""
-    data = np.random.default_rng(0)  # the same test examples whatever the seed
-    draw = np.random.default_rng(seed + 1)
-    base = np.exp(data.normal(-5, 2.5, num_test))
-    ensemble = base * np.exp(draw.normal(-gain, 0.5, num_test))
-    losses = {
-        "base_loss": base,
-        "ensemble_loss": ensemble,
-        "draw_loss": ensemble * np.exp(draw.normal(0.1, 0.6, (num_draws, num_test))),
-        "bound_loss": base * np.exp(draw.normal(-2, 0.3, num_test)),
-    }
-    return {name: values.astype(np.float32) for name, values in losses.items()}
+ORDER = [
+    "base", "ocd", "ocd_ensemble_5", "ocd_mean_network_5", "ocd_mean", "no_scale", "alternative_layer",
+    "alternative_layer_ensemble_5", "nearest_neighbor", "mean_delta", "random_direction",
+    "delta_regression", "fine_tuned_layer", "label_head", "label_network", "tent_1", "tent_10",
+    "tent_30", "temperature", "laplace", "deep_ensemble_5", "overfit_test", "overfit_test_all_layers",
+]  # fmt: skip
 
 
-def write_predictions(folder: Path, seed: int, gain: float, num_test: int) -> None:
-    losses = make_losses(seed, gain, num_test)
-    means = {
-        "tent_1": 1.1 * losses["base_loss"].mean(),
-        "nearest_neighbor": 0.97 * losses["base_loss"].mean(),
-        "overfit_test": losses["bound_loss"].mean(),
-        "ocd_ensemble_5": losses["ensemble_loss"].mean(),
-        "ocd": losses["draw_loss"].mean(),
-        "base": losses["base_loss"].mean(),
-    }
-    methods = {
-        name: {"cross_entropy": float(loss), "accuracy": 99 - 2 * float(loss) + 0.01 * seed}
-        for name, loss in means.items()
-    }
-    costs = {"base": 80.0 + seed, "ocd": 410.0, "ocd_ensemble_5": 1300.0}
-    facts = {"methods": methods, "costs": costs, "num_test": num_test}
-    write_json(folder / f"predictions/seed-{seed}.json", facts)
-    save_file(losses, folder / f"predictions/seed-{seed}.safetensors")
+def write_old_figures(folder: Path) -> None:
+    (folder / "figures").mkdir(parents=True)
+    for name in FIGURES:
+        (folder / f"figures/{name}.png").write_bytes(b"old")
 
 
-def write_selection(folder: Path, seed: int) -> None:
-    scores = [-2.1, -1.7, -0.6 + 0.05 * seed, -1.2]
-    facts = {"names": LAYERS, "scores": scores, "standard_errors": [0.05, 0.08, 0.06, 0.1],
-             "num_draws": 1000, "num_examples": 64, "relative_size": 0.1, "chosen": "fc1",
-             "alternative": "fc2", "skipped": {"bn": "no matrix"}}  # fmt: skip
-    write_json(folder / f"selection/seed-{seed}.json", facts)
-
-
-def make_events(seed: int, num_steps: int) -> list[dict[str, Any]]:
-    noise = np.random.default_rng(seed)
-    events: list[dict[str, Any]] = [
-        {"event": "phase", "phase": phase, "seconds": seconds + seed}
-        for phase, seconds in zip(
-            ("base", "select", "overfit", "train"), (60.0, 12.0, 8.0, 300.0), strict=True
-        )
-    ]
-    events.append({"event": "phase", "phase": "train", "seconds": 100.0})  # resumed once
-    events.append({"event": "note", "text": "learning rate 0.02: the loss falls by 40 %"})
-    events.append({"event": "note", "text": f"only seed {seed} says this"})
-    for step in range(1, num_steps + 1):
-        loss = 0.3 + 0.7 * np.exp(-step / 80) + 0.05 * noise.random()
-        line = {"event": "train", "role": "main", "step": 10 * step, "loss": loss}
-        events.append(line | {"denoise_loss": loss, "scale_loss": 0.1, "lr": 1e-3})
-        if step % 50 == 0:
-            events.append({**line, "event": "validate", "loss": loss + 0.05})
-    events.append({"event": "train", "role": "alternative", "step": 1, "loss": 9.0})
-    return [{**event, "seed": seed} for event in events]
-
-
-def make_run(
-    folder: Path, seeds: tuple[int, ...] = (0, 1, 2), gain: float = 0.5, num_test: int = 400
-) -> Path:
-    """A run folder as the command leaves it, with plausible random numbers."""
-    config = {
-        "format_version": 1, "task": "digits", "preset": "fast", "seeds": list(seeds),
-        "data_dir": None, "options": {}, "config": {"layer": "auto"},
-        "examples": {"train": 1437, "test": num_test}, "metrics": METRICS,
-        "command": "ocd run digits --seeds 0,1,2",
-    }  # fmt: skip
-    write_json(folder / "config.json", config)
-    for seed in seeds:
-        write_selection(folder, seed)
-        write_predictions(folder, seed, gain, num_test)
-    events = [event for seed in seeds for event in make_events(seed, num_steps=300)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-    return folder
-
-
-def report_row(folder: Path, key: str) -> list[str]:
-    lines = (folder / "report.md").read_text().splitlines()
-    (row,) = [line for line in lines if line.startswith("|") and f"`{key}`" in line]
+def cells_of(text: str, key: str) -> list[str]:
+    (row,) = [line for line in text.splitlines() if line.startswith("|") and f"`{key}`" in line]
     return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def report_row(folder: Path, key: str, section: str = "Results") -> list[str]:
+    """The cells of a key's row in a section of the report."""
+    sections = (folder / "report.md").read_text().split("\n## ")
+    (text,) = [part for part in sections if part.startswith(section + "\n")]
+    return cells_of(text, key)
 
 
 @pytest.fixture(autouse=True)
@@ -143,24 +70,93 @@ def test_results_follow_the_schema(tmp_path: Path) -> None:
     assert results["metrics"]["cross_entropy"]["higher_is_better"] is False
     for values in results["methods"].values():
         assert all(len(values[metric]) == 3 for metric in METRICS)
-    assert list(results["methods"]) == ["base", "ocd", "ocd_ensemble_5", "overfit_test",
-                                        "nearest_neighbor", "tent_1"]  # fmt: skip
+    assert list(results["metrics"]) == list(METRICS)
+    assert list(results["methods"]) == ORDER
+    assert results["uses_label"] == ["overfit_test", "overfit_test_all_layers"]
+    assert results["skipped"] == {"tent_50": "the base has no normalisation layer"}
     assert results["seconds"] == {"base": 61.0, "select": 13.0, "overfit": 9.0, "train": 401.0,
                                   "predict": None}  # fmt: skip
     assert results["seconds_by_seed"]["train"] == [400.0, 401.0, 402.0]
 
 
-def test_table_has_mean_spread_best_and_costs(tmp_path: Path) -> None:
+def test_costs_are_means_and_multiples_of_the_base(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    for seed, seconds in ((0, None), (1, 50.0), (2, 70.0)):  # the first seed's base was loaded
+        path = tmp_path / f"predictions/seed-{seed}.json"
+        change_json(path, lambda facts, s=seconds: facts["training_seconds"].update(base=s))
+    costs = write_report(tmp_path)["costs"]
+    assert costs.keys() == MADE.keys()
+    assert costs["deep_ensemble_5"] == {
+        "microseconds": 401.0, "training_seconds": 1150.0, "parameters": 308_530,
+        "microseconds_ratio": pytest.approx(401 / 81),
+        "training_seconds_ratio": pytest.approx(1150 / 60), "parameters_ratio": pytest.approx(5.0),
+    }  # fmt: skip
+    assert costs["base"]["training_seconds"] == 60.0
+    assert costs["temperature"]["training_seconds_ratio"] == pytest.approx(0.01)
+    assert costs["laplace"]["microseconds"] is costs["laplace"]["microseconds_ratio"] is None
+    assert report_row(tmp_path, "deep_ensemble_5", "What it costs")[1:] == [
+        "401.0", "5.0", "1,150.0", "19.2", "308,530", "5.0"]  # fmt: skip
+    assert report_row(tmp_path, "laplace", "What it costs")[1:4] == ["—", "—", "2.0"]
+
+
+def test_without_costs_there_is_no_cost_column(tmp_path: Path) -> None:
+    make_run(tmp_path, seeds=(0,))
+    gone = ("costs", "training_seconds", "parameters", "uses_label", "skipped")
+    change_json(tmp_path / "predictions/seed-0.json", lambda facts: [facts.pop(key) for key in gone])
+    results = write_report(tmp_path)
+    assert results["costs"]["ocd"]["microseconds"] is None
+    assert results["uses_label"] == ["overfit_test", "overfit_test_all_layers"]  # known for it
+    assert "µs" not in markdown_table(results)
+    assert "No costs are known." in (tmp_path / "report.md").read_text()
+
+
+def test_skipped_in_some_seeds_says_in_which(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    path = tmp_path / "predictions/seed-1.json"
+    change_json(path, lambda facts: facts["skipped"].update(tent_50="no time", laplace="no head"))
+    change_json(path, lambda facts: facts["methods"].pop("laplace"))
+    results = write_report(tmp_path)
+    assert results["skipped"] == {
+        "tent_50": "the base has no normalisation layer (seed 0, 2); no time (seed 1)",
+        "laplace": "no head (seed 1)",
+    }
+    assert "- last-layer Laplace `laplace`: no head (seed 1)" in (tmp_path / "report.md").read_text()
+    assert report_row(tmp_path, "laplace")[1].endswith("(2 of 3)")
+
+
+def test_table_has_groups_mean_spread_and_the_best_in_bold(tmp_path: Path) -> None:
     results = write_report(make_run(tmp_path))
-    for key, mark in (("base", ""), ("ocd_ensemble_5", "**")):
+    for key, mark in (("base", ""), ("deep_ensemble_5", "**")):
         losses = results["methods"][key]["cross_entropy"]
         accuracies = results["methods"][key]["accuracy"]
         cells = report_row(tmp_path, key)
+        assert len(cells) == 1 + len(METRICS)
         assert cells[1] == f"{mark}{mean(losses):.4f} ± {stdev(losses):.4f}{mark}"
         assert cells[2] == f"{mark}{mean(accuracies):.2f} ± {stdev(accuracies):.2f}{mark}"
-    assert report_row(tmp_path, "ocd_ensemble_5")[3:] == ["1,300.0", f"{1300 / 81:,.1f}"]
-    assert report_row(tmp_path, "overfit_test")[3:] == ["—", "—"]
     assert "**" not in " ".join(report_row(tmp_path, "overfit_test"))  # lower, but a bound
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    groups = [line.split("|")[1].strip() for line in lines if line.startswith("| **")]
+    assert groups == 2 * ["**OCD**", "**rivals**", "**bounds (use the test label)**"]
+
+
+def test_narrow_table_for_readers(tmp_path: Path) -> None:
+    table = markdown_table(write_report(make_run(tmp_path)))
+    assert table.splitlines()[0] == (
+        "| method | cross entropy ↓ | accuracy [%] ↑ | calibration error [%] ↓ | µs per example | "
+        "× base | training s |"
+    )
+    assert cells_of(table, "ocd_ensemble_5")[4:] == ["501.0", "6.2", "400.0"]
+
+
+def test_results_of_before_have_plain_costs_and_another_order(tmp_path: Path) -> None:
+    results = write_report(make_run(tmp_path, seeds=(0,)))
+    new = markdown_table(results)
+    results["costs"] = {name: costs["microseconds"] for name, costs in results["costs"].items()}
+    results["methods"] = dict(reversed(results["methods"].items()))
+    for key in ("uses_label", "skipped", "uncertainty"):
+        del results[key]
+    without_seconds = [line.rsplit("|", 2)[0] + "|" for line in new.splitlines()]
+    assert markdown_table(results).splitlines() == without_seconds
 
 
 def test_report_tells_a_stranger_what_was_run(tmp_path: Path) -> None:
@@ -171,77 +167,125 @@ def test_report_tells_a_stranger_what_was_run(tmp_path: Path) -> None:
     assert "1,437 training and 400 test examples" in text
     assert text.count("the loss falls by 40 %") == 1
     assert "- only seed 1 says this (seed 1)" in text
-    assert report_row(tmp_path, "fc1")[1:] == ["-0.5500", "0.0346", "3"]  # 0.06 / sqrt(3)
+    assert "Left out of this table:\n\n- Tent, iterations: 50 `tent_50`: the base has no" in text
+    assert report_row(tmp_path, "fc1", "Layer scores")[1:] == ["-0.5500", "0.0346", "3"]  # 0.06 / √3
 
 
-@pytest.mark.parametrize(("gain", "statement"), [(0.5, "gain"), (-0.5, "worse"), (-0.125, "no gain")])
-def test_verdict_has_the_sign_of_the_difference(tmp_path: Path, gain: float, statement: str) -> None:
-    verdict = write_report(make_run(tmp_path, seeds=(0, 1), gain=gain))["verdict"]
-    losses = [make_losses(seed, gain, 400) for seed in (0, 1)]
-    difference = np.mean([loss["base_loss"] - loss["ensemble_loss"] for loss in losses])
-    low, high = verdict["interval"]
-    assert verdict["comparison"] == "ocd_ensemble_5 vs base"
-    assert verdict["metric"] == "cross_entropy"
-    assert verdict["difference"] == pytest.approx(difference, rel=1e-5)
-    assert low < verdict["difference"] < high
-    assert verdict["statement"] == statement
-    assert verdict["sentence"].startswith(statement.capitalize())
+def test_comparisons_are_in_the_report(tmp_path: Path) -> None:
+    verdict = write_report(make_run(tmp_path))["verdict"]
+    for found in verdict["against"]:
+        cells = report_row(tmp_path, found["rival"], "Against base and rivals")
+        assert cells[1:3] == [found["why"], found["statement"]]
+        difference, (low, high) = found["difference"], found["interval"]
+        assert float(cells[3].split()[0]) == pytest.approx(difference, abs=1e-4)
+        assert f"({low:+.2g}"[:5] in cells[3] and low < high
 
 
-def test_bootstrap_interval_agrees_with_the_normal_one() -> None:
-    difference = np.random.default_rng(0).normal(0.3, 2.0, 5000)
-    error = difference.std() / np.sqrt(5000)
-    interval = paired_bootstrap(difference)
-    expected = difference.mean() - 1.96 * error, difference.mean() + 1.96 * error
-    assert interval == pytest.approx(expected, abs=0.15 * error)
-    assert interval == paired_bootstrap(difference)
+def test_uncertainty_is_judged_by_seed(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    results = write_report(tmp_path)
+    scores = results["uncertainty"]
+    assert list(scores) == ["base_entropy", "spread", "predictive_entropy", "mutual_information"]
+    assert all(len(found[key]) == 3 for found in scores.values() for key in ("auroc", "aurc"))
+    best = max(scores, key=lambda name: mean(scores[name]["auroc"]))
+    assert report_row(tmp_path, best, "Knowing where the base errs")[1].startswith(
+        f"{mean(scores[best]['auroc']):.4f} ± {stdev(scores[best]['auroc']):.4f}"
+    )
+    change_tensors(tmp_path, 1, lambda t: t["uncertainty/spread"].fill(np.nan))
+    scores = write_report(tmp_path)["uncertainty"]
+    assert [value is None for value in scores["spread"]["auroc"]] == [False, True, False]
+
+
+def test_the_best_score_is_said_with_its_lead() -> None:
+    ours, base = {"auroc": [0.9, 0.8, None]}, {"auroc": [0.8, 0.85, 0.8]}
+    assert best_score({"base_entropy": base, "spread": ours}) == (
+        "“OCD: spread of the draws” ranks the base's errors best: AUROC 0.8500, "
+        "0.0250 more than the base's own score, and more in 1 of 2 seeds."
+    )
+    worse = {"auroc": [0.5, 0.5, 0.5]}
+    sentence = best_score({"base_entropy": base, "spread": worse, "mutual_information": worse})
+    assert sentence.startswith("“base: entropy of its answer” ranks the base's errors best")
+    assert "more than the best of OCD's, " in sentence
+    one_seed = {"base_entropy": {"auroc": [0.7]}, "spread": {"auroc": [0.8]}}
+    assert best_score(one_seed).endswith("0.1000 more than the base's own score.")
+    assert best_score({"spread": ours}).endswith("ranks the base's errors best: AUROC 0.8500.")
+    assert "no test example" in best_score({"spread": {"auroc": [None]}})
 
 
 @pytest.mark.usefixtures("draws")
-def test_figures_are_drawn_and_rebuilt(tmp_path: Path) -> None:
+def test_figures_are_drawn_anew(tmp_path: Path) -> None:
     from matplotlib.image import imread
 
+    drawn = {name: tmp_path / f"figures/{name}.png" for name in FIGURES}
+    write_old_figures(tmp_path)
     write_report(make_run(tmp_path))
     text = (tmp_path / "report.md").read_text()
     assert all(f"](figures/{name}.png)" in text for name in FIGURES)
-    drawn = {name: tmp_path / f"figures/{name}.png" for name in FIGURES}
     for path in drawn.values():
         image = imread(path)
         assert min(image.shape[:2]) > 300
         assert 0.02 < image[..., :3].std() < 0.6  # neither blank nor noise
-        path.unlink()
-    write_report(tmp_path)
-    assert all(path.exists() for path in drawn.values())
     assert not list(tmp_path.rglob("*.partial"))
 
 
 @pytest.mark.usefixtures("draws")
 def test_missing_parts_are_named(tmp_path: Path) -> None:
-    """Without a selection its figure goes, an old one too, and the report says so."""
-    make_run(tmp_path)
-    write_report(tmp_path)
-    for path in tmp_path.glob("selection/*.json"):
-        path.unlink()
-    config = json.loads((tmp_path / "config.json").read_text())
-    config["config"]["layer"] = "fc1"
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    """Without selection, scores or costs their figures go, old ones too, and the report says so."""
+    make_run(tmp_path, seeds=(0,))
+    write_old_figures(tmp_path)
+    (tmp_path / "selection/seed-0.json").unlink()
+    change_json(tmp_path / "predictions/seed-0.json", lambda facts: facts.pop("costs"))
+    change_tensors(tmp_path, 0, lambda t: t.pop("base_error"))
+    change_json(tmp_path / "config.json", lambda facts: facts["config"].update(layer="fc1"))
     assert write_report(tmp_path)["layer"] == "fc1"  # as named
     text = (tmp_path / "report.md").read_text()
     assert "`layer_scores.png` is not drawn: no selection was run" in text
-    assert not (tmp_path / "figures/layer_scores.png").exists()
+    assert "`comparison.png` is not drawn: no method has" in text
+    assert "`risk_coverage.png` is not drawn: the predictions lack" in text
+    names = {path.stem for path in tmp_path.glob("figures/*")}
+    assert names == {"base_vs_ocd", "worst_examples", "training"}
+
+
+@pytest.mark.parametrize("scatter", [1.0, 0.3, 0.0])
+def test_no_names_overlap_in_the_comparison(scatter: float) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    places = np.exp(np.random.default_rng(0).normal(0, scatter, (len(ORDER), 2))).tolist()
+    pairs = zip(ORDER, places, strict=True)
+    points = [MethodPoint(title(name), "rivals", *place) for name, place in pairs]
+    figure = draw_comparison(points, "loss")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    boxes = [Text.get_window_extent(text, renderer) for text in figure.axes[0].texts]
+    assert len(boxes) == len(points)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.usefixtures("draws")
+def test_a_single_method_has_figures_too(tmp_path: Path) -> None:
+    write_report(make_run(tmp_path, seeds=(0,), made={"base": MADE["base"]}, num_test=5))
+    text = (tmp_path / "report.md").read_text()
+    assert "](figures/comparison.png)" in text
+    assert "`base_vs_ocd.png` is not drawn" in text
 
 
 @pytest.mark.usefixtures("draws")
 def test_negative_and_tiny_losses_are_shown(tmp_path: Path) -> None:
     make_run(tmp_path, seeds=(0,))
-    path = tmp_path / "predictions/seed-0.safetensors"
-    losses = make_losses(0, 0.5, 400)
-    save_file({name: -10 - values for name, values in losses.items()}, path)
+
+    def negate(tensors: dict[str, Any]) -> None:
+        for name in tensors:
+            if "loss" in name:
+                tensors[name] = -10 - tensors[name]
+
+    change_tensors(tmp_path, 0, negate)
     assert write_report(tmp_path)["verdict"]["metric"] == "loss"  # not what the metric averages
-    facts = json.loads(path.with_suffix(".json").read_text())
+    path = tmp_path / "predictions/seed-0.json"
+    facts = json.loads(path.read_text())
     for values in facts["methods"].values():
         values["cross_entropy"] /= 1000
-    write_json(path.with_suffix(".json"), facts)
+    write_json(path, facts)
     expected = facts["methods"]["base"]["cross_entropy"]
     write_report(tmp_path)
     assert float(report_row(tmp_path, "base")[1]) == pytest.approx(expected, rel=0.01)
@@ -250,13 +294,12 @@ def test_negative_and_tiny_losses_are_shown(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("draws")
 def test_values_that_are_not_finite_are_left_out_and_said(tmp_path: Path) -> None:
     make_run(tmp_path)
-    path = tmp_path / "predictions/seed-1.json"
-    facts = json.loads(path.read_text())
-    facts["methods"]["ocd"]["cross_entropy"] = float("nan")
-    write_json(path, facts)
-    losses = make_losses(1, 0.5, 400)
-    losses["ensemble_loss"][3] = np.inf
-    save_file(losses, path.with_suffix(".safetensors"))
+    nan = float("nan")
+    change_json(
+        tmp_path / "predictions/seed-1.json",
+        lambda facts: facts["methods"]["ocd"].update(cross_entropy=nan),
+    )
+    change_tensors(tmp_path, 1, lambda t: t["loss/ocd_ensemble_5"].__setitem__(3, np.inf))
     results = write_report(tmp_path)
     assert results["methods"]["ocd"]["cross_entropy"][1] is None
     assert report_row(tmp_path, "ocd")[1].endswith("(2 of 3)")
@@ -268,6 +311,7 @@ def test_one_seed_has_no_spread(tmp_path: Path) -> None:
     write_report(make_run(tmp_path, seeds=(0,)))
     text = (tmp_path / "report.md").read_text()
     assert "±" not in text
+    assert "(paired bootstrap over test examples, 95 %" in text
     assert "1 seed;" in text
 
 
@@ -308,7 +352,14 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path, name: str) -> None:
         write_report(tmp_path)
 
 
-def test_terminal_table_shows_every_method(tmp_path: Path) -> None:
+def test_seeds_of_different_test_sets_are_refused(tmp_path: Path) -> None:
+    make_run(tmp_path, seeds=(0, 1), num_test=40)
+    change_tensors(tmp_path, 1, lambda t: t.update({name: t[name][..., :30] for name in [*t]}))
+    with pytest.raises(OCDError, match=r"seed 0: \[40\]; seed 1: \[30\]"):
+        write_report(tmp_path)
+
+
+def test_terminal_table_fits_and_shows_every_method(tmp_path: Path) -> None:
     from rich.console import Console
 
     results = write_report(make_run(tmp_path))
@@ -317,4 +368,41 @@ def test_terminal_table_shows_every_method(tmp_path: Path) -> None:
     text = page.getvalue()
     assert "OCD, ensemble of 5 draws" in text
     assert "Tent, iterations: 1" in text
-    assert "accuracy [%] ↑" in text
+    assert "accuracy" in text and "[%] ↑" in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 120
+
+
+def printed(results: dict[str, Any], width: int) -> str:
+    from rich.console import Console
+
+    page = io.StringIO()
+    Console(width=width, file=page).print(results_table(results, width))
+    return page.getvalue()
+
+
+def test_a_narrow_terminal_has_fewer_columns(tmp_path: Path) -> None:
+    """First those of least interest go, then methods' titles are broken, but between words."""
+    results = write_report(make_run(tmp_path))
+    whole = table_width(results_table(results))
+    assert printed(results, whole) == printed(results, 200)
+    kept = {
+        whole - 1: ("cross", "accuracy", "µs per", "× base", "calibration"),
+        100: ("cross", "accuracy", "µs per", "× base"),
+        80: ("cross", "accuracy", "× base"),
+        60: ("cross", "accuracy"),
+        40: ("cross",),
+    }
+    for width, columns in kept.items():
+        text = printed(results, width)
+        assert max(map(len, text.splitlines())) <= width
+        for name in ("cross", "accuracy", "× base", "µs per", "calibration", "training s"):
+            assert (name in text) is (name in columns), (width, name)
+        assert {"0.0969", "ensemble", "iterations:", "diffusion"} <= set(text.replace(",", " ").split())
+        assert "…" not in text
+
+
+def test_ten_thousand_examples_take_seconds(tmp_path: Path) -> None:
+    make_run(tmp_path, num_test=10_000)
+    start = time.process_time()
+    write_report(tmp_path)
+    assert time.process_time() - start < 10  # two cores take 2

@@ -21,11 +21,14 @@ from helpers import DIGITS, contents
 from ocd import Examples, OCDError
 from ocd.cli import main
 from ocd.config import settings_of
+from ocd.controls import TRAINED
 from ocd.files import read_json
 from ocd.run import Run
+from ocd.run_folder import FORMAT_VERSION
 from ocd.store import read_tensors
 from ocd.tasks.base import TaskData
 from ocd.tasks.settings import RunOptions, read_settings
+from ocd.training import Trainer
 from test_tasks import write_mnist
 
 SMALL = {
@@ -33,6 +36,8 @@ SMALL = {
     "test_size": 20,
     "base_epochs": 1,
     "alternative": False,
+    "controls": "none",
+    "num_bases": 2,
     "layer": "fc1",
     "overfit.lr": 0.02,
     "collection.storage": "on_the_fly",
@@ -49,6 +54,9 @@ SMALL = {
 }
 """A run of digits that takes a second."""
 
+ALL = SMALL | {"alternative": True, "controls": "all"}
+"""With everything that OCD is compared with."""
+
 KILLED = SMALL | {
     "train_size": 400,
     "collection.shard_rows": 4,
@@ -56,6 +64,14 @@ KILLED = SMALL | {
     "training.validate_every": 50,
 }
 """Long enough to be killed in the middle."""
+
+
+METHODS = {
+    "base", "ocd", "ocd_ensemble_5", "ocd_mean_network_5", "ocd_mean", "no_scale", "alternative_layer",
+    "alternative_layer_ensemble_5", "nearest_neighbor", "mean_delta", "random_direction",
+    "delta_regression", "fine_tuned_layer", "label_head", "label_network", "tent_1", "tent_10",
+    "tent_30", "temperature", "laplace", "deep_ensemble_2", "overfit_test", "overfit_test_all_layers",
+}  # fmt: skip
 
 
 def make(root: Path, settings: dict | None = None, task: str = "digits", **arguments) -> Run:
@@ -105,6 +121,11 @@ def collected(root: Path) -> int:
 
 def events(root: Path) -> list[dict]:
     return [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+
+
+def roles(root: Path) -> set[str]:
+    """Whose training the log has."""
+    return {event["role"] for event in events(root) if event["event"] == "train"}
 
 
 # A forked process has its imports already; one that is spawned begins as the command does.
@@ -204,8 +225,7 @@ def test_the_second_best_layer_is_fitted_too(tmp_path):
     for member, role in (("seed-0", "chosen"), ("seed-0-alternative", "alternative")):
         saved = read_json(tmp_path / f"checkpoint/{member}/config.json")
         assert saved["layer"] == selection[role]
-    roles = {event["role"] for event in events(tmp_path) if event["event"] == "train"}
-    assert roles == {"main", "alternative"}
+    assert roles(tmp_path) == {"main", "alternative"}
 
 
 def test_examples_can_be_kept_from_the_base(tmp_path):
@@ -233,17 +253,18 @@ def test_base_is_trained_once_and_kept(tmp_path):
 
 def test_mnist_survives_a_tiny_run(tmp_path):
     write_mnist(tmp_path / "data")
-    small = {"train_size": 12, "test_size": 7, "training.batch_size": 4, "alternative": True}
+    small = ALL | {"train_size": 12, "test_size": 7, "training.batch_size": 4}
     run = make(tmp_path / "run", small, "mnist", data_dir=tmp_path / "data")
     run.do("predict")
     results = run.report()
     assert results["examples"] == {"train": 12, "test": 7}
-    assert {"base", "ocd", "ocd_mean", "overfit_test", "nearest_neighbor", "no_scale",
-            "alternative_layer"} <= results["methods"].keys()  # fmt: skip
+    assert results["methods"].keys() | results["skipped"].keys() == METHODS
+    # A base that has all of 12 examples right has no best temperature.
+    assert results["skipped"].keys() <= {"temperature"}
 
 
-@pytest.mark.parametrize("preset", ["paper", "released"])
-def test_presets_survive_a_tiny_run(tmp_path, preset):
+@pytest.mark.parametrize(("preset", "controls"), [("paper", "paper"), ("released", "all")])
+def test_presets_survive_a_tiny_run(tmp_path, preset, controls):
     settings = {
         "layer": "conv1",
         "denoiser.channels": 8,
@@ -253,13 +274,178 @@ def test_presets_survive_a_tiny_run(tmp_path, preset):
         "training.batch_size": 2,
         "training.num_accumulated": 1,
         "training.task_loss_weight": 0,
+        "controls": controls,
     }
     run = make(tmp_path, settings, preset=preset)
     assert not run.run_options.encode_x and not run.run_options.augment  # theirs have neither
     run.do("predict")
-    methods = read_json(tmp_path / "predictions/seed-0.json")["methods"]
-    assert {"ocd", "ocd_ensemble_5", "no_scale"} <= methods.keys()
+    predictions = read_json(tmp_path / "predictions/seed-0.json")
+    methods = predictions["methods"]
     assert "ocd_mean" not in methods  # these two predict the noise
+    assert {"ocd", "ocd_ensemble_5", "no_scale", "nearest_neighbor"} <= methods.keys()
+    # Their U-Net has no control of its size.
+    like_an_mlp = {"delta_regression", "label_head", "label_network"} if controls == "all" else set()
+    assert predictions["skipped"].keys() == like_an_mlp
+    assert all("size of an MLP denoiser" in why for why in predictions["skipped"].values())
+    assert not {*TRAINED} & methods.keys() - {"fine_tuned_layer"}
+    assert ("fine_tuned_layer" in methods) is (controls == "all")
+
+
+# What OCD is compared with
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Run, dict]:
+    """A run with every control, never interrupted, and its results."""
+    run = make(tmp_path_factory.mktemp("whole"), ALL)
+    run.do("predict")
+    return run, run.report()
+
+
+def weights_of(root: Path) -> dict[str, bytes]:
+    """Everything that was trained in a run folder."""
+    paths = [*root.glob("base/*.safetensors"), *root.glob("checkpoint/*/model.safetensors")]
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(paths)}
+
+
+def test_results_have_every_method(whole):
+    run, results = whole
+    assert results["methods"].keys() == METHODS
+    assert results == read_json(run.root / "results.json")
+    assert sorted(results["uses_label"]) == ["overfit_test", "overfit_test_all_layers"]
+    assert results["skipped"] == {}
+    for name, metrics in results["methods"].items():
+        assert metrics.keys() == DIGITS.metrics.keys()
+        assert all(len(values) == 1 and values[0] is not None for values in metrics.values()), name
+    predictions = read_json(run.root / "predictions/seed-0.json")
+    assert predictions["methods"].keys() == METHODS
+    tensors = read_tensors(run.root / "predictions/seed-0.safetensors")
+    assert {name.removeprefix("loss/") for name in tensors if name.startswith("loss/")} == METHODS
+    assert tensors["draw_loss"].shape == (5, 20)
+
+
+def test_controls_are_trained_each_in_a_folder_of_its_own(whole):
+    run, _ = whole
+    trained = {f"checkpoint/seed-0-{kind}/model.safetensors" for kind in TRAINED}
+    bases = {"base/seed-0.safetensors", "base/seed-0-member-1.safetensors"}
+    fits = {f"checkpoint/seed-0{end}/model.safetensors" for end in ("", "-alternative")}
+    assert weights_of(run.root).keys() == trained | bases | fits
+    assert roles(run.root) == {"main", "alternative", *TRAINED}
+
+
+def test_seconds_of_every_phase_are_known(whole):
+    run, results = whole
+    phases = {event["phase"] for event in events(run.root) if event["event"] == "phase"}
+    assert phases >= {"base", "select", "overfit", "train", "alternative", "predict", "deep_ensemble",
+                      *TRAINED}  # fmt: skip
+    assert all(results["seconds"][phase] > 0 for phase in phases)
+    predictions = read_json(run.root / "predictions/seed-0.json")
+    seconds = predictions["training_seconds"]
+    assert seconds.keys() == METHODS
+    for kind in ("label_head", "label_network", "fine_tuned_layer"):
+        assert seconds[kind] == pytest.approx(results["seconds"][kind])
+    assert seconds["deep_ensemble_2"] == pytest.approx(results["seconds"]["deep_ensemble"])
+    assert seconds["base"] == pytest.approx(results["seconds"]["base"])
+    fit = sum(results["seconds"][phase] for phase in ("select", "overfit", "train"))
+    assert seconds["ocd"] == pytest.approx(fit)
+
+
+def test_the_audit_finds_no_label_in_any_method(whole):
+    found = {finding.name: finding for finding in whole[0].audit().findings}
+    assert found["labels, seed 0"].passed
+    assert found["manifest"].passed
+
+
+def test_the_bases_of_the_ensemble_differ_and_follow_their_seeds(whole, tmp_path):
+    run, _ = whole
+    other = make(tmp_path, ALL | {"num_bases": 3, "alternative": False}, seeds=(0, 1))
+    for seed in (0, 1):
+        other.overfit(seed)
+        other._train_bases(seed)
+    found = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
+    assert len(found) == len(set(found.values())) == 6  # three a seed, and no two are alike
+    for name in ("seed-0.safetensors", "seed-0-member-1.safetensors"):
+        assert found[name] == (run.root / "base" / name).read_bytes()  # whatever their number
+
+
+class Stop(Exception):
+    """Stands for a kill."""
+
+
+def test_stopped_among_the_controls_it_goes_on(whole, tmp_path, monkeypatch):
+    """In the middle of a control, in front of the ensemble's other bases, and while predicting."""
+    take, places = Trainer._train_step, []
+
+    def step(self):
+        role = self.log.context["role"]
+        if (role, self.step) == stop_at:
+            raise Stop
+        places.append((role, self.step))
+        return take(self)
+
+    def stop(*_):
+        raise Stop
+
+    monkeypatch.setattr(Trainer, "_train_step", step)
+    stop_at = ("label_head", 7)
+    with pytest.raises(Stop):
+        make(tmp_path, ALL).do("predict")
+    stop_at = None
+    for place in ("ocd.run.Run._train_bases", "ocd.run.evaluate"):
+        before = weights_of(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, stop)
+            with pytest.raises(Stop):
+                make(tmp_path, ALL).do("predict")
+        assert before.items() <= weights_of(tmp_path).items()
+        assert not list((tmp_path / "predictions").glob("*"))
+    make(tmp_path, ALL).do("predict")
+    assert weights_of(tmp_path) == weights_of(whole[0].root)  # bit for bit
+    # A checkpoint every five steps: two are taken again, of the control that was stopped.
+    again = {place for place in places if places.count(place) > 1}
+    assert again == {("label_head", 5), ("label_head", 6)}
+    found = read_json(tmp_path / "predictions/seed-0.json")["methods"]
+    assert found == read_json(whole[0].root / "predictions/seed-0.json")["methods"]
+
+
+def test_fewer_controls_train_nothing_for_them(tmp_path):
+    make(tmp_path, ALL | {"controls": "paper", "alternative": False}).do("predict")
+    assert roles(tmp_path) == {"main"}
+    assert not list((tmp_path / "base").glob("*member*"))
+    methods = read_json(tmp_path / "predictions/seed-0.json")["methods"]
+    assert methods.keys() == {"base", "ocd", "ocd_ensemble_5", "ocd_mean_network_5", "ocd_mean",
+                              "no_scale", "nearest_neighbor", "tent_1", "tent_10", "tent_30",
+                              "overfit_test", "overfit_test_all_layers"}  # fmt: skip
+
+
+def test_one_base_is_no_ensemble(tmp_path):
+    make(tmp_path, ALL | {"num_bases": 1, "encode_x": False, "alternative": False}).do("predict")
+    predictions = read_json(tmp_path / "predictions/seed-0.json")
+    assert not any("deep_ensemble" in name for name in predictions["methods"])
+    assert predictions["skipped"].keys() == {"label_network"}  # it is the encoder with a head
+    assert "no encoder of x" in predictions["skipped"]["label_network"]
+
+
+def test_a_base_that_is_given_was_not_trained(whole, tmp_path):
+    given = tmp_path / "given.safetensors"
+    given.write_bytes((whole[0].root / "base/seed-0.safetensors").read_bytes())
+    make(tmp_path / "run", ALL | {"base": given}).do("predict")
+    assert (tmp_path / "run/base/seed-0.safetensors").read_bytes() == given.read_bytes()
+    predictions = read_json(tmp_path / "run/predictions/seed-0.json")
+    assert predictions["training_seconds"]["base"] is None
+    assert predictions["training_seconds"]["deep_ensemble_2"] > 0  # the other one is trained
+    member = "base/seed-0-member-1.safetensors"
+    assert weights_of(tmp_path / "run")[member] == weights_of(whole[0].root)[member]
+    same = read_json(whole[0].root / "predictions/seed-0.json")["methods"]
+    assert predictions["methods"] == same  # it is the same base
+
+
+def test_half_a_line_in_the_log_does_not_keep_a_run_from_predicting(tmp_path):
+    make(tmp_path).train(0)
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"event": "note", "te')
+    make(tmp_path).do("predict")
+    assert (tmp_path / "predictions/seed-0.json").exists()
 
 
 # What a run refuses
@@ -297,14 +483,19 @@ def test_a_task_without_examples_is_refused(tmp_path, monkeypatch, part):
         empty = Examples(data.train.inputs[:0], data.train.targets[:0])
         return dataclasses.replace(data, **{part: empty})
 
-    monkeypatch.setattr("ocd.run.get_task", lambda name: dataclasses.replace(DIGITS, load=load))
+    monkeypatch.setattr("ocd.run_folder.get_task", lambda name: dataclasses.replace(DIGITS, load=load))
     with pytest.raises(OCDError, match="digits has no examples"):
         make(tmp_path / "new")
     assert not (tmp_path / "new").exists()
     assert isinstance(load(DIGITS.options(), None), TaskData)
 
 
-@pytest.mark.parametrize("wrong", [{"num_draws": 0}, {"held_out": 1.0}, {"held_out": -0.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"num_draws": 0}, {"held_out": 1.0}, {"held_out": -0.1}, {"num_bases": 0}, {"controls": "some"},
+     {"device": "tpu"}],
+    ids=str,
+)  # fmt: skip
 def test_impossible_options_are_refused(wrong):
     (name,) = wrong
     with pytest.raises(OCDError, match=f"{name} is"):
@@ -314,8 +505,8 @@ def test_impossible_options_are_refused(wrong):
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(OCDError, match="is no run folder .*: start with `ocd run`"):
         Run.open(tmp_path)
-    (tmp_path / "config.json").write_text('{"format_version": 1}')
-    with pytest.raises(OCDError, match="is not a run of format 1"):
+    (tmp_path / "config.json").write_text(f'{{"format_version": {FORMAT_VERSION - 1}}}')
+    with pytest.raises(OCDError, match=f"is not a run of format {FORMAT_VERSION}"):
         Run.open(tmp_path)
 
 

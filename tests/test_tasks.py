@@ -19,10 +19,18 @@ import ocd.tasks
 from ocd.errors import OCDError
 from ocd.tasks import CATALOG, TASKS, get_task
 from ocd.tasks.base import load_base
-from ocd.tasks.classification import ImageEncoder, log_mean_softmax, shift, train_classifier
+from ocd.tasks.classification import (
+    CORRUPTIONS,
+    ImageEncoder,
+    corrupt,
+    distort,
+    log_mean_softmax,
+    shift,
+    train_classifier,
+)
 
 PACKAGE = Path(ocd.tasks.__file__).parents[1]
-MAY_IMPORT_TASKS = {"cli.py", "run.py"}
+MAY_IMPORT_TASKS = {"cli.py", "run.py", "run_folder.py"}
 NUM_IMAGES = {"train": 12, "test": 7}
 
 
@@ -319,11 +327,54 @@ def test_shift_moves_each_image_as_a_slow_loop_would():
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_no_shift_is_no_transform(name):
+def test_no_shift_and_no_distortion_is_no_transform(name):
     task = get_task(name)
-    assert task.make_transform(task.options(shift=0)) is None
+    assert task.make_transform(task.options(shift=0, distort=0)) is None
+    assert task.make_transform(task.options(shift=0, distort=0.5)) is not None
     images = torch.rand(3, 1, 8, 8)
     assert shift(images, 0, generator()) is images
+    assert distort(images, 0, generator()) is images
+
+
+def test_distort_moves_each_image_by_its_own_amounts_and_keeps_the_middle():
+    images = torch.zeros(200, 1, 29, 29)
+    images[:, :, 13:16, 13:16] = 1  # a blot in the middle stays there
+    images[:, :, 3, 14] = 1  # a dot at the top moves to the sides and up and down
+    moved = distort(images, 1.0, generator())
+    assert torch.equal(moved, distort(images, 1.0, generator()))
+    assert (moved[:, :, 14, 14] > 0.99).all()
+    top = moved[:, 0, :9]
+    columns = (top.sum(dim=1) * torch.arange(29)).sum(dim=1) / top.sum(dim=(1, 2))
+    # ten degrees and a shear of 0.15 move a dot 11 pixels from the middle by at most 3.6 pixels
+    assert (columns - 14).std() > 1 and (columns - 14).abs().max() < 4
+    weak = distort(images, 0.1, generator())[:, 0, :9]
+    weak_columns = (weak.sum(dim=1) * torch.arange(29)).sum(dim=1) / weak.sum(dim=(1, 2))
+    assert (weak_columns - 14).std() < 0.2 * (columns - 14).std()
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_corruptions_are_repeated_exactly_and_stay_in_range(kind):
+    images = torch.rand(5, 1, 28, 28, generator=generator())
+    worse = corrupt(images, kind, seed=1)
+    assert worse.shape == images.shape and worse.min() >= 0 and worse.max() <= 1
+    assert torch.equal(worse, corrupt(images, kind, seed=1))
+    assert torch.equal(worse, images) == (kind == "none")
+    if kind == "noise":
+        assert not torch.equal(worse, corrupt(images, kind, seed=2))
+    if kind == "blur":
+        assert worse.std() < 0.5 * images.std()
+        inner = torch.full((1, 1, 28, 28), 0.5)  # a constant stays one, away from the border
+        assert torch.allclose(corrupt(inner, kind, 1)[:, :, 4:-4, 4:-4], inner[:, :, 4:-4, 4:-4])
+    if kind == "contrast":
+        assert torch.allclose(worse.std(), images.std() / 3)
+
+
+def test_an_unknown_corruption_and_wrong_distortions_are_named():
+    options = get_task("mnist").options
+    with pytest.raises(OCDError, match="corruption is 'fog': use one of none, noise"):
+        options(corruption="fog")
+    with pytest.raises(OCDError, match="distort -1"):
+        options(distort=-1)
 
 
 @pytest.mark.parametrize(("name", "size"), [("digits", 8), ("mnist", 28)])

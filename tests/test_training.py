@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -27,7 +28,7 @@ from ocd import OCD, Examples, OCDError
 from ocd.collection import places_of_batch, seeded, split_places
 from ocd.decisions import Workdir
 from ocd.store import read_tensors
-from ocd.tasks.classification import ImageEncoder, shift_transform
+from ocd.tasks.classification import ImageEncoder, image_transform
 from ocd.training import Trainer, TrainingConfig, rate_factor
 
 # One noise level, at which nothing is noise: the loss is a function of the examples alone.
@@ -319,7 +320,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path, monkey
         ocd = OCD(
             base, loss=LOSS, config=config(settings, preset),
             encoder=ImageEncoder(1, 8, widths=(4, 4, 4), num_features=5) if encoder else None,
-            transform=shift_transform(1) if encoder else None,
+            transform=image_transform(1, 0) if encoder else None,
         )  # fmt: skip
         torch.seed()  # another process has another random state
         if stop_after is None:
@@ -419,7 +420,7 @@ def test_a_workdir_of_another_run_is_refused_and_kept(tmp_path, change, what):
     elif change == "data":
         examples = digits(41)
     elif change == "transform":
-        transform = shift_transform(1)
+        transform = image_transform(1, 0)
     else:
         base.fc2.bias.data += 1
     before = contents(tmp_path)
@@ -451,6 +452,70 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, monk
     assert again.step == 10
     again.run()  # and it can go on from there
     assert again.step == 20
+
+
+# Other objectives than the generator's
+
+
+class Fit:
+    """An objective of its own: squared error of a linear layer to targets that it knows."""
+
+    def losses(self, network, rows, generator):
+        error = network(rows.inputs.flatten(1)) - rows.targets[:, None].float()
+        return {"loss": error.square().mean(), "largest": error.abs().max()}
+
+    def held_out(self, network, rows, generator):
+        return self.losses(network, rows, generator)["loss"]
+
+
+def linear_trainer(root: Path, objective, **settings) -> Trainer:
+    plain = make_trainer(root)
+    torch.manual_seed(0)
+    network = nn.Linear(64, 1)
+    changed = dataclasses.replace(plain.config, **settings)
+    arguments = plain.source, plain.maker, objective, changed, 0, plain.log
+    return Trainer(network, *arguments, root / "linear.pt", "linear")
+
+
+def test_any_network_is_trained_by_any_objective(tmp_path):
+    trainer = linear_trainer(tmp_path, Fit(), num_steps=60, lr=0.02, log_every=1, validate_every=20)
+    found = trainer.run()
+    assert isinstance(found, nn.Linear) and found is trainer.average.module
+    steps = events(tmp_path, "train")
+    assert {"loss", "largest", "lr"} <= steps[0].keys()
+    assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
+    looks = [event["loss"] for event in events(tmp_path, "validate")]
+    assert looks[-1] < looks[0]
+    rows = trainer._rows(trainer.held_out, seeded(0))
+    with torch.no_grad():
+        assert looks[-1] == pytest.approx(Fit().held_out(found, rows, seeded(0)).item(), rel=1e-5)
+
+
+def test_a_held_out_loss_is_the_objectives_own(tmp_path):
+    """Weighted by how many examples are in a batch; training's own loss is not asked."""
+
+    class Counted(Fit):
+        def held_out(self, network, rows, generator):
+            return torch.tensor(float(len(rows)))
+
+    trainer = linear_trainer(tmp_path, Counted(), validation_share=0.25, batch_size=10)
+    trainer._look()  # 25 held out: two batches of 10 and one of 5
+    assert events(tmp_path, "validate")[0]["loss"] == pytest.approx((2 * 10 * 10 + 5 * 5) / 25)
+
+
+def test_only_a_generators_scale_network_has_a_rate_of_its_own(tmp_path):
+    trainer = linear_trainer(tmp_path, Fit(), scale_lr_factor=5.0)
+    assert len(trainer.optimizer.param_groups) == 1
+    trainer._train_step()
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(trainer.config.lr * 0.04)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    linear_trainer(tmp_path, Fit(), num_steps=2).run()
+    trainer = make_trainer(tmp_path)
+    trainer.checkpoint = tmp_path / "linear.pt"
+    with pytest.raises(OCDError, match="linear.pt belongs to a run with other settings"):
+        trainer.resume()
 
 
 # The named extension
@@ -492,7 +557,7 @@ def test_task_loss_follows_the_loss_under_the_mean_delta(tmp_path):
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("transform", [None, shift_transform(1)], ids=["plain", "shifted"])
+@pytest.mark.parametrize("transform", [None, image_transform(1, 0)], ids=["plain", "shifted"])
 def test_task_loss_of_stored_deltas_is_that_of_their_own_images(tmp_path, transform):
     settings = STORED | {"training.task_loss_weight": 1.0, "training.num_steps": 2}
     ocd = OCD(digits_base(), loss=LOSS, config=config(settings), transform=transform)

@@ -74,7 +74,7 @@ def run(
         shlex.join(["ocd", *sys.argv[1:]]),
     )
     verbs = VERBS[: VERBS.index(stop_after) + 1]
-    for seed in made.seeds:
+    for seed in made.wanted:
         for verb in verbs[:4]:
             typer.echo(f"{made.task.name}, seed {seed}: {verb}", err=True)
             getattr(made, verb)(seed)
@@ -110,6 +110,18 @@ def predict(folder: Folder) -> None:
 def report(folder: Folder) -> None:
     """Write results.json, report.md and the figures anew."""
     _verb("report", folder)
+
+
+@app.command()
+def audit(folder: Folder) -> None:
+    """Look for leaks: labels, test examples in training, copied deltas, files that changed."""
+    from ocd.run import Run
+
+    found = Run.open(folder).audit()
+    for line in found.lines():
+        typer.echo(line)
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -152,10 +164,15 @@ def _verb(name: str, folder: Path) -> None:
 def _show(run: Run) -> None:
     from rich.console import Console
 
-    from ocd.report import results_table
+    from ocd.reporting.report import results_table, table_width
 
     results: dict[str, Any] = run.report()
-    Console().print(results_table(results))
+    console = Console()
+    if console.is_terminal:
+        console.print(results_table(results, console.width))
+    else:  # in a file or a pipe no line needs to be broken
+        table = results_table(results)
+        Console(width=table_width(table)).print(table)
     typer.echo(f"report: {run.root / 'report.md'}")
     typer.echo(results["verdict"].get("sentence", ""))
 

@@ -68,12 +68,13 @@ def seeded(*numbers: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Overfitted examples: I(x) as features, the inputs, the deltas, and what made them."""
+    """Examples for training: I(x) as features, the inputs, the deltas (None where a control needs
+    none), and what made them."""
 
     features: Features
     inputs: Inputs
     targets: Tensor | None
-    delta: Delta
+    delta: Delta | None
     capture: Capture | None = None
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ from ocd.denoisers import DenoiserConfig
 from ocd.diffusion import DiffusionConfig
 from ocd.errors import OCDError, nearest
 from ocd.overfitting import OverfitConfig
+from ocd.sampling import SamplingConfig
 from ocd.scale import ScaleConfig
 from ocd.selection import SelectionConfig
 from ocd.training import TrainingConfig
@@ -40,6 +41,7 @@ class OCDConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     @classmethod
     def preset(cls, name: str) -> OCDConfig:
@@ -147,6 +149,8 @@ _UNET = {
     "training.lr": 1e-4,
     "training.schedule": "constant",
     "training.ema_decay": 0.9999,
+    "sampling.scale_factor": 1.0,
+    "sampling.spread": 1.0,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -43,6 +43,11 @@ class Workdir:
     def decisions(self) -> Path:
         return self.checkpoint / "decisions.json"
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether what is trained here is trained: its config.json is the last file written."""
+        return (self.checkpoint / "config.json").exists()
+
     def log(self) -> Log:
         """The run folder's metrics.jsonl; every line says which fit it is of."""
         return Log(self.root / "metrics.jsonl", {"seed": 0, "role": "main"} | self.context)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ocd.codecs import make_codec
@@ -63,15 +65,37 @@ class Embedding:
     scale: Tensor
 
 
+class _Correction(nn.Module):
+    """Condition (B, C) -> (B, *code_shape), in units of the training deltas' mean scale; at first 0."""
+
+    def __init__(self, condition_size: int, code_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.code_shape = code_shape
+        self.hidden = nn.Linear(condition_size, condition_size)
+        self.leave = nn.Linear(condition_size, math.prod(code_shape))
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        hidden = F.silu(self.hidden(F.silu(condition)))
+        answer: Tensor = self.leave(hidden)
+        return answer.view(len(condition), *self.code_shape)
+
+
 class HyperNetwork(nn.Module):
     """Generates deltas from I(x) (and x): what is trained, saved and shared.
 
-    `encoder` is the user's module for x; its parameters are trained with the rest.
+    `encoder` is the user's module for x; its parameters are trained with the rest. `correction`:
+    beyond the paper, whether a small network of the condition adds to every generated code. It
+    learns from the base's own loss alone (`training.task_loss_weight`), which acts badly through
+    scale · direction: while directions are still random, every scale is made to vanish.
     """
 
     log_scale_mean: Tensor
     log_scale_std: Tensor
     mean_scale: Tensor
+    spread: Tensor
+    scale_factor: Tensor
 
     def __init__(
         self,
@@ -81,6 +105,7 @@ class HyperNetwork(nn.Module):
         diffusion: DiffusionConfig,
         scale: ScaleConfig,
         encoder: nn.Module | None = None,
+        correction: bool = False,
     ) -> None:
         super().__init__()
         if (encoder is None) != (shapes.encoder_features == 0):
@@ -104,9 +129,13 @@ class HyperNetwork(nn.Module):
         self.scale_conditioning = Conditioning(*arguments) if scale.own_encoders else None
         self.scale = None if self.joint else ScaleNetwork(size, scale)
         self.encoder = encoder
+        self.correction = _Correction(size, shapes.code_shape) if correction else None
         self.register_buffer("log_scale_mean", torch.zeros(()))
         self.register_buffer("log_scale_std", torch.ones(()))
         self.register_buffer("mean_scale", torch.ones(()))
+        # Chosen after training (ocd.sampling); 1 is the paper's way.
+        self.register_buffer("spread", torch.ones(()))
+        self.register_buffer("scale_factor", torch.ones(()))
 
     def calibrate(self, features: Features, codes: Tensor) -> None:
         """Take feature and scale statistics from some training examples. codes: (N, *code)."""
@@ -160,17 +189,33 @@ class HyperNetwork(nn.Module):
 
         `noise`, (B, K, N, *diffused): Ω_T, and where eta > 0 that of each step (`num_noises`).
         `use_mean_scale` is the paper's ablation "no scale": the training set's mean ρ for all.
+        Beyond the paper, each draw is brought nearer to the mean where `spread` is below 1.
         """
-        start, *steps = noise.unbind(dim=2)
-        step_noise = torch.stack(steps) if steps else None
-        clean = self.diffusion.sample(self._denoise(embedding), start, step_noise)
-        return self._as_delta(clean, embedding, rows, use_mean_scale)
+        code = self.draw_code(embedding, noise, use_mean_scale)
+        if self.spread != 1:
+            mean = self.mean_code(embedding, use_mean_scale)
+            code = mean + self.spread * (code - mean)
+        delta: Delta = self.codec.decode(self.scale_factor * code, rows)
+        return delta
 
     def mean(self, embedding: Embedding, rows: Tensor, use_mean_scale: bool = False) -> Delta:
         """The expected direction with its scale, one delta an example, from one denoiser pass."""
-        like = rows.new_empty(len(rows), 1, *self.diffused_shape)
+        code = self.mean_code(embedding, use_mean_scale)
+        delta: Delta = self.codec.decode(self.scale_factor * code, rows)
+        return delta
+
+    def draw_code(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:
+        """Alg. 2 as the paper has it: a code for every noise, (B, K, *code_shape)."""
+        start, *steps = noise.unbind(dim=2)
+        step_noise = torch.stack(steps) if steps else None
+        clean = self.diffusion.sample(self._denoise(embedding), start, step_noise)
+        return self._scaled(clean, embedding, use_mean_scale)
+
+    def mean_code(self, embedding: Embedding, use_mean_scale: bool = False) -> Tensor:
+        """The expected code, (B, 1, *code_shape)."""
+        like = embedding.denoiser.new_empty(len(embedding.denoiser), 1, *self.diffused_shape)
         clean = self.diffusion.mean(self._denoise(embedding), like)
-        return self._as_delta(clean, embedding, rows, use_mean_scale)
+        return self._scaled(clean, embedding, use_mean_scale)
 
     def _denoise(self, embedding: Embedding) -> Callable[[Tensor, int], Tensor]:
         def denoise(code: Tensor, t: int) -> Tensor:
@@ -180,10 +225,8 @@ class HyperNetwork(nn.Module):
 
         return denoise
 
-    def _as_delta(
-        self, clean: Tensor, embedding: Embedding, rows: Tensor, use_mean_scale: bool
-    ) -> Delta:
-        """delta = ρ · Ω_0 (Alg. 2, last line), decoded."""
+    def _scaled(self, clean: Tensor, embedding: Embedding, use_mean_scale: bool) -> Tensor:
+        """ρ · Ω_0 (Alg. 2, last line), and the correction where there is one."""
         statistics = (self.log_scale_mean, self.log_scale_std)
         if self.scale is None:
             direction = clean[..., :-1]
@@ -194,5 +237,6 @@ class HyperNetwork(nn.Module):
         if use_mean_scale:
             scale = self.mean_scale.expand(len(clean), 1)
         code = direction * scale.reshape(*scale.shape, *[1] * len(self.shapes.code_shape))
-        delta: Delta = self.codec.decode(code, rows)
-        return delta
+        if self.correction is None:
+            return code
+        return code + self.mean_scale * self.correction(embedding.denoiser)[:, None]

@@ -61,6 +61,15 @@ def take_rows(inputs: Inputs, index: Tensor | slice) -> Inputs:
     return map_tensors(lambda tensor: tensor[index], inputs)
 
 
+def join_rows(one: Inputs, other: Inputs) -> Inputs:
+    """The examples of both, which have the same form."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.cat([one, other])
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {key: torch.cat([value, other[key]]) for key, value in one.items()}
+    return tuple(torch.cat(pair) for pair in zip(one, other, strict=True))
+
+
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:
     return map_tensors(lambda tensor: tensor.to(device), inputs)
 

@@ -285,5 +285,6 @@ def run_without_delta(base: nn.Module, inputs: Inputs) -> Tensor:
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(frozen(base))
-        output: Tensor = call(base, inputs)
+        # A base may work in place on what it is given.
+        output: Tensor = call(base, map_tensors(Tensor.clone, inputs))
     return output

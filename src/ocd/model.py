@@ -22,6 +22,7 @@ from ocd.collection import (
     Stored,
     Transform,
     collect,
+    seeded,
 )
 from ocd.conditioning import condition_features
 from ocd.config import OCDConfig
@@ -29,13 +30,24 @@ from ocd.decisions import Decisions, Workdir
 from ocd.deltas import Delta, num_weights
 from ocd.errors import OCDError
 from ocd.hypernetwork import HyperNetwork
-from ocd.inputs import Inputs, dataset_size, fetch_rows, num_rows, take_rows, tensors, to_device
+from ocd.inputs import (
+    Inputs,
+    dataset_size,
+    fetch_rows,
+    join_rows,
+    num_rows,
+    take_rows,
+    tensors,
+    to_device,
+)
 from ocd.layers import OpenBase, find_layer
 from ocd.noise import example_keys, example_noise
+from ocd.objectives import DiffusionObjective
 from ocd.overfitting import Loss
 from ocd.planning import build_network, decide, make_maker
 from ocd.prediction import Prediction, join_predictions
 from ocd.progress import progress_bar
+from ocd.sampling import ENOUGH, Join, choose_sampling, join_by_mean, keep_sampling
 from ocd.selection import LayerScores, select_layer
 from ocd.store import DeltaStore
 from ocd.training import Trainer
@@ -49,7 +61,9 @@ class OCD:
     `base`: any module whose forward gives one tensor (B, ...). `loss(outputs, targets)` gives (B,).
     `encoder`: optional module on the base's inputs, (B, features), trained with the generator, so
     that x itself is in the condition. `transform(inputs, generator)`: optional augmentation of a
-    batch before it is overfitted. The base is never changed.
+    batch before it is overfitted. `join(outputs (K, B, ...)) -> (B, ...)`: how draws answer as one, by
+    which the settings of sampling are chosen; their mean where it is not given. The base is never
+    changed.
     """
 
     def __init__(
@@ -60,12 +74,14 @@ class OCD:
         config: OCDConfig | None = None,
         encoder: nn.Module | None = None,
         transform: Transform | None = None,
+        join: Join = join_by_mean,
     ) -> None:
         self.base = base
         self.loss = loss
         self.config = config or OCDConfig()
         self.encoder = encoder
         self.transform = transform
+        self.join = join
         self.hypernetwork: HyperNetwork | None = None
         self.opened: OpenBase | None = None
         self.notes: list[str] = []
@@ -150,28 +166,57 @@ class OCD:
             return False
         return decisions.storage != "store" or self._store(work, decisions).complete
 
-    def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> OCD:
-        """Alg. 1: train the generator on the overfitted deltas; resumes. Saves `checkpoint/`."""
+    def overfitted(self, dataset: Dataset[Any], work: Workdir) -> tuple[Decisions, Maker, Source]:
+        """What was decided in a workdir, what overfits, and the overfitted examples to train on."""
         decisions = self._decisions(dataset, work)
         if decisions.lr is None or decisions.layer is None:
             raise OCDError(f"nothing is overfitted yet in {work.root}: overfit first")
         maker = self._maker(dataset, decisions)
-        source = self._source(work, decisions, maker)
+        return decisions, maker, self._source(work, decisions, maker)
+
+    def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> OCD:
+        """Alg. 1: train the generator on the overfitted deltas; resumes. Saves `checkpoint/`."""
+        decisions, maker, source = self.overfitted(dataset, work)
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
             network = build_network(source, maker, self.config, self.encoder, decisions)
+        training = self.config.training
+        objective = DiffusionObjective(maker, training.num_noise_levels, training.task_loss_weight)
         trainer = Trainer(
-            network, source, maker, self.config.training, self.config.seed, work.log(),
+            network, source, maker, objective, training, self.config.seed, work.log(),
             work.checkpoint / "training.pt", decisions.key["all"],
         )  # fmt: skip
         trainer.resume()
-        steps = self.config.training.num_steps
-        with progress_bar(f"train {decisions.layer}", steps, progress) as advance:
-            self.hypernetwork = trainer.run(advance)
-        self.opened = maker.opened
+        with progress_bar(f"train {decisions.layer}", training.num_steps, progress) as advance:
+            trained = trainer.run(advance)
+        assert isinstance(trained, HyperNetwork)
+        self.hypernetwork, self.opened = trained, maker.opened
+        held_out = source.examples[trainer.held_out].unique()
+        self._choose_sampling(held_out, maker, decisions)
         self.notes = decisions.notes
         self.save_pretrained(work.checkpoint)
         return self
+
+    def _choose_sampling(self, held_out: Tensor, maker: Maker, decisions: Decisions) -> None:
+        """On the held-out examples, as they are and augmented."""
+        network, opened = self.fitted()
+        config = self.config
+        if not len(held_out):
+            decisions.note(keep_sampling(network, config.sampling))
+            decisions.save()
+            return
+        copies = 1 if self.transform is None else max(1, ENOUGH // (2 * len(held_out)))
+        index = held_out.repeat(copies)
+        inputs, targets = fetch_rows(maker.dataset, index)
+        if self.transform is not None:
+            augmented, _ = maker.fetch(index, seeded(config.seed, 10))
+            inputs = join_rows(to_device(inputs, opened.device), augmented)
+            targets = targets.repeat(2, *[1] * (targets.dim() - 1))
+        text = choose_sampling(
+            network, opened, self._loss(), config.condition, config.sampling, inputs, targets, self.join
+        )
+        decisions.note(text)
+        decisions.save()
 
     # ------------------------------------------------------------ predict
 
@@ -196,7 +241,7 @@ class OCD:
             raise OCDError(f"mode is {mode!r}: use one of {MODES}")
         if draws < 1 or num_rows(inputs) == 0:
             raise OCDError(f"predict needs at least one draw and one input, got {draws} draws")
-        network, opened = self._fitted()
+        network, opened = self.fitted()
         num_draws = draws if mode == "draws" else 1
         size = chunk_size or _prediction_chunk(network, num_draws)
 
@@ -233,7 +278,7 @@ class OCD:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors: the generator only, never the base."""
-        network, opened = self._fitted()
+        network, opened = self.fitted()
         save_checkpoint(Path(folder), self.config, network, opened, self.notes)
 
     @classmethod
@@ -266,7 +311,8 @@ class OCD:
             )
         return self.loss
 
-    def _fitted(self) -> tuple[HyperNetwork, OpenBase]:
+    def fitted(self) -> tuple[HyperNetwork, OpenBase]:
+        """The trained generator and the base opened at its layer. Raises OCDError before `fit`."""
         if self.hypernetwork is None or self.opened is None:
             raise OCDError("this OCD is not fitted: call fit, or OCD.from_pretrained")
         return self.hypernetwork.eval(), self.opened

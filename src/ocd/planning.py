@@ -106,6 +106,7 @@ def build_network(
     count = min(config.collection.num_calibration, len(source.examples))
     shuffled = torch.randperm(len(source.examples), generator=seeded(config.seed, 8))
     rows = source.rows(shuffled[:count], seeded(config.seed, 9))
+    assert rows.delta is not None
     codec: PCACodec | None = None
     if decisions.code == "pca":
         codec, text = PCACodec.fit(rows.delta.dense()[:, 0], config.codec, config.seed)
@@ -121,8 +122,10 @@ def build_network(
         0 if encoder is None else encoder_features(encoder, few),
     )
     network = HyperNetwork(
-        shapes, config.condition, config.denoiser, config.diffusion, config.scale, encoder
-    ).to(maker.opened.device)
+        shapes, config.condition, config.denoiser, config.diffusion, config.scale, encoder,
+        correction=config.training.task_loss_weight > 0,
+    )  # fmt: skip
+    network = network.to(maker.opened.device)
     if codec is not None:
         network.codec.load_state_dict(codec.state_dict())
     with torch.no_grad():

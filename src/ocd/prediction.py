@@ -1,11 +1,17 @@
-"""What `predict` returns."""
+"""What `predict` returns, and what it means to be able to predict."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from ocd.chunking import in_chunks
+from ocd.errors import OCDError
+from ocd.inputs import Inputs, num_rows, take_rows, to_device
 
 
 @dataclass(frozen=True)
@@ -14,13 +20,13 @@ class Prediction:
 
     `outputs`: f(x; θ + delta) of every draw, (K, B, ...). `mean_network`: the output of the averaged
     deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of
-    every draw, (K, B).
+    every draw, (K, B). The last two are None where a control has no delta to speak of.
     """
 
     outputs: Tensor
     mean_network: Tensor
-    base: Tensor
-    scale: Tensor
+    base: Tensor | None = None
+    scale: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -36,11 +42,34 @@ class Prediction:
         return self.outputs.shape[1]
 
 
+class Predictor(Protocol):
+    """What every method of a table is: OCD itself, and all that it is compared with."""
+
+    def predict(self, inputs: Inputs, draws: int = 5, seed: int = 0) -> Prediction:
+        """Predictions for unseen inputs (B, ...). A method without chance ignores `draws`, `seed`."""
+        ...
+
+
+def predict_in_chunks(
+    inputs: Inputs, device: torch.device, work: Callable[[Inputs, slice], Prediction], size: int = 256
+) -> Prediction:
+    """`work(rows, where)` on chunks of the inputs, moved to the device, as one prediction."""
+    if num_rows(inputs) == 0:
+        raise OCDError("predict needs at least one input")
+
+    def one(where: slice) -> Prediction:
+        return work(to_device(take_rows(inputs, where), device), where)
+
+    return join_predictions([part for _, part in in_chunks(num_rows(inputs), size, one)])
+
+
 def join_predictions(parts: list[Prediction]) -> Prediction:
     """The chunks of a batch as one prediction."""
+    bases = [part.base for part in parts if part.base is not None]
+    scales = [part.scale for part in parts if part.scale is not None]
     return Prediction(
         torch.cat([part.outputs for part in parts], dim=1),
         torch.cat([part.mean_network for part in parts]),
-        torch.cat([part.base for part in parts]),
-        torch.cat([part.scale for part in parts], dim=1),
+        torch.cat(bases) if bases else None,
+        torch.cat(scales, dim=1) if scales else None,
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ocd.files import locked
+
 
 @contextmanager
 def progress_bar(title: str, total: int, show: bool = True) -> Iterator[Callable[[int], None]]:
@@ -49,7 +51,7 @@ class Log:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"event": event, **self.context, **values}) + "\n"
-        with self.path.open("a+b") as file:
+        with locked(self.path), self.path.open("a+b") as file:
             _drop_half_line(file)
             file.write(line.encode())
 

@@ -1,190 +1,67 @@
-"""A run folder: one task, some seeds, the five verbs. Every verb goes on where it was stopped."""
+"""The five verbs on a run folder. Every verb goes on where it was stopped."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ocd.config import OCDConfig, flatten
+from ocd.audit import (
+    Audit,
+    Finding,
+    check_copying,
+    check_labels,
+    check_manifest,
+    check_overlap,
+    generated_deltas,
+    training_deltas,
+)
+from ocd.controls import TRAINED, failure, fit_control, load_control, why_not
 from ocd.decisions import Workdir
-from ocd.errors import OCDError
 from ocd.files import read_json, write_json
-from ocd.inputs import Examples, to_device
-from ocd.layers import find_layer
+from ocd.inputs import to_device
 from ocd.model import OCD
-from ocd.progress import Log
+from ocd.prediction import Predictor
+from ocd.run_folder import RunFolder
 from ocd.selection import select_layer
 from ocd.store import write_tensors
-from ocd.tasks import get_task
-from ocd.tasks.base import Task, TaskData, load_base
-from ocd.tasks.evaluation import evaluate
-from ocd.tasks.settings import RunOptions, read_settings
+from ocd.tasks.base import TaskData
+from ocd.tasks.evaluation import USES_LABEL, Contest, evaluate
 
-FORMAT_VERSION = 1
+AUDITED = 300  # test examples that the audit predicts again
 VERBS = ("select", "overfit", "train", "predict", "report")
 
 
-@dataclass
-class Run:
-    """A run folder and what it was made for."""
-
-    root: Path
-    task: Task
-    preset: str
-    seeds: list[int]
-    data_dir: Path | None
-    options: Any
-    run_options: RunOptions
-    config: OCDConfig
-    command: str
-
-    # ------------------------------------------------------------ folder
-
-    @classmethod
-    def create(
-        cls,
-        task_name: str,
-        root: Path,
-        preset: str = "fast",
-        data_dir: Path | None = None,
-        seeds: Sequence[int] = (0,),
-        settings: Mapping[str, str] | None = None,
-        command: str = "",
-    ) -> Run:
-        """A new run folder, or the same one again. Raises OCDError where it holds another run."""
-        task = get_task(task_name)
-        options, run_options, config = read_settings(task, preset, settings or {})
-        run = cls(root, task, preset, list(seeds), data_dir, options, run_options, config, command)
-        path = root / "config.json"
-        if path.exists():
-            run._check_same(read_json(path))
-        run._check_data()
-        run._check_layer()
-        write_json(path, run._as_dict())
-        return run
-
-    @classmethod
-    def open(cls, root: Path) -> Run:
-        """The run in a folder. Raises OCDError where there is none, or one of another format."""
-        path = root / "config.json"
-        if not path.exists():
-            raise OCDError(f"{root} is no run folder (it has no config.json): start with `ocd run`")
-        saved = read_json(path)
-        if saved.get("format_version") != FORMAT_VERSION or "task" not in saved:
-            raise OCDError(f"{path} is not a run of format {FORMAT_VERSION}: use another folder")
-        task = get_task(saved["task"])
-        return cls(
-            root,
-            task,
-            saved["preset"],
-            saved["seeds"],
-            Path(saved["data_dir"]) if saved["data_dir"] else None,
-            task.options(**saved["options"]),
-            RunOptions(**saved["run_options"]),
-            OCDConfig.from_dict(saved["config"]),
-            saved["command"],
-        )
-
-    def _as_dict(self) -> dict[str, Any]:
-        metrics = {
-            name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
-            for name, metric in self.task.metrics.items()
-        }
-        return {
-            "format_version": FORMAT_VERSION,
-            "task": self.task.name,
-            "preset": self.preset,
-            "seeds": self.seeds,
-            "data_dir": str(self.data_dir) if self.data_dir else None,
-            "options": dataclasses.asdict(self.options),
-            "run_options": dataclasses.asdict(self.run_options),
-            "config": self.config.to_dict(),
-            "examples": {"train": len(self.data.train), "test": len(self.data.test)},
-            "metrics": metrics,
-            "command": self.command,
-        }
-
-    def _check_same(self, saved: dict[str, Any]) -> None:
-        """More seeds may be added to a run; nothing else may change."""
-        mine = self._as_dict()
-        for name in ("task", "preset", "options", "run_options", "config"):
-            old, new = _comparable(saved.get(name)), _comparable(mine[name])
-            if old == new:
-                continue
-            changed = name
-            if isinstance(old, dict) and isinstance(new, dict):
-                keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-                changed = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys)
-            raise OCDError(
-                f"{self.root} holds another run ({changed}): give another --out, or delete it"
-            )
-        self.seeds = sorted({*saved["seeds"], *self.seeds})
-
-    def _check_data(self) -> None:
-        if not len(self.data.train) or not len(self.data.test):
-            raise OCDError(f"task {self.task.name} has no examples to train on or to test")
-
-    def _check_layer(self) -> None:
-        """An unknown layer is known before the base is trained and before anything is written."""
-        if self.config.layer != "auto":
-            find_layer(self.task.make_base(self.options, self.data), self.config.layer)
-
-    @cached_property
-    def data(self) -> TaskData:
-        return self.task.load(self.options, self.data_dir)
-
-    @cached_property
-    def base_examples(self) -> Examples:
-        """What the base is trained on: all training examples, less those kept for OCD."""
-        return self._split()[0]
-
-    @cached_property
-    def examples(self) -> Examples:
-        """What is overfitted: all training examples, or those kept from the base."""
-        return self._split()[1]
-
-    def _split(self) -> tuple[Examples, Examples]:
-        train, share = self.data.train, self.run_options.held_out
-        if not share:
-            return train, train
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-        kept = int(share * len(train))
-        return Examples(*train.rows(order[kept:])), Examples(*train.rows(order[:kept]))
-
-    # ------------------------------------------------------------- verbs
+class Run(RunFolder):
+    """A run: one task, some seeds, five verbs and the audit."""
 
     def base(self, seed: int) -> nn.Module:
         """The trained base of a seed; trained (or loaded) once and kept in base/."""
         path = self.root / "base" / f"seed-{seed}.safetensors"
-        base = self.task.make_base(self.options, self.data).to(self.run_options.torch_device())
         if path.exists():
-            load_base(base, path)
-            return base.eval()
-        with self._phase("base", seed):
+            return self.read_base(path)
+        base = self.task.make_base(self.options, self.data).to(self.run_options.torch_device())
+        with self.phase("base", seed):
             data = TaskData(self.base_examples, self.data.test)
             self.task.train_base(base, data, self.options, seed, _say)
         write_tensors(path, base.state_dict())
+        self.enter(path)
         return base.eval()
 
     def select(self, seed: int) -> None:
         """Eq. 3 for every layer, also where the layer is named: the report shows the scores."""
-        path = self._selection_path(seed)
+        path = self.selection_path(seed)
         if path.exists():
             return
         base = self.base(seed)
         selection = self.config.selection
         few = slice(0, selection.num_examples)
-        with self._phase("select", seed):
+        with self.phase("select", seed):
             inputs, targets = self.examples.rows(few)
             device = self.run_options.torch_device()
             inputs, targets = to_device(inputs, device), targets.to(device)
@@ -193,7 +70,7 @@ class Run:
         chosen = scores.layer(self.config.rank) if named == "auto" else named
         others = [name for name in scores.ranked() if name != chosen]
         why = "named in the settings" if named != "auto" else f"rank {self.config.rank} of Eq. 3"
-        self._log(seed).write("note", text=f"layer {chosen}: {why}")
+        self.log(seed).write("note", text=f"layer {chosen}: {why}")
         write_json(
             path,
             {
@@ -205,24 +82,62 @@ class Run:
                 "alternative": others[0] if others else None,
             },
         )
+        self.enter(path)
 
     def overfit(self, seed: int) -> None:
         self.select(seed)
         for role, ocd, work in self._fits(seed):
-            if (work.checkpoint / "config.json").exists():  # it is trained already
+            if work.is_finished:
                 continue
             if ocd.is_overfitted(self.examples, work):
                 continue
-            with self._phase("overfit" if role == "main" else "alternative", seed):
+            with self.phase("overfit" if role == "main" else "alternative", seed):
                 ocd.overfit(self.examples, work)
 
     def train(self, seed: int) -> None:
+        """The generator, and the controls that are trained beside it."""
         self.overfit(seed)
         for role, ocd, work in self._fits(seed):
-            if (work.checkpoint / "config.json").exists():
+            if work.is_finished:
                 continue
-            with self._phase("train" if role == "main" else "alternative", seed):
+            with self.phase("train" if role == "main" else "alternative", seed):
                 ocd.train(self.examples, work)
+            self.enter(work.checkpoint)
+        if self.run_options.controls == "all":
+            self._train_controls(seed)
+            self._train_bases(seed)
+
+    def _train_controls(self, seed: int) -> None:
+        left = [kind for kind in TRAINED if not self._control(kind, seed).is_finished]
+        if not left:
+            return
+        fits = {role: (ocd, work) for role, ocd, work in self._fits(seed)}
+        ocd, main = fits["main"]
+        fitted = self._load(ocd, main)
+        for kind in left:
+            if why_not(kind, fitted) is None:
+                with self.phase(kind, seed):
+                    fit_control(kind, fitted, self.examples, main, self._control(kind, seed))
+                self.enter(self._control(kind, seed).checkpoint)
+
+    def _train_bases(self, seed: int) -> None:
+        """The other bases of the deep ensemble, trained as the task trains one, from other seeds."""
+        paths = [path for path in self._member_paths(seed) if not path.exists()]
+        for path in paths:
+            number = int(path.stem.rpartition("-")[2])
+            options = self.options
+            if getattr(options, "base", None) is not None:
+                options = dataclasses.replace(options, base=None)
+            base = self.task.make_base(options, self.data).to(self.run_options.torch_device())
+            with self.phase("deep_ensemble", seed):
+                data = TaskData(self.base_examples, self.data.test)
+                self.task.train_base(base, data, options, 1000 * (seed + 1) + number, _say)
+            write_tensors(path, base.state_dict())
+            self.enter(path)
+
+    def _member_paths(self, seed: int) -> list[Path]:
+        numbers = range(1, self.run_options.num_bases)
+        return [self.root / "base" / f"seed-{seed}-member-{n}.safetensors" for n in numbers]
 
     def predict(self, seed: int) -> None:
         """Every method of the table on the test examples."""
@@ -230,24 +145,95 @@ class Run:
         if path.exists():
             return
         self.train(seed)
-        fitted = {}
-        for role, ocd, work in self._fits(seed):
-            decisions = read_json(work.decisions)
-            fitted[role] = (
-                OCD.from_pretrained(work.checkpoint, ocd.base, loss=ocd.loss, encoder=ocd.encoder),
-                dataclasses.replace(self.config.overfit, lr=decisions["lr"], form=decisions["form"]),
-            )
-        with self._phase("predict", seed):
-            results, tensors = evaluate(
-                self.task, self.data.test, self.examples, fitted, self.run_options.num_draws
-            )
+        contest = self.contest(seed)
+        with self.phase("predict", seed):
+            results, tensors = evaluate(contest, self.data.test)
+        for note in contest.notes:
+            self.log(seed).write("note", text=note)
         write_tensors(path.with_suffix(".safetensors"), tensors)
         write_json(path, results)
+        self.enter(path, path.with_suffix(".safetensors"))
+
+    def contest(self, seed: int) -> Contest:
+        """Everything that was fitted for a seed, ready to predict."""
+        fits = {role: (ocd, work) for role, ocd, work in self._fits(seed)}
+        ocd, main = fits["main"]
+        fitted, decisions = self._load(ocd, main), read_json(main.decisions)
+        contest = Contest(
+            self.task,
+            self.examples,
+            fitted,
+            dataclasses.replace(self.config.overfit, lr=decisions["lr"], form=decisions["form"]),
+            self.run_options.num_draws,
+            self.run_options.controls,
+            self._load(*fits["alternative"]) if "alternative" in fits else None,
+            seconds=self.phase_seconds(seed),
+        )
+        if contest.controls == "all":
+            few = self.examples.rows(slice(0, 2))[0]
+            for kind in TRAINED:
+                if reason := why_not(kind, fitted):
+                    contest.skipped[kind] = reason
+                    continue
+                work = self._control(kind, seed)
+                if (reason := failure(work)) is not None:
+                    contest.skipped[kind] = reason
+                else:
+                    contest.trained[kind] = load_control(kind, fitted, few, work)
+            if self.run_options.num_bases > 1:
+                contest.bases = [ocd.base, *map(self.read_base, self._member_paths(seed))]
+        return contest
 
     def report(self) -> dict[str, Any]:
-        from ocd.report import write_report
+        from ocd.reporting.report import write_report
 
         return write_report(self.root)
+
+    def audit(self) -> Audit:
+        """Is there a leak, is the generator copying, is this the run that its manifest names?
+
+        Trains nothing; a seed that is not trained is named and left out. Writes audit.json.
+        """
+        test = self.data.test
+        findings = [check_overlap(self.examples.inputs, test.inputs)]
+        inputs, targets = test.rows(slice(0, AUDITED))
+        for seed in self.seeds:
+            if not self._is_trained(seed):
+                text = f"seed {seed} is not trained: `ocd predict {self.root}` does it"
+                findings.append(Finding(f"labels, seed {seed}", None, text, {}))
+                continue
+            contest = self.contest(seed)
+
+            def build(labels: Tensor | None, contest: Contest = contest) -> dict[str, Predictor]:
+                return {name: method.predictor for name, method in contest.methods(labels).items()}
+
+            found = (
+                check_labels(build, inputs, targets, USES_LABEL),
+                check_copying(
+                    generated_deltas(contest.ocd, inputs),
+                    training_deltas(contest.ocd, contest.overfit, self.examples),
+                ),
+            )
+            findings += [dataclasses.replace(f, name=f"{f.name}, seed {seed}") for f in found]
+        audit = Audit([*findings, check_manifest(self.root, *self.facts)])
+        write_json(self.root / "audit.json", audit.as_dict())
+        return audit
+
+    def _is_trained(self, seed: int) -> bool:
+        """Whether everything that predicts for a seed is there."""
+        if not self.selection_path(seed).exists():
+            return False
+        works = [work for _, _, work in self._fits(seed)]
+        if not all(work.is_finished for work in works):
+            return False
+        if self.run_options.controls != "all":
+            return True
+        ocd, main = next((ocd, work) for role, ocd, work in self._fits(seed) if role == "main")
+        fitted = self._load(ocd, main)
+        wanted = [kind for kind in TRAINED if why_not(kind, fitted) is None]
+        return all(self._control(kind, seed).is_finished for kind in wanted) and all(
+            path.exists() for path in self._member_paths(seed)
+        )
 
     def do(self, verb: str) -> None:
         """One verb for all seeds; what it needs is done first."""
@@ -261,7 +247,7 @@ class Run:
 
     def _fits(self, seed: int) -> Iterator[tuple[str, OCD, Workdir]]:
         """The fits of a seed: the layer of the run, and the alternative layer where wanted."""
-        selection = read_json(self._selection_path(seed))
+        selection = read_json(self.selection_path(seed))
         layers = {"main": selection["chosen"]}
         if self.run_options.alternative and selection["alternative"]:
             layers["alternative"] = selection["alternative"]
@@ -274,33 +260,21 @@ class Run:
                 encoder = self.task.make_encoder(self.options) if self.run_options.encode_x else None
             augment = self.run_options.augment
             transform = self.task.make_transform(self.options) if augment else None
-            ocd = OCD(base, loss=self.task.loss, config=config, encoder=encoder, transform=transform)
+            loss, join = self.task.loss, self.task.join_draws
+            ocd = OCD(base, loss=loss, config=config, encoder=encoder, transform=transform, join=join)
             yield role, ocd, Workdir(self.root, member, {"seed": seed, "role": role})
 
-    def _selection_path(self, seed: int) -> Path:
-        return self.root / "selection" / f"seed-{seed}.json"
+    def _load(self, ocd: OCD, work: Workdir) -> OCD:
+        """The fit that a workdir holds."""
+        fitted = OCD.from_pretrained(work.checkpoint, ocd.base, loss=ocd.loss, encoder=ocd.encoder)
+        fitted.transform = ocd.transform
+        return fitted
 
-    def _log(self, seed: int) -> Log:
-        return Log(self.root / "metrics.jsonl", {"seed": seed, "role": "main"})
-
-    @contextmanager
-    def _phase(self, name: str, seed: int) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:  # an interrupted phase logs its part; only a killed one cannot
-            seconds = time.perf_counter() - start
-            self._log(seed).write("phase", phase=name, seconds=round(seconds, 3))
+    def _control(self, kind: str, seed: int) -> Workdir:
+        return Workdir(self.root, f"seed-{seed}-{kind}", {"seed": seed, "role": kind})
 
 
 def _say(line: str) -> None:
     """Progress of a base's training, for a person at a terminal."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr)
-
-
-def _comparable(value: Any) -> Any:
-    """JSON has no tuples; nested settings are compared by their dotted names."""
-    if isinstance(value, dict):
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in flatten(value).items()}
-    return value

@@ -1,4 +1,4 @@
-"""Alg. 1, line 7 on: train the generator on overfitted deltas.
+"""Alg. 1, line 7 on: train the generator on overfitted deltas (or a control on the same examples).
 
 Everything random in step n is a function of (seed, n): a run that is stopped and started again
 repeats no step differently, and ends with the same weights, bit for bit on the CPU.
@@ -7,7 +7,7 @@ repeats no step differently, and ends with the same weights, bit for bit on the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from ocd.collection import Maker, Source, TrainingRows, places_of_batch, seeded, split_places
 from ocd.errors import OCDError
-from ocd.hypernetwork import Embedding, HyperNetwork
-from ocd.overfitting import example_losses
+from ocd.hypernetwork import HyperNetwork
+from ocd.objectives import Objective
 from ocd.progress import Log
 from ocd.store import put_in_place
 
@@ -109,14 +109,23 @@ def _ema_update(
     return update
 
 
+def _scale_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
+    """The parameters of a generator's scale network: they have a learning rate of their own."""
+    if isinstance(network, HyperNetwork):
+        for part in (network.scale, network.scale_conditioning):
+            if part is not None:
+                yield from part.parameters()
+
+
 class Trainer:
-    """One generator in training: its weights, their average, the optimiser, and where it is."""
+    """One network in training: its weights, their average, the optimiser, and where it is."""
 
     def __init__(
         self,
-        network: HyperNetwork,
+        network: nn.Module,
         source: Source,
         maker: Maker,
+        objective: Objective,
         config: TrainingConfig,
         seed: int,
         log: Log,
@@ -124,9 +133,9 @@ class Trainer:
         key: str,
     ) -> None:
         self.network, self.source, self.maker = network, source, maker
+        self.objective = objective
         self.config, self.seed, self.log = config, seed, log
         self.checkpoint, self.key = checkpoint, key
-        self.codec = network.codec
         self.places, self.held_out = split_places(source.examples, config.validation_share, seed)
         if not len(self.places):
             raise OCDError("no example is left to train on: every one was skipped")
@@ -140,8 +149,7 @@ class Trainer:
         self._told: set[int] = set()  # the skipped examples that the log has
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
-        scale_parts = (self.network.scale, self.network.scale_conditioning)
-        scale = [p for part in scale_parts if part is not None for p in part.parameters()]
+        scale = list(_scale_parameters(self.network))
         chosen = {id(parameter) for parameter in scale}
         rest = [p for p in self.network.parameters() if p.requires_grad and id(p) not in chosen]
         groups = [{"params": rest, "factor": 1.0}]
@@ -152,7 +160,7 @@ class Trainer:
         decay = self.config.weight_decay
         return torch.optim.AdamW(groups, lr=self.config.lr, weight_decay=decay, fused=True)
 
-    def run(self, advance: Callable[[int], None] = lambda steps: None) -> HyperNetwork:
+    def run(self, advance: Callable[[int], None] = lambda steps: None) -> nn.Module:
         """Train to the end (or until early stopping) and return the averaged network."""
         advance(self.step)
         while self.step < self.config.num_steps and not self.stopped_early:
@@ -163,9 +171,8 @@ class Trainer:
         self.save()
         return self._averaged().eval()
 
-    def _averaged(self) -> HyperNetwork:
-        network = self.average.module
-        assert isinstance(network, HyperNetwork)
+    def _averaged(self) -> nn.Module:
+        network: nn.Module = self.average.module
         return network
 
     def _after_step(self, losses: dict[str, float]) -> None:
@@ -221,7 +228,7 @@ class Trainer:
         """Clip the gradients; whether they are finite. A scale network with encoders of its own is a
         network apart, and clipped apart, as in the released code."""
         parts = [list(self.network.parameters())]
-        if self.network.scale_conditioning is not None:
+        if isinstance(self.network, HyperNetwork) and self.network.scale_conditioning is not None:
             parts = [group["params"] for group in self.optimizer.param_groups]
         norms = [nn.utils.clip_grad_norm_(part, self.config.clip_norm) for part in parts]
         return all(bool(norm.isfinite()) for norm in norms)
@@ -242,11 +249,7 @@ class Trainer:
     def _losses(
         self, rows: TrainingRows, generator: torch.Generator, dropout_seed: int
     ) -> dict[str, Tensor]:
-        network, device = self.network, self.maker.opened.device
-        codes = self.codec.encode(rows.delta)[:, 0]
-        levels, steps = self.config.num_noise_levels, network.diffusion.config.num_train_steps
-        t = torch.randint(0, steps, (len(codes), levels), generator=generator)
-        noise = torch.randn(len(codes), levels, *network.diffused_shape, generator=generator)
+        device = self.maker.opened.device
         use_amp = self.config.mixed_precision and device.type == "cuda"
         with (
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
@@ -254,46 +257,26 @@ class Trainer:
         ):
             # Dropout knows only the global generator of its device.
             (torch.cuda if device.type == "cuda" else torch.default_generator).manual_seed(dropout_seed)
-            embedding = network.embed(rows.features, rows.inputs)
-            losses = network.losses(embedding, codes, t.to(device), noise.to(device))
-            if self.config.task_loss_weight:
-                losses["task_loss"] = self._task_loss(rows, embedding)
-                losses["loss"] = losses["loss"] + self.config.task_loss_weight * losses["task_loss"]
-        return losses
-
-    def _task_loss(self, rows: TrainingRows, embedding: Embedding) -> Tensor:
-        """The base's own loss under the mean delta, through the part behind the layer: an extension
-        beyond the paper, whose objective never looks at it."""
-        assert rows.targets is not None  # a store keeps them where this loss is asked for
-        opened = self.maker.opened
-        capture = rows.capture or opened.capture(rows.inputs)
-        output = opened.run(capture, self.network.mean(embedding, capture.rows))[:, 0]
-        return example_losses(self.maker.loss, output, rows.targets).mean()
+            return self.objective.losses(self.network, rows, generator)
 
     @torch.no_grad()
     def _look(self) -> None:
-        """The averaged network's loss on the held-out examples, with the same noise every time."""
+        """The averaged network's held-out loss, with the same noise every time."""
         network = self._averaged().eval()
         total = count = 0.0
         for number, places in enumerate(self.held_out.split(self.config.batch_size)):
             rows = self._rows(places, seeded(self.seed, 6, number))
             if not len(rows):
                 continue
-            codes = self.codec.encode(rows.delta)[:, 0]
-            generator = seeded(self.seed, 7, number)
-            steps = network.diffusion.config.num_train_steps
-            t = torch.randint(0, steps, (len(codes), 8), generator=generator)
-            noise = torch.randn(len(codes), 8, *network.diffused_shape, generator=generator)
-            embedding = network.embed(rows.features, rows.inputs)
-            losses = network.losses(embedding, codes, t.to(codes.device), noise.to(codes.device))
-            total += float(losses["loss"]) * len(codes)
-            count += len(codes)
+            loss = self.objective.held_out(network, rows, seeded(self.seed, 7, number))
+            total += float(loss) * len(rows)
+            count += len(rows)
         if not count:
             return
-        loss = total / count
-        self.log.write("validate", step=self.step, loss=loss)
-        if self.best is None or loss < self.best:
-            self.best, self.looks_since_best = loss, 0
+        mean = total / count
+        self.log.write("validate", step=self.step, loss=mean)
+        if self.best is None or mean < self.best:
+            self.best, self.looks_since_best = mean, 0
         else:
             self.looks_since_best += 1
         patience = self.config.patience

@@ -1,6 +1,40 @@
-"""What OCD is compared with. Each control answers as `OCD.predict` does, with a Prediction."""
+"""What OCD is compared with. Each control is a `Predictor`, so that a table is a loop over them."""
 
-from ocd.controls.nearest_neighbor import nearest_neighbor
-from ocd.controls.overfit_test import overfit_test
+from ocd.controls.deltas import NearestNeighbor, RandomDirection, SharedMove, mean_delta
+from ocd.controls.ensemble import DeepEnsemble
+from ocd.controls.generated import Generated
+from ocd.controls.laplace import Laplace, fit_laplace
+from ocd.controls.overfit_test import OverfitTest, OverfitTestAllLayers
+from ocd.controls.temperature import Plain, TemperatureScaled, fit_temperature
+from ocd.controls.tent import Tent
+from ocd.controls.trained import (
+    TRAINED,
+    TrainedControl,
+    failure,
+    fit_control,
+    load_control,
+    why_not,
+)
 
-__all__ = ["nearest_neighbor", "overfit_test"]
+__all__ = [
+    "TRAINED",
+    "DeepEnsemble",
+    "Generated",
+    "Laplace",
+    "NearestNeighbor",
+    "OverfitTest",
+    "OverfitTestAllLayers",
+    "Plain",
+    "RandomDirection",
+    "SharedMove",
+    "TemperatureScaled",
+    "Tent",
+    "TrainedControl",
+    "failure",
+    "fit_control",
+    "fit_laplace",
+    "fit_temperature",
+    "load_control",
+    "mean_delta",
+    "why_not",
+]

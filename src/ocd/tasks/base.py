@@ -14,19 +14,11 @@ from torch import Tensor, nn
 from ocd.collection import Transform
 from ocd.errors import OCDError
 from ocd.inputs import Examples
+from ocd.metrics import Metric
+from ocd.tasks.published import Published
 
 Progress = Callable[[str], None]
 """Takes one line for the person who waits."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One number of a whole test set."""
-
-    fn: Callable[[Tensor, Tensor], float]
-    """(outputs (N, ...), targets (N, ...)) -> the value."""
-    higher_is_better: bool
-    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,8 +60,12 @@ class Task:
     """(options): the augmentation under which training examples are overfitted."""
     settings: dict[str, object] = field(default_factory=dict)
     """Differences from the preset `fast`, what was tuned for this task: dotted OCDConfig keys."""
+    classifies: bool = False
+    """Whether outputs are logits of classes, so that answers have an entropy and can be wrong."""
     layer: str = "auto"
     """The layer to move where the paper names one; with every preset."""
+    published: Published | None = None
+    """The paper's own table of this task, which the report sets beside a run's."""
 
 
 def load_base(base: nn.Module, path: str | Path) -> None:

@@ -1,99 +1,283 @@
-"""Every method of the table on the test examples. Labels go to the metrics and to the bound only."""
+"""Every method of the table on the test examples. Labels go to the metrics and to the bounds only."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ocd.controls import nearest_neighbor, overfit_test
-from ocd.inputs import Examples, Inputs, num_rows, take_rows, to_device
-from ocd.layers import run_without_delta
+from ocd import metrics
+from ocd.controls import (
+    DeepEnsemble,
+    Generated,
+    NearestNeighbor,
+    OverfitTest,
+    OverfitTestAllLayers,
+    Plain,
+    RandomDirection,
+    Tent,
+    TrainedControl,
+    fit_laplace,
+    fit_temperature,
+    mean_delta,
+)
+from ocd.errors import OCDError
+from ocd.inputs import Examples, num_rows, take_rows, to_device
 from ocd.model import OCD
 from ocd.overfitting import OverfitConfig, example_losses
+from ocd.prediction import Prediction, Predictor
 from ocd.tasks.base import Task
 
-Fitted = Mapping[str, tuple[OCD, OverfitConfig]]
-BATCH = 256
+TENT_ITERATIONS = (1, 10, 30)
+USES_LABEL = ("overfit_test", "overfit_test_all_layers")
 
 
-def evaluate(
-    task: Task, test: Examples, training: Examples, fitted: Fitted, num_draws: int
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Metrics and microseconds an example of every method, and losses of each test example.
+@dataclass(frozen=True)
+class Method:
+    """One row of the table: who predicts, with how many draws, and how the draws answer as one.
 
-    `fitted`: role ("main", "alternative") -> a fitted OCD and how its examples were overfitted.
+    `parameters`: what must be kept to predict. `training_seconds`: None where not known.
     """
-    ocd, overfit = fitted["main"]
-    opened = ocd.opened
-    assert opened is not None  # it is fitted
-    inputs, targets = test.inputs, test.targets
-    timer = _Timer(num_rows(inputs))
-    many = f"_{num_draws}"
+
+    predictor: Predictor
+    draws: int = 1
+    parameters: int = 0
+    training_seconds: float | None = 0.0
+    read_mean_network: bool = False
+
+    def answer(self, prediction: Prediction, join: Callable[[Tensor], Tensor]) -> Tensor:
+        if self.read_mean_network:
+            return prediction.mean_network
+        return join(prediction.outputs) if len(prediction.outputs) > 1 else prediction.outputs[0]
+
+
+@dataclass
+class Contest:
+    """Everything that takes part in a table: OCD as it was fitted, and what it is compared with.
+
+    `seconds`: training seconds of phases, by name. `bases`: of the deep ensemble, the base first.
+    """
+
+    task: Task
+    training: Examples
+    ocd: OCD
+    overfit: OverfitConfig
+    num_draws: int = 5
+    controls: str = "all"
+    alternative: OCD | None = None
+    trained: dict[str, TrainedControl] = field(default_factory=dict)
+    bases: Sequence[nn.Module] = ()
+    seconds: Mapping[str, float | None] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    _fixed: dict[str, Method] = field(default_factory=dict)
+    _all_layers: OverfitTestAllLayers | None = None
+
+    def prepare(self) -> None:
+        """Fit what is cheap enough to be fitted here: learning rates, temperature, Laplace, means."""
+        if self._fixed:
+            return
+        self._fixed |= self._own_methods()
+        if self.controls != "none":
+            self._fixed |= self._paper_rivals()
+            self._add("overfit_test_all_layers", self._open_all_layers)
+        if self.controls == "all":
+            self._add_rivals()
+
+    def methods(self, targets: Tensor | None) -> dict[str, Method]:
+        """Every method. `targets`: the labels of the inputs to come, for the bounds alone; None
+        where there are none."""
+        self.prepare()
+        _, opened = self.ocd.fitted()
+        bounds: dict[str, Method] = {}
+        if targets is not None:
+            one = OverfitTest(opened, self.task.loss, self.overfit, targets)
+            bounds["overfit_test"] = Method(one, parameters=self.base_size)
+            if self._all_layers is not None:
+                every = replace(self._all_layers, targets=targets)
+                bounds["overfit_test_all_layers"] = Method(every, parameters=self.base_size)
+        return self._fixed | bounds
+
+    @property
+    def base_size(self) -> int:
+        return count_parameters(self.ocd.base)
+
+    # ---- the rows
+
+    def _own_methods(self) -> dict[str, Method]:
+        ocd, draws = self.ocd, self.num_draws
+        network, _ = ocd.fitted()
+        size = self.base_size + count_parameters(network)
+        phases = [self.seconds.get(name) for name in ("select", "overfit", "train")]
+        seconds = sum(value for value in phases if value is not None) if phases[-1] else None
+        base = Method(Plain(ocd.base), 1, self.base_size, self.seconds.get("base"))
+        many = Method(Generated(ocd), draws, size, seconds)
+        methods = {
+            "base": base,
+            "ocd": Method(Generated(ocd), 1, size, seconds),
+            f"ocd_ensemble_{draws}": many,
+            f"ocd_mean_network_{draws}": replace(many, read_mean_network=True),
+        }
+        if ocd.config.diffusion.prediction == "x0":
+            methods["ocd_mean"] = Method(Generated(ocd, "mean"), 1, size, seconds)
+        if self.controls == "none":
+            return methods
+        methods["no_scale"] = Method(Generated(ocd, use_mean_scale=True), 1, size, seconds)
+        if self.alternative is not None:
+            size = self.base_size + count_parameters(self.alternative.fitted()[0])
+            other = Method(Generated(self.alternative), 1, size, self.seconds.get("alternative"))
+            methods["alternative_layer"] = other
+            methods[f"alternative_layer_ensemble_{draws}"] = replace(other, draws=draws)
+        return methods
+
+    def _paper_rivals(self) -> dict[str, Method]:
+        ocd, size = self.ocd, self.base_size
+        _, opened = ocd.fitted()
+        neighbour = NearestNeighbor(opened, self.task.loss, self.overfit, self.training)
+        methods = {"nearest_neighbor": Method(neighbour, 1, size)}
+        if not self.task.classifies:
+            for count in TENT_ITERATIONS:
+                self.skipped[f"tent_{count}"] = "Tent minimises the entropy of classes"
+            return methods
+        for count in TENT_ITERATIONS:
+            tent = Tent(ocd.base, opened.name, count)
+            methods[f"tent_{count}"] = Method(tent, 1, size)
+        self.notes.append(tent.what_moves())
+        return methods
+
+    def _add_rivals(self) -> None:
+        ocd, loss, training, size = self.ocd, self.task.loss, self.training, self.base_size
+        _, opened = ocd.fitted()
+        self._fixed["random_direction"] = replace(self._fixed["ocd"], predictor=RandomDirection(ocd))
+
+        def shared() -> Method:
+            return Method(mean_delta(opened, loss, self.overfit, training), 1, size)
+
+        self._add("mean_delta", shared)
+        for kind, control in self.trained.items():
+            own = 0 if kind == "label_network" else size
+            own += 0 if kind == "fine_tuned_layer" else control.num_parameters
+            self._fixed[kind] = Method(control, 1, own, self._trained_seconds(kind))
+        self._add("temperature", lambda: Method(fit_temperature(ocd.base, loss, training), 1, size))
+
+        def laplace() -> Method:
+            fitted = fit_laplace(ocd.base, loss, training)
+            return Method(fitted, self.num_draws, size + fitted.eigenvectors.numel())
+
+        self._add("laplace", laplace)
+        if self.bases:
+            count = len(self.bases)
+            seconds = self.seconds.get("deep_ensemble")
+            together = Method(DeepEnsemble(self.bases), count, count * size, seconds)
+            self._fixed[f"deep_ensemble_{count}"] = together
+
+    def _trained_seconds(self, kind: str) -> float | None:
+        seconds = self.seconds.get(kind)
+        if kind != "delta_regression" or seconds is None:
+            return seconds
+        return seconds + (self.seconds.get("overfit") or 0.0)
+
+    def _open_all_layers(self) -> None:
+        inputs, targets = self.training.rows(slice(0, 64))
+        device = self.ocd.fitted()[1].device
+        plain = OverfitTestAllLayers(self.ocd.base, self.task.loss, self.overfit, None)
+        self._all_layers = plain.with_lr(to_device(inputs, device), targets.to(device))
+        self.notes.append(f"all layers overfitted with lr {self._all_layers.config.lr:g}")
+
+    def _add(self, name: str, fit: Callable[[], Method | None]) -> None:
+        """Fit a control and keep its time; where it cannot be had, the reason goes into the table."""
+        start = time.perf_counter()
+        try:
+            method = fit()
+        except OCDError as error:
+            self.skipped[name] = str(error)
+            return
+        if method is not None:
+            self._fixed[name] = replace(method, training_seconds=time.perf_counter() - start)
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+# ---- the numbers -------------------------------------------------------------------------
+
+
+def evaluate(contest: Contest, test: Examples) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a seed's predictions file holds: numbers of every method, and values of each example."""
+    task, targets = contest.task, test.targets
+    methods = contest.methods(targets)
+    contest.ocd.predict(take_rows(test.inputs, slice(0, 256)))  # imports and warms up: not timed
     outputs: dict[str, Tensor] = {}
-    ocd.predict(take_rows(inputs, slice(0, BATCH)))  # the first call imports and warms up: not timed
-    outputs["base"] = timer("base", lambda: _base_outputs(ocd, inputs), repeats=5)
-    one = timer("ocd", lambda: ocd.predict(inputs, draws=1))
-    drawn = timer("ocd_ensemble" + many, lambda: ocd.predict(inputs, draws=num_draws))
-    outputs["ocd"] = one.outputs[0]
-    outputs["ocd_ensemble" + many] = task.join_draws(drawn.outputs)
-    outputs["ocd_mean_network" + many] = drawn.mean_network
-    if ocd.config.diffusion.prediction == "x0":
-        outputs["ocd_mean"] = timer("ocd_mean", lambda: ocd.predict(inputs, mode="mean")).mean
-    bound = timer("overfit_test", lambda: overfit_test(opened, task.loss, overfit, inputs, targets))
-    outputs["overfit_test"] = bound.mean
-    outputs["no_scale"] = ocd.predict(inputs, draws=1, use_mean_scale=True).mean
-    outputs["nearest_neighbor"] = timer(
-        "nearest_neighbor",
-        lambda: nearest_neighbor(opened, task.loss, overfit, training, inputs),
-    ).mean
-    if "alternative" in fitted:
-        other = fitted["alternative"][0].predict(inputs, draws=num_draws)
-        outputs["alternative_layer"] = other.outputs[0]
-        outputs["alternative_layer_ensemble" + many] = task.join_draws(other.outputs)
-    outputs = {method: output.cpu() for method, output in outputs.items()}
-    methods = {
-        method: {name: metric.fn(output, targets) for name, metric in task.metrics.items()}
-        for method, output in outputs.items()
+    costs: dict[str, float] = {}
+    drawn: Prediction | None = None
+    for name, method in methods.items():
+        if method.read_mean_network:  # of the same draws as the ensemble before it
+            assert drawn is not None
+            outputs[name] = drawn.mean_network.cpu()
+            continue
+        try:
+            prediction, costs[name] = _timed(method, test, repeats=5 if name == "base" else 1)
+        except OCDError as error:
+            contest.skipped[name] = str(error)
+            continue
+        outputs[name] = method.answer(prediction, task.join_draws).cpu()
+        if name.startswith("ocd_ensemble"):
+            drawn = prediction
+    assert drawn is not None
+    numbers = {
+        "methods": {
+            name: {metric: facts.fn(output, targets) for metric, facts in task.metrics.items()}
+            for name, output in outputs.items()
+        },
+        "costs": costs,
+        "training_seconds": {name: methods[name].training_seconds for name in outputs},
+        "parameters": {name: methods[name].parameters for name in outputs},
+        "uses_label": [name for name in USES_LABEL if name in outputs],
+        "skipped": contest.skipped,
+        "num_test": num_rows(test.inputs),
     }
-
-    def losses(output: Tensor) -> Tensor:
-        return example_losses(task.loss, output, targets).float()
-
-    tensors = {
-        "base_loss": losses(outputs["base"]),
-        "ensemble_loss": losses(outputs["ocd_ensemble" + many]),
-        "bound_loss": losses(outputs["overfit_test"]),
-        "draw_loss": torch.stack([losses(output) for output in drawn.outputs.cpu()]),
-    }
-    return {"methods": methods, "costs": timer.costs, "num_test": num_rows(inputs)}, tensors
+    return numbers, _per_example(task, targets, outputs, drawn.outputs.cpu())
 
 
-def _base_outputs(ocd: OCD, inputs: Inputs) -> Tensor:
-    device = next(ocd.base.parameters()).device
-    parts = [
-        run_without_delta(ocd.base, to_device(take_rows(inputs, slice(i, i + BATCH)), device))
-        for i in range(0, num_rows(inputs), BATCH)
-    ]
-    return torch.cat(parts)
+def _timed(method: Method, test: Examples, repeats: int) -> tuple[Prediction, float]:
+    """A method's prediction, and its microseconds an example."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        prediction = method.predictor.predict(test.inputs, method.draws)
+        seconds.append(time.perf_counter() - start)
+    return prediction, 1e6 * median(seconds) / len(test)
 
 
-class _Timer:
-    """Microseconds an example of each method."""
-
-    def __init__(self, num_examples: int) -> None:
-        self.num_examples = num_examples
-        self.costs: dict[str, float] = {}
-
-    def __call__(self, method: str, work: Callable[[], Any], repeats: int = 1) -> Any:
-        seconds = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            result = work()
-            seconds.append(time.perf_counter() - start)
-        self.costs[method] = 1e6 * median(seconds) / self.num_examples
-        return result
+def _per_example(
+    task: Task, targets: Tensor, outputs: dict[str, Tensor], draws: Tensor
+) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name, output in outputs.items():
+        tensors[f"loss/{name}"] = example_losses(task.loss, output, targets).float()
+        for metric, facts in task.metrics.items():
+            if facts.per_example is not None:
+                tensors[f"value/{name}/{metric}"] = facts.per_example(output, targets).float()
+    tensors["draw_loss"] = torch.stack([example_losses(task.loss, draw, targets) for draw in draws])
+    base = outputs["base"]
+    if task.classifies:
+        scores = {
+            "base_entropy": metrics.softmax_entropy(base),
+            "spread": metrics.spread(draws.softmax(dim=-1)),
+            "predictive_entropy": metrics.predictive_entropy(draws),
+            "mutual_information": metrics.mutual_information(draws),
+        }
+        wrong = base.argmax(dim=1) != targets
+    else:
+        scores = {"spread": metrics.spread(draws)}
+        losses = tensors["loss/base"]
+        wrong = losses >= losses.quantile(0.9)
+    tensors |= {f"uncertainty/{name}": values.float() for name, values in scores.items()}
+    tensors["base_error"] = wrong.float()
+    return {name: values.contiguous() for name, values in tensors.items()}

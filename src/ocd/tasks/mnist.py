@@ -8,18 +8,22 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ocd.collection import Transform
+from ocd.errors import OCDError
 from ocd.inputs import Examples
 from ocd.tasks.base import Progress, Task, TaskData, check_count, load_base
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.classification import (
     CLASSIFIER_METRICS,
+    CORRUPTIONS,
     ImageEncoder,
+    corrupt,
     cross_entropy_per_example,
+    image_transform,
     log_mean_softmax,
-    shift_transform,
     train_classifier,
 )
 from ocd.tasks.hub import hub_file, read_images
+from ocd.tasks.published import Published
 
 REPO = "ylecun/mnist"
 FILES = {
@@ -45,6 +49,25 @@ class Options:
     shift: int = field(
         default=2, metadata={"help": "pixels by which an image is moved before it is overfitted"}
     )
+    distort: float = field(
+        default=1.0,
+        metadata={"help": "strength of turning, stretching and shearing before it is overfitted"},
+    )
+    corruption: str = field(
+        default="none",
+        metadata={
+            "help": "none, noise, blur or contrast: of training and test images alike; with `base`, "
+            "which was trained on clean ones, a shift that OCD and its rivals may learn"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.corruption not in CORRUPTIONS:
+            raise OCDError(f"corruption is {self.corruption!r}: use one of {', '.join(CORRUPTIONS)}")
+        if self.shift < 0 or not 0 <= self.distort <= 5:
+            raise OCDError(
+                f"shift is {self.shift} and distort {self.distort:g}: from 0 on, distort to 5"
+            )
 
 
 class LeNet5(nn.Module):
@@ -75,16 +98,17 @@ class LeNet5(nn.Module):
 def load(options: Options, data_dir: Path | None) -> TaskData:
     """Pixels in 0 to 1, not normalised, as the authors' base expects them."""
     return TaskData(
-        train=_split("train", options.train_size, data_dir),
-        test=_split("test", options.test_size, data_dir),
+        train=_split("train", options.train_size, options.corruption, data_dir),
+        test=_split("test", options.test_size, options.corruption, data_dir),
     )
 
 
-def _split(split: str, count: int | None, data_dir: Path | None) -> Examples:
+def _split(split: str, count: int | None, corruption: str, data_dir: Path | None) -> Examples:
     path = hub_file(REPO, FILES[split], data_dir)
     images, labels = read_images(path, image="image", label="label", shape=(28, 28), limit=count)
     check_count(count, len(images), f"{split}_size")
-    return Examples(images, labels)
+    # Another noise for each split; the same in every run.
+    return Examples(corrupt(images, corruption, seed=len(split)), labels)
 
 
 def make_base(options: Options, data: TaskData) -> nn.Module:
@@ -115,8 +139,33 @@ def make_encoder(options: Options) -> nn.Module:
 
 
 def make_transform(options: Options) -> Transform | None:
-    return shift_transform(options.shift)
+    return image_transform(options.shift, options.distort)
 
+
+PUBLISHED = Published(
+    source="MNIST with LeNet5: Tab. 2 of the conference submission, mean ± SD over three runs",
+    methods={
+        "base": {"cross_entropy": (0.080, 0.009), "accuracy": (99.2, 0.1)},
+        "ocd": {"cross_entropy": (0.010, 0.006), "accuracy": (99.7, 0.1)},
+        "no_scale": {"cross_entropy": (0.069, None), "accuracy": (99.3, None)},
+        "alternative_layer": {"cross_entropy": (0.078, None), "accuracy": (99.2, None)},
+        "nearest_neighbor": {"cross_entropy": (0.073, None), "accuracy": (99.3, None)},
+        "overfit_test": {"cross_entropy": (0.002, None), "accuracy": (100.0, None)},
+        "overfit_test_all_layers": {"cross_entropy": (0.002, None), "accuracy": (100.0, None)},
+    },
+    remarks=(
+        "The published base (99.2 %, cross entropy 0.080) is another network than the checkpoint that "
+        "the authors released (98.75 %, 0.0406, measured by us), so the gains over each one's own base "
+        "are compared, not the figures.",
+        "The best classifier that we found of I(x) alone, an MLP on the 120 features that `fc1` sees "
+        "in that checkpoint, reaches 98.84 % and 0.0406. No generator that sees only I(x) can "
+        "therefore promise the published 99.7 %.",
+        "What OCD gains here beyond that comes from x itself in the condition (`encode_x`) and from "
+        "the base's own loss in training (`training.task_loss_weight`): both are extensions of the "
+        "paper, named as such, and can be switched off.",
+    ),
+    options={"train_size": None, "test_size": None, "corruption": "none"},
+)
 
 TASK = Task(
     **asdict(CATALOG["mnist"]),
@@ -126,15 +175,20 @@ TASK = Task(
     train_base=train_base,
     loss=cross_entropy_per_example,
     metrics=CLASSIFIER_METRICS,
+    classifies=True,
     join_draws=log_mean_softmax,
     make_encoder=make_encoder,
     make_transform=make_transform,
+    published=PUBLISHED,
     layer="fc1",  # the paper's; docs/selection.md says what Eq. 3 finds
     settings={
         # Measured: 1.5 forward passes. Named, so that every seed is trained alike.
         "collection.storage": "on_the_fly",
-        "training.num_steps": 3600,
-        "training.validate_every": 250,
+        # Chosen on held-out training examples (docs/experiments.md).
+        "scale.kind": "joint",
+        "training.num_noise_levels": 1,
+        "training.num_steps": 2400,
+        "training.validate_every": 200,
         # Beyond the paper (docs/deviations.md): 0 in the presets `paper` and `released`.
         "training.task_loss_weight": 1.0,
     },

@@ -22,6 +22,11 @@ class RunOptions:
     alternative: bool = field(
         default=True, metadata={"help": "also fit the second-best layer, the paper's control"}
     )
+    controls: str = field(
+        default="all",
+        metadata={"help": "all, paper (those of the paper) or none: what OCD is compared with"},
+    )
+    num_bases: int = field(default=5, metadata={"help": "bases of the deep ensemble; 1 leaves it out"})
     held_out: float = field(
         default=0.0,
         metadata={"help": "share of the training examples kept from the base, for OCD alone"},
@@ -37,6 +42,10 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.num_draws < 1:
             raise OCDError(f"num_draws is {self.num_draws}: at least one draw is needed")
+        if self.num_bases < 1:
+            raise OCDError(f"num_bases is {self.num_bases}: the base itself is one already")
+        if self.controls not in ("all", "paper", "none"):
+            raise OCDError(f"controls is {self.controls!r}: use all, paper or none")
         if not 0 <= self.held_out < 1:
             raise OCDError(f"held_out is {self.held_out:g}: it must be a share, from 0 to below 1")
         if self.device not in ("auto", "cpu", "cuda"):

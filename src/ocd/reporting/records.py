@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ocd.errors import OCDError
-from ocd.figures import Array
 
+Array = NDArray[np.float64]
 Json = dict[str, Any]
 EVENTS = {  # what a line of metrics.jsonl must hold to be used here
     "train": ("seed", "step", "loss"),
@@ -29,7 +30,7 @@ class RunRecords:
     config: Json
     events: list[Json]
     predictions: dict[int, Json]
-    losses: dict[int, dict[str, Array]]  # per test example: (N,), of the draws (K, N)
+    tensors: dict[int, dict[str, Array]]  # of each seed: (N,) numbers of its test examples, or (K, N)
     selections: dict[int, Json]
 
     @property
@@ -41,6 +42,12 @@ class RunRecords:
         wanted = self.seeds if seed is None else [seed]
         return (e for e in self.events if e.get("event") == event and e.get("seed") in wanted)
 
+    def of_seeds(self, name: str) -> Array | None:
+        """A tensor (N,) of every seed as (S, N); nothing where a seed lacks it."""
+        rows = [self.tensors[seed].get(name) for seed in self.seeds]
+        known = [row for row in rows if row is not None and row.ndim == 1]
+        return np.stack(known) if len(known) == len(rows) else None
+
 
 def read_run(run_dir: Path) -> RunRecords:
     config = _read_json(run_dir / "config.json", ("task", "preset", "seeds", "metrics"))
@@ -48,13 +55,14 @@ def read_run(run_dir: Path) -> RunRecords:
     if not found:
         raise OCDError(f"{run_dir}: no predictions to report; run 'ocd predict {run_dir}' first")
     predictions = {seed: _read_json(found[seed], ("methods",)) for seed in sorted(found)}
-    losses = {seed: _read_losses(found[seed].with_suffix(".safetensors")) for seed in predictions}
+    tensors = {seed: _read_tensors(found[seed].with_suffix(".safetensors")) for seed in predictions}
+    _check_same_examples(tensors, run_dir)
     selections = {}
     for seed in predictions:
         path = run_dir / f"selection/seed-{seed}.json"
         if path.exists():
             selections[seed] = _read_json(path, ("names", "scores", "standard_errors", "chosen"))
-    return RunRecords(config, _read_lines(run_dir / "metrics.jsonl"), predictions, losses, selections)
+    return RunRecords(config, _read_lines(run_dir / "metrics.jsonl"), predictions, tensors, selections)
 
 
 def _seed_of(path: Path) -> int:
@@ -104,7 +112,7 @@ def _read_lines(path: Path) -> list[Json]:
     return events
 
 
-def _read_losses(path: Path) -> dict[str, Array]:
+def _read_tensors(path: Path) -> dict[str, Array]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -113,3 +121,13 @@ def _read_losses(path: Path) -> dict[str, Array]:
     except (OSError, SafetensorError) as error:
         raise OCDError(f"{path}: cannot be read ({error}); run 'ocd predict' again") from error
     return {name: np.asarray(tensor, dtype=np.float64) for name, tensor in tensors.items()}
+
+
+def _check_same_examples(tensors: dict[int, dict[str, Array]], run_dir: Path) -> None:
+    """Methods and seeds are compared example by example, so all must have been tested on the same."""
+    of_seed = {s: {t.shape[-1] for t in named.values() if t.ndim} for s, named in tensors.items()}
+    if len(set().union(*of_seed.values())) > 1:
+        listed = "; ".join(f"seed {s}: {sorted(counts)}" for s, counts in of_seed.items())
+        raise OCDError(
+            f"{run_dir}/predictions: numbers of test examples differ ({listed}); predict again"
+        )

@@ -1,0 +1,163 @@
+"""Rivals that move OCD's layer without generating: nearest neighbour, mean delta, random direction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ocd.conditioning import condition_features
+from ocd.deltas import Delta, DenseDelta, RankOneDelta
+from ocd.inputs import Examples, Inputs, tensors, to_device
+from ocd.layers import OpenBase
+from ocd.model import OCD
+from ocd.noise import example_keys, example_noise
+from ocd.overfitting import Loss, OverfitConfig, overfit_capture
+from ocd.prediction import Prediction, predict_in_chunks
+
+
+def flat_inputs(inputs: Inputs) -> Tensor:
+    """Every example as one vector: (B, F)."""
+    return torch.cat([tensor.float().reshape(len(tensor), -1) for tensor in tensors(inputs)], dim=1)
+
+
+def nearest_in_x(queries: Inputs, training: Tensor, chunk_size: int = 8192) -> Tensor:
+    """Index of the nearest training example (L2 over the flat inputs) for each query: (B,).
+
+    `training`: flat_inputs of the training examples. Exact; by chunks of training examples: 60,000
+    images cost 1.6 ms a query on two cores, so an approximate index does not earn its place. One
+    that is not finite is nearest to nothing.
+    """
+    flat = flat_inputs(queries).to(training.device)
+    best = torch.full((len(flat),), torch.inf, device=flat.device)
+    nearest = torch.zeros(len(flat), dtype=torch.long, device=flat.device)
+    for start in range(0, len(training), chunk_size):
+        part = training[start : start + chunk_size]
+        # |q − t|² less |q|², which is the same for all t.
+        distances = part.square().sum(dim=1) - 2 * flat @ part.T
+        distance, place = distances.masked_fill(distances.isnan(), torch.inf).min(dim=1)
+        closer = distance < best
+        best = torch.where(closer, distance, best)
+        nearest = torch.where(closer, place + start, nearest)
+    return nearest
+
+
+def finite_or_zero(delta: Delta) -> Delta:
+    """The deltas, with zero for every example whose own is not finite: it has nothing to lend."""
+    good = delta.isfinite()
+
+    def kept(values: Tensor) -> Tensor:
+        return values.where(good.view(-1, *[1] * (values.dim() - 1)), 0.0)
+
+    if isinstance(delta, RankOneDelta):
+        return RankOneDelta(kept(delta.left), kept(delta.right), delta.weight_shape)
+    return DenseDelta(kept(delta.weight))
+
+
+def _overfitted(
+    opened: OpenBase, loss: Loss, config: OverfitConfig, training: Examples, index: Tensor
+) -> Delta:
+    """Deltas of the training examples named by `index`, by Eq. 1; zero where not finite."""
+    inputs, targets = training.rows(index)
+    capture = opened.capture(to_device(inputs, opened.device))
+    delta = overfit_capture(opened, capture, loss, targets.to(opened.device), config)
+    return finite_or_zero(delta)
+
+
+@dataclass(frozen=True)
+class NearestNeighbor:
+    """f(x; θ + delta of the nearest training example in x): the paper's simplest rival."""
+
+    opened: OpenBase
+    loss: Loss
+    config: OverfitConfig
+    training: Examples
+
+    @cached_property
+    def _flat(self) -> Tensor:
+        return flat_inputs(self.training.inputs)
+
+    def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
+        opened = self.opened
+
+        def work(rows: Inputs, where: slice) -> Prediction:
+            nearest = nearest_in_x(rows, self._flat).cpu()
+            delta = _overfitted(opened, self.loss, self.config, self.training, nearest)
+            capture = opened.capture(rows)
+            with torch.no_grad():
+                outputs = opened.run(capture, delta)[:, 0]
+            return Prediction(outputs[None], outputs, capture.output, delta.norms().T)
+
+        return predict_in_chunks(inputs, opened.device, work)
+
+
+@dataclass(frozen=True)
+class SharedMove:
+    """f(x; θ + delta) with one delta for everybody. `weight`: (*weight.shape)."""
+
+    opened: OpenBase
+    weight: Tensor
+
+    def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
+        delta = DenseDelta(self.weight[None, None])
+
+        def work(rows: Inputs, where: slice) -> Prediction:
+            capture = self.opened.capture(rows)
+            with torch.no_grad():
+                outputs = self.opened.run(capture, delta)[:, 0]
+            norms = delta.norms().expand(len(capture), 1).T
+            return Prediction(outputs[None], outputs, capture.output, norms)
+
+        return predict_in_chunks(inputs, self.opened.device, work)
+
+
+def mean_delta(
+    opened: OpenBase,
+    loss: Loss,
+    config: OverfitConfig,
+    training: Examples,
+    num_examples: int = 8192,
+    chunk_size: int = 256,
+) -> SharedMove:
+    """The mean of the training deltas, for everybody: what remains of OCD without any condition.
+
+    Over the first `num_examples` training examples, as they are (no augmentation).
+    """
+    total = opened.weight.new_zeros(opened.weight_shape)
+    used = range(min(num_examples, len(training)))
+    for index in torch.tensor(list(used)).split(chunk_size):
+        total += _overfitted(opened, loss, config, training, index).dense()[:, 0].sum(dim=0)
+    return SharedMove(opened, total / len(used))
+
+
+@dataclass(frozen=True)
+class RandomDirection:
+    """A random direction with the scale that OCD predicts: is it the direction that helps?"""
+
+    ocd: OCD
+
+    def predict(self, inputs: Inputs, draws: int = 5, seed: int = 0) -> Prediction:
+        network, opened = self.ocd.fitted()
+
+        def work(rows: Inputs, where: slice) -> Prediction:
+            capture = opened.capture(rows)
+            embedding = network.embed(condition_features(capture, self.ocd.config.condition), rows)
+            keys = example_keys(rows)
+            noise = example_noise(
+                keys, seed, draws, (network.diffusion.num_noises, *network.diffused_shape)
+            )
+            norms = network.draw(embedding, capture.rows, noise).norms()  # (B, K)
+            # A code has its delta's norm. Other keys: these directions are not those of the noise.
+            code = example_noise(~keys, seed, draws, network.shapes.code_shape)
+            code = code * (norms / code.flatten(2).norm(dim=2)).view(
+                *norms.shape, *[1] * (code.dim() - 2)
+            )
+            delta = network.codec.decode(code, capture.rows)
+            outputs = opened.run(capture, delta)
+            mean = opened.run(capture, delta.mean_draw())[:, 0]
+            return Prediction(outputs.transpose(0, 1), mean, capture.output, delta.norms().T)
+
+        with torch.no_grad():
+            return predict_in_chunks(inputs, opened.device, work)

@@ -1,0 +1,21 @@
+"""OCD's own variants as rows of a table: draws, the mean in one pass, no scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocd.inputs import Inputs
+from ocd.model import OCD
+from ocd.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Generated:
+    """`OCD.predict` with its mode fixed. `use_mean_scale`: the paper's ablation "no scale"."""
+
+    ocd: OCD
+    mode: str = "draws"
+    use_mean_scale: bool = False
+
+    def predict(self, inputs: Inputs, draws: int = 5, seed: int = 0) -> Prediction:
+        return self.ocd.predict(inputs, draws, self.mode, seed, use_mean_scale=self.use_mean_scale)

@@ -1,0 +1,318 @@
+"""Rivals that are trained on the same examples, for as many steps, as OCD's generator.
+
+* delta_regression: the same MLP on the same condition answers with the delta itself, no diffusion;
+* label_head: the same MLP on the same condition answers with a correction of f(x), trained on the
+  label ("just train more");
+* label_network: the encoder of x and the same MLP answer with the label, without the base;
+* fine_tuned_layer: the weight that OCD moves is tuned once, for everybody.
+
+All of them are minimised by the same `Trainer`, with its batches, learning rates, averaging, early
+stopping and resumption.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ocd.checkpoint import load_strictly
+from ocd.codecs import Codec
+from ocd.collection import Maker, Source, TrainingRows
+from ocd.conditioning import Conditioning, Features, condition_features
+from ocd.decisions import Workdir
+from ocd.deltas import Delta, DenseDelta
+from ocd.denoisers import DenoiserConfig, MLPDenoiser
+from ocd.errors import OCDError
+from ocd.files import read_json, write_json
+from ocd.inputs import Inputs, call, dataset_size, take_rows, tensors
+from ocd.layers import OpenBase
+from ocd.model import OCD
+from ocd.objectives import Objective
+from ocd.overfitting import example_losses
+from ocd.prediction import Prediction, predict_in_chunks
+from ocd.progress import progress_bar
+from ocd.store import file_digest, write_tensors
+from ocd.training import Trainer
+
+TRAINED = ("delta_regression", "label_head", "label_network", "fine_tuned_layer")
+
+
+class ConditionedNetwork(nn.Module):
+    """OCD's conditioning, encoder and MLP, with one answer an example: (B, *out_shape).
+
+    `conditioning`: None where x alone is seen. The MLP is the denoiser's, given no noisy code and
+    t = 0, so that the sizes agree.
+    """
+
+    unit: Tensor
+
+    def __init__(
+        self,
+        out_shape: tuple[int, ...],
+        config: DenoiserConfig,
+        conditioning: Conditioning | None,
+        encoder: nn.Module | None,
+        encoder_size: int,
+    ) -> None:
+        super().__init__()
+        self.out_shape = out_shape
+        self.conditioning = conditioning
+        self.encoder = encoder
+        # Conditioning has this layer too; without I(x) it is all there is.
+        self.encode_x = nn.Linear(encoder_size, config.width) if conditioning is None else None
+        self.network = MLPDenoiser(out_shape, config)
+        self.register_buffer("unit", torch.ones(()))
+
+    def forward(self, features: Features, inputs: Inputs) -> Tensor:
+        encoded = call(self.encoder, inputs) if self.encoder is not None else None
+        if self.conditioning is not None:
+            embedding = self.conditioning(features, encoded)
+        else:
+            assert self.encode_x is not None and encoded is not None
+            embedding = self.encode_x(encoded)
+        nothing = embedding.new_zeros(len(embedding), 1, *self.out_shape)
+        level = torch.zeros(1, 1, dtype=torch.long, device=embedding.device)
+        answer: Tensor = self.network(nothing, level, embedding)[:, 0]
+        return answer * self.unit
+
+
+class SharedWeight(nn.Module):
+    """One delta for everybody, (*weight.shape): what `fine_tuned_layer` trains."""
+
+    def __init__(self, opened: OpenBase) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros_like(opened.weight))
+
+    def delta(self) -> DenseDelta:
+        return DenseDelta(self.weight[None, None])
+
+
+# ---- the examples and what is minimised ------------------------------------------------
+
+
+@dataclass
+class Labelled:
+    """Training examples with I(x) and their label, not overfitted."""
+
+    maker: Maker
+    with_condition: bool
+
+    def __post_init__(self) -> None:
+        self.examples = torch.arange(dataset_size(self.maker.dataset))
+
+    def rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows:
+        inputs, targets = self.maker.fetch(places, generator)
+        opened = self.maker.opened
+        capture = opened.capture(inputs) if self.with_condition else None
+        seen = tensors(inputs) if capture is None else [capture.output]
+        good = torch.stack([values.flatten(1).isfinite().all(dim=1) for values in seen]).all(dim=0)
+        if not good.all():
+            kept = good.nonzero()[:, 0]
+            inputs, targets = take_rows(inputs, kept), targets[kept]
+            self.maker.skipped.update(places[~good.cpu()].tolist())
+            if not len(kept):
+                return TrainingRows({}, inputs, targets, None)
+            capture = opened.capture(inputs) if self.with_condition else None
+        if capture is None:
+            return TrainingRows({}, inputs, targets, None)
+        features = condition_features(capture, self.maker.condition)
+        return TrainingRows(features, inputs, targets, None, capture)
+
+
+@dataclass(frozen=True)
+class _OneLoss:
+    """An objective that is one number, in training and on held-out examples."""
+
+    maker: Maker
+    codec: Codec
+
+    def losses(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"loss": self.held_out(network, rows, generator)}
+
+    def held_out(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> Tensor:
+        raise TypeError(f"{type(self).__name__} has no loss")
+
+
+class RegressDelta(_OneLoss):
+    """Mean squared error of the code, in units of the training codes' mean scale."""
+
+    def held_out(
+        self, network: ConditionedNetwork, rows: TrainingRows, generator: torch.Generator
+    ) -> Tensor:
+        assert rows.delta is not None
+        codes = self.codec.encode(rows.delta)[:, 0]
+        return ((network(rows.features, rows.inputs) - codes) / network.unit).square().mean()
+
+
+class _TaskLoss(_OneLoss):
+    def output(self, network: Any, rows: TrainingRows) -> Tensor:
+        raise TypeError(f"{type(self).__name__} has no output")
+
+    def held_out(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> Tensor:
+        assert rows.targets is not None
+        return example_losses(self.maker.loss, self.output(network, rows), rows.targets).mean()
+
+
+class CorrectOutput(_TaskLoss):
+    """The base's own loss of f(x) + answer."""
+
+    def output(self, network: ConditionedNetwork, rows: TrainingRows) -> Tensor:
+        assert rows.capture is not None
+        correction: Tensor = network(rows.features, rows.inputs)
+        return rows.capture.output + correction
+
+
+class PredictLabel(_TaskLoss):
+    """The base's own loss of the answer itself."""
+
+    def output(self, network: ConditionedNetwork, rows: TrainingRows) -> Tensor:
+        answer: Tensor = network({}, rows.inputs)
+        return answer
+
+
+class TuneLayer(_TaskLoss):
+    """The base's own loss with the shared delta."""
+
+    def output(self, network: SharedWeight, rows: TrainingRows) -> Tensor:
+        assert rows.capture is not None
+        return self.maker.opened.run(rows.capture, network.delta())[:, 0]
+
+
+OBJECTIVES: dict[str, type[_OneLoss]] = {
+    "delta_regression": RegressDelta,
+    "label_head": CorrectOutput,
+    "label_network": PredictLabel,
+    "fine_tuned_layer": TuneLayer,
+}
+
+
+# ---- fit, load, predict ----------------------------------------------------------------
+
+
+def why_not(kind: str, ocd: OCD) -> str | None:
+    """The reason why this OCD has no such control beside it; None where it has."""
+    if kind == "fine_tuned_layer":
+        return None
+    if ocd.config.denoiser.kind != "mlp":
+        return "it would have the size of an MLP denoiser, and denoiser.kind is another"
+    if kind == "label_network" and ocd.encoder is None:
+        return "it is the encoder of x with a head, and this OCD has no encoder of x"
+    return None
+
+
+def make_network(kind: str, ocd: OCD, inputs: Inputs) -> nn.Module:
+    """The untrained network of a control, beside a fitted OCD. `inputs`: a few, for f(x)'s shape."""
+    if reason := why_not(kind, ocd):
+        raise OCDError(f"there is no control {kind} here: {reason}")
+    generator, opened = ocd.fitted()
+    if kind == "fine_tuned_layer":
+        return SharedWeight(opened)
+    config, shapes = ocd.config, generator.shapes
+    output = opened.capture(take_rows(inputs, slice(0, 2))).output
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        conditioning = None
+        if kind != "label_network":
+            conditioning = Conditioning(
+                shapes.features, config.denoiser.width, config.condition, shapes.encoder_features
+            )
+            conditioning.standardize.load_state_dict(generator.conditioning.standardize.state_dict())
+        network = ConditionedNetwork(
+            shapes.code_shape if kind == "delta_regression" else tuple(output.shape[1:]),
+            config.denoiser,
+            conditioning,
+            copy.deepcopy(ocd.encoder),
+            shapes.encoder_features,
+        )
+    if kind == "delta_regression":
+        network.unit.copy_(generator.mean_scale)
+    if kind == "label_head":  # begins as the base itself
+        nn.init.zeros_(network.network.leave.weight)
+        nn.init.zeros_(network.network.leave.bias)
+    return network.to(opened.device)
+
+
+def fit_control(
+    kind: str, ocd: OCD, dataset: Dataset[Any], main: Workdir, work: Workdir, progress: bool = True
+) -> None:
+    """Train a control in `work`, beside a fitted OCD whose files are in `main`; resumes."""
+    decisions, maker, source = ocd.overfitted(dataset, main)
+    examples: Source = source
+    if kind != "delta_regression":
+        examples = Labelled(maker, with_condition=kind != "label_network")
+    few, _ = maker.fetch(torch.arange(min(2, dataset_size(dataset))), torch.Generator())
+    network = make_network(kind, ocd, few)
+    objective: Objective = OBJECTIVES[kind](maker, ocd.fitted()[0].codec)
+    config = ocd.config.training
+    trainer = Trainer(
+        network, examples, maker, objective, config, ocd.config.seed, work.log(),
+        work.checkpoint / "training.pt", f"{kind} {decisions.key['all']}",
+    )  # fmt: skip
+    trainer.resume()
+    try:
+        with progress_bar(f"train {kind}", config.num_steps, progress) as advance:
+            trained = trainer.run(advance)
+    except OCDError as error:  # a rival that diverges must not take the table away
+        write_json(work.checkpoint / "config.json", {"control": kind, "failed": str(error)})
+        return
+    weights = work.checkpoint / "model.safetensors"
+    write_tensors(weights, trained.state_dict())
+    write_json(work.checkpoint / "config.json", {"control": kind, "weights": file_digest(weights)})
+
+
+@dataclass(frozen=True)
+class TrainedControl:
+    """A trained control as a predictor."""
+
+    kind: str
+    ocd: OCD
+    network: nn.Module
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
+        opened = self.ocd.fitted()[1]
+        with torch.no_grad():
+            return predict_in_chunks(inputs, opened.device, self._predict)
+
+    def _predict(self, inputs: Inputs, where: slice) -> Prediction:
+        if self.kind == "label_network":
+            outputs = self.network({}, inputs)
+            return Prediction(outputs[None], outputs)
+        generator, opened = self.ocd.fitted()
+        capture = opened.capture(inputs)
+        features = condition_features(capture, self.ocd.config.condition)
+        if self.kind == "label_head":
+            outputs = capture.output + self.network(features, inputs)
+            return Prediction(outputs[None], outputs, capture.output)
+        delta: Delta
+        if self.kind == "delta_regression":
+            code = self.network(features, inputs)[:, None]
+            delta = generator.codec.decode(code, capture.rows)
+        else:
+            assert isinstance(self.network, SharedWeight)
+            delta = self.network.delta()
+        outputs = opened.run(capture, delta)[:, 0]
+        norms = delta.norms().expand(len(capture), 1).T
+        return Prediction(outputs[None], outputs, capture.output, norms)
+
+
+def failure(work: Workdir) -> str | None:
+    """Why the training of a finished control failed; None where it did not."""
+    reason: str | None = read_json(work.checkpoint / "config.json").get("failed")
+    return reason
+
+
+def load_control(kind: str, ocd: OCD, inputs: Inputs, work: Workdir) -> TrainedControl:
+    """The control that `fit_control` left in `work`."""
+    saved = read_json(work.checkpoint / "config.json")
+    network = make_network(kind, ocd, inputs)
+    load_strictly(network, work.checkpoint / "model.safetensors", saved["weights"])
+    return TrainedControl(kind, ocd, network.eval())

@@ -1,0 +1,1 @@
+"""Files of a run folder -> numbers -> verdict, tables, figures, report. Nothing here imports torch."""

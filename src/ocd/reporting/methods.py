@@ -1,0 +1,73 @@
+"""The methods of a report: their order in its tables, their titles, and whose side each is on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from ocd.reporting.wording import words
+
+BASE, OWN, RIVALS, BOUNDS = "base", "OCD", "rivals", "bounds (use the test label)"
+METHODS = (  # the tables' order: the group, a pattern of the key, and what people read
+    (BASE, r"base", "base"),
+    (OWN, r"ocd", "OCD, one draw"),
+    (OWN, r"ocd_ensemble_(\d+)", "OCD, ensemble of {} draws"),
+    (OWN, r"ocd_mean_network_(\d+)", "OCD, mean network of {} draws"),
+    (OWN, r"ocd_mean", "OCD, mean in one pass"),
+    (OWN, r"no_scale", "OCD without predicted scale"),
+    (OWN, r"alternative_layer", "alternative layer, one draw"),
+    (OWN, r"alternative_layer_ensemble_(\d+)", "alternative layer, ensemble of {} draws"),
+    (RIVALS, r"nearest_neighbor", "nearest training example's delta"),
+    (RIVALS, r"mean_delta", "mean training delta for all inputs"),
+    (RIVALS, r"random_direction", "random direction, OCD's scale"),
+    (RIVALS, r"delta_regression", "delta by regression, no diffusion"),
+    (RIVALS, r"fine_tuned_layer", "layer fine-tuned once for all inputs"),
+    (RIVALS, r"label_head", "head trained on labels, added to base"),
+    (RIVALS, r"label_network", "network trained on labels, no base"),
+    (RIVALS, r"tent_(\d+)", "Tent, iterations: {}"),
+    (RIVALS, r"temperature", "temperature scaling"),
+    (RIVALS, r"laplace", "last-layer Laplace"),
+    (RIVALS, r"deep_ensemble_(\d+)", "deep ensemble of {} bases"),
+    (BOUNDS, r"overfit_test", "overfitted on each test example"),
+    (BOUNDS, r"overfit_test_all_layers", "overfitted in all layers"),
+)
+GROUPS = (BASE, OWN, RIVALS, BOUNDS)
+OWN_VARIANTS = r"(ocd|no_scale|alternative_layer)(_.*)?"  # also those that the table does not list
+
+
+def uses_label(methods: Collection[str], declared: Collection[str]) -> list[str]:
+    """Those of the methods that see the test label: declared in the run, or known for it."""
+    known = {name for name in methods if _entry(name)[1] == BOUNDS}
+    return [name for name in methods if name in known or name in declared]
+
+
+def group(method: str, with_label: Collection[str]) -> str:
+    """Of these the rivals are what OCD has to beat: all but the base, its own and the bounds."""
+    if method in with_label:
+        return BOUNDS
+    if method == "base":
+        return BASE
+    return OWN if re.fullmatch(OWN_VARIANTS, method) else RIVALS
+
+
+def table_order(method: str, with_label: Collection[str]) -> tuple[int, int, int]:
+    """Sorts by group, place in the table and number; unknown ones come last in their group."""
+    return GROUPS.index(group(method, with_label)), _entry(method)[0], number(method)
+
+
+def number(method: str) -> int:
+    """The count at the end of the key, such as the draws of ocd_ensemble_5; else 0."""
+    digits = re.search(r"_(\d+)$", method)
+    return int(digits[1]) if digits else 0
+
+
+def title(method: str) -> str:
+    text = _entry(method)[2]
+    return text.format(number(method))
+
+
+def _entry(method: str) -> tuple[int, str, str]:
+    for place, (side, pattern, text) in enumerate(METHODS):
+        if re.fullmatch(pattern, method):
+            return place, side, text
+    return len(METHODS), RIVALS, words(method)

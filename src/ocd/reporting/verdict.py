@@ -1,0 +1,251 @@
+"""Does it help? OCD's ensemble against the base and against the best of its rivals.
+
+The verdict speaks of the task's loss of each test example (the paper compares means, Sec. 4), and
+says no more than a paired bootstrap over the test examples and the seeds allows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ocd.reporting.methods import RIVALS, group, number, title
+from ocd.reporting.records import Array, Json, RunRecords
+from ocd.reporting.wording import counted, decimals, known_mean, ratio, times, words
+
+AGAINST_BASE = "base"
+EQUAL_COST = "best rival of at most equal cost"
+ANY_COST = "best rival at any cost"
+NOT_TESTED = "altogether, as not every seed has its losses"
+NOT_FINITE = "altogether, as a loss is not finite"
+COST_UNKNOWN = "at equal cost, as not all costs are known"
+COST_SLACK = 1.1  # the same work, timed twice, differs by about that much
+COSTS = ("microseconds", "training_seconds")  # of a prediction, of getting the method
+Pair = tuple[str, str]  # a method and a metric
+
+
+def paired_bootstrap(differences: Array, num_resamples: int = 2000, seed: int = 0) -> Array:
+    """95 % percentile intervals (M, 2) of the means of M differences (M, S, N).
+
+    Each resample draws S of the seeds and N of the test examples with replacement. The seeds were
+    tested on the same examples, so a resample has the same examples in each of its seeds. As any
+    bootstrap of few things, that of two or three seeds understates how far seeds scatter.
+    """
+    num_seeds, num = differences.shape[1:]
+    generator = np.random.default_rng(seed)
+    chosen = generator.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
+    columns = differences.reshape(-1, num).T  # (N, M·S)
+    means = []
+    for start in range(0, num_resamples, 100):  # 100 resamples of 10,000 examples are 8 MB
+        seeds = chosen[start : start + 100] / num_seeds  # (R, S)
+        drawn = (generator.integers(num, size=num) for _ in seeds)
+        shares = np.stack([np.bincount(rows, minlength=num) / num for rows in drawn])  # (R, N)
+        by_seed = (shares @ columns).reshape(len(seeds), -1, num_seeds)
+        means.append(np.einsum("rms,rs->rm", by_seed, seeds))
+    return np.percentile(np.concatenate(means), [2.5, 97.5], axis=0).T
+
+
+class Opponent(NamedTuple):
+    method: str
+    why: str
+
+
+def make_verdict(run: RunRecords, results: Json) -> Json:
+    """OCD's ensemble against all its opponents; a positive difference means that OCD is better."""
+    name = _ensemble(results)
+    rivals, left_out = _rivals(run, results, name)
+    against = _compare(run, results, name, [Opponent("base", AGAINST_BASE), *rivals])
+    facts = {key: against[0][key] for key in ("metric", "difference", "interval", "statement")}
+    verdict = {"comparison": f"{name} vs base", **facts, "against": against, "left_out": left_out}
+    return verdict | {"sentence": _paragraph(run, results, name, verdict)}
+
+
+def _ensemble(results: Json) -> str:
+    names = [name for name in results["methods"] if re.fullmatch(r"ocd_ensemble_\d+", name)]
+    return "ocd_ensemble_5" if not names or "ocd_ensemble_5" in names else names[-1]
+
+
+def loss_name(run: RunRecords, results: Json) -> str:
+    """The metric that is the mean of the losses per example, else "loss"."""
+    losses = run.of_seeds("loss/base")
+    for metric, values in results["methods"].get("base", {}).items():
+        means = [None] * len(values) if losses is None else losses.mean(axis=1)
+        pairs = list(zip(values, means, strict=True))
+        if all(None not in pair and np.isclose(pair[1], pair[0], rtol=1e-3) for pair in pairs):
+            return str(metric)
+    return "loss"
+
+
+# ---- rivals --------------------------------------------------------------------------
+
+
+def _rivals(run: RunRecords, results: Json, name: str) -> tuple[list[Opponent], dict[str, str]]:
+    """The best rival of at most equal cost and the best at any; those left out, and of what.
+
+    The best is chosen by the loss on the test examples themselves. That favours the rivals: what
+    is said against them has to hold against the luckiest of them.
+    """
+    means: dict[str, float] = {}
+    equal: list[str] = []
+    left_out: dict[str, str] = {}
+    for rival in results["methods"]:
+        if group(rival, results["uses_label"]) != RIVALS:
+            continue
+        losses = run.of_seeds(f"loss/{rival}")
+        if losses is None or not np.isfinite(losses).all():
+            left_out[rival] = NOT_TESTED if losses is None else NOT_FINITE
+            continue
+        means[rival] = float(losses.mean())
+        no_more = costs_no_more(results["costs"][rival], results["costs"].get(name, {}))
+        if no_more is None:
+            left_out[rival] = COST_UNKNOWN
+        elif no_more:
+            equal.append(rival)
+    best = [Opponent(min(equal, key=means.__getitem__), EQUAL_COST)] if equal else []
+    winner = min(means, key=means.__getitem__, default=None)
+    if winner is not None and winner not in (opponent.method for opponent in best):
+        best.append(Opponent(winner, ANY_COST))
+    return best, left_out
+
+
+def costs_no_more(rival: Mapping[str, Any], ours: Mapping[str, Any]) -> bool | None:
+    """Whether predicting and training cost the rival at most what they cost us; None: unknown."""
+    pairs = [(rival.get(key), ours.get(key)) for key in COSTS]
+    known = [(cost, limit) for cost, limit in pairs if cost is not None and limit is not None]
+    if any(cost > COST_SLACK * limit for cost, limit in known):
+        return False
+    return True if len(known) == len(pairs) else None
+
+
+# ---- comparisons ---------------------------------------------------------------------
+
+
+def _compare(run: RunRecords, results: Json, name: str, opponents: list[Opponent]) -> list[Json]:
+    """What a verdict's "against" holds, one for each opponent, all from the same resamples."""
+    signs = {metric: 1 if of["higher_is_better"] else -1 for metric, of in results["metrics"].items()}
+    paired: dict[Pair, Array] = {}  # "" stands for the loss
+    for opponent, _ in opponents:
+        losses = (run.of_seeds(f"loss/{method}") for method in (name, opponent))
+        add_differences(paired, (opponent, ""), -1, *losses)
+        for metric, sign in signs.items():
+            values = (run.of_seeds(f"value/{method}/{metric}") for method in (name, opponent))
+            add_differences(paired, (opponent, metric), sign, *values)
+    found = resample(paired)
+    loss_metric, against = loss_name(run, results), []
+    for rival, why in opponents:
+        loss = found.get((rival, ""), {"difference": None, "interval": None})
+        facts = {"rival": rival, "title": title(rival), "why": why, "metric": loss_metric, **loss}
+        facts["statement"] = _statement(loss["interval"])
+        facts["metrics"] = {
+            metric: found[rival, metric] for metric in signs if (rival, metric) in found
+        }
+        against.append(facts)
+    return against
+
+
+def add_differences(
+    paired: dict[Pair, Array],
+    key: Pair,
+    sign: int,
+    ours: Array | None,
+    theirs: Array | None,
+) -> None:
+    """The differences (S, N), positive where ours is better, if there are any to resample."""
+    if ours is None or theirs is None or ours.shape[1] < 2:
+        return
+    if np.isfinite(ours).all() and np.isfinite(theirs).all():
+        paired[key] = sign * (ours - theirs)
+
+
+def resample(paired: Mapping[Pair, Array]) -> dict[Pair, Json]:
+    """Mean and 95 % interval of each of the differences (S, N), all from the same resamples."""
+    intervals = paired_bootstrap(np.stack([*paired.values()])).tolist() if paired else []
+    return {
+        key: {"difference": float(difference.mean()), "interval": interval}
+        for (key, difference), interval in zip(paired.items(), intervals, strict=True)
+    }
+
+
+def _statement(interval: list[float] | None) -> str:
+    if interval is None:
+        return "undecided"
+    low, high = interval
+    return "gain" if low > 0 else "worse" if high < 0 else "no gain"
+
+
+def _why_undecided(run: RunRecords, name: str) -> str:
+    for method in ("base", name):
+        losses = run.of_seeds(f"loss/{method}")
+        if losses is None:
+            return f"the predictions lack `{method}`'s loss of each test example; predict again"
+        if not np.isfinite(losses).all():
+            return f"a loss of `{method}` is not finite"
+    return "there are fewer than two test examples"
+
+
+# ---- words ---------------------------------------------------------------------------
+
+
+def _paragraph(run: RunRecords, results: Json, name: str, verdict: Json) -> str:
+    base, *rivals = verdict["against"]
+    sentences = [
+        f"Undecided: {_why_undecided(run, name)}."
+        if base["statement"] == "undecided"
+        else _against_base(run, results, name, base)
+    ]
+    at_equal_cost = [rival for rival in rivals if rival["why"] == EQUAL_COST]
+    if not at_equal_cost:
+        sentences.append("No rival is known to be of at most equal cost.")
+    for rival in rivals:
+        if rival["statement"] != "undecided":
+            sentences.append(_against_rival(results, name, rival, best_of_all=rivals == at_equal_cost))
+    for reason in dict.fromkeys(verdict["left_out"].values()):
+        listed = [f"`{method}`" for method, of in verdict["left_out"].items() if of == reason]
+        sentences.append(f"Left out {reason}: {', '.join(listed)}.")
+    return " ".join(sentences)
+
+
+def _against_base(run: RunRecords, results: Json, name: str, facts: Json) -> str:
+    ocd = f"on `{results['task']}`, the ensemble of {number(name)} OCD draws"
+    opening = {
+        "gain": f"Gain: {ocd} beats the base",
+        "no gain": f"No gain: {ocd} cannot be told from the base",
+        "worse": f"Worse: {ocd} loses against the base",
+    }[facts["statement"]]
+    size, (low, high) = facts["difference"], facts["interval"]
+    places = decimals([size])
+    losses = run.of_seeds("loss/base")
+    assert losses is not None  # else there were no difference
+    over = "test examples and seeds" if len(losses) > 1 else "test examples"
+    changes = []
+    for metric, of in results["metrics"].items():
+        pair = [known_mean(results["methods"].get(key, {}).get(metric, [])) for key in ("base", name)]
+        if None not in pair:
+            before, after = (f"{v:.{decimals(pair, of.get('unit', ''))}f}" for v in pair)
+            changes.append(f"{words(metric)} {before} → {after} {of.get('unit', '')}".strip())
+    return (
+        f"{opening}: base minus ensemble is {size:.{places}f} in {words(facts['metric'])} per "
+        f"test example (paired bootstrap over {over}, 95 % interval {low:.{places}f} to "
+        f"{high:.{places}f}, {losses.shape[1]:,} test examples, {counted(run.seeds, 'seed')}; "
+        f"positive: OCD is better); over all, {', '.join(changes[:2])}."
+    )
+
+
+def _against_rival(results: Json, name: str, facts: Json, *, best_of_all: bool) -> str:
+    size, (low, high) = facts["difference"], facts["interval"]
+    places = decimals([size])
+    both = " and at any cost" if best_of_all else ""
+    ours, theirs = results["costs"][name], results["costs"][facts["rival"]]
+    ratios = [ratio(theirs[key], ours[key]) for key in COSTS]
+    price = ""
+    if facts["why"] == ANY_COST and None not in ratios:
+        predicting, training = map(times, ratios)
+        price = f", {predicting} × OCD's time to predict and {training} × its training"
+    return (
+        f"Against the {facts['why']}{both}, {facts['title']} (`{facts['rival']}`{price}): "
+        f"{facts['statement']}, {size:+.{places}f} in {words(facts['metric'])} "
+        f"({low:+.{places}f} to {high:+.{places}f})."
+    )

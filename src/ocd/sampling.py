@@ -1,0 +1,135 @@
+"""How draws are taken from a trained generator: two numbers, chosen on held-out examples.
+
+Beyond the paper. The generator learns from the deltas of training examples, which the base's own
+loss never judged; whether its moves are too long, and its draws too far apart, for examples that it
+has not seen is found by trying:
+
+* `scale_factor` multiplies every generated delta;
+* `spread` brings each draw nearer to the conditional mean: mean + spread · (draw − mean).
+
+1 and 1 are the paper's way, and what the presets `paper` and `released` have.
+
+A base fits the examples that it was trained on, also those that are held out of the generator: judged
+on them alone, moves come out too short. Augmented ones are harder than what will come: judged on them
+alone, moves come out too long. Where there is a transform, both are used, in equal parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ocd.conditioning import ConditionConfig, condition_features
+from ocd.errors import OCDError
+from ocd.hypernetwork import HyperNetwork
+from ocd.inputs import Inputs, num_rows, take_rows, to_device
+from ocd.layers import OpenBase
+from ocd.noise import example_keys, example_noise
+from ocd.overfitting import Loss, example_losses
+
+Join = Callable[[Tensor], Tensor]
+"""Outputs of K draws (K, B, ...) -> (B, ...), how they answer as one."""
+
+SCALE_FACTORS = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25)
+ENOUGH = 512  # examples, augmented copies counted, on which the two numbers are chosen
+# Not below a quarter: with no spread at all the draws would be one, and would say nothing of how
+# sure they are. Whoever wants the mean alone has mode="mean".
+SPREADS = (0.25, 0.5, 0.75, 1.0)
+NUM_DRAWS = 5
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How draws are taken (beyond the paper; 1 and 1 there)."""
+
+    scale_factor: float | None = None
+    """Factor of every generated delta; None chooses it on held-out examples."""
+    spread: float | None = None
+    """Distance of draws from their mean, over the generated one; None chooses it likewise."""
+
+    def __post_init__(self) -> None:
+        for name in ("scale_factor", "spread"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 10:
+                raise OCDError(f"sampling.{name} is {value:g}: it must be from 0 to 10")
+
+
+def join_by_mean(outputs: Tensor) -> Tensor:
+    """The mean of the outputs themselves, where nothing else is said."""
+    return outputs.mean(dim=0)
+
+
+def keep_sampling(network: HyperNetwork, config: SamplingConfig) -> str:
+    """Set what is configured, and 1 where it is open, as where nothing is held out to choose on."""
+    network.spread.fill_(1.0 if config.spread is None else config.spread)
+    network.scale_factor.fill_(1.0 if config.scale_factor is None else config.scale_factor)
+    return "sampling: as configured, else 1: nothing is held out to choose its settings on"
+
+
+@torch.no_grad()
+def choose_sampling(
+    network: HyperNetwork,
+    opened: OpenBase,
+    loss: Loss,
+    condition: ConditionConfig,
+    config: SamplingConfig,
+    inputs: Inputs,
+    targets: Tensor,
+    join: Join = join_by_mean,
+) -> str:
+    """Set the network's `scale_factor` and `spread` to what gives an ensemble of five the smallest
+    loss on these (held-out) examples, B of them; returns a line that says so.
+
+    Configured values are kept. A generator that predicts the noise has no mean in one pass, so its
+    spread stays 1. Examples whose loss is not finite are left out.
+    """
+    # A generator of the noise ε cannot be asked for its mean, which a spread is relative to.
+    has_mean = network.diffusion.config.prediction == "x0"
+    spreads = SPREADS if config.spread is None else (config.spread,)
+    factors = SCALE_FACTORS if config.scale_factor is None else (config.scale_factor,)
+    if not has_mean:
+        spreads = (1.0 if config.spread is None else config.spread,)
+        if spreads[0] != 1:
+            raise OCDError("sampling.spread other than 1 needs diffusion.prediction = 'x0'")
+    pairs = [(spread, factor) for spread in spreads for factor in factors]
+    network.spread.fill_(1.0)
+    network.scale_factor.fill_(1.0)
+    parts = []
+    for rows, labels in _chunks(inputs, targets, opened.device):
+        capture = opened.capture(rows)
+        embedding = network.embed(condition_features(capture, condition), rows)
+        shape = (network.diffusion.num_noises, *network.diffused_shape)
+        draws = network.draw_code(embedding, example_noise(example_keys(rows), 0, NUM_DRAWS, shape))
+        mean = network.mean_code(embedding) if has_mean else draws
+        losses = []
+        for spread, factor in pairs:
+            code = factor * (mean + spread * (draws - mean))
+            outputs = opened.run(capture, network.codec.decode(code, capture.rows))
+            losses.append(example_losses(loss, join(outputs.transpose(0, 1)), labels))
+        parts.append(torch.stack(losses))
+    every = torch.cat(parts, dim=1)  # (pairs, B)
+    every = every[:, every.isfinite().all(dim=0)]
+    if not every.shape[1]:
+        return keep_sampling(network, config)
+    means = dict(zip(pairs, every.double().mean(dim=1).tolist(), strict=True))
+    best = min(pairs, key=lambda pair: (means[pair], abs(pair[1] - 1)))
+    network.spread.fill_(best[0])
+    network.scale_factor.fill_(best[1])
+    plain = means.get((1.0, 1.0))
+    as_paper = f", where the paper's way, 1 and 1, has {plain:.4g}" if plain is not None else ""
+    return (
+        f"sampling: spread {best[0]:g} and scale factor {best[1]:g}, with which an ensemble of "
+        f"{NUM_DRAWS} has the loss {means[best]:.4g} on {every.shape[1]} held-out examples "
+        f"(augmented copies counted){as_paper}"
+    )
+
+
+def _chunks(
+    inputs: Inputs, targets: Tensor, device: torch.device, size: int = 256
+) -> Iterator[tuple[Inputs, Tensor]]:
+    for start in range(0, num_rows(inputs), size):
+        where = slice(start, start + size)
+        yield to_device(take_rows(inputs, where), device), targets[where].to(device)

@@ -1,0 +1,415 @@
+"""The rivals that are trained: what each can learn, where it begins, and that it can be stopped."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import reference
+from helpers import (
+    FAST,
+    LOSS,
+    PCA,
+    STORED,
+    TINY,
+    UNET,
+    config,
+    digits,
+    digits_base,
+    fitted,
+    same_state,
+    state_of,
+    trainer_of,
+)
+from nets import state_of as everything_of
+from ocd import OCD, Examples, OCDConfig, OCDError
+from ocd.collection import TrainingRows, seeded
+from ocd.controls import (
+    TRAINED,
+    OverfitTest,
+    TrainedControl,
+    fit_control,
+    load_control,
+    mean_delta,
+    why_not,
+)
+from ocd.controls.trained import OBJECTIVES, Labelled, make_network
+from ocd.decisions import Workdir
+from ocd.deltas import DenseDelta
+from ocd.layers import run_without_delta
+from ocd.overfitting import OverfitConfig
+from ocd.store import read_tensors
+from ocd.tasks.classification import ImageEncoder, image_transform
+from ocd.training import Trainer
+
+FEW = digits(40)
+EVERY_TEN = {"training.checkpoint_every": 10}
+QUICK = {"training.num_steps": 30, "training.lr": 1e-2, "training.validate_every": 30,
+         "training.checkpoint_every": 30}  # fmt: skip
+"""Enough to learn forty digits by heart, or to begin to."""
+
+
+class Stop(Exception):
+    """Stands for a kill between two steps."""
+
+
+Fit = Callable[..., tuple[OCD, Workdir]]
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory) -> Fit:
+    """An OCD with an encoder of x, beside which controls can be trained; the same one for the same
+    settings, so no test may change it."""
+    made: dict[str, tuple[OCD, Workdir]] = {}
+
+    def fit(settings: dict | None = None, moved: bool = True) -> tuple[OCD, Workdir]:
+        key = f"{settings} {moved}"
+        if key not in made:
+            transform = image_transform(1, 0.5) if moved else None
+            ocd = OCD(digits_base(), loss=LOSS, config=config(settings), encoder=encoder(),
+                      transform=transform)  # fmt: skip
+            work = Workdir(tmp_path_factory.mktemp("fit"), "main")
+            made[key] = ocd.fit(FEW, work, progress=False), work
+        return made[key]
+
+    return fit
+
+
+def encoder() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return ImageEncoder(1, 8, widths=(4, 4, 4), num_features=5)
+
+
+def trained(
+    kind: str, ocd: OCD, main: Workdir, root: Path, examples: Examples = FEW, name: str = ""
+) -> TrainedControl:
+    own = Workdir(root, name or kind)
+    fit_control(kind, ocd, examples, main, own, progress=False)
+    return load_control(kind, ocd, examples.rows(slice(0, 2))[0], own)
+
+
+def untrained(kind: str, ocd: OCD) -> TrainedControl:
+    return TrainedControl(kind, ocd, make_network(kind, ocd, FEW.inputs[:2]).eval())
+
+
+# What each of them learns
+
+
+def known_deltas(steps: int = 150) -> tuple[OCD, Examples, Examples]:
+    """y = W x, and targets that are off by an even function of x: each delta follows from x, and on
+    average they are nought."""
+    torch.manual_seed(0)
+    base = nn.Linear(3, 2)
+
+    def examples(count: int, seed: int) -> Examples:
+        inputs = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            return Examples(inputs, base(inputs) + 3 * inputs[:, :1].square() - 3)
+
+    settings = {**FAST, "layer": "", "overfit.lr": 0.05, "training.num_steps": steps,
+                "training.batch_size": 32, "training.lr": 1e-2,
+                "training.checkpoint_every": steps}  # fmt: skip
+    ocd = OCD(base, loss=squared, config=OCDConfig().replace(settings))
+    return ocd, examples(256, 1), examples(100, 2)
+
+
+def squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square().sum(dim=1)
+
+
+def test_delta_regression_learns_a_delta_that_follows_from_the_input(tmp_path):
+    ocd, training, test = known_deltas()
+    main = Workdir(tmp_path, "main")
+    ocd.fit(training, main, progress=False)
+    opened, rule = ocd.fitted()[1], OverfitConfig(lr=0.05)
+    bound = OverfitTest(opened, squared, rule, test.targets).predict(test.inputs)
+    mean = mean_delta(opened, squared, rule, training).predict(test.inputs)
+    found = trained("delta_regression", ocd, main, tmp_path, training).predict(test.inputs)
+
+    def missed(outputs: Tensor) -> float:
+        """Share of the bound's own moves that is not met."""
+        moves = (bound.mean - bound.base).square().sum()
+        return ((outputs - bound.mean).square().sum() / moves).item()
+
+    assert missed(mean.mean) > 0.8
+    assert missed(found.mean) < 0.05
+    assert squared(found.mean, test.targets).mean() < 0.5 * squared(found.base, test.targets).mean()
+    assert torch.allclose(found.scale, bound.scale, atol=0.2 * bound.scale.max().item())
+
+
+def test_label_head_begins_as_the_base_and_training_lowers_the_loss(tmp_path, fit):
+    ocd, main = fit(QUICK, moved=False)
+    start = untrained("label_head", ocd).predict(FEW.inputs)
+    assert torch.equal(start.outputs[0], run_without_delta(ocd.base, FEW.inputs))
+    p = trained("label_head", ocd, main, tmp_path).predict(FEW.inputs)
+    assert LOSS(p.mean, FEW.targets).mean() < 0.8 * LOSS(p.base, FEW.targets).mean()
+    assert p.scale is None
+
+
+def test_label_network_never_asks_the_base(tmp_path, fit):
+    ocd, main = fit(QUICK, moved=False)
+    control = trained("label_network", ocd, main, tmp_path)
+    outputs = control.predict(FEW.inputs).outputs
+    assert (
+        LOSS(outputs[0], FEW.targets).mean()
+        < 0.8 * LOSS(untrained("label_network", ocd).predict(FEW.inputs).mean, FEW.targets).mean()
+    )
+    before = state_of(ocd.base)
+    try:
+        for parameter in ocd.base.parameters():
+            parameter.data.fill_(torch.nan)
+        assert torch.equal(control.predict(FEW.inputs).outputs, outputs)
+    finally:
+        ocd.base.load_state_dict(before)
+
+
+@pytest.mark.parametrize("layer", ["fc1", "conv2"])
+def test_fine_tuned_layer_begins_as_the_base_and_lowers_the_mean_loss(tmp_path, fit, layer):
+    ocd, main = fit(QUICK if layer == "fc1" else QUICK | {"layer": layer}, moved=False)
+    start = untrained("fine_tuned_layer", ocd).predict(FEW.inputs)
+    assert torch.equal(start.outputs[0], start.base)
+    control = trained("fine_tuned_layer", ocd, main, tmp_path)
+    p = control.predict(FEW.inputs)
+    assert LOSS(p.mean, FEW.targets).mean() < 0.8 * LOSS(p.base, FEW.targets).mean()
+    moved = copy.deepcopy(ocd.base).requires_grad_(False)
+    moved.get_submodule(layer).weight.data += control.network.weight.data  # and nothing else
+    assert torch.allclose(p.outputs[0], moved(FEW.inputs), atol=1e-4)
+    assert (p.scale == control.network.weight.norm()).all()
+
+
+# What they minimise
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_the_objective_is_what_it_says(fit, kind):
+    """Against a loop over the examples, with a network that is not in its first state."""
+    ocd, main = fit(EVERY_TEN)
+    network = make_network(kind, ocd, FEW.inputs[:2]).eval()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    _, maker, source = ocd.overfitted(FEW, main)
+    places = torch.tensor([3, 1, 8])
+    if kind == "delta_regression":
+        rows = source.rows(places, seeded(0))
+        answer = network(rows.features, rows.inputs)
+        codes = rows.delta.left[:, 0] * rows.delta.right.norm(dim=1, keepdim=True)
+        unit = ocd.fitted()[0].mean_scale
+        expected = (((answer - codes) / unit) ** 2).mean().item()
+    else:
+        rows = Labelled(maker, with_condition=kind != "label_network").rows(places, seeded(0))
+        outputs = [TrainedControl(kind, ocd, network).predict(x[None]).mean for x in rows.inputs]
+        expected = LOSS(torch.cat(outputs), FEW.targets[places]).mean().item()
+    objective = OBJECTIVES[kind](maker, ocd.fitted()[0].codec)
+    losses = objective.losses(network, rows, seeded(1))
+    assert losses["loss"].item() == pytest.approx(expected, rel=1e-4)
+    assert objective.held_out(network, rows, seeded(2)).item() == pytest.approx(expected, rel=1e-4)
+    losses["loss"].backward()
+    assert any(p.grad is not None for p in network.parameters())
+    assert all(p.grad is None for p in ocd.base.parameters())
+
+
+def test_labelled_examples_have_no_delta_and_are_moved_by_the_transform(fit):
+    ocd, main = fit(EVERY_TEN)
+    _, maker, source = ocd.overfitted(FEW, main)
+    labelled = Labelled(maker, with_condition=True)
+    assert torch.equal(labelled.examples, source.examples)
+    places = torch.tensor([5, 2])
+    one, other = labelled.rows(places, seeded(1)), source.rows(places, seeded(1))
+    assert isinstance(one, TrainingRows) and one.delta is None
+    assert torch.equal(one.inputs, other.inputs)  # the very same batch that OCD is trained on
+    assert not torch.equal(one.inputs, FEW.inputs[places])
+    assert torch.equal(one.targets, FEW.targets[places])
+    for name, values in other.features.items():
+        assert torch.equal(one.features[name], values)
+    blind = Labelled(maker, with_condition=False).rows(places, seeded(1))
+    assert torch.equal(blind.inputs, other.inputs)
+    assert not blind.features and blind.capture is None
+
+
+def test_all_of_them_see_the_same_batches_and_hold_out_the_same_examples(tmp_path, fit, monkeypatch):
+    ocd, main = fit(EVERY_TEN)
+    seen = [trainer_of(ocd, FEW, main)]
+    monkeypatch.setattr(Trainer, "_train_step", lambda self: {})
+    run = Trainer.run
+    monkeypatch.setattr(Trainer, "run", lambda self, *a: seen.append(self) or run(self, *a))
+    for kind in TRAINED:
+        trained(kind, ocd, main, tmp_path)
+    assert len(seen) == 5
+    for trainer in seen[1:]:
+        assert torch.equal(trainer.held_out, seen[0].held_out)
+        assert torch.equal(trainer._batch(3).inputs, seen[0]._batch(3).inputs)
+        assert trainer.config == seen[0].config
+
+
+# Sizes
+
+
+def size_of(*modules: nn.Module | None) -> int:
+    return sum(p.numel() for module in modules if module is not None for p in module.parameters())
+
+
+def test_a_control_has_the_size_of_the_generator(fit):
+    ocd, _ = fit(EVERY_TEN)
+    network = ocd.fitted()[0]
+    generator = size_of(network) - size_of(network.scale)
+    assert untrained("delta_regression", ocd).num_parameters == generator
+    # From 48 numbers (the rank-one code of fc1) to 10 logits, at both ends of the MLP.
+    width = ocd.config.denoiser.width
+    head = generator - 38 * width - 38 * (width + 1)
+    assert untrained("label_head", ocd).num_parameters == head
+    for kind in ("delta_regression", "label_head"):  # and the same statistics of the features
+        own = untrained(kind, ocd).network.conditioning.standardize
+        assert same_state(state_of(own), state_of(network.conditioning.standardize))
+    alone = size_of(*network.conditioning.encoders.values(), network.conditioning.mix)
+    assert untrained("label_network", ocd).num_parameters == head - alone
+    assert untrained("fine_tuned_layer", ocd).num_parameters == ocd.base.fc1.weight.numel()
+
+
+# Stopping, going on, seeds
+
+ROUTES = {"on the fly": EVERY_TEN, "store": EVERY_TEN | STORED, "pca": EVERY_TEN | STORED | PCA}
+STOPPED = [(kind, "on the fly") for kind in TRAINED]
+STOPPED += [("delta_regression", "store"), ("delta_regression", "pca")]
+
+
+@pytest.mark.parametrize(("kind", "route"), STOPPED)
+def test_a_control_that_was_stopped_ends_with_the_same_weights(tmp_path, fit, monkeypatch, kind, route):
+    """Bit for bit, with batch norm in the encoder, and augmentation."""
+    ocd, main = fit(ROUTES[route])
+    before = everything_of(ocd.base)
+    whole = trained(kind, ocd, main, tmp_path, name="whole")
+    take, taken = Trainer._train_step, []
+
+    def step(self):
+        if len(taken) in stops:
+            stops.remove(len(taken))
+            raise Stop
+        taken.append(self.step)
+        return take(self)
+
+    stops = [3, 14]  # before the first checkpoint, and behind one
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_step", step)
+        for _ in range(2):
+            torch.seed()  # another process has another random state
+            with pytest.raises(Stop):
+                trained(kind, ocd, main, tmp_path, name="stopped")
+            assert not Workdir(tmp_path, "stopped").is_finished
+        resumed = trained(kind, ocd, main, tmp_path, name="stopped")
+    assert taken == [0, 1, 2, *range(11), *range(10, 20)]  # a checkpoint every ten steps
+    assert same_state(whole.network.state_dict(), resumed.network.state_dict())
+    files = [tmp_path / f"checkpoint/{name}/model.safetensors" for name in ("whole", "stopped")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert everything_of(ocd.base) | {"random state": 0} == before | {"random state": 0}
+
+
+def test_equal_seeds_equal_weights(tmp_path):
+    tiny, states = TINY["tuple"], []
+    for number, seed in enumerate((0, 0, 1)):
+        torch.manual_seed(number)  # nobody's business
+        ocd, main, training = tiny.ocd(seed=seed), Workdir(tmp_path / str(number)), tiny.examples(40)
+        ocd.fit(training, main, progress=False)
+        before = torch.get_rng_state()
+        states.append(
+            {kind: state_of(trained(kind, ocd, main, main.root, training).network) for kind in TRAINED}
+        )
+        assert torch.equal(torch.get_rng_state(), before)
+    for kind in TRAINED:
+        assert same_state(states[0][kind], states[1][kind])
+        assert not same_state(states[0][kind], states[2][kind])
+
+
+def test_training_says_whose_it_is_and_leaves_the_main_fit_alone(tmp_path, fit):
+    ocd, main = fit(EVERY_TEN)
+    files = {path: path.read_bytes() for path in main.checkpoint.iterdir()}
+    work = Workdir(tmp_path, "own", {"seed": 0, "role": "fine_tuned_layer"})
+    fit_control("fine_tuned_layer", ocd, FEW, main, work, progress=False)
+    assert {path: path.read_bytes() for path in main.checkpoint.iterdir()} == files
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if line["event"] == "train" and line["role"] != "main"]
+    assert steps == [5, 10, 15, 20]
+    assert all("loss" in line for line in lines if line["event"] == "train")
+    assert work.is_finished
+    assert same_state(
+        read_tensors(work.checkpoint / "model.safetensors"),
+        state_of(load_control("fine_tuned_layer", ocd, FEW.inputs[:2], work).network),
+    )
+
+
+def test_a_checkpoint_of_another_control_is_refused(tmp_path, fit):
+    ocd, main = fit(EVERY_TEN)
+    trained("label_head", ocd, main, tmp_path, name="one")
+    with pytest.raises(OCDError, match="belongs to a run with other settings"):
+        trained("fine_tuned_layer", ocd, main, tmp_path, name="one")
+    with pytest.raises(OCDError, match="which the network has not|has no "):
+        load_control("fine_tuned_layer", ocd, FEW.inputs[:2], Workdir(tmp_path, "one"))
+
+
+def test_a_control_is_trained_beside_a_generator_that_was_loaded_again(tmp_path, fit):
+    """As a run does it: the generator read back, not the one that was trained."""
+    ocd, main = fit(ROUTES["store"])
+    again = OCD.from_pretrained(main.checkpoint, ocd.base, loss=LOSS, encoder=encoder())
+    again.transform = ocd.transform
+    one = trained("delta_regression", ocd, main, tmp_path, name="one")
+    other = trained("delta_regression", again, main, tmp_path, name="other")
+    assert same_state(one.network.state_dict(), other.network.state_dict())
+
+
+# Where there is none
+
+
+def test_reasons_for_which_there_is_no_control():
+    plain, unet = fitted(), fitted({"overfit.lr": 5e-4}, "released")
+    assert unet.config.denoiser.kind == "unet" and UNET["layer"] == unet.config.layer
+    for kind in TRAINED:
+        reason = why_not(kind, plain)
+        assert (reason is None) is (kind != "label_network")
+        with_unet = why_not(kind, unet)
+        assert (with_unet is None) is (kind == "fine_tuned_layer")
+        for ocd, why in ((plain, reason), (unet, with_unet)):
+            if why is None:
+                make_network(kind, ocd, FEW.inputs[:2])
+                continue
+            with pytest.raises(OCDError, match=f"there is no control {kind} here: ") as caught:
+                make_network(kind, ocd, FEW.inputs[:2])
+            assert str(caught.value).endswith(why) and "\n" not in str(caught.value)
+    assert "this OCD has no encoder of x" in why_not("label_network", plain)
+    assert "size of an MLP denoiser" in why_not("label_head", unet)
+    assert why_not("label_network", TINY["dict"].ocd()) is None
+
+
+def test_a_control_needs_a_fitted_ocd():
+    ocd = OCD(digits_base(), loss=LOSS, config=config())
+    with pytest.raises(OCDError, match="not fitted"):
+        make_network("fine_tuned_layer", ocd, FEW.inputs[:2])
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_regressed_deltas_are_decoded_as_ocds_are(tmp_path, kind):
+    """A rank-one or PCA code of the network's answer, put into a copy of the base."""
+    tiny = TINY[kind]
+    ocd, main, training = tiny.ocd(), Workdir(tmp_path, "main"), tiny.examples(40)
+    ocd.fit(training, main, progress=False)
+    control = trained("delta_regression", ocd, main, tmp_path, training)
+    inputs = tiny.inputs(3, seed=8)
+    seen = []
+    opened = ocd.fitted()[1]
+    run = opened.run
+    opened.run = lambda capture, delta: seen.append(delta) or run(capture, delta)
+    p = control.predict(inputs)
+    weights = seen[0].dense()
+    assert torch.allclose(
+        p.outputs[0], reference.run(ocd.base, tiny.layer, inputs, weights)[:, 0], atol=1e-5
+    )
+    assert torch.allclose(p.scale[0], DenseDelta(weights).norms()[:, 0], rtol=1e-4)
+    assert F.mse_loss(p.mean, p.base) > 0
