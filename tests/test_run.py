@@ -418,6 +418,41 @@ def test_fewer_controls_train_nothing_for_them(tmp_path):
                               "overfit_test", "overfit_test_all_layers"}  # fmt: skip
 
 
+def test_the_label_network_is_also_trained_for_as_long_as_ocd(tmp_path):
+    settings = {"controls": "more", "training.num_steps": 30, "num_bases": 1}
+    run = make(tmp_path, settings)
+    run.train(0)
+    seconds = run.phase_seconds(0)
+    shorter, longer = (
+        read_json(tmp_path / f"checkpoint/seed-0-{kind}/config.json")["num_steps"]
+        for kind in ("label_network", "label_network_equal_time")
+    )
+    assert shorter == 30
+    ratio = (seconds["overfit"] + seconds["train"]) / seconds["label_network"]
+    assert longer == round(30 * ratio)
+    run.do("predict")
+    predictions = read_json(tmp_path / "predictions/seed-0.json")
+    assert "label_network_equal_time" in predictions["methods"]
+    sizes = predictions["parameters"]
+    assert sizes["label_network_equal_time"] == sizes["label_network"]
+    # The number of steps was measured: a second run of the phase goes on with the same one.
+    plan = tmp_path / "checkpoint/seed-0-label_network_equal_time/plan.json"
+    assert read_json(plan) == {"num_steps": longer}
+
+
+def test_a_rival_that_diverges_does_not_take_the_table_away(tmp_path, monkeypatch):
+    def broken(self, network, rows, generator):
+        return torch.full((), torch.nan, requires_grad=True)
+
+    monkeypatch.setattr("ocd.controls.trained.PredictLabel.held_out", broken)
+    run = make(tmp_path, {"controls": "all", "num_bases": 1})
+    run.do("predict")
+    predictions = read_json(tmp_path / "predictions/seed-0.json")
+    assert "label_network" not in predictions["methods"]
+    assert "not finite" in predictions["skipped"]["label_network"]
+    assert "label_head" in predictions["methods"]
+
+
 def test_one_base_is_no_ensemble(tmp_path):
     make(tmp_path, ALL | {"num_bases": 1, "encode_x": False, "alternative": False}).do("predict")
     predictions = read_json(tmp_path / "predictions/seed-0.json")

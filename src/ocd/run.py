@@ -21,7 +21,7 @@ from ocd.audit import (
     generated_deltas,
     training_deltas,
 )
-from ocd.controls import TRAINED, failure, fit_control, load_control, why_not
+from ocd.controls import EQUAL_TIME, TRAINED, failure, fit_control, load_control, why_not
 from ocd.decisions import Workdir
 from ocd.files import read_json, write_json
 from ocd.inputs import to_device
@@ -103,12 +103,12 @@ class Run(RunFolder):
             with self.phase("train" if role == "main" else "alternative", seed):
                 ocd.train(self.examples, work)
             self.enter(work.checkpoint)
-        if self.run_options.controls == "all":
+        if self.run_options.has_rivals:
             self._train_controls(seed)
             self._train_bases(seed)
 
     def _train_controls(self, seed: int) -> None:
-        left = [kind for kind in TRAINED if not self._control(kind, seed).is_finished]
+        left = [kind for kind in self._kinds() if not self._control(kind, seed).is_finished]
         if not left:
             return
         fits = {role: (ocd, work) for role, ocd, work in self._fits(seed)}
@@ -116,9 +116,26 @@ class Run(RunFolder):
         fitted = self._load(ocd, main)
         for kind in left:
             if why_not(kind, fitted) is None:
+                num_steps = self._equal_time(seed) if kind == EQUAL_TIME else None
                 with self.phase(kind, seed):
-                    fit_control(kind, fitted, self.examples, main, self._control(kind, seed))
+                    work = self._control(kind, seed)
+                    fit_control(kind, fitted, self.examples, main, work, num_steps=num_steps)
                 self.enter(self._control(kind, seed).checkpoint)
+
+    def _kinds(self) -> list[str]:
+        """The trained controls of this run, in the order in which they are trained."""
+        return [*TRAINED, *([EQUAL_TIME] if self.run_options.controls == "more" else [])]
+
+    def _equal_time(self, seed: int) -> int | None:
+        """The steps of the label network that take as long as OCD's overfitting and training took;
+        None where it failed."""
+        shorter = read_json(self._control("label_network", seed).checkpoint / "config.json")
+        seconds = self.phase_seconds(seed)
+        ours = (seconds.get("overfit") or 0) + (seconds.get("train") or 0)
+        theirs = seconds.get("label_network")
+        if not theirs or "num_steps" not in shorter:
+            return None
+        return max(1, round(ours / theirs * shorter["num_steps"]))
 
     def _train_bases(self, seed: int) -> None:
         """The other bases of the deep ensemble, trained as the task trains one, from other seeds."""
@@ -169,9 +186,9 @@ class Run(RunFolder):
             self._load(*fits["alternative"]) if "alternative" in fits else None,
             seconds=self.phase_seconds(seed),
         )
-        if contest.controls == "all":
+        if self.run_options.has_rivals:
             few = self.examples.rows(slice(0, 2))[0]
-            for kind in TRAINED:
+            for kind in self._kinds():
                 if reason := why_not(kind, fitted):
                     contest.skipped[kind] = reason
                     continue
@@ -226,11 +243,11 @@ class Run(RunFolder):
         works = [work for _, _, work in self._fits(seed)]
         if not all(work.is_finished for work in works):
             return False
-        if self.run_options.controls != "all":
+        if not self.run_options.has_rivals:
             return True
         ocd, main = next((ocd, work) for role, ocd, work in self._fits(seed) if role == "main")
         fitted = self._load(ocd, main)
-        wanted = [kind for kind in TRAINED if why_not(kind, fitted) is None]
+        wanted = [kind for kind in self._kinds() if why_not(kind, fitted) is None]
         return all(self._control(kind, seed).is_finished for kind in wanted) and all(
             path.exists() for path in self._member_paths(seed)
         )

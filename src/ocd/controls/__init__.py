@@ -8,15 +8,18 @@ from ocd.controls.overfit_test import OverfitTest, OverfitTestAllLayers
 from ocd.controls.temperature import Plain, TemperatureScaled, fit_temperature
 from ocd.controls.tent import Tent
 from ocd.controls.trained import (
+    EQUAL_TIME,
     TRAINED,
     TrainedControl,
     failure,
     fit_control,
     load_control,
+    plain_kind,
     why_not,
 )
 
 __all__ = [
+    "EQUAL_TIME",
     "TRAINED",
     "DeepEnsemble",
     "Generated",
@@ -36,5 +39,6 @@ __all__ = [
     "fit_temperature",
     "load_control",
     "mean_delta",
+    "plain_kind",
     "why_not",
 ]

@@ -13,7 +13,7 @@ stopping and resumption.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,12 @@ from ocd.store import file_digest, write_tensors
 from ocd.training import Trainer
 
 TRAINED = ("delta_regression", "label_head", "label_network", "fine_tuned_layer")
+EQUAL_TIME = "label_network_equal_time"  # label_network again, for as many seconds as OCD took
+
+
+def plain_kind(kind: str) -> str:
+    """What is trained, whatever the time that it is given."""
+    return "label_network" if kind == EQUAL_TIME else kind
 
 
 class ConditionedNetwork(nn.Module):
@@ -196,6 +202,7 @@ OBJECTIVES: dict[str, type[_OneLoss]] = {
 
 def why_not(kind: str, ocd: OCD) -> str | None:
     """The reason why this OCD has no such control beside it; None where it has."""
+    kind = plain_kind(kind)
     if kind == "fine_tuned_layer":
         return None
     if ocd.config.denoiser.kind != "mlp":
@@ -207,6 +214,7 @@ def why_not(kind: str, ocd: OCD) -> str | None:
 
 def make_network(kind: str, ocd: OCD, inputs: Inputs) -> nn.Module:
     """The untrained network of a control, beside a fitted OCD. `inputs`: a few, for f(x)'s shape."""
+    kind = plain_kind(kind)
     if reason := why_not(kind, ocd):
         raise OCDError(f"there is no control {kind} here: {reason}")
     generator, opened = ocd.fitted()
@@ -238,17 +246,32 @@ def make_network(kind: str, ocd: OCD, inputs: Inputs) -> nn.Module:
 
 
 def fit_control(
-    kind: str, ocd: OCD, dataset: Dataset[Any], main: Workdir, work: Workdir, progress: bool = True
+    kind: str,
+    ocd: OCD,
+    dataset: Dataset[Any],
+    main: Workdir,
+    work: Workdir,
+    progress: bool = True,
+    num_steps: int | None = None,
 ) -> None:
-    """Train a control in `work`, beside a fitted OCD whose files are in `main`; resumes."""
+    """Train a control in `work`, beside a fitted OCD whose files are in `main`; resumes.
+
+    `num_steps`: another number of steps than OCD's. The one that training began with is kept.
+    """
     decisions, maker, source = ocd.overfitted(dataset, main)
     examples: Source = source
-    if kind != "delta_regression":
-        examples = Labelled(maker, with_condition=kind != "label_network")
+    form = plain_kind(kind)
+    if form != "delta_regression":
+        examples = Labelled(maker, with_condition=form != "label_network")
     few, _ = maker.fetch(torch.arange(min(2, dataset_size(dataset))), torch.Generator())
     network = make_network(kind, ocd, few)
-    objective: Objective = OBJECTIVES[kind](maker, ocd.fitted()[0].codec)
+    objective: Objective = OBJECTIVES[form](maker, ocd.fitted()[0].codec)
     config = ocd.config.training
+    if num_steps is not None:
+        plan = work.checkpoint / "plan.json"
+        if not plan.exists():
+            write_json(plan, {"num_steps": num_steps})
+        config = replace(config, num_steps=read_json(plan)["num_steps"])
     trainer = Trainer(
         network, examples, maker, objective, config, ocd.config.seed, work.log(),
         work.checkpoint / "training.pt", f"{kind} {decisions.key['all']}",
@@ -262,7 +285,8 @@ def fit_control(
         return
     weights = work.checkpoint / "model.safetensors"
     write_tensors(weights, trained.state_dict())
-    write_json(work.checkpoint / "config.json", {"control": kind, "weights": file_digest(weights)})
+    finished = {"control": kind, "weights": file_digest(weights), "num_steps": trainer.step}
+    write_json(work.checkpoint / "config.json", finished)
 
 
 @dataclass(frozen=True)
@@ -283,7 +307,7 @@ class TrainedControl:
             return predict_in_chunks(inputs, opened.device, self._predict)
 
     def _predict(self, inputs: Inputs, where: slice) -> Prediction:
-        if self.kind == "label_network":
+        if plain_kind(self.kind) == "label_network":
             outputs = self.network({}, inputs)
             return Prediction(outputs[None], outputs)
         generator, opened = self.ocd.fitted()

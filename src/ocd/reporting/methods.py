@@ -24,6 +24,7 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (RIVALS, r"fine_tuned_layer", "layer fine-tuned once for all inputs"),
     (RIVALS, r"label_head", "head trained on labels, added to base"),
     (RIVALS, r"label_network", "network trained on labels, no base"),
+    (RIVALS, r"label_network_equal_time", "label network, trained as long as OCD"),
     (RIVALS, r"tent_(\d+)", "Tent, iterations: {}"),
     (RIVALS, r"temperature", "temperature scaling"),
     (RIVALS, r"laplace", "last-layer Laplace"),

@@ -25,6 +25,7 @@ from ocd.controls import (
     fit_laplace,
     fit_temperature,
     mean_delta,
+    plain_kind,
 )
 from ocd.errors import OCDError
 from ocd.inputs import Examples, num_rows, take_rows, to_device
@@ -86,7 +87,7 @@ class Contest:
         if self.controls != "none":
             self._fixed |= self._paper_rivals()
             self._add("overfit_test_all_layers", self._open_all_layers)
-        if self.controls == "all":
+        if self.controls in ("all", "more"):
             self._add_rivals()
 
     def methods(self, targets: Tensor | None) -> dict[str, Method]:
@@ -160,7 +161,7 @@ class Contest:
 
         self._add("mean_delta", shared)
         for kind, control in self.trained.items():
-            own = 0 if kind == "label_network" else size
+            own = 0 if plain_kind(kind) == "label_network" else size
             own += 0 if kind == "fine_tuned_layer" else control.num_parameters
             self._fixed[kind] = Method(control, 1, own, self._trained_seconds(kind))
         self._add("temperature", lambda: Method(fit_temperature(ocd.base, loss, training), 1, size))

@@ -24,7 +24,10 @@ class RunOptions:
     )
     controls: str = field(
         default="all",
-        metadata={"help": "all, paper (those of the paper) or none: what OCD is compared with"},
+        metadata={
+            "help": "what OCD is compared with: all, more (and the label network trained for as long "
+            "as OCD took), paper (those of the paper) or none"
+        },
     )
     num_bases: int = field(default=5, metadata={"help": "bases of the deep ensemble; 1 leaves it out"})
     held_out: float = field(
@@ -44,14 +47,19 @@ class RunOptions:
             raise OCDError(f"num_draws is {self.num_draws}: at least one draw is needed")
         if self.num_bases < 1:
             raise OCDError(f"num_bases is {self.num_bases}: the base itself is one already")
-        if self.controls not in ("all", "paper", "none"):
-            raise OCDError(f"controls is {self.controls!r}: use all, paper or none")
+        if self.controls not in ("all", "more", "paper", "none"):
+            raise OCDError(f"controls is {self.controls!r}: use all, more, paper or none")
         if not 0 <= self.held_out < 1:
             raise OCDError(f"held_out is {self.held_out:g}: it must be a share, from 0 to below 1")
         if self.device not in ("auto", "cpu", "cuda"):
             raise OCDError(f"device is {self.device!r}: use auto, cpu or cuda")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise OCDError("device is 'cuda', but this PyTorch sees none: use auto or cpu")
+
+    @property
+    def has_rivals(self) -> bool:
+        """Whether rivals beyond the paper's are trained."""
+        return self.controls in ("all", "more")
 
     def torch_device(self) -> torch.device:
         if self.device != "auto":
