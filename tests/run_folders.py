@@ -60,6 +60,8 @@ MADE = {  # what OCD has to beat at no more than its cost: label_head; at any: d
     "alternative_layer": Made(4.4, 260.0, 400.0, 350_000),
     "alternative_layer_ensemble_5": Made(4.8, 480.0, 400.0, 350_000),
     "no_scale": Made(3.8, 270.0, 400.0, 350_000),
+    "correction_only": Made(4.95, 100.0, 400.0, 350_000),
+    "ocd_without_correction_5": Made(4.15, 490.0, 400.0, 350_000),
     "ocd_mean": Made(5.0, 110.0, 400.0, 350_000),
     "ocd_mean_network_5": Made(4.9, 490.0, 400.0, 350_000),
     "ocd_ensemble_5": Made(5.0, 500.0, 400.0, 350_000),
@@ -152,6 +154,8 @@ def make_events(seed: int, num_steps: int) -> list[dict[str, Any]]:
     ]
     events.append({"event": "phase", "phase": "train", "seconds": 100.0})  # resumed once
     events.append({"event": "note", "text": "learning rate 0.02: the loss falls by 40 %"})
+    for role in ("alternative", "label_head"):
+        events.append({"event": "note", "role": role, "text": "learning rate 0.01"})
     events.append({"event": "note", "text": f"only seed {seed} says this"})
     for step in range(1, num_steps + 1):
         loss = 0.3 + 0.7 * np.exp(-step / 80) + 0.05 * noise.random()

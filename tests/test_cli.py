@@ -187,9 +187,10 @@ def test_an_honest_run_passes_its_audit(folder, call):
     code, out, err = call("audit", folder)
     assert (code, err) == (0, "")
     *findings, summary = out.splitlines()
-    names = ["overlap", "labels, seed 0", "copying, seed 0", "manifest"]
+    names = ["manifest", "overlap", "labels, seed 0", "figures, seed 0", "copying, seed 0"]
+    names.append("copying without the correction, seed 0")
     assert [line.split(":")[0].split(maxsplit=1) for line in findings] == [["ok", n] for n in names]
-    assert summary == "audit: 4 passed, 0 failed, 0 could not be checked"
+    assert summary == "audit: 6 passed, 0 failed, 0 could not be checked"
     assert json.loads((folder / "audit.json").read_text())["passed"] is True
     (folder / "audit.json").unlink()
     assert contents(folder) == before
@@ -204,7 +205,7 @@ def test_figures_made_prettier_fail_the_audit(tmp_path, folder, call):
     assert (code, err) == (1, "")
     (failed,) = [line for line in out.splitlines() if line.startswith("FAIL")]
     assert "manifest: changed since it was written: predictions/seed-0.json" in failed
-    assert out.endswith("audit: 3 passed, 1 failed, 0 could not be checked\n")
+    assert out.endswith("audit: 5 passed, 1 failed, 0 could not be checked\n")
     assert json.loads((root / "audit.json").read_text())["passed"] is False
 
 
@@ -212,7 +213,7 @@ def test_an_audit_of_what_is_not_trained_says_so(tmp_path, call):
     call("run", "digits", "--out", tmp_path, *SET, "--stop-after", "select")
     code, out, _ = call("audit", tmp_path)
     assert code == 0
-    assert f"seed 0 is not trained: `ocd predict {tmp_path}` does it" in out
+    assert f"is missing: `ocd predict {tmp_path}` makes it" in out
 
 
 # One line, and nothing overwritten

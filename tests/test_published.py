@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from ocd.reporting import figures
+from ocd.reporting.bootstrap import paired_bootstrap
 from ocd.reporting.gains import (
+    LARGER,
     NO_GAIN,
     NOT_REPRODUCED,
+    REACHED,
     REPRODUCED,
     SMALLER,
     UNDECIDED,
@@ -23,7 +26,6 @@ from ocd.reporting.gains import (
 from ocd.reporting.methods import METHODS, title
 from ocd.reporting.records import read_run
 from ocd.reporting.report import write_report
-from ocd.reporting.verdict import paired_bootstrap
 from ocd.run import Run
 from ocd.tasks import TASKS, get_task
 from run_folders import change_json, change_tensors, make_run
@@ -132,9 +134,15 @@ def test_another_published_table_is_no_other_run(tmp_path: Path) -> None:
 
 
 def compared(
-    published: float, gain: float | None, interval: list[float] | None, deviation: float | None = None
+    published: float,
+    gain: float | None,
+    interval: list[float] | None,
+    deviation: float | None = None,
+    limit: float | None = None,
+    extended: bool = False,
 ) -> Compared:
-    return Compared("ocd", "accuracy", (99.0, deviation), published, [], gain, interval)
+    figure = (99.0, deviation)
+    return Compared("ocd", "accuracy", figure, published, [], gain, interval, limit, extended)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +160,13 @@ def compared(
         (compared(-0.1, None, None), NO_GAIN),
         (compared(0.5, None, None), UNDECIDED),
         (compared(0.5, 0.6, None), UNDECIDED),
+        (compared(0.5, 0.8, [0.7, 0.9], limit=0.75), LARGER),
+        (compared(0.5, 0.7, [0.6, 0.8], limit=0.75), REPRODUCED),
+        (compared(0.5, 0.8, [-0.1, 1.7], limit=0.75), NOT_REPRODUCED),  # larger, but by chance
+        (compared(0.0, 0.8, [0.7, 0.9], limit=0.25), LARGER),  # nothing gained there, much here
+        (compared(0.0, 0.8, None, limit=0.25), NO_GAIN),
+        (compared(0.5, 0.6, [0.5, 0.7], extended=True), REACHED),
+        (compared(0.5, 0.3, [0.2, 0.4], extended=True), SMALLER),
     ],
 )
 def test_rule(row: Compared, expected: str) -> None:
@@ -171,6 +186,52 @@ def test_gains_and_their_intervals(tmp_path: Path) -> None:
         assert row.ours == results["methods"]["ocd"][metric]
     assert rows["ocd", "cross_entropy"].published_gain == pytest.approx(0.15)
     assert rows["no_scale", "accuracy"].published_gain == 0.1  # 97.1 - 97.0 is a little less
+
+
+def test_limits_above_which_a_gain_is_larger(tmp_path: Path) -> None:
+    """Twice the deviation of base and method, or half of what `ocd` gains there."""
+    published = json.loads(json.dumps(PUBLISHED))
+    published["methods"]["base"]["accuracy"] = [97.0, 0.3]
+    published["methods"]["no_scale"]["accuracy"] = [97.1, 0.4]
+    run = read_run(make_published(tmp_path, published=published))
+    rows = {(row.method, row.metric): row for row in compare(run, write_report(tmp_path))}
+    limits = {of: row.limit for of, row in rows.items()}
+    assert limits["no_scale", "accuracy"] == pytest.approx(0.1 + 2 * 0.5)
+    assert limits["no_scale", "cross_entropy"] == pytest.approx(0.1 + 0.15 / 2)
+    assert limits["ocd", "accuracy"] is limits["ocd", "cross_entropy"] is None
+    assert limits["overfit_test", "accuracy"] is None  # all that there is, there and here
+    assert limits["overfit_test", "cross_entropy"] is not None
+
+
+PAPER = {"scale_factor": 1.0, "spread": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "config", "expected"),
+    [
+        ({"encode_x": True}, {}, "x itself in the condition"),
+        ({"augment": True}, {}, "augmented examples"),
+        ({}, {"training": {"task_loss_weight": 1.0}}, "the base's own loss with a correction"),
+        ({}, {"sampling": PAPER | {"spread": None}}, "sampling settings chosen on held-out examples"),
+        ({}, {"sampling": PAPER | {"spread": 0.5}}, "sampling settings other than 1"),
+        ({}, {}, None),
+        (
+            {"encode_x": False, "augment": False},
+            {"sampling": PAPER, "training": {"task_loss_weight": 0.0}},
+            None,
+        ),
+    ],
+)
+def test_with_extensions_a_gain_is_reached(
+    tmp_path: Path, options: dict[str, Any], config: dict[str, Any], expected: str | None
+) -> None:
+    write_report(make_published(tmp_path, run_options=options, config={"layer": "auto"} | config))
+    text, word = section(tmp_path), REACHED if expected else REPRODUCED
+    assert tables(tmp_path)["accuracy"]["ocd"][-1] == word
+    assert f"(17 % of what its base leaves) is {word}, +" in text
+    assert f"Of all published gains, {word}: `ocd`" in text
+    listed = f"Extensions of this run that the paper has not: {expected}."
+    assert text.count("Extensions of this run") == text.count(listed) == (expected is not None)
 
 
 def test_without_values_of_examples_the_seeds_alone_decide(tmp_path: Path) -> None:

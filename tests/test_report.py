@@ -13,15 +13,18 @@ import numpy as np
 import pytest
 
 from ocd.errors import OCDError
+from ocd.ranking import auroc
 from ocd.reporting import figures
 from ocd.reporting.comparison_figure import MethodPoint, draw_comparison
-from ocd.reporting.error_ranking import best_score
+from ocd.reporting.error_ranking import own_score_sentence, rank_errors
 from ocd.reporting.methods import title
+from ocd.reporting.records import RunRecords
 from ocd.reporting.report import markdown_table, results_table, table_width, write_report
 from run_folders import FIGURES, MADE, METRICS, change_json, change_tensors, make_run, write_json
 
 ORDER = [
-    "base", "ocd", "ocd_ensemble_5", "ocd_mean_network_5", "ocd_mean", "no_scale", "alternative_layer",
+    "base", "ocd", "ocd_ensemble_5", "ocd_mean_network_5", "ocd_mean",
+    "ocd_without_correction_5", "correction_only", "no_scale", "alternative_layer",
     "alternative_layer_ensemble_5", "nearest_neighbor", "mean_delta", "random_direction",
     "delta_regression", "fine_tuned_layer", "label_head", "label_network", "tent_1", "tent_10",
     "tent_30", "temperature", "laplace", "deep_ensemble_5", "overfit_test", "overfit_test_all_layers",
@@ -167,6 +170,7 @@ def test_report_tells_a_stranger_what_was_run(tmp_path: Path) -> None:
     assert "1,437 training and 400 test examples" in text
     assert text.count("the loss falls by 40 %") == 1
     assert "- only seed 1 says this (seed 1)" in text
+    assert "- alternative layer: learning rate 0.01\n- label_head: learning rate 0.01\n" in text
     assert "Left out of this table:\n\n- Tent, iterations: 50 `tent_50`: the base has no" in text
     assert report_row(tmp_path, "fc1", "Layer scores")[1:] == ["-0.5500", "0.0346", "3"]  # 0.06 / √3
 
@@ -196,20 +200,91 @@ def test_uncertainty_is_judged_by_seed(tmp_path: Path) -> None:
     assert [value is None for value in scores["spread"]["auroc"]] == [False, True, False]
 
 
-def test_the_best_score_is_said_with_its_lead() -> None:
-    ours, base = {"auroc": [0.9, 0.8, None]}, {"auroc": [0.8, 0.85, 0.8]}
-    assert best_score({"base_entropy": base, "spread": ours}) == (
-        "“OCD: spread of the draws” ranks the base's errors best: AUROC 0.8500, "
-        "0.0250 more than the base's own score, and more in 1 of 2 seeds."
+def of_scores(tensors: list[dict[str, Any]]) -> RunRecords:
+    """A run of these tensors, one of each seed."""
+    of_seed = dict(enumerate(tensors))
+    return RunRecords({}, [], {seed: {} for seed in of_seed}, of_seed, {})
+
+
+def make_scores(base: float, spread: float, num: int = 500, num_seeds: int = 3) -> RunRecords:
+    """Scores that know the base's errors the better, the larger these numbers."""
+    draw = np.random.default_rng(0)
+    tensors = []
+    for _ in range(num_seeds):
+        errors = (draw.random(num) < 0.1).astype(float)
+        scores = {"base_entropy": base, "spread": spread}
+        named = {
+            f"uncertainty/{s}": (k * errors + draw.normal(0, 1, num)).round(1)
+            for s, k in scores.items()
+        }
+        tensors.append({"base_error": errors, **named})
+    return of_scores(tensors)
+
+
+@pytest.mark.parametrize(
+    ("base", "spread", "words"),
+    [
+        (0.5, 2.0, "ranks the base's errors better than"),
+        (2.0, 0.5, "ranks the base's errors worse than"),
+        (1.0, 1.0, "cannot be told apart, in ranking the base's errors, from"),
+    ],
+)
+def test_one_score_is_set_against_that_of_the_base(base: float, spread: float, words: str) -> None:
+    run = make_scores(base, spread)
+    found = rank_errors(run)
+    assert "against_base" not in found["base_entropy"]
+    against = found["spread"]["against_base"]
+    difference, (low, high) = against["difference"], against["interval"]
+    expected = np.subtract(found["spread"]["auroc"], found["base_entropy"]["auroc"]).mean()
+    assert difference == pytest.approx(expected)
+    assert low < difference < high
+    assert own_score_sentence(found) == (
+        f"“OCD: spread of the draws” {words} “base: entropy of its answer”: {difference:+.4f} in AUROC "
+        f"(paired bootstrap over test examples, 95 % interval {low:+.4f} to {high:+.4f}; positive: "
+        "OCD is better)."
     )
-    worse = {"auroc": [0.5, 0.5, 0.5]}
-    sentence = best_score({"base_entropy": base, "spread": worse, "mutual_information": worse})
-    assert sentence.startswith("“base: entropy of its answer” ranks the base's errors best")
-    assert "more than the best of OCD's, " in sentence
-    one_seed = {"base_entropy": {"auroc": [0.7]}, "spread": {"auroc": [0.8]}}
-    assert best_score(one_seed).endswith("0.1000 more than the base's own score.")
-    assert best_score({"spread": ours}).endswith("ranks the base's errors best: AUROC 0.8500.")
-    assert "no test example" in best_score({"spread": {"auroc": [None]}})
+    # A better one of the other scores changes nothing: which one counts was settled beforehand.
+    for tensors in run.tensors.values():
+        tensors["uncertainty/mutual_information"] = tensors["base_error"]
+    assert own_score_sentence(rank_errors(run)) == own_score_sentence(found)
+
+
+def test_interval_of_scores_agrees_with_resampling_one_by_one() -> None:
+    run = make_scores(1.0, 1.5, num=200)
+    generator, gaps = np.random.default_rng(1), []
+    for _ in range(1000):
+        rows = generator.integers(200, size=200)
+        pairs = []
+        for tensors in run.tensors.values():
+            for sign, score in ((1, "spread"), (-1, "base_entropy")):
+                value = auroc(tensors[f"uncertainty/{score}"][rows], tensors["base_error"][rows])
+                assert value is not None
+                pairs.append(sign * value / 3)
+        gaps.append(sum(pairs))
+    expected = np.percentile(gaps, [2.5, 97.5])
+    found = rank_errors(run)["spread"]["against_base"]["interval"]
+    assert found == pytest.approx(expected, abs=0.15 * np.diff(expected).item())
+
+
+def test_where_scores_cannot_be_compared() -> None:
+    one = {"base_error": np.array([1.0, 0.0, 0.0]), "uncertainty/spread": np.array([3.0, 1.0, 2.0])}
+    found = rank_errors(of_scores([one]))
+    assert found["spread"]["against_base"] is None
+    assert own_score_sentence(found).endswith(
+        "has AUROC 1.0000; the base has no score to compare it with."
+    )
+    flat = {"base_error": np.zeros(3), "uncertainty/spread": np.ones(3)}
+    found = rank_errors(of_scores([flat | {"uncertainty/base_entropy": np.ones(3)}]))
+    assert found["spread"] == {"auroc": [None], "aurc": [0.0], "against_base": None}
+    assert "could not be judged: the base errs on no test example" in own_score_sentence(found)
+    assert "could not be judged" in own_score_sentence({"base_entropy": {"auroc": [0.8]}})
+
+
+def test_scores_of_ten_thousand_examples_take_seconds() -> None:
+    run = make_scores(1.0, 1.5, num=10_000)
+    start = time.process_time()
+    rank_errors(run)
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.usefixtures("draws")
@@ -384,6 +459,7 @@ def test_a_narrow_terminal_has_fewer_columns(tmp_path: Path) -> None:
     """First those of least interest go, then methods' titles are broken, but between words."""
     results = write_report(make_run(tmp_path))
     whole = table_width(results_table(results))
+    loss = f"{mean(results['methods']['base']['cross_entropy']):.4f}"
     assert printed(results, whole) == printed(results, 200)
     kept = {
         whole - 1: ("cross", "accuracy", "µs per", "× base", "calibration"),
@@ -397,7 +473,7 @@ def test_a_narrow_terminal_has_fewer_columns(tmp_path: Path) -> None:
         assert max(map(len, text.splitlines())) <= width
         for name in ("cross", "accuracy", "× base", "µs per", "calibration", "training s"):
             assert (name in text) is (name in columns), (width, name)
-        assert {"0.0969", "ensemble", "iterations:", "diffusion"} <= set(text.replace(",", " ").split())
+        assert {loss, "ensemble", "iterations:", "diffusion"} <= set(text.replace(",", " ").split())
         assert "…" not in text
 
 

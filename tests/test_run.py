@@ -7,6 +7,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ from ocd.config import settings_of
 from ocd.controls import TRAINED
 from ocd.files import read_json
 from ocd.run import Run
+from ocd.run_audit import audit_run
 from ocd.run_folder import FORMAT_VERSION
 from ocd.store import read_tensors
 from ocd.tasks.base import TaskData
@@ -351,9 +353,44 @@ def test_seconds_of_every_phase_are_known(whole):
 
 
 def test_the_audit_finds_no_label_in_any_method(whole):
-    found = {finding.name: finding for finding in whole[0].audit().findings}
+    found = {finding.name: finding for finding in audit_run(whole[0]).findings}
     assert found["labels, seed 0"].passed
     assert found["manifest"].passed
+    assert found["figures, seed 0"].passed
+    assert "copying without the correction, seed 0" in found
+
+
+def test_the_audit_finds_a_control_that_was_fitted_on_test_labels(whole, monkeypatch):
+    """Wherever in the run it took them from: here, where the controls are put together."""
+    contest = Run.contest
+
+    def leaking(run, seed):
+        made = contest(run, seed)
+        made.training = run.data.test  # its inputs and its labels, for whatever is fitted there
+        return made
+
+    monkeypatch.setattr(Run, "contest", leaking)
+    found = {finding.name: finding for finding in audit_run(whole[0]).findings}
+    labels = found["labels, seed 0"]
+    assert labels.passed is False
+    for name in ("nearest_neighbor", "mean_delta"):
+        assert f"`{name}`" in labels.text
+    assert "`label_head`" not in labels.text  # that one was trained before
+    assert found["figures, seed 0"].passed is False  # and the table's are others
+
+
+def test_the_audit_says_what_it_cannot_read(whole, tmp_path):
+    shutil.copytree(whole[0].root, tmp_path / "run")
+    base = tmp_path / "run/base/seed-0.safetensors"
+    base.unlink()
+    found = {finding.name: finding for finding in audit_run(Run.open(tmp_path / "run")).findings}
+    assert found["seed 0"].passed is None and "seed-0.safetensors is missing" in found["seed 0"].text
+    assert found["manifest"].passed is False
+    assert not base.exists()  # an audit trains nothing
+    shutil.copy(tmp_path / "run/base/seed-0-member-1.safetensors", base)
+    found = {finding.name: finding for finding in audit_run(Run.open(tmp_path / "run")).findings}
+    assert found["files, seed 0"].passed is False
+    assert "another base" in found["files, seed 0"].text
 
 
 def test_the_bases_of_the_ensemble_differ_and_follow_their_seeds(whole, tmp_path):

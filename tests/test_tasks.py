@@ -30,7 +30,7 @@ from ocd.tasks.classification import (
 )
 
 PACKAGE = Path(ocd.tasks.__file__).parents[1]
-MAY_IMPORT_TASKS = {"cli.py", "run.py", "run_folder.py"}
+MAY_IMPORT_TASKS = {"cli.py", "run.py", "run_audit.py", "run_folder.py"}
 NUM_IMAGES = {"train": 12, "test": 7}
 
 

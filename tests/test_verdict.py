@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ocd.reporting.bootstrap import paired_bootstrap
+from ocd.reporting.parts import Parts, parts_sentence
 from ocd.reporting.records import read_run
 from ocd.reporting.results import make_results
-from ocd.reporting.verdict import ANY_COST, EQUAL_COST, costs_no_more, paired_bootstrap
+from ocd.reporting.verdict import ANY_COST, EQUAL_COST, costs_no_more
 from run_folders import MADE, Made, change_json, change_tensors, make_run, make_tensors
 
 OCD, BASE = MADE["ocd_ensemble_5"], MADE["base"]
@@ -176,7 +178,8 @@ def test_cost_rule(rival: tuple[float | None, float | None], expected: bool | No
 
 def test_own_variants_and_users_of_the_label_are_no_rivals(tmp_path: Path) -> None:
     cheap = Made(9.0, 1.0, 0.0)
-    own = ("ocd", "ocd_mean", "no_scale", "alternative_layer", "alternative_layer_ensemble_5")
+    own = ("ocd", "ocd_mean", "no_scale", "alternative_layer", "alternative_layer_ensemble_5",
+           "correction_only", "ocd_without_correction_5")  # fmt: skip
     make_run(
         tmp_path,
         made=dict.fromkeys((*own, "overfit_test", "oracle"), cheap)
@@ -236,3 +239,62 @@ def test_other_ensembles_stand_in_for_five_draws(tmp_path: Path) -> None:
     verdict = verdict_of(make_run(tmp_path, made={"base": BASE, "ocd_ensemble_20": OCD}))
     assert verdict["comparison"] == "ocd_ensemble_20 vs base"
     assert "the ensemble of 20 OCD draws" in verdict["sentence"]
+
+
+# Which part helps
+
+
+def test_parts_are_in_the_verdict(tmp_path: Path) -> None:
+    made = {name: MADE[name] for name in ("correction_only", "ocd_without_correction_5")}
+    verdict = make_verdict(tmp_path, label_head=Made(4.7, 130.0, 310.0), **made)
+    parts = verdict["parts"]
+    assert list(parts) == ["correction_only", "ocd_without_correction_5"]
+    losses = {m: read_run(tmp_path).of_seeds(f"loss/{m}") for m in ("base", *parts)}
+    for method, facts in parts.items():
+        difference = losses["base"] - losses[method]
+        assert facts["difference"] == pytest.approx(difference.mean())
+        assert facts["interval"] == pytest.approx(paired_bootstrap(difference[None])[0])
+        assert facts["interval"][0] < facts["difference"] < facts["interval"][1]
+    whole, correction, diffusion = (
+        f"{facts['difference']:.4f}" for facts in (verdict, *parts.values())
+    )
+    sentence = (
+        f" Of this gain of {whole} the correction alone (no diffusion) has {correction}, and OCD "
+        f"without the correction {diffusion}: what helps here is the correction. Against the best rival"
+    )
+    assert sentence in verdict["sentence"]
+
+
+@pytest.mark.parametrize("missing", ["correction_only", "ocd_without_correction_5"])
+def test_without_both_parts_nothing_is_said(tmp_path: Path, missing: str) -> None:
+    made = {name: MADE[name] for name in ("correction_only", "ocd_without_correction_5")}
+    del made[missing]
+    verdict = make_verdict(tmp_path, **made)
+    assert verdict["parts"] == {}
+    assert "Of this gain" not in verdict["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("correction", "diffusion", "lead", "expected"),
+    [
+        (0.030, 0.005, [0.02, 0.03], "what helps here is the correction."),
+        (0.005, 0.030, [-0.03, -0.02], "what helps here is the diffusion."),
+        (0.030, 0.020, [0.005, 0.015], "the correction helps more."),
+        (0.030, 0.029, [-0.01, 0.012], "which of them helps more cannot be told."),
+        (0.0005, -0.02, [0.01, 0.03], "neither of them is certain to help by itself."),
+    ],
+)
+def test_which_part_helps(
+    correction: float, diffusion: float, lead: list[float], expected: str
+) -> None:
+    gains = {
+        name: {"difference": size, "interval": [size - 0.001, size + 0.001]}
+        for name, size in (("correction_only", correction), ("ocd_without_correction_5", diffusion))
+    }
+    sentence = parts_sentence(Parts(gains, lead), {"difference": 0.04, "statement": "gain"})
+    assert sentence.startswith(
+        f"Of this gain of 0.0400 the correction alone (no diffusion) has {correction:.4f}, "
+    )
+    assert sentence.endswith(f": {expected}")
+    sentence = parts_sentence(Parts(gains, lead), {"difference": 0.0, "statement": "no gain"})
+    assert sentence.startswith("Against the base, the correction alone (no diffusion) gains ")

@@ -116,8 +116,9 @@ def report(folder: Folder) -> None:
 def audit(folder: Folder) -> None:
     """Look for leaks: labels, test examples in training, copied deltas, files that changed."""
     from ocd.run import Run
+    from ocd.run_audit import audit_run
 
-    found = Run.open(folder).audit()
+    found = audit_run(Run.open(folder))
     for line in found.lines():
         typer.echo(line)
     if not found.passed:

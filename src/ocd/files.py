@@ -15,7 +15,7 @@ from ocd.errors import OCDError
 def write_text(path: Path, text: str) -> None:
     """Written aside and renamed: a reader sees the old file or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with aside.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

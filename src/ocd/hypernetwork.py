@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -130,6 +131,7 @@ class HyperNetwork(nn.Module):
         self.scale = None if self.joint else ScaleNetwork(size, scale)
         self.encoder = encoder
         self.correction = _Correction(size, shapes.code_shape) if correction else None
+        self._part = "all"
         self.register_buffer("log_scale_mean", torch.zeros(()))
         self.register_buffer("log_scale_std", torch.ones(()))
         self.register_buffer("mean_scale", torch.ones(()))
@@ -181,6 +183,25 @@ class HyperNetwork(nn.Module):
             "scale_loss": scale_loss,
             "loss": denoise_loss + scale_loss,
         }
+
+    @contextmanager
+    def only(self, part: str) -> Iterator[None]:
+        """Within it, generated codes are one part of what they are otherwise, for ablations.
+
+        "diffusion": without the correction, and sampled as the paper does (spread and factor 1).
+        "correction": the correction alone. "all": nothing changes.
+        """
+        spread, factor = float(self.spread), float(self.scale_factor)
+        self._part = part
+        if part == "diffusion":
+            self.spread.fill_(1.0)
+            self.scale_factor.fill_(1.0)
+        try:
+            yield
+        finally:
+            self._part = "all"
+            self.spread.fill_(spread)
+            self.scale_factor.fill_(factor)
 
     def draw(
         self, embedding: Embedding, rows: Tensor, noise: Tensor, use_mean_scale: bool = False
@@ -237,6 +258,7 @@ class HyperNetwork(nn.Module):
         if use_mean_scale:
             scale = self.mean_scale.expand(len(clean), 1)
         code = direction * scale.reshape(*scale.shape, *[1] * len(self.shapes.code_shape))
-        if self.correction is None:
+        if self.correction is None or self._part == "diffusion":
             return code
-        return code + self.mean_scale * self.correction(embedding.denoiser)[:, None]
+        correction = self.mean_scale * self.correction(embedding.denoiser)[:, None]
+        return correction.expand_as(code) if self._part == "correction" else code + correction

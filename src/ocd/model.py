@@ -47,7 +47,7 @@ from ocd.overfitting import Loss
 from ocd.planning import build_network, decide, make_maker
 from ocd.prediction import Prediction, join_predictions
 from ocd.progress import progress_bar
-from ocd.sampling import ENOUGH, Join, choose_sampling, join_by_mean, keep_sampling
+from ocd.sampling import ENOUGH, NUM_DRAWS, Join, choose_sampling, join_by_mean, keep_sampling
 from ocd.selection import LayerScores, select_layer
 from ocd.store import DeltaStore
 from ocd.training import Trainer
@@ -201,7 +201,8 @@ class OCD:
         """On the held-out examples, as they are and augmented."""
         network, opened = self.fitted()
         config = self.config
-        if not len(held_out):
+        settled = None not in (config.sampling.scale_factor, config.sampling.spread)
+        if settled or not len(held_out):
             decisions.note(keep_sampling(network, config.sampling))
             decisions.save()
             return
@@ -213,8 +214,9 @@ class OCD:
             inputs = join_rows(to_device(inputs, opened.device), augmented)
             targets = targets.repeat(2, *[1] * (targets.dim() - 1))
         text = choose_sampling(
-            network, opened, self._loss(), config.condition, config.sampling, inputs, targets, self.join
-        )
+            network, opened, self._loss(), config.condition, config.sampling, inputs, targets,
+            self.join, _prediction_chunk(network, NUM_DRAWS),
+        )  # fmt: skip
         decisions.note(text)
         decisions.save()
 

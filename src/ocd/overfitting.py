@@ -187,6 +187,11 @@ def default_chunk_size(weight_shape: tuple[int, ...], form: str) -> int:
     return max(1, min(1024, 2**28 // (5 * num_weights(weight_shape))))
 
 
+def chunk_of(opened: OpenBase, config: OverfitConfig) -> int:
+    """Examples that a prediction overfits at once: at most 256, and what memory should hold."""
+    return min(256, default_chunk_size(opened.weight_shape, config.form))
+
+
 def num_tried(weight_shape: tuple[int, ...], available: int) -> int:
     """Examples that learning rates are tried on: few where a delta is large."""
     return min(256, default_chunk_size(weight_shape, "dense"), available)

@@ -9,46 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ocd.audit import (
-    Audit,
-    Finding,
-    check_copying,
-    check_labels,
-    check_manifest,
-    check_overlap,
-    generated_deltas,
-    training_deltas,
-)
 from ocd.controls import EQUAL_TIME, TRAINED, failure, fit_control, load_control, why_not
 from ocd.decisions import Workdir
 from ocd.files import read_json, write_json
 from ocd.inputs import to_device
 from ocd.model import OCD
-from ocd.prediction import Predictor
 from ocd.run_folder import RunFolder
 from ocd.selection import select_layer
 from ocd.store import write_tensors
-from ocd.tasks.base import TaskData
-from ocd.tasks.evaluation import USES_LABEL, Contest, evaluate
+from ocd.tasks.evaluation import Contest, evaluate
 
-AUDITED = 300  # test examples that the audit predicts again
 VERBS = ("select", "overfit", "train", "predict", "report")
 
 
 class Run(RunFolder):
-    """A run: one task, some seeds, five verbs and the audit."""
+    """A run: one task, some seeds, five verbs."""
 
     def base(self, seed: int) -> nn.Module:
         """The trained base of a seed; trained (or loaded) once and kept in base/."""
-        path = self.root / "base" / f"seed-{seed}.safetensors"
+        path = self.base_path(seed)
         if path.exists():
             return self.read_base(path)
-        base = self.task.make_base(self.options, self.data).to(self.run_options.torch_device())
+        base = self.task.make_base(self.options, self.base_data).to(self.run_options.torch_device())
         with self.phase("base", seed):
-            data = TaskData(self.base_examples, self.data.test)
-            self.task.train_base(base, data, self.options, seed, _say)
+            self.task.train_base(base, self.base_data, self.options, seed, _say)
         write_tensors(path, base.state_dict())
         self.enter(path)
         return base.eval()
@@ -145,10 +131,9 @@ class Run(RunFolder):
             options = self.options
             if getattr(options, "base", None) is not None:
                 options = dataclasses.replace(options, base=None)
-            base = self.task.make_base(options, self.data).to(self.run_options.torch_device())
+            base = self.task.make_base(options, self.base_data).to(self.run_options.torch_device())
             with self.phase("deep_ensemble", seed):
-                data = TaskData(self.base_examples, self.data.test)
-                self.task.train_base(base, data, options, 1000 * (seed + 1) + number, _say)
+                self.task.train_base(base, self.base_data, options, 1000 * (seed + 1) + number, _say)
             write_tensors(path, base.state_dict())
             self.enter(path)
 
@@ -206,51 +191,24 @@ class Run(RunFolder):
 
         return write_report(self.root)
 
-    def audit(self) -> Audit:
-        """Is there a leak, is the generator copying, is this the run that its manifest names?
-
-        Trains nothing; a seed that is not trained is named and left out. Writes audit.json.
-        """
-        test = self.data.test
-        findings = [check_overlap(self.examples.inputs, test.inputs)]
-        inputs, targets = test.rows(slice(0, AUDITED))
-        for seed in self.seeds:
-            if not self._is_trained(seed):
-                text = f"seed {seed} is not trained: `ocd predict {self.root}` does it"
-                findings.append(Finding(f"labels, seed {seed}", None, text, {}))
-                continue
-            contest = self.contest(seed)
-
-            def build(labels: Tensor | None, contest: Contest = contest) -> dict[str, Predictor]:
-                return {name: method.predictor for name, method in contest.methods(labels).items()}
-
-            found = (
-                check_labels(build, inputs, targets, USES_LABEL),
-                check_copying(
-                    generated_deltas(contest.ocd, inputs),
-                    training_deltas(contest.ocd, contest.overfit, self.examples),
-                ),
-            )
-            findings += [dataclasses.replace(f, name=f"{f.name}, seed {seed}") for f in found]
-        audit = Audit([*findings, check_manifest(self.root, *self.facts)])
-        write_json(self.root / "audit.json", audit.as_dict())
-        return audit
-
-    def _is_trained(self, seed: int) -> bool:
-        """Whether everything that predicts for a seed is there."""
-        if not self.selection_path(seed).exists():
-            return False
-        works = [work for _, _, work in self._fits(seed)]
-        if not all(work.is_finished for work in works):
-            return False
-        if not self.run_options.has_rivals:
-            return True
-        ocd, main = next((ocd, work) for role, ocd, work in self._fits(seed) if role == "main")
-        fitted = self._load(ocd, main)
-        wanted = [kind for kind in self._kinds() if why_not(kind, fitted) is None]
-        return all(self._control(kind, seed).is_finished for kind in wanted) and all(
-            path.exists() for path in self._member_paths(seed)
-        )
+    def missing(self, seed: int) -> str | None:
+        """The first of the files that predicting a seed needs and that is not there; None: all are."""
+        base, selection = self.base_path(seed), self.selection_path(seed)
+        for path in (base, selection):
+            if not path.exists():
+                return str(path)
+        fits = list(self._fits(seed))
+        works = [work for _, _, work in fits]
+        if self.run_options.has_rivals and works[0].is_finished:
+            _, ocd, main = fits[0]
+            fitted = self._load(ocd, main)
+            kinds = [kind for kind in self._kinds() if why_not(kind, fitted) is None]
+            works += [self._control(kind, seed) for kind in kinds]
+        paths = [work.checkpoint / "config.json" for work in works]
+        if self.run_options.has_rivals:
+            paths += self._member_paths(seed)
+        paths.append(self.root / "predictions" / f"seed-{seed}.safetensors")
+        return next((str(path) for path in paths if not path.exists()), None)
 
     def do(self, verb: str) -> None:
         """One verb for all seeds; what it needs is done first."""

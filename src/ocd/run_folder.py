@@ -18,7 +18,7 @@ from torch import nn
 from ocd.audit import data_digest, write_manifest
 from ocd.config import OCDConfig, flatten
 from ocd.errors import OCDError
-from ocd.files import read_json, write_json
+from ocd.files import locked, read_json, write_json
 from ocd.inputs import Examples
 from ocd.layers import find_layer
 from ocd.progress import Log
@@ -63,11 +63,12 @@ class RunFolder:
             root, task, preset, list(seeds), data_dir, options, run_options, config, command, [*seeds]
         )
         path = root / "config.json"
-        if path.exists():
-            run._check_same(read_json(path))
         run._check_data()
         run._check_layer()
-        write_json(path, run._as_dict())
+        with locked(path):  # other processes may add other seeds
+            if path.exists():
+                run._check_same(read_json(path))
+            write_json(path, run._as_dict())
         run.enter()
         return run
 
@@ -149,7 +150,7 @@ class RunFolder:
     def _check_layer(self) -> None:
         """An unknown layer is known before the base is trained and before anything is written."""
         if self.config.layer != "auto":
-            find_layer(self.task.make_base(self.options, self.data), self.config.layer)
+            find_layer(self.task.make_base(self.options, self.base_data), self.config.layer)
 
     @cached_property
     def data(self) -> TaskData:
@@ -159,6 +160,11 @@ class RunFolder:
     def base_examples(self) -> Examples:
         """What the base is trained on: all training examples, less those kept for OCD."""
         return self._split()[0]
+
+    @cached_property
+    def base_data(self) -> TaskData:
+        """What a base may see: the test examples' shapes, and none of them."""
+        return TaskData(self.base_examples, Examples(*self.data.test.rows(slice(0, 0))))
 
     @cached_property
     def examples(self) -> Examples:
@@ -176,7 +182,7 @@ class RunFolder:
     # ---- files and log
 
     def read_base(self, path: Path) -> nn.Module:
-        base = self.task.make_base(self.options, self.data).to(self.run_options.torch_device())
+        base = self.task.make_base(self.options, self.base_data).to(self.run_options.torch_device())
         load_base(base, path)
         return base.eval()
 
@@ -191,6 +197,9 @@ class RunFolder:
         if getattr(self.options, "base", None) is not None:
             seconds["base"] = None
         return seconds
+
+    def base_path(self, seed: int) -> Path:
+        return self.root / "base" / f"seed-{seed}.safetensors"
 
     def selection_path(self, seed: int) -> Path:
         return self.root / "selection" / f"seed-{seed}.json"

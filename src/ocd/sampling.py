@@ -66,7 +66,8 @@ def keep_sampling(network: HyperNetwork, config: SamplingConfig) -> str:
     """Set what is configured, and 1 where it is open, as where nothing is held out to choose on."""
     network.spread.fill_(1.0 if config.spread is None else config.spread)
     network.scale_factor.fill_(1.0 if config.scale_factor is None else config.scale_factor)
-    return "sampling: as configured, else 1: nothing is held out to choose its settings on"
+    kept = f"spread {float(network.spread):g} and scale factor {float(network.scale_factor):g}"
+    return f"sampling: {kept}, as configured, or since nothing is held out to choose them on"
 
 
 @torch.no_grad()
@@ -79,6 +80,7 @@ def choose_sampling(
     inputs: Inputs,
     targets: Tensor,
     join: Join = join_by_mean,
+    chunk_size: int = 256,
 ) -> str:
     """Set the network's `scale_factor` and `spread` to what gives an ensemble of five the smallest
     loss on these (held-out) examples, B of them; returns a line that says so.
@@ -98,7 +100,7 @@ def choose_sampling(
     network.spread.fill_(1.0)
     network.scale_factor.fill_(1.0)
     parts = []
-    for rows, labels in _chunks(inputs, targets, opened.device):
+    for rows, labels in _chunks(inputs, targets, opened.device, chunk_size):
         capture = opened.capture(rows)
         embedding = network.embed(condition_features(capture, condition), rows)
         shape = (network.diffusion.num_noises, *network.diffused_shape)
@@ -128,7 +130,7 @@ def choose_sampling(
 
 
 def _chunks(
-    inputs: Inputs, targets: Tensor, device: torch.device, size: int = 256
+    inputs: Inputs, targets: Tensor, device: torch.device, size: int
 ) -> Iterator[tuple[Inputs, Tensor]]:
     for start in range(0, num_rows(inputs), size):
         where = slice(start, start + size)

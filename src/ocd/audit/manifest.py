@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import ocd
 from ocd._version import __version__
 from ocd.audit.findings import Finding, counted, listed
 from ocd.audit.overlap import describe, tensor_bytes
@@ -40,6 +42,16 @@ Data = Mapping[str, Mapping[str, str]]
 """{"train": data_digest(...), "test": data_digest(...)}"""
 
 
+@lru_cache(maxsize=1)
+def sources_digest() -> str:
+    """A hash of this package's own sources: a version number does not tell two working copies apart."""
+    root = Path(ocd.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def data_digest(examples: Examples) -> dict[str, str]:
     """sha256 of the inputs and of the targets: their types, shapes and numbers."""
     return {
@@ -62,7 +74,7 @@ def write_manifest(root: Path, settings: Settings, data: Data, written: Iterable
 
 def _extend(root: Path, settings: Settings, data: Data, written: Iterable[Path]) -> None:
     path = root / "manifest.json"
-    made_with = {"ocd": __version__, "torch": torch.__version__}
+    made_with = {"ocd": __version__, "torch": torch.__version__, "sources": sources_digest()}
     mine = {"settings": _digest_settings(settings), "data": {k: dict(v) for k, v in data.items()}}
     manifest: dict[str, Any] = {"format_version": FORMAT_VERSION, "made_with": [], **mine, "files": {}}
     if path.exists():

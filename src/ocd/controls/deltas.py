@@ -14,7 +14,7 @@ from ocd.inputs import Examples, Inputs, tensors, to_device
 from ocd.layers import OpenBase
 from ocd.model import OCD
 from ocd.noise import example_keys, example_noise
-from ocd.overfitting import Loss, OverfitConfig, overfit_capture
+from ocd.overfitting import Loss, OverfitConfig, chunk_of, overfit_capture
 from ocd.prediction import Prediction, predict_in_chunks
 
 
@@ -90,7 +90,7 @@ class NearestNeighbor:
                 outputs = opened.run(capture, delta)[:, 0]
             return Prediction(outputs[None], outputs, capture.output, delta.norms().T)
 
-        return predict_in_chunks(inputs, opened.device, work)
+        return predict_in_chunks(inputs, opened.device, work, chunk_of(opened, self.config))
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,6 @@ def mean_delta(
     config: OverfitConfig,
     training: Examples,
     num_examples: int = 8192,
-    chunk_size: int = 256,
 ) -> SharedMove:
     """The mean of the training deltas, for everybody: what remains of OCD without any condition.
 
@@ -127,7 +126,7 @@ def mean_delta(
     """
     total = opened.weight.new_zeros(opened.weight_shape)
     used = range(min(num_examples, len(training)))
-    for index in torch.tensor(list(used)).split(chunk_size):
+    for index in torch.tensor(list(used)).split(chunk_of(opened, config)):
         total += _overfitted(opened, loss, config, training, index).dense()[:, 0].sum(dim=0)
     return SharedMove(opened, total / len(used))
 

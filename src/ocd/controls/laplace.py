@@ -59,7 +59,7 @@ def last_layer(base: nn.Module, inputs: Inputs) -> OpenBase:
     for name in reversed(list_layers(base)):
         try:
             opened = OpenBase(base, name)
-            capture = opened.probe(inputs)
+            capture = opened.probe(to_device(inputs, opened.device))
         except OCDError:
             continue
         one_row = capture.rows.shape[1:3] == (1, 1) and capture.output.dim() == 2

@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, vmap
 from ocd.errors import OCDError
 from ocd.inputs import Inputs, map_tensors, num_rows
 from ocd.layers import OpenBase, frozen, list_layers, run_without_delta
-from ocd.overfitting import LR_GRID, Loss, OverfitConfig, overfit_capture
+from ocd.overfitting import LR_GRID, Loss, OverfitConfig, chunk_of, overfit_capture
 from ocd.prediction import Prediction, predict_in_chunks
 
 
@@ -47,7 +47,7 @@ class OverfitTest:
                 outputs = opened.run(capture, delta)[:, 0]
             return Prediction(outputs[None], outputs, capture.output, delta.norms().T)
 
-        return predict_in_chunks(inputs, opened.device, work)
+        return predict_in_chunks(inputs, opened.device, work, chunk_of(opened, self.config))
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ class Tent:
                 if not isinstance(outputs, Tensor) or outputs.dim() != 2:
                     raise OCDError("Tent minimises the entropy of classes: the base must give (B, C)")
                 entropy = softmax_entropy(outputs).mean()
-            gradients = torch.autograd.grad(entropy, moved)
+            # A norm that is there for training alone has no gradient here.
+            gradients = torch.autograd.grad(entropy, moved, allow_unused=True)
             for parameter, gradient in zip(moved, gradients, strict=True):
                 parameter.grad = gradient
             optimizer.step()

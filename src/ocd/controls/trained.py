@@ -29,7 +29,7 @@ from ocd.deltas import Delta, DenseDelta
 from ocd.denoisers import DenoiserConfig, MLPDenoiser
 from ocd.errors import OCDError
 from ocd.files import read_json, write_json
-from ocd.inputs import Inputs, call, dataset_size, take_rows, tensors
+from ocd.inputs import Inputs, call, dataset_size, take_rows, tensors, to_device
 from ocd.layers import OpenBase
 from ocd.model import OCD
 from ocd.objectives import Objective
@@ -221,7 +221,8 @@ def make_network(kind: str, ocd: OCD, inputs: Inputs) -> nn.Module:
     if kind == "fine_tuned_layer":
         return SharedWeight(opened)
     config, shapes = ocd.config, generator.shapes
-    output = opened.capture(take_rows(inputs, slice(0, 2))).output
+    few = to_device(take_rows(inputs, slice(0, 2)), opened.device)
+    output = opened.capture(few).output
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         conditioning = None

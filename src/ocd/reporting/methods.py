@@ -14,6 +14,8 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (OWN, r"ocd_ensemble_(\d+)", "OCD, ensemble of {} draws"),
     (OWN, r"ocd_mean_network_(\d+)", "OCD, mean network of {} draws"),
     (OWN, r"ocd_mean", "OCD, mean in one pass"),
+    (OWN, r"ocd_without_correction_(\d+)", "OCD without the correction, {} draws"),
+    (OWN, r"correction_only", "the correction alone, no diffusion"),
     (OWN, r"no_scale", "OCD without predicted scale"),
     (OWN, r"alternative_layer", "alternative layer, one draw"),
     (OWN, r"alternative_layer_ensemble_(\d+)", "alternative layer, ensemble of {} draws"),
@@ -33,7 +35,9 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (BOUNDS, r"overfit_test_all_layers", "overfitted in all layers"),
 )
 GROUPS = (BASE, OWN, RIVALS, BOUNDS)
-OWN_VARIANTS = r"(ocd|no_scale|alternative_layer)(_.*)?"  # also those that the table does not list
+OWN_VARIANTS = (
+    r"(ocd|correction_only|no_scale|alternative_layer)(_.*)?"  # also those that no table lists
+)
 
 
 def uses_label(methods: Collection[str], declared: Collection[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,6 @@ def is_wide(values: Array) -> bool:
 def save(figure: Figure, path: Path) -> None:
     """Write the figure as PNG beside `path`, then rename it, so that no half file is seen."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several may report at once
     figure.savefig(aside, dpi=150, format="png")
     aside.replace(path)

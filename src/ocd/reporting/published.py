@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from ocd.reporting.gains import STATUSES, Compared, compare, judge
+from ocd.reporting.gains import HEADLINE, STATUSES, Compared, compare, extensions, judge, what_is_left
 from ocd.reporting.methods import title
 from ocd.reporting.records import Json, RunRecords
 from ocd.reporting.tables import grid
 from ocd.reporting.wording import decimals, known_mean, spread, words
 
-HEADLINE = "ocd"  # the paper's own method: one draw
 LEGEND = (
     "Only methods that the paper's table has too. A gain is the distance to one's own base, positive "
     "where the method is better; in brackets, where there is a limit, its share of all that the base "
     "leaves to gain (a loss of 0, an accuracy of 100 %). The interval is that of our gain, 95 %. "
     "*Reproduced*: our interval is above zero, and our gain is at least the published one less the "
-    "standard deviation that the paper gives for the method (if it gives one). *Smaller here*: above "
-    "zero, but less than that. *Not reproduced*: not, or not certainly, above zero. *Undecided*: not "
-    "measured, or in too few seeds."
+    "standard deviation that the paper gives for the method (if it gives one); *reached* instead, for "
+    "OCD and its variants, where the run has extensions. *Larger here*, a disagreement too: our "
+    "interval is above zero, and our gain exceeds the published one by more than twice the standard "
+    "deviation of base and method together and by more than half of what is published for `ocd`; said "
+    "of all but `ocd` itself and methods that leave nothing to gain there. *Smaller here*: above zero, "
+    "but less than would be reproduced. *Not reproduced*: not, or not certainly, above zero. "
+    "*Undecided*: not measured, or in too few seeds."
 )
 
 
@@ -33,6 +36,8 @@ def published_section(run: RunRecords, results: Json) -> list[str]:
             f"This run is another experiment than the published one: {', '.join(others)}. "
             "The figures stand side by side, but no gain is judged."
         )
+    if extended := extensions(run):
+        parts.append(f"Extensions of this run that the paper has not: {'; '.join(extended)}.")
     for metric in dict.fromkeys(row.metric for row in rows):
         of_metric = [row for row in rows if row.metric == metric]
         if not others:
@@ -133,12 +138,8 @@ def _mean(row: Compared) -> float | None:
 
 
 def _left(base: float | None, results: Json, metric: str) -> float | None:
-    """What a base leaves to gain, where there is a limit: a loss can fall to 0, a share rise to all."""
-    facts = results["metrics"][metric]
-    if base is None or (facts["higher_is_better"] and facts.get("unit") != "%"):
-        return None
-    left = 100 - base if facts["higher_is_better"] else base
-    return left if left > 0 else None
+    """What a base leaves to gain; None where that is unknown, unlimited or nothing."""
+    return None if base is None else what_is_left(base, results, metric) or None
 
 
 def _share(gain: float, left: float | None) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from ocd.files import write_text
 from ocd.reporting import figures
 from ocd.reporting.comparison_figure import MethodPoint
-from ocd.reporting.error_ranking import best_score, risk_curves
+from ocd.reporting.error_ranking import own_score_sentence, risk_curves
 from ocd.reporting.methods import BOUNDS, group, title
 from ocd.reporting.published import published_section
 from ocd.reporting.records import Array, Json, RunRecords, read_run
@@ -137,9 +137,10 @@ def _uncertainty(results: Json) -> list[str]:
         "Each score says of a test example how uncertain its answer is. AUROC: the chance that an "
         "example on which the base errs has a higher score than one on which it does not (0.5: the "
         "score knows nothing). AURC: the base's share of errors among its most certain answers, "
-        "averaged over all shares of answers."
+        "averaged over all shares of answers. Of OCD's scores the same one is set against the base's "
+        "own in every run: the best of them on the test examples would be flattered."
     )
-    return [best_score(results["uncertainty"]), uncertainty_table(results), meaning]
+    return [own_score_sentence(results["uncertainty"]), uncertainty_table(results), meaning]
 
 
 def _time(results: Json) -> str:
@@ -157,7 +158,9 @@ def _notes(run: RunRecords) -> list[str]:
     for note in run.of("note"):
         text = " ".join(str(note["text"]).split())
         if not is_main(note):
-            text = f"{note['role']} layer: {text}"
+            # Of the roles, only this one is a layer; others are rivals.
+            layer = " layer" if note["role"] == "alternative" else ""
+            text = f"{note['role']}{layer}: {text}"
         seeds.setdefault(text, []).append(note["seed"])
     return [text + of_seeds(of, run.seeds) for text, of in seeds.items()]
 

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ocd.reporting.bootstrap import Pair, add_differences, resample
 from ocd.reporting.methods import RIVALS, group, number, title
+from ocd.reporting.parts import Parts, compare_parts, parts_sentence
 from ocd.reporting.records import Array, Json, RunRecords
 from ocd.reporting.wording import counted, decimals, known_mean, ratio, times, words
 
@@ -24,28 +26,6 @@ NOT_FINITE = "altogether, as a loss is not finite"
 COST_UNKNOWN = "at equal cost, as not all costs are known"
 COST_SLACK = 1.1  # the same work, timed twice, differs by about that much
 COSTS = ("microseconds", "training_seconds")  # of a prediction, of getting the method
-Pair = tuple[str, str]  # a method and a metric
-
-
-def paired_bootstrap(differences: Array, num_resamples: int = 2000, seed: int = 0) -> Array:
-    """95 % percentile intervals (M, 2) of the means of M differences (M, S, N).
-
-    Each resample draws S of the seeds and N of the test examples with replacement. The seeds were
-    tested on the same examples, so a resample has the same examples in each of its seeds. As any
-    bootstrap of few things, that of two or three seeds understates how far seeds scatter.
-    """
-    num_seeds, num = differences.shape[1:]
-    generator = np.random.default_rng(seed)
-    chosen = generator.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
-    columns = differences.reshape(-1, num).T  # (N, M·S)
-    means = []
-    for start in range(0, num_resamples, 100):  # 100 resamples of 10,000 examples are 8 MB
-        seeds = chosen[start : start + 100] / num_seeds  # (R, S)
-        drawn = (generator.integers(num, size=num) for _ in seeds)
-        shares = np.stack([np.bincount(rows, minlength=num) / num for rows in drawn])  # (R, N)
-        by_seed = (shares @ columns).reshape(len(seeds), -1, num_seeds)
-        means.append(np.einsum("rms,rs->rm", by_seed, seeds))
-    return np.percentile(np.concatenate(means), [2.5, 97.5], axis=0).T
 
 
 class Opponent(NamedTuple):
@@ -58,9 +38,11 @@ def make_verdict(run: RunRecords, results: Json) -> Json:
     name = _ensemble(results)
     rivals, left_out = _rivals(run, results, name)
     against = _compare(run, results, name, [Opponent("base", AGAINST_BASE), *rivals])
+    parts = compare_parts(run, name)
     facts = {key: against[0][key] for key in ("metric", "difference", "interval", "statement")}
-    verdict = {"comparison": f"{name} vs base", **facts, "against": against, "left_out": left_out}
-    return verdict | {"sentence": _paragraph(run, results, name, verdict)}
+    verdict = {"comparison": f"{name} vs base", **facts}
+    verdict |= {"against": against, "left_out": left_out, "parts": parts.gains if parts else {}}
+    return verdict | {"sentence": _paragraph(run, results, name, verdict, parts)}
 
 
 def _ensemble(results: Json) -> str:
@@ -146,29 +128,6 @@ def _compare(run: RunRecords, results: Json, name: str, opponents: list[Opponent
     return against
 
 
-def add_differences(
-    paired: dict[Pair, Array],
-    key: Pair,
-    sign: int,
-    ours: Array | None,
-    theirs: Array | None,
-) -> None:
-    """The differences (S, N), positive where ours is better, if there are any to resample."""
-    if ours is None or theirs is None or ours.shape[1] < 2:
-        return
-    if np.isfinite(ours).all() and np.isfinite(theirs).all():
-        paired[key] = sign * (ours - theirs)
-
-
-def resample(paired: Mapping[Pair, Array]) -> dict[Pair, Json]:
-    """Mean and 95 % interval of each of the differences (S, N), all from the same resamples."""
-    intervals = paired_bootstrap(np.stack([*paired.values()])).tolist() if paired else []
-    return {
-        key: {"difference": float(difference.mean()), "interval": interval}
-        for (key, difference), interval in zip(paired.items(), intervals, strict=True)
-    }
-
-
 def _statement(interval: list[float] | None) -> str:
     if interval is None:
         return "undecided"
@@ -189,13 +148,15 @@ def _why_undecided(run: RunRecords, name: str) -> str:
 # ---- words ---------------------------------------------------------------------------
 
 
-def _paragraph(run: RunRecords, results: Json, name: str, verdict: Json) -> str:
+def _paragraph(run: RunRecords, results: Json, name: str, verdict: Json, parts: Parts | None) -> str:
     base, *rivals = verdict["against"]
     sentences = [
         f"Undecided: {_why_undecided(run, name)}."
         if base["statement"] == "undecided"
         else _against_base(run, results, name, base)
     ]
+    if parts and base["statement"] != "undecided":
+        sentences.append(parts_sentence(parts, base))
     at_equal_cost = [rival for rival in rivals if rival["why"] == EQUAL_COST]
     if not at_equal_cost:
         sentences.append("No rival is known to be of at most equal cost.")

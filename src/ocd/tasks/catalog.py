@@ -36,7 +36,7 @@ _FACTS = (
         data="ylecun/mnist on the Hugging Face hub: 60,000 to train, 10,000 to test",
         licence="MIT",
         size="16 MB",
-        minutes="about 14",
+        minutes="about 30, with all controls",
     ),
 )
 

@@ -160,9 +160,10 @@ PUBLISHED = Published(
         "The best classifier that we found of I(x) alone, an MLP on the 120 features that `fc1` sees "
         "in that checkpoint, reaches 98.84 % and 0.0406. No generator that sees only I(x) can "
         "therefore promise the published 99.7 %.",
-        "What OCD gains here beyond that comes from x itself in the condition (`encode_x`) and from "
-        "the base's own loss in training (`training.task_loss_weight`): both are extensions of the "
-        "paper, named as such, and can be switched off.",
+        "What OCD gains here beyond that comes from extensions of the paper, named as such, which can "
+        "be switched off: x itself in the condition (`encode_x`) and the base's own loss in training "
+        "(`training.task_loss_weight`) with the correction that learns from it. The rows without the "
+        "correction and with it alone say how much each has.",
     ),
     options={"train_size": None, "test_size": None, "corruption": "none"},
 )
