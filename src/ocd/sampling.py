@@ -33,7 +33,8 @@ from ocd.overfitting import Loss, example_losses
 Join = Callable[[Tensor], Tensor]
 """Outputs of K draws (K, B, ...) -> (B, ...), how they answer as one."""
 
-SCALE_FACTORS = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25)
+# Moves are only shortened: longer ones than were learned are a gamble on few examples.
+SCALE_FACTORS = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 ENOUGH = 512  # examples, augmented copies counted, on which the two numbers are chosen
 # Not below a quarter: with no spread at all the draws would be one, and would say nothing of how
 # sure they are. Whoever wants the mean alone has mode="mean".
