@@ -132,7 +132,7 @@ def test_mean_delta_is_the_mean_of_the_training_deltas(kind):
     training, test, base = tiny.examples(30), tiny.inputs(6, seed=5), tiny.base()
     found = OpenBase(base, tiny.layer)
     found.probe(training.inputs)
-    shared = mean_delta(found, LOSS, CONFIG, training, chunk_size=7)
+    shared = mean_delta(found, LOSS, CONFIG, training)
     deltas = overfit(base, tiny.layer, LOSS, training.inputs, training.targets, lr=0.05).dense()
     assert torch.allclose(shared.weight, deltas.mean(dim=0), atol=1e-6)
     few = mean_delta(found, LOSS, CONFIG, training, num_examples=5)

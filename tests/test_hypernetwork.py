@@ -219,3 +219,39 @@ def test_what_does_not_fit_is_said():
 def test_shapes_round_trip():
     shapes = make("pca").shapes
     assert Shapes.from_dict(shapes.as_dict()) == shapes
+
+
+def test_the_parts_of_a_generated_code_add_up():
+    """The correction starts at zero; then a code is the diffusion's and the correction's sum, and each
+    can be had alone, the diffusion's as the paper samples it."""
+    torch.manual_seed(0)
+    shapes = Shapes.of("rank_one", WEIGHT, 0, FEATURES, 0)
+    network = HyperNetwork(
+        shapes, ConditionConfig(), DenoiserConfig(width=16, num_blocks=1), DiffusionConfig(),
+        ScaleConfig(kind="joint", width=8), correction=True,
+    ).eval()  # fmt: skip
+    embedding = Embedding(random(B, 16, seed=4), random(B, 16, seed=4))
+    noise = random(B, K, 1, 5, seed=5)
+
+    def drawn() -> torch.Tensor:
+        return network.draw(embedding, rows(), noise).dense()
+
+    with torch.no_grad():
+        plain = drawn()
+        with network.only("correction"):
+            assert not drawn().any()
+        nn.init.normal_(network.correction.leave.weight)
+        both = drawn()
+        with network.only("correction"):
+            correction = drawn()
+        assert correction.any() and torch.allclose(both, plain + correction, atol=1e-5)
+        assert torch.allclose(correction[:, :1].expand_as(correction), correction)  # no chance in it
+        network.spread.fill_(0.25)
+        network.scale_factor.fill_(0.5)
+        with network.only("diffusion"):
+            assert torch.allclose(drawn(), plain, atol=1e-6)
+        with network.only("correction"):
+            assert torch.allclose(drawn(), 0.5 * correction, atol=1e-6)
+        assert (float(network.spread), float(network.scale_factor)) == (0.25, 0.5)
+        mean = network.mean(embedding, rows()).dense()
+        assert torch.allclose(drawn(), mean + 0.25 * 0.5 * (both - 2 * mean), atol=1e-5)

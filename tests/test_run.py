@@ -69,7 +69,8 @@ KILLED = SMALL | {
 
 
 METHODS = {
-    "base", "ocd", "ocd_ensemble_5", "ocd_mean_network_5", "ocd_mean", "no_scale", "alternative_layer",
+    "base", "ocd", "ocd_ensemble_5", "ocd_mean_network_5", "ocd_mean", "ocd_without_correction_5",
+    "correction_only", "no_scale", "alternative_layer",
     "alternative_layer_ensemble_5", "nearest_neighbor", "mean_delta", "random_direction",
     "delta_regression", "fine_tuned_layer", "label_head", "label_network", "tent_1", "tent_10",
     "tent_30", "temperature", "laplace", "deep_ensemble_2", "overfit_test", "overfit_test_all_layers",
@@ -451,7 +452,8 @@ def test_fewer_controls_train_nothing_for_them(tmp_path):
     assert not list((tmp_path / "base").glob("*member*"))
     methods = read_json(tmp_path / "predictions/seed-0.json")["methods"]
     assert methods.keys() == {"base", "ocd", "ocd_ensemble_5", "ocd_mean_network_5", "ocd_mean",
-                              "no_scale", "nearest_neighbor", "tent_1", "tent_10", "tent_30",
+                              "ocd_without_correction_5", "correction_only", "no_scale",
+                              "nearest_neighbor", "tent_1", "tent_10", "tent_30",
                               "overfit_test", "overfit_test_all_layers"}  # fmt: skip
 
 

@@ -63,10 +63,12 @@ class RunFolder:
             root, task, preset, list(seeds), data_dir, options, run_options, config, command, [*seeds]
         )
         path = root / "config.json"
+        if path.exists():
+            run._check_same(read_json(path))
         run._check_data()
         run._check_layer()
-        with locked(path):  # other processes may add other seeds
-            if path.exists():
+        with locked(path):
+            if path.exists():  # again: other processes may have added other seeds
                 run._check_same(read_json(path))
             write_json(path, run._as_dict())
         run.enter()
