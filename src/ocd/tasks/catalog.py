@@ -28,7 +28,7 @@ _FACTS = (
         data="scikit-learn's load_digits (UCI optical digits): 1,197 to train, 600 to test",
         licence="CC BY 4.0",
         size="nothing to download",
-        minutes="about 1",
+        minutes="about 2, with all controls",
     ),
     Facts(
         name="mnist",
