@@ -45,7 +45,7 @@ from ocd.noise import example_keys, example_noise
 from ocd.objectives import DiffusionObjective
 from ocd.overfitting import Loss
 from ocd.planning import build_network, decide, make_maker
-from ocd.prediction import Prediction, join_predictions
+from ocd.prediction import Prediction, join_predictions, moved
 from ocd.progress import progress_bar
 from ocd.sampling import ENOUGH, NUM_DRAWS, Join, choose_sampling, join_by_mean, keep_sampling
 from ocd.selection import LayerScores, select_layer
@@ -272,9 +272,7 @@ class OCD:
             shape = (network.diffusion.num_noises, *network.diffused_shape)
             noise = example_noise(example_keys(inputs), seed, num_draws, shape)
             delta = network.draw(embedding, capture.rows, noise, use_mean_scale)
-        outputs = opened.run(capture, delta)  # (B, K, ...)
-        mean_network = opened.run(capture, delta.mean_draw())[:, 0] if num_draws > 1 else outputs[:, 0]
-        return Prediction(outputs.transpose(0, 1), mean_network, capture.output, delta.norms().T)
+        return moved(opened, capture, delta)
 
     # --------------------------------------------------------------- save
 

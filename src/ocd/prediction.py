@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from ocd.chunking import in_chunks
+from ocd.deltas import Delta
 from ocd.errors import OCDError
 from ocd.inputs import Inputs, num_rows, take_rows, to_device
+from ocd.layers import Capture, OpenBase
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,16 @@ def predict_in_chunks(
         return work(to_device(take_rows(inputs, where), device), where)
 
     return join_predictions([part for _, part in in_chunks(num_rows(inputs), size, one)])
+
+
+def moved(opened: OpenBase, capture: Capture, delta: Delta) -> Prediction:
+    """f(x; θ + delta) of a captured batch. `delta`: of each example, or one for all of them."""
+    with torch.no_grad():
+        outputs = opened.run(capture, delta)  # (B, K, ...)
+        alone = delta.num_draws == 1
+        mean = outputs[:, 0] if alone else opened.run(capture, delta.mean_draw())[:, 0]
+    norms = delta.norms().expand(len(capture), -1)
+    return Prediction(outputs.transpose(0, 1), mean, capture.output, norms.T)
 
 
 def join_predictions(parts: list[Prediction]) -> Prediction:

@@ -15,7 +15,7 @@ from ocd.layers import OpenBase
 from ocd.model import OCD
 from ocd.noise import example_keys, example_noise
 from ocd.overfitting import Loss, OverfitConfig, chunk_of, overfit_capture
-from ocd.prediction import Prediction, predict_in_chunks
+from ocd.prediction import Prediction, moved, predict_in_chunks
 
 
 def flat_inputs(inputs: Inputs) -> Tensor:
@@ -85,10 +85,7 @@ class NearestNeighbor:
         def work(rows: Inputs, where: slice) -> Prediction:
             nearest = nearest_in_x(rows, self._flat).cpu()
             delta = _overfitted(opened, self.loss, self.config, self.training, nearest)
-            capture = opened.capture(rows)
-            with torch.no_grad():
-                outputs = opened.run(capture, delta)[:, 0]
-            return Prediction(outputs[None], outputs, capture.output, delta.norms().T)
+            return moved(opened, opened.capture(rows), delta)
 
         return predict_in_chunks(inputs, opened.device, work, chunk_of(opened, self.config))
 
@@ -104,11 +101,7 @@ class SharedMove:
         delta = DenseDelta(self.weight[None, None])
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            capture = self.opened.capture(rows)
-            with torch.no_grad():
-                outputs = self.opened.run(capture, delta)[:, 0]
-            norms = delta.norms().expand(len(capture), 1).T
-            return Prediction(outputs[None], outputs, capture.output, norms)
+            return moved(self.opened, self.opened.capture(rows), delta)
 
         return predict_in_chunks(inputs, self.opened.device, work)
 
@@ -125,8 +118,8 @@ def mean_delta(
     Over the first `num_examples` training examples, as they are (no augmentation).
     """
     total = opened.weight.new_zeros(opened.weight_shape)
-    used = range(min(num_examples, len(training)))
-    for index in torch.tensor(list(used)).split(chunk_of(opened, config)):
+    used = torch.arange(min(num_examples, len(training)))
+    for index in used.split(chunk_of(opened, config)):
         total += _overfitted(opened, loss, config, training, index).dense()[:, 0].sum(dim=0)
     return SharedMove(opened, total / len(used))
 

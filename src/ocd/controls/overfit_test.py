@@ -12,7 +12,7 @@ from ocd.errors import OCDError
 from ocd.inputs import Inputs, map_tensors, num_rows
 from ocd.layers import OpenBase, frozen, list_layers, run_without_delta
 from ocd.overfitting import LR_GRID, Loss, OverfitConfig, chunk_of, overfit_capture
-from ocd.prediction import Prediction, predict_in_chunks
+from ocd.prediction import Prediction, moved, predict_in_chunks
 
 
 def check_labels(targets: Tensor | None, inputs: Inputs) -> Tensor:
@@ -43,9 +43,7 @@ class OverfitTest:
             capture = opened.capture(rows)
             labels = targets[where].to(opened.device)
             delta = overfit_capture(opened, capture, self.loss, labels, self.config)
-            with torch.no_grad():
-                outputs = opened.run(capture, delta)[:, 0]
-            return Prediction(outputs[None], outputs, capture.output, delta.norms().T)
+            return moved(opened, capture, delta)
 
         return predict_in_chunks(inputs, opened.device, work, chunk_of(opened, self.config))
 

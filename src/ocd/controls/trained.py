@@ -34,7 +34,7 @@ from ocd.layers import OpenBase
 from ocd.model import OCD
 from ocd.objectives import Objective
 from ocd.overfitting import example_losses
-from ocd.prediction import Prediction, predict_in_chunks
+from ocd.prediction import Prediction, moved, predict_in_chunks
 from ocd.progress import progress_bar
 from ocd.store import file_digest, write_tensors
 from ocd.training import Trainer
@@ -324,9 +324,7 @@ class TrainedControl:
         else:
             assert isinstance(self.network, SharedWeight)
             delta = self.network.delta()
-        outputs = opened.run(capture, delta)[:, 0]
-        norms = delta.norms().expand(len(capture), 1).T
-        return Prediction(outputs[None], outputs, capture.output, norms)
+        return moved(opened, capture, delta)
 
 
 def failure(work: Workdir) -> str | None:
