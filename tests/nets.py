@@ -250,12 +250,60 @@ class WholeImage(nn.Module):
         return self.head(torch.tanh(self.conv(x)).flatten(1))
 
 
-# What a delta cannot sit on.
+# Layers that are used several times in one pass.
 
 
 class UsedTwice(Three):
     def forward(self, x: Tensor) -> Tensor:
         return self.c(self.b(self.relu(self.b(self.a(x)))))
+
+
+class InChunks(nn.Module):
+    """Works through an example in chunks of its positions, the last one shorter."""
+
+    def __init__(self, layer: nn.Module, num_features: int, dim: int) -> None:
+        super().__init__()
+        self.front = nn.Tanh()
+        self.layer = layer
+        self.dim = dim
+        self.head = nn.Linear(num_features, NUM_CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [self.layer(self.front(part)).relu() for part in x.split(2, dim=self.dim)]
+        features = torch.cat([part.sum(dim=self.dim, keepdim=True) for part in parts], dim=self.dim)
+        return self.head(features.mean(dim=self.dim))
+
+
+class ComesBack(nn.Module):
+    """A recurrent cell written by hand: what the layer sees depends on what it answered before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Linear(4, 6)
+        self.cell = nn.Linear(6, 6)
+        self.head = nn.Linear(6, NUM_CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = x.new_zeros(len(x), 6)
+        for step in self.enter(x).unbind(dim=1):
+            if len(hidden) > len(step):  # widened behind the cell
+                step = step.repeat_interleave(len(hidden) // len(step), dim=0)
+            hidden = self.cell(step + hidden).tanh()
+        return self.head(hidden)
+
+
+# What a delta cannot sit on.
+
+
+class TwoScales(Three):
+    """One convolution on two resolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.b = nn.Conv1d(1, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(torch.cat([self.b(x[:, None]).mean(2), self.b(x[:, None, ::2]).mean(2)], 1))
 
 
 class Tied(Three):
@@ -423,6 +471,10 @@ CASES = [
     Case("residual", Residual, "b", _VECTOR, widens=False),
     Case("residual transformer", Transformer, "encoder.layers.0.linear1", (6, 8), widens=False),
     Case("transformer's last linear", Transformer, "head", (6, 8)),
+    Case("used twice", UsedTwice, "b", _VECTOR),
+    Case("in chunks", lambda: InChunks(nn.Linear(4, 6), 6, 1), "layer", (7, 4)),
+    Case("in chunks, conv1d", lambda: InChunks(nn.Conv1d(4, 6, 1), 6, 2), "layer", (4, 6)),
+    Case("comes back", ComesBack, "cell", (3, 4)),
     Case("adds in place", AddsInPlace, "b", _VECTOR, widens=False, reuses=False),
     Case("used before in-place", UsedBeforeInPlace, "b", _VECTOR, widens=False),
     Case("in-place for its effect", InPlaceForItsEffect, "b", _VECTOR, widens=False),

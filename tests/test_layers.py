@@ -23,7 +23,7 @@ from nets import (
     SpoilsInputs,
     Tied,
     Transformer,
-    UsedTwice,
+    TwoScales,
     every_case,
     get_case,
     state_of,
@@ -363,8 +363,9 @@ def test_a_weight_tied_to_an_embedding() -> None:
     assert "embed.weight" in error_of(lambda: find_layer(base, "head"))
 
 
-def test_a_layer_that_is_used_twice() -> None:
-    assert "'b' is used 2 times" in error_of(lambda: OpenBase(UsedTwice(), "b").probe(torch.ones(3, 5)))
+def test_a_layer_that_is_used_on_two_shapes() -> None:
+    text = error_of(lambda: OpenBase(TwoScales(), "b").probe(torch.ones(3, 9)))
+    assert "'b' is used 2 times" in text and "different shapes" in text
 
 
 def test_a_layer_that_is_not_reached() -> None:
@@ -406,9 +407,10 @@ def test_inputs_that_do_not_agree_on_the_batch() -> None:
 
 
 def test_usable_layers_say_why_the_others_are_not() -> None:
-    assert list_layers(UsedTwice()) == ["a", "b", "c"]
-    usable, skipped = usable_layers(UsedTwice(), torch.randn(3, 5))
-    assert usable == ["a", "c"]
+    assert list_layers(Tied()) == ["a", "b", "c", "decoder"]
+    usable, skipped = usable_layers(TwoScales(), torch.randn(3, 9))
+    assert usable == ["c"]
+    assert "not reached" in skipped.pop("a")
     assert list(skipped) == ["b"] and "2 times" in skipped["b"]
     usable, skipped = usable_layers(Transformer(), torch.randn(3, 6, 8))
     assert usable == [

@@ -21,7 +21,7 @@ from nets import (
     GivesDict,
     NotReached,
     Tied,
-    UsedTwice,
+    TwoScales,
     cross_entropy,
     every_case,
     get_case,
@@ -480,11 +480,11 @@ def test_the_first_chunk_size_shrinks_with_the_weight() -> None:
 @pytest.mark.parametrize(
     ("make", "layer", "message"),
     [
-        (UsedTwice, "b", "used 2 times"),
+        (TwoScales, "b", "used 2 times"),
         (Tied, "b", "tied"),
         (NotReached, "b", "not reached"),
         (GivesDict, "b", "returns a dict"),
-        (UsedTwice, "bb", "did you mean 'b'"),
+        (Tied, "bb", "did you mean 'b'"),
     ],
 )
 def test_a_layer_that_cannot_be_moved(make: Callable[[], nn.Module], layer: str, message: str) -> None:

@@ -16,7 +16,7 @@ from nets import (
     Case,
     GivesDict,
     Three,
-    UsedTwice,
+    TwoScales,
     cross_entropy,
     every_case,
     get_case,
@@ -270,8 +270,8 @@ def test_one_example_has_a_score_but_no_standard_error() -> None:
 
 def test_layers_that_cannot_be_moved_are_named_with_the_reason() -> None:
     torch.manual_seed(0)
-    scores = select_layer(UsedTwice(), cross_entropy, torch.randn(6, 5), targets(6), FEW)
-    assert scores.names == ["a", "c"] and "used 2 times" in scores.skipped["b"]
+    scores = select_layer(TwoScales(), cross_entropy, torch.randn(6, 9), targets(6), FEW)
+    assert scores.names == ["c"] and "used 2 times" in scores.skipped["b"]
 
 
 def test_examples_whose_losses_are_not_finite_do_not_count() -> None:

@@ -47,8 +47,9 @@ class Codec(nn.Module):
         """(B, K, *weight) -> (B, K, *code_shape)."""
         raise TypeError(f"{type(self).__name__} does not encode")
 
-    def decode(self, code: Tensor, rows: Tensor) -> Delta:
-        """(B, K, *code_shape) -> deltas; `rows` (B, R, G, I) are what the layer sees (Capture)."""
+    def decode(self, code: Tensor, rows: Tensor | None) -> Delta:
+        """(B, K, *code_shape) -> deltas; `rows` (B, R, G, I) are what the layer sees (Capture). None
+        where they are not at hand, which only a code that can do without may be given."""
         raise TypeError(f"{type(self).__name__} does not decode")
 
 
@@ -66,7 +67,7 @@ class DenseCodec(Codec):
         dense = delta.dense()
         return dense.reshape(*dense.shape[:2], *self.code_shape)
 
-    def decode(self, code: Tensor, rows: Tensor) -> DenseDelta:
+    def decode(self, code: Tensor, rows: Tensor | None) -> DenseDelta:
         return DenseDelta(code.reshape(*code.shape[:2], *self.weight_shape))
 
 
@@ -85,7 +86,9 @@ class RankOneCodec(Codec):
             raise OCDError("the rank-one code needs rank-one deltas: set codec.kind to 'pca'")
         return delta.left * delta.right.norm(dim=1)[:, None, None]
 
-    def decode(self, code: Tensor, rows: Tensor) -> RankOneDelta:
+    def decode(self, code: Tensor, rows: Tensor | None) -> RankOneDelta:
+        if rows is None:
+            raise OCDError("the rank-one code needs what the layer sees: set codec.kind to 'pca'")
         right = rows[:, 0, 0]
         norm = right.norm(dim=1)[:, None, None].clamp_min(1e-12)
         return RankOneDelta(code / norm, right, self.weight_shape)
@@ -135,7 +138,7 @@ class PCACodec(Codec):
     def encode(self, delta: Delta) -> Tensor:
         return delta.dense().flatten(2) @ self.components
 
-    def decode(self, code: Tensor, rows: Tensor) -> DenseDelta:
+    def decode(self, code: Tensor, rows: Tensor | None) -> DenseDelta:
         dense = code @ self.components.T
         return DenseDelta(dense.reshape(*code.shape[:2], *self.weight_shape))
 

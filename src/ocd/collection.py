@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ocd.chunking import in_chunks
-from ocd.conditioning import ConditionConfig, Features, condition_features
+from ocd.conditioning import Condition, Features
 from ocd.deltas import Delta, DenseDelta, RankOneDelta
 from ocd.errors import OCDError
+from ocd.excerpts import Excerpt, take_excerpt
 from ocd.inputs import Inputs, dataset_size, fetch_rows, map_tensors, num_rows, take_rows, to_device
 from ocd.layers import Capture, OpenBase, run_without_delta
 from ocd.overfitting import (
@@ -27,7 +28,7 @@ from ocd.overfitting import (
     OverfitConfig,
     check_skipped,
     default_chunk_size,
-    overfit_capture,
+    overfit_batch,
     overfit_rows,
 )
 from ocd.store import DeltaStore, StoreReader
@@ -122,8 +123,9 @@ class Maker:
     dataset: Dataset[Any]
     loss: Loss
     overfit: OverfitConfig
-    condition: ConditionConfig
+    condition: Condition
     transform: Transform | None = None
+    excerpt: Excerpt | None = None
     skipped: set[int] = field(default_factory=set)
 
     def fetch(self, index: Tensor, generator: torch.Generator) -> tuple[Inputs, Tensor]:
@@ -132,6 +134,12 @@ class Maker:
         if self.transform is not None:
             inputs = self.transform(inputs, generator)
         return inputs, targets
+
+    def part(
+        self, inputs: Inputs, targets: Tensor, size: int, generator: torch.Generator
+    ) -> tuple[Inputs, Tensor]:
+        """An excerpt of these examples, or all of them (ocd.excerpts)."""
+        return take_excerpt(self.excerpt, inputs, targets, size, generator)
 
 
 @dataclass
@@ -147,8 +155,10 @@ class OnTheFly:
         maker = self.maker
         inputs, targets = maker.fetch(places, generator)
         capture = maker.opened.capture(inputs)
-        delta = overfit_capture(maker.opened, capture, maker.loss, targets, maker.overfit)
-        features = condition_features(capture, maker.condition)
+        delta = overfit_batch(
+            maker.opened, maker.loss, inputs, targets, maker.overfit, maker.excerpt, capture
+        )
+        features = maker.condition.features(maker.opened, inputs, capture)
         good = delta.isfinite() & capture.output.flatten(1).isfinite().all(dim=1)
         if good.all():
             return TrainingRows(features, inputs, targets, delta, capture)
@@ -176,6 +186,7 @@ def collect(
     size = dataset_size(maker.dataset)
     total = size * config.num_copies
     chunk_size = maker.overfit.chunk_size or default_chunk_size(maker.opened.weight_shape, form)
+    everything = maker.condition.of_all_parts()
     advance(store.next_example)
     while store.next_example < total:
         start, stop = store.next_example, min(total, store.next_example + config.shard_rows)
@@ -187,10 +198,10 @@ def collect(
             # One seed an example, whatever the chunks, would need a Python loop; one a chunk start.
             inputs, targets = maker.fetch(index, seeded(seed, 1, chunk.start))
             deltas, capture, kept = overfit_rows(
-                maker.opened, maker.loss, inputs, targets, maker.overfit
+                maker.opened, maker.loss, inputs, targets, maker.overfit, maker.excerpt
             )
             tensors = _as_tensors(deltas.delta)
-            for name, values in condition_features(capture, maker.condition).items():
+            for name, values in everything.features(maker.opened, inputs, capture).items():
                 tensors[f"feature.{name}"] = values[kept]
             if keep_inputs:
                 tensors |= _named_inputs(take_rows(inputs, kept)) | {"targets": targets[kept]}
@@ -255,6 +266,7 @@ class Stored:
             for name, values in tensors.items()
             if name.startswith("feature.")
         }
+        features = self.maker.condition.only_wanted(features)
         if self._keeps_inputs:
             return TrainingRows(features, _unnamed_inputs(tensors), tensors["targets"], delta)
         inputs, targets = fetch_rows(self.maker.dataset, tensors["index"].cpu())
@@ -267,15 +279,14 @@ def measure_cost(maker: Maker, num_examples: int = 1024, repeats: int = 3) -> fl
     """Seconds of overfitting over seconds of a forward pass, for the same examples; medians."""
     index = torch.arange(min(num_examples, dataset_size(maker.dataset)))
     inputs, targets = maker.fetch(index, seeded(0))
-    limit = default_chunk_size(maker.opened.weight_shape, "dense")
+    limit = maker.overfit.chunk_size or default_chunk_size(maker.opened.weight_shape, "dense")
     inputs, targets = map_tensors(lambda x: x[:limit], inputs), targets[:limit]
     forward, whole = [], []
     for _ in range(repeats):
         start = _now(maker.opened.device)
         run_without_delta(maker.opened.base, inputs)
         middle = _now(maker.opened.device)
-        capture = maker.opened.capture(inputs)
-        overfit_capture(maker.opened, capture, maker.loss, targets, maker.overfit)
+        overfit_batch(maker.opened, maker.loss, inputs, targets, maker.overfit, maker.excerpt)
         forward.append(middle - start)
         whole.append(_now(maker.opened.device) - middle)
     return sorted(whole)[repeats // 2] / max(1e-9, sorted(forward)[repeats // 2])

@@ -5,7 +5,8 @@ None of it depends on t, so it is computed once for an input, whatever the numbe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 from ocd.errors import OCDError
 from ocd.inputs import Inputs, call
-from ocd.layers import Capture
+from ocd.layers import Capture, OpenBase
+
+PARTS = ("layer_input", "layer_output", "output")
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,54 @@ class ConditionConfig:
     activation: bool = True
     """SiLU behind each part's encoder and one more linear layer (released); else linear (paper)."""
 
-    def __post_init__(self) -> None:
-        if not (self.layer_input or self.layer_output or self.output):
-            raise OCDError("condition has no part: set layer_input, layer_output or output")
+    @property
+    def has_parts(self) -> bool:
+        """Whether anything of I(x) is seen; without it x itself must be, by an encoder."""
+        return self.layer_input or self.layer_output or self.output
 
 
 Features = dict[str, Tensor]
+
+Describe = Callable[[OpenBase, Inputs], Features]
+"""(the opened base, inputs (B, ...)) -> parts of I(x) as vectors, name -> (B, F), for a base whose
+positions or outputs are better summed up than by mean and deviation. A part is named `layer_input`,
+`layer_output` or `output`; it is left out where the settings leave that out."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How I(x) is seen: which of its parts, and the user's own way to sum them up."""
+
+    config: ConditionConfig = field(default_factory=ConditionConfig)
+    describe: Describe | None = None
+
+    def of_all_parts(self) -> Condition:
+        """The same with every part of I(x): what a store keeps, so that any condition can be read."""
+        return replace(self, config=replace(self.config, **dict.fromkeys(PARTS, True)))
+
+    def only_wanted(self, features: Features) -> Features:
+        """Those of the parts that the settings ask for."""
+        return {name: values for name, values in features.items() if getattr(self.config, name)}
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether i_L and a_L are needed of a capture."""
+        return self.describe is None
+
+    def features(self, opened: OpenBase, inputs: Inputs, capture: Capture | None = None) -> Features:
+        """The parts of I(x) as vectors: name -> (B, F). Without a capture one is made if needed."""
+        if not self.config.has_parts:
+            return {}
+        if self.describe is None:
+            return condition_features(capture or opened.capture(inputs), self.config)
+        described = self.describe(opened, inputs)
+        for name, values in described.items():
+            if name not in PARTS or values.dim() != 2:
+                raise OCDError(
+                    f"describe returned {name!r} of shape {tuple(values.shape)}: it must return "
+                    f"vectors (B, F), named {', '.join(PARTS)}"
+                )
+        return self.only_wanted(described)
 
 
 def condition_features(capture: Capture, config: ConditionConfig) -> Features:
@@ -95,6 +140,10 @@ class Conditioning(nn.Module):
         encoder_size: int = 0,
     ) -> None:
         super().__init__()
+        if not sizes and not encoder_size:
+            raise OCDError(
+                "condition has no part: set layer_input, layer_output or output, or bring an encoder"
+            )
         self.config = config
         self.standardize = nn.ModuleDict({name: Standardize(size) for name, size in sizes.items()})
         self.encoders = nn.ModuleDict(
@@ -117,12 +166,13 @@ class Conditioning(nn.Module):
             part = encoder(self.standardize[name](features[name]))
             part = F.silu(part) if self.config.activation else part
             total = part if total is None else total + part
-        assert total is not None  # ConditionConfig demands a part
-        embedding: Tensor = self.mix(total)
+        embedding = None if total is None else self.mix(total)
         if self.encode_x is not None:
             if encoded_x is None:
                 raise OCDError("this generator was made with an encoder of x: pass `encoder`")
-            embedding = embedding + self.encode_x(encoded_x)
+            of_x = self.encode_x(encoded_x)
+            embedding = of_x if embedding is None else embedding + of_x
+        assert embedding is not None  # there are parts, or an encoder of x
         return embedding
 
 

@@ -124,9 +124,9 @@ def _key(
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         data.update(flat.view(torch.uint8).numpy().tobytes())
     settings = config.to_dict()
-    collected = {
-        name: settings[name] for name in ("layer", "rank", "seed", "overfit", "collection", "condition")
-    }
+    collected = {name: settings[name] for name in ("layer", "rank", "seed", "overfit", "collection")}
+    # A store keeps every part of I(x); which of them are used is not its business.
+    collected["condition"] = {"max_features": settings["condition"]["max_features"]}
     overfit = hashlib.sha256(json.dumps(collected, sort_keys=True).encode()).hexdigest()[:16]
     key = {
         "base": base,

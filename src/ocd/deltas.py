@@ -54,6 +54,11 @@ class DenseDelta:
         """The mean network of the K draws: their averaged delta, as one draw."""
         return type(self)(self.weight.mean(dim=1, keepdim=True))
 
+    def as_examples(self, batch: int) -> Self:
+        """The K draws of B examples as one draw each of B·K examples."""
+        every = self.weight.expand(batch, *self.weight.shape[1:])
+        return type(self)(every.flatten(0, 1)[:, None])
+
     def take(self, index: Tensor | slice) -> Self:
         return type(self)(self.weight[index])
 
@@ -99,6 +104,11 @@ class RankOneDelta:
 
     def mean_draw(self) -> Self:
         return type(self)(self.left.mean(dim=1, keepdim=True), self.right, self.weight_shape)
+
+    def as_examples(self, batch: int) -> Self:
+        """The K draws of B examples as one draw each of B·K examples."""
+        right = self.right.repeat_interleave(self.num_draws, dim=0)
+        return type(self)(self.left.flatten(0, 1)[:, None], right, self.weight_shape)
 
     def take(self, index: Tensor | slice) -> Self:
         return type(self)(self.left[index], self.right[index], self.weight_shape)

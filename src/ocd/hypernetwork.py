@@ -204,7 +204,7 @@ class HyperNetwork(nn.Module):
             self.scale_factor.fill_(factor)
 
     def draw(
-        self, embedding: Embedding, rows: Tensor, noise: Tensor, use_mean_scale: bool = False
+        self, embedding: Embedding, rows: Tensor | None, noise: Tensor, use_mean_scale: bool = False
     ) -> Delta:
         """Alg. 2: a delta for every noise. `rows`: what the layer sees (Capture).
 
@@ -219,7 +219,7 @@ class HyperNetwork(nn.Module):
         delta: Delta = self.codec.decode(self.scale_factor * code, rows)
         return delta
 
-    def mean(self, embedding: Embedding, rows: Tensor, use_mean_scale: bool = False) -> Delta:
+    def mean(self, embedding: Embedding, rows: Tensor | None, use_mean_scale: bool = False) -> Delta:
         """The expected direction with its scale, one delta an example, from one denoiser pass."""
         code = self.mean_code(embedding, use_mean_scale)
         delta: Delta = self.codec.decode(self.scale_factor * code, rows)

@@ -10,6 +10,10 @@ back in `finally`. All of it is done by three moves:
 * **widen** at the layer, B rows become B·K rows, one for each of the K deltas of an example. Where
   the base mixes in tensors of the old batch size (a residual connection around the layer) widening
   is not valid, and the inputs are repeated instead.
+
+A layer may be used several times in one pass (a base that works through an example in chunks, or that
+comes back to the layer). It then moves in all its uses; what it sees there may depend on the delta, so
+passes are made in full, and the shift is computed of what each use is given.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ocd.deltas import Delta, DenseDelta
 from ocd.errors import OCDError, nearest
@@ -90,8 +95,11 @@ class Capture:
     """I(x) of a batch (Eq. 4) and what is needed to run it again from the layer on.
 
     `rows`: what the weight multiplies, (B, R, G, I). `layer_input`, `layer_output`: i_L and a_L with
-    their leading dimension B or B·P. `output`: f(x), (B, ...). `spoils_inputs`: whether the base
-    works in place on its inputs, so that each pass needs a copy of them.
+    their leading dimension B or B·P; of a layer that is used several times all positions, use after
+    use. `output`: f(x), (B, ...). `leading`: the leading dimension of i_L in each use.
+    `spoils_inputs`: whether the base works in place on its inputs, so that each pass needs a copy.
+    Of a large example that is used several times rows, i_L and a_L are left out on demand: they are
+    empty then.
     """
 
     inputs: Inputs
@@ -101,6 +109,7 @@ class Capture:
     output: Tensor
     module: nn.Module = field(repr=False)
     recording: Recording = field(repr=False)
+    leading: tuple[int, ...]
     spoils_inputs: bool = False
 
     def output_rows(self) -> Tensor:
@@ -139,18 +148,20 @@ class OpenBase:
     def device(self) -> torch.device:
         return self.weight.device
 
-    def capture(self, inputs: Inputs) -> Capture:
+    def capture(self, inputs: Inputs, keep_rows: bool = True) -> Capture:
         """One pass of the base: i_L(x), a_L(x), f(x). No gradients; f(x) is the base's own answer.
 
-        Raises OCDError where the layer is not reached, or is used more than once.
+        `keep_rows`: False where i_L and a_L are not asked for, which keeps large examples out of
+        memory (they are kept all the same where a later pass is made of them). Raises OCDError where
+        the layer is not reached, or is used on inputs of different kinds.
         """
-        calls: list[tuple[Tensor, Tensor]] = []
+        uses = _Uses(self.module, self.name, num_rows(inputs), keep_rows)
         original = self.module.forward
 
         def watched(input: Tensor) -> Tensor:  # named as nn.Linear and the convolutions name it
             recording.close()
             output = original(input)
-            calls.append((input.clone(), output))
+            uses.add(input, output)
             return output.clone()  # what follows may work in place, on either
 
         with torch.no_grad(), frozen(self.base), record(self.base, self.module) as recording:
@@ -160,13 +171,13 @@ class OpenBase:
             recording.check()
             spoils_inputs = any(tensor.is_inference() or tensor._version for tensor in tensors(own))
             recording.reusable &= not spoils_inputs
-        self._check_calls(len(calls))
-        layer_input, layer_output = calls[0]
+        self._check_reached(uses.leading)
         self._check_output(output, num_rows(inputs))
-        rows = as_rows(self.module, layer_input, num_rows(inputs), self.name)
+        layer_input, layer_output, rows = uses.joined()
         return Capture(
-            inputs, rows, layer_input, layer_output, output, self.module, recording, spoils_inputs
-        )
+            inputs, rows, layer_input, layer_output, output, self.module, recording,
+            tuple(uses.leading), spoils_inputs,
+        )  # fmt: skip
 
     def run(self, capture: Capture, delta: Delta) -> Tensor:
         """f(x; θ + delta) for every example and draw, (B, K, ...). Differentiable in the delta."""
@@ -182,7 +193,20 @@ class OpenBase:
             )
         return output.view(len(capture), delta.num_draws, *output.shape[1:])
 
+    def run_anew(self, inputs: Inputs, delta: Delta) -> Tensor:
+        """`run` of inputs that were not captured, one draw an example: f(x; θ + delta), (B, 1, ...).
+
+        What is in front of the layer is computed too, but nothing is remembered.
+        """
+        if delta.num_draws != 1:
+            raise ValueError(f"run_anew takes one draw an example, not {delta.num_draws}")
+        with frozen(self.base):
+            output = self._pass(map_tensors(Tensor.clone, inputs), delta)
+        return output[:, None]
+
     def _run_widened(self, capture: Capture, delta: Delta) -> Tensor:
+        if len(capture.leading) > 1:
+            return self._pass(capture.inputs_to_spend(), delta, capture.leading)
         moved = from_rows(self.module, capture.layer_output, delta.shift(capture.rows))
         if capture.recording.reusable:
             with (
@@ -196,9 +220,37 @@ class OpenBase:
     def _run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
         draws = delta.num_draws
         inputs = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), capture.inputs)
+        if len(capture.leading) > 1:
+            return self._pass(inputs, delta.as_examples(len(capture)))
         moved = from_rows(self.module, capture.layer_output, delta.shift(capture.rows))
         with patched_forward(self.module, lambda input: moved):
             return call(self.base, inputs)
+
+    def _pass(self, inputs: Inputs, delta: Delta, leading: tuple[int, ...] = ()) -> Tensor:
+        """A full pass in which each use of the layer moves what it is given.
+
+        The first use that sees an example once widens it to its K draws; later ones may see the draws
+        already. `leading`: each use's leading dimension without widening, needed where K > 1.
+        """
+        batch, draws = num_rows(inputs), delta.num_draws
+        every = delta.as_examples(batch) if draws > 1 else delta
+        original = self.module.forward
+        seen = iter(leading)
+
+        def moved(input: Tensor) -> Tensor:
+            widened = draws > 1 and len(input) == draws * next(seen, 0)
+            rows_of, own = (batch * draws, every) if widened else (batch, delta)
+            one = isinstance(own, DenseDelta) and own.weight.shape[:2] == (1, 1)
+            if one and isinstance(
+                self.module, nn.Linear
+            ):  # one product, where a shift is two and a sum
+                return F.linear(input, self.weight + own.dense()[0, 0], self.module.bias)
+            rows = as_rows(self.module, input, rows_of, self.name)
+            return from_rows(self.module, original(input), own.shift(rows))
+
+        with patched_forward(self.module, moved):
+            output: Tensor = call(self.base, inputs)
+        return output
 
     def probe(self, inputs: Inputs) -> Capture:
         """Check on a few rows that deltas of different examples do not touch one another, and find
@@ -238,16 +290,11 @@ class OpenBase:
                 return False  # shapes of the old batch size met those of the new one
         return widened.shape == repeated.shape and _agree(widened, repeated)
 
-    def _check_calls(self, num_calls: int) -> None:
-        if num_calls == 0:
+    def _check_reached(self, leading: list[int]) -> None:
+        if not leading:
             raise OCDError(
                 f"layer {self.name!r} is not reached by forward (a module may use its weight without "
                 "calling it, as nn.MultiheadAttention does); choose another layer"
-            )
-        if num_calls > 1:
-            raise OCDError(
-                f"layer {self.name!r} is used {num_calls} times in one forward pass: "
-                "OCD moves a layer that is used once; choose another layer"
             )
 
     def _check_output(self, output: object, batch: int) -> None:
@@ -260,6 +307,46 @@ class OpenBase:
                 f"the base returns shape {tuple(output.shape)} for {batch} examples: "
                 "the leading dimension must be the batch"
             )
+
+
+class _Uses:
+    """What a layer was given and answered in one pass, use by use."""
+
+    def __init__(self, module: nn.Module, name: str, batch: int, keep: bool) -> None:
+        self.module, self.name, self.batch, self.keep = module, name, batch, keep
+        self.leading: list[int] = []
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, input: Tensor, output: Tensor) -> None:
+        self.leading.append(len(input) if input.dim() else 0)
+        # A single use is kept in any case: later passes start from it.
+        if self.keep or len(self.leading) == 1:
+            self.kept.append((input.clone(), output))
+        else:
+            self.kept = [(input[:0], output[:0])]
+
+    def joined(self) -> tuple[Tensor, Tensor, Tensor]:
+        """i_L, a_L and the rows, all positions of an example beside one another."""
+        if len(self.kept) < len(self.leading):
+            return *self.kept[0], self.kept[0][0].new_empty(self.batch, 0, 1, 0)
+        every = [as_rows(self.module, input, self.batch, self.name) for input, _ in self.kept]
+        if len(self.kept) == 1:
+            return *self.kept[0], every[0]
+        inputs, outputs = zip(*self.kept, strict=True)
+        return self._beside(inputs), self._beside(outputs), torch.cat(every, dim=1)
+
+    def _beside(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        """(B·P, ...) of each use -> (B·ΣP, ...)."""
+        if isinstance(self.module, nn.Linear):
+            tensors = tuple(tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors)
+        shapes = sorted({tuple(tensor.shape[1:]) for tensor in tensors})
+        if len(shapes) > 1:
+            raise OCDError(
+                f"layer {self.name!r} is used {len(tensors)} times in one forward pass, on inputs of "
+                f"different shapes ({', '.join(map(str, shapes))}): choose another layer"
+            )
+        parts = [tensor.reshape(self.batch, -1, *tensor.shape[1:]) for tensor in tensors]
+        return torch.cat(parts, dim=1).flatten(0, 1)
 
 
 def _agree(one: Tensor, other: Tensor) -> bool:

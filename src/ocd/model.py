@@ -24,12 +24,13 @@ from ocd.collection import (
     collect,
     seeded,
 )
-from ocd.conditioning import condition_features
+from ocd.conditioning import Condition, Describe
 from ocd.config import OCDConfig
 from ocd.decisions import Decisions, Workdir
 from ocd.deltas import Delta, num_weights
 from ocd.errors import OCDError
-from ocd.hypernetwork import HyperNetwork
+from ocd.excerpts import Excerpt
+from ocd.hypernetwork import Embedding, HyperNetwork
 from ocd.inputs import (
     Inputs,
     dataset_size,
@@ -40,7 +41,7 @@ from ocd.inputs import (
     tensors,
     to_device,
 )
-from ocd.layers import OpenBase, find_layer
+from ocd.layers import Capture, OpenBase, find_layer
 from ocd.noise import example_keys, example_noise
 from ocd.objectives import DiffusionObjective
 from ocd.overfitting import Loss
@@ -62,8 +63,9 @@ class OCD:
     `encoder`: optional module on the base's inputs, (B, features), trained with the generator, so
     that x itself is in the condition. `transform(inputs, generator)`: optional augmentation of a
     batch before it is overfitted. `join(outputs (K, B, ...)) -> (B, ...)`: how draws answer as one, by
-    which the settings of sampling are chosen; their mean where it is not given. The base is never
-    changed.
+    which the settings of sampling are chosen; their mean where it is not given. `excerpt`: optional,
+    a random part of large examples (ocd.excerpts). `describe`: optional, a better summary of I(x) than
+    mean and deviation over positions (ocd.conditioning). The base is never changed.
     """
 
     def __init__(
@@ -75,13 +77,22 @@ class OCD:
         encoder: nn.Module | None = None,
         transform: Transform | None = None,
         join: Join = join_by_mean,
+        excerpt: Excerpt | None = None,
+        describe: Describe | None = None,
     ) -> None:
         self.base = base
         self.loss = loss
         self.config = config or OCDConfig()
+        if encoder is None and not self.config.condition.has_parts:
+            raise OCDError(
+                "condition has no part: set condition.layer_input, layer_output or output, or bring an "
+                "encoder of x"
+            )
         self.encoder = encoder
         self.transform = transform
         self.join = join
+        self.excerpt = excerpt
+        self.describe = describe
         self.hypernetwork: HyperNetwork | None = None
         self.opened: OpenBase | None = None
         self.notes: list[str] = []
@@ -128,6 +139,7 @@ class OCD:
                 targets,
                 self.config.selection,
                 seed=self.config.seed,
+                excerpt=self.excerpt,
             )
             decisions.layer = scores.layer(self.config.rank)
             best = max(scores.scores)
@@ -142,7 +154,10 @@ class OCD:
             self.select(dataset, work)
             decisions = self._decisions(dataset, work)
         if decisions.lr is None:
-            decide(self.base, self._loss(), dataset, self.config, self.transform, decisions)
+            decide(
+                self.base, self._loss(), dataset, self.config, self.transform, decisions,
+                self.excerpt, self.condition,
+            )  # fmt: skip
         if decisions.storage != "store":
             return
         maker = self._maker(dataset, decisions)
@@ -181,7 +196,9 @@ class OCD:
             torch.manual_seed(self.config.seed)
             network = build_network(source, maker, self.config, self.encoder, decisions)
         training = self.config.training
-        objective = DiffusionObjective(maker, training.num_noise_levels, training.task_loss_weight)
+        objective = DiffusionObjective(
+            maker, training.num_noise_levels, training.task_loss_weight, training.excerpt
+        )
         trainer = Trainer(
             network, source, maker, objective, training, self.config.seed, work.log(),
             work.checkpoint / "training.pt", decisions.key["all"],
@@ -214,8 +231,9 @@ class OCD:
             inputs = join_rows(to_device(inputs, opened.device), augmented)
             targets = targets.repeat(2, *[1] * (targets.dim() - 1))
         text = choose_sampling(
-            network, opened, self._loss(), config.condition, config.sampling, inputs, targets,
-            self.join, _prediction_chunk(network, NUM_DRAWS),
+            network, opened, self._loss(), self.condition, config.sampling, inputs, targets,
+            self.join, config.overfit.chunk_size or _prediction_chunk(network, NUM_DRAWS),
+            self.excerpt, config.training.excerpt or config.overfit.excerpt,
         )  # fmt: skip
         decisions.note(text)
         decisions.save()
@@ -263,8 +281,7 @@ class OCD:
         seed: int,
         use_mean_scale: bool,
     ) -> Prediction:
-        capture = opened.capture(inputs)
-        embedding = network.embed(condition_features(capture, self.config.condition), inputs)
+        capture, embedding = self.look(inputs)
         delta: Delta
         if mode == "mean":
             delta = network.mean(embedding, capture.rows, use_mean_scale)
@@ -273,6 +290,18 @@ class OCD:
             noise = example_noise(example_keys(inputs), seed, num_draws, shape)
             delta = network.draw(embedding, capture.rows, noise, use_mean_scale)
         return moved(opened, capture, delta)
+
+    def look(self, inputs: Inputs) -> tuple[Capture, Embedding]:
+        """What passes through the layer for these inputs, and the embedding of I(x)."""
+        network, opened = self.fitted()
+        rank_one = network.shapes.code == "rank_one"
+        capture = opened.capture(inputs, keep_rows=rank_one or self.condition.needs_rows)
+        return capture, network.embed(self.condition.features(opened, inputs, capture), inputs)
+
+    @property
+    def condition(self) -> Condition:
+        """How I(x) is seen."""
+        return Condition(self.config.condition, self.describe)
 
     # --------------------------------------------------------------- save
 
@@ -289,13 +318,14 @@ class OCD:
         *,
         loss: Loss | None = None,
         encoder: nn.Module | None = None,
+        describe: Describe | None = None,
     ) -> OCD:
         """A saved generator on the base that it was made for (a folder, or a repository of the hub).
 
         Raises OCDError for another base, another format, missing or unexpected parameters.
         """
         loaded = load_checkpoint(folder, base, encoder)
-        ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder)
+        ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder, describe=describe)
         ocd.hypernetwork, ocd.opened, ocd.notes = loaded.network, loaded.opened, loaded.notes
         return ocd
 
@@ -332,12 +362,16 @@ class OCD:
                 "the dataset gives other values when an example is read again: take random "
                 "augmentation out of it and pass it as OCD(..., transform=...)"
             )
-        parts = (self.loss, self.transform, self.encoder)
+        parts: tuple[object, ...] = (self.loss, self.transform, self.encoder)
+        parts += tuple(part for part in (self.excerpt, self.describe) if part is not None)
         digest = base_digest(self.base)
         return Decisions.open(work, self.config, digest, dataset_size(dataset), few, parts)
 
     def _maker(self, dataset: Dataset[Any], decisions: Decisions) -> Maker:
-        return make_maker(self.base, self._loss(), dataset, self.config, self.transform, decisions)
+        return make_maker(
+            self.base, self._loss(), dataset, self.config, self.transform, decisions,
+            self.excerpt, self.condition,
+        )  # fmt: skip
 
     def _store(self, work: Workdir, decisions: Decisions) -> DeltaStore:
         key = {name: decisions.key[name] for name in ("base", "data", "overfit", "parts")}

@@ -33,6 +33,7 @@ class DiffusionObjective:
     maker: Maker
     num_noise_levels: int
     task_loss_weight: float = 0.0
+    excerpt: int = 0
 
     def losses(
         self, network: HyperNetwork, rows: TrainingRows, generator: torch.Generator
@@ -40,7 +41,7 @@ class DiffusionObjective:
         embedding = network.embed(rows.features, rows.inputs)
         losses = self._denoising(network, rows, embedding, self.num_noise_levels, generator)
         if self.task_loss_weight:
-            losses["task_loss"] = self._task_loss(network, rows, embedding)
+            losses["task_loss"] = self._task_loss(network, rows, embedding, generator)
             losses["loss"] = losses["loss"] + self.task_loss_weight * losses["task_loss"]
         return losses
 
@@ -65,9 +66,19 @@ class DiffusionObjective:
         noise = torch.randn(len(codes), num_levels, *network.diffused_shape, generator=generator)
         return network.losses(embedding, codes, t.to(codes.device), noise.to(codes.device))
 
-    def _task_loss(self, network: HyperNetwork, rows: TrainingRows, embedding: Embedding) -> Tensor:
+    def _task_loss(
+        self,
+        network: HyperNetwork,
+        rows: TrainingRows,
+        embedding: Embedding,
+        generator: torch.Generator,
+    ) -> Tensor:
         assert rows.targets is not None  # a store keeps them where this loss is asked for
-        opened = self.maker.opened
-        capture = rows.capture or opened.capture(rows.inputs)
-        output = opened.run(capture, network.mean(embedding, capture.rows))[:, 0]
-        return example_losses(self.maker.loss, output, rows.targets).mean()
+        maker = self.maker
+        part, targets = maker.part(rows.inputs, rows.targets, self.excerpt, generator)
+        if part is rows.inputs:
+            capture = rows.capture or maker.opened.capture(rows.inputs)
+            output = maker.opened.run(capture, network.mean(embedding, capture.rows))[:, 0]
+        else:
+            output = maker.opened.run_anew(part, network.mean(embedding, None))[:, 0]
+        return example_losses(maker.loss, output, targets).mean()

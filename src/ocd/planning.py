@@ -11,15 +11,23 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ocd.codecs import PCACodec, choose_code
-from ocd.collection import Maker, Source, Transform, measure_cost, seeded
-from ocd.conditioning import encoder_features
+from ocd.collection import Maker, Source, TrainingRows, Transform, measure_cost, seeded
+from ocd.conditioning import Condition, encoder_features
 from ocd.config import OCDConfig
 from ocd.decisions import Decisions
 from ocd.errors import OCDError
+from ocd.excerpts import Excerpt, take_excerpt
 from ocd.hypernetwork import HyperNetwork, Shapes
 from ocd.inputs import dataset_size, fetch_rows, take_rows, to_device
 from ocd.layers import OpenBase
-from ocd.overfitting import Loss, choose_lr, num_tried, rank_one_is_exact, resolve_form
+from ocd.overfitting import (
+    Loss,
+    choose_lr,
+    example_losses,
+    num_tried,
+    rank_one_is_exact,
+    resolve_form,
+)
 
 
 def make_maker(
@@ -29,12 +37,14 @@ def make_maker(
     config: OCDConfig,
     transform: Transform | None,
     decisions: Decisions,
+    excerpt: Excerpt | None,
+    condition: Condition,
 ) -> Maker:
     """What overfits the examples of this fit."""
     assert decisions.layer is not None
     opened = OpenBase(base, decisions.layer, decisions.widen)
     overfit = replace(config.overfit, lr=decisions.lr, form=decisions.form or "auto")
-    return Maker(opened, dataset, loss, overfit, config.condition, transform)
+    return Maker(opened, dataset, loss, overfit, condition, transform, excerpt)
 
 
 def decide(
@@ -44,6 +54,8 @@ def decide(
     config: OCDConfig,
     transform: Transform | None,
     decisions: Decisions,
+    excerpt: Excerpt | None,
+    condition: Condition,
 ) -> None:
     """Fill in everything that is still open, with a note why, and write it down."""
     assert decisions.layer is not None
@@ -51,14 +63,16 @@ def decide(
     index = torch.arange(num_tried(opened.weight_shape, dataset_size(dataset)))
     inputs, targets = fetch_rows(dataset, index)
     inputs, targets = to_device(inputs, opened.device), targets.to(opened.device)
+    inputs, targets = take_excerpt(excerpt, inputs, targets, config.overfit.excerpt, seeded(0))
     probe = opened.probe(inputs)
     decisions.widen = bool(opened.widen)
     how = "widened at the layer" if opened.widen else "by repeating the inputs"
     decisions.note(f"draws: {how}")
     decisions.form = resolve_form(probe, config.overfit)
     if config.overfit.lr is None:
-        capture = opened.capture(inputs)
-        decisions.lr, text = choose_lr(opened, capture, loss, targets, config.overfit)
+        few = slice(0, num_tried(opened.weight_shape, len(targets), probe.rows.shape[1]))
+        capture = opened.capture(take_rows(inputs, few))
+        decisions.lr, text = choose_lr(opened, capture, loss, targets[few], config.overfit)
         decisions.note(text)
     else:
         decisions.lr = config.overfit.lr
@@ -75,7 +89,7 @@ def decide(
             "collection.storage 'store' or 'auto'"
         )
     if decisions.storage == "auto":
-        maker = make_maker(base, loss, dataset, config, transform, decisions)
+        maker = make_maker(base, loss, dataset, config, transform, decisions, excerpt, condition)
         decisions.storage, text = choose_storage(maker, config)
         decisions.note(text)
     decisions.save()
@@ -128,6 +142,28 @@ def build_network(
     network = network.to(maker.opened.device)
     if codec is not None:
         network.codec.load_state_dict(codec.state_dict())
+        decisions.note(truncation_cost(codec.to(maker.opened.device), maker, rows))
+        decisions.save()
     with torch.no_grad():
         network.calibrate(rows.features, network.codec.encode(rows.delta)[:, 0])
     return network
+
+
+@torch.no_grad()
+def truncation_cost(codec: PCACodec, maker: Maker, rows: TrainingRows, most: int = 16) -> str:
+    """A line on what the base's own loss loses where deltas are cut to the code's components."""
+    if rows.targets is None or rows.delta is None:
+        return "pca code: what the truncation costs is not known, since no targets are kept"
+    few = slice(0, most)
+    inputs, targets = take_rows(rows.inputs, few), rows.targets[few]
+    inputs, targets = maker.part(inputs, targets, maker.overfit.excerpt, seeded(13))
+    whole = rows.delta.take(few)
+    cut = codec.decode(codec.encode(whole), None)
+    means = []
+    for delta in (whole.scaled(torch.zeros_like(whole.norms())), whole, cut):
+        losses = example_losses(maker.loss, maker.opened.run_anew(inputs, delta)[:, 0], targets)
+        means.append(float(losses[losses.isfinite()].mean()))
+    return (
+        f"pca code: of {len(targets)} training examples the mean loss is {means[0]:.4g} without a "
+        f"delta, {means[1]:.4g} with the whole one and {means[2]:.4g} with the truncated one"
+    )

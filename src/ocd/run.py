@@ -19,7 +19,7 @@ from ocd.model import OCD
 from ocd.run_folder import RunFolder
 from ocd.selection import select_layer
 from ocd.store import write_tensors
-from ocd.tasks.evaluation import Contest, evaluate
+from ocd.tasks.evaluation import Contest, evaluate, show_film
 
 VERBS = ("select", "overfit", "train", "predict", "report")
 
@@ -51,7 +51,10 @@ class Run(RunFolder):
             inputs, targets = self.examples.rows(few)
             device = self.run_options.torch_device()
             inputs, targets = to_device(inputs, device), targets.to(device)
-            scores = select_layer(base, self.task.loss, inputs, targets, selection, seed=seed)
+            excerpt = self.task.make_excerpt(self.options)
+            scores = select_layer(
+                base, self.task.loss, inputs, targets, selection, seed=seed, excerpt=excerpt
+            )
         named = self.config.layer
         chosen = scores.layer(self.config.rank) if named == "auto" else named
         others = [name for name in scores.ranked() if name != chosen]
@@ -150,8 +153,15 @@ class Run(RunFolder):
         contest = self.contest(seed)
         with self.phase("predict", seed):
             results, tensors = evaluate(contest, self.data.test)
+            if self.task.film is not None and seed == self.seeds[0]:
+                frames = self.task.film(self.options, self.data)
+                contest.shown |= {} if frames is None else show_film(contest.ocd, frames)
         for note in contest.notes:
             self.log(seed).write("note", text=note)
+        if contest.shown:
+            views = self.root / "views" / f"seed-{seed}.safetensors"
+            write_tensors(views, contest.shown)
+            self.enter(views)
         write_tensors(path.with_suffix(".safetensors"), tensors)
         write_json(path, results)
         self.enter(path, path.with_suffix(".safetensors"))
@@ -236,13 +246,19 @@ class Run(RunFolder):
             augment = self.run_options.augment
             transform = self.task.make_transform(self.options) if augment else None
             loss, join = self.task.loss, self.task.join_draws
-            ocd = OCD(base, loss=loss, config=config, encoder=encoder, transform=transform, join=join)
+            ocd = OCD(
+                base, loss=loss, config=config, encoder=encoder, transform=transform, join=join,
+                excerpt=self.task.make_excerpt(self.options),
+                describe=self.task.make_describe(self.options),
+            )  # fmt: skip
             yield role, ocd, Workdir(self.root, member, {"seed": seed, "role": role})
 
     def _load(self, ocd: OCD, work: Workdir) -> OCD:
         """The fit that a workdir holds."""
-        fitted = OCD.from_pretrained(work.checkpoint, ocd.base, loss=ocd.loss, encoder=ocd.encoder)
-        fitted.transform = ocd.transform
+        fitted = OCD.from_pretrained(
+            work.checkpoint, ocd.base, loss=ocd.loss, encoder=ocd.encoder, describe=ocd.describe
+        )
+        fitted.transform, fitted.excerpt = ocd.transform, ocd.excerpt
         return fitted
 
     def _control(self, kind: str, seed: int) -> Workdir:

@@ -25,7 +25,6 @@ from ocd.overfitting import example_losses
 from ocd.prediction import Predictor
 from ocd.run import Run
 from ocd.store import read_tensors
-from ocd.tasks.base import TaskData
 from ocd.tasks.evaluation import USES_LABEL, Contest
 
 AUDITED = 300  # test examples that are predicted again
@@ -63,7 +62,7 @@ def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
         # from, it has others now.
         other = dataclasses.replace(run)
         known = torch.zeros_like(targets) if labels is None else labels
-        other.__dict__["data"] = TaskData(run.data.train, Examples(inputs, known))
+        other.__dict__["data"] = dataclasses.replace(run.data, test=Examples(inputs, known))
         methods = other.contest(seed).methods(labels)
         return {name: method.predictor for name, method in methods.items()}
 

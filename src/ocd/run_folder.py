@@ -166,7 +166,8 @@ class RunFolder:
     @cached_property
     def base_data(self) -> TaskData:
         """What a base may see: the test examples' shapes, and none of them."""
-        return TaskData(self.base_examples, Examples(*self.data.test.rows(slice(0, 0))))
+        nothing = Examples(*self.data.test.rows(slice(0, 0)))
+        return dataclasses.replace(self.data, train=self.base_examples, test=nothing)
 
     @cached_property
     def examples(self) -> Examples:

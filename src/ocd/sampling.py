@@ -22,8 +22,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ocd.conditioning import ConditionConfig, condition_features
+from ocd.conditioning import Condition
 from ocd.errors import OCDError
+from ocd.excerpts import Excerpt, take_excerpt
 from ocd.hypernetwork import HyperNetwork
 from ocd.inputs import Inputs, num_rows, take_rows, to_device
 from ocd.layers import OpenBase
@@ -76,18 +77,21 @@ def choose_sampling(
     network: HyperNetwork,
     opened: OpenBase,
     loss: Loss,
-    condition: ConditionConfig,
+    condition: Condition,
     config: SamplingConfig,
     inputs: Inputs,
     targets: Tensor,
     join: Join = join_by_mean,
     chunk_size: int = 256,
+    excerpt: Excerpt | None = None,
+    excerpt_size: int = 0,
 ) -> str:
     """Set the network's `scale_factor` and `spread` to what gives an ensemble of five the smallest
     loss on these (held-out) examples, B of them; returns a line that says so.
 
     Configured values are kept. A generator that predicts the noise has no mean in one pass, so its
-    spread stays 1. Examples whose loss is not finite are left out.
+    spread stays 1. Examples whose loss is not finite are left out. With an `excerpt` the loss is that
+    of one part of each example.
     """
     # A generator of the noise ε cannot be asked for its mean, which a spread is relative to.
     has_mean = network.diffusion.config.prediction == "x0"
@@ -102,8 +106,12 @@ def choose_sampling(
     network.scale_factor.fill_(1.0)
     parts = []
     for rows, labels in _chunks(inputs, targets, opened.device, chunk_size):
-        capture = opened.capture(rows)
-        embedding = network.embed(condition_features(capture, condition), rows)
+        part, labels = take_excerpt(
+            excerpt, rows, labels, excerpt_size, torch.Generator().manual_seed(0)
+        )
+        capture = opened.capture(part)
+        whole = capture if part is rows else None
+        embedding = network.embed(condition.features(opened, rows, whole), rows)
         shape = (network.diffusion.num_noises, *network.diffused_shape)
         draws = network.draw_code(embedding, example_noise(example_keys(rows), 0, NUM_DRAWS, shape))
         mean = network.mean_code(embedding) if has_mean else draws

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ocd.deltas import DenseDelta, num_weights
 from ocd.errors import OCDError
+from ocd.excerpts import Excerpt, take_excerpt
 from ocd.inputs import Inputs, num_rows, take_rows
 from ocd.layers import Capture, OpenBase, usable_layers
 from ocd.overfitting import Loss, example_losses
@@ -44,7 +45,12 @@ class SelectionConfig:
     redraw: bool = False
     """Draw the weights anew (Kaiming), as the released selector does, in place of moving them."""
 
+    excerpt: int = 0
+    """Positions of an example whose loss is looked at (excerpts.py); 0: all of it."""
+
     def __post_init__(self) -> None:
+        if self.excerpt < 0:
+            raise OCDError(f"selection.excerpt is {self.excerpt}: it must be at least 0")
         if self.num_draws < 2 or self.num_examples < 1 or self.relative_size <= 0:
             raise OCDError(
                 "selection needs num_draws >= 2, num_examples >= 1 and relative_size > 0, got "
@@ -140,15 +146,19 @@ def select_layer(
     *,
     layers: Sequence[str] | None = None,
     seed: int = 0,
+    excerpt: Excerpt | None = None,
 ) -> LayerScores:
     """Scores of Eq. 3 for every layer that a delta can sit on (or for `layers` alone).
 
     `inputs` (B, ...) and `targets`; the first `config.num_examples` of them are used. Layers that
-    cannot be moved are in `skipped` with the reason. Raises OCDError where none can.
+    cannot be moved are in `skipped` with the reason. With `excerpt` the loss is that of one random part
+    of each example. Raises OCDError where none can.
     """
     config = config or SelectionConfig()
     few = slice(0, min(config.num_examples, num_rows(inputs)))
     inputs, targets = take_rows(inputs, few), targets[few]
+    whole = torch.Generator().manual_seed(seed)
+    inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, whole)
     names, skipped = (list(layers), {}) if layers is not None else usable_layers(base, inputs)
     if not names:
         reasons = "; ".join(skipped.values()) or "it has no Linear, Conv1d or Conv2d"

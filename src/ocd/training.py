@@ -47,6 +47,8 @@ class TrainingConfig:
     """The scale network's learning rate over the denoiser's; 5 in the released code."""
     task_loss_weight: float = 0.0
     """Beyond the paper: weight of the base's own loss under the generated delta (named extension)."""
+    excerpt: int = 0
+    """Positions of an example that the base's own loss looks at (excerpts.py); 0: all of it."""
     clip_norm: float = 1.0
     """Largest gradient norm."""
     num_accumulated: int = 1
@@ -75,7 +77,7 @@ class TrainingConfig:
         intervals = ("log_every", "checkpoint_every", "validate_every")
         limits = {name: (getattr(self, name) >= 1, "at least 1") for name in counts + intervals}
         limits |= {name: (getattr(self, name) > 0, "above 0") for name in ("lr", "clip_norm")}
-        for name in ("patience", "task_loss_weight"):
+        for name in ("patience", "task_loss_weight", "excerpt"):
             limits[name] = (getattr(self, name) >= 0, "at least 0")
         for name in ("validation_share", "ema_decay"):
             limits[name] = (0 <= getattr(self, name) < 1, "at least 0 and below 1")

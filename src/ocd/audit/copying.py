@@ -17,7 +17,6 @@ from torch import Tensor
 from ocd.audit.findings import Finding, counted
 from ocd.chunking import in_chunks
 from ocd.collection import seeded
-from ocd.conditioning import condition_features
 from ocd.deltas import Delta, DenseDelta, RankOneDelta, num_weights
 from ocd.errors import OCDError
 from ocd.inputs import Examples, Inputs, num_rows, take_rows, to_device
@@ -90,8 +89,7 @@ def generated_deltas(ocd: OCD, inputs: Inputs, draws: int = 1, seed: int = 0) ->
 
     def work(chunk: slice) -> Delta:
         rows = to_device(take_rows(inputs, chunk), opened.device)
-        capture = opened.capture(rows)
-        embedding = network.embed(condition_features(capture, ocd.config.condition), rows)
+        capture, embedding = ocd.look(rows)
         noise = example_noise(example_keys(rows), seed, draws, shape)
         return _on_cpu(network.draw(embedding, capture.rows, noise))
 
@@ -118,7 +116,9 @@ def training_deltas(
         chosen = torch.randperm(len(examples), generator=seeded(0))[:count].sort().values
         inputs, targets = examples.rows(chosen)
     inputs, targets = to_device(inputs, opened.device), targets.to(opened.device)
-    return _on_cpu(overfit_chunks(opened, loss, inputs, targets, overfit, overfit.form).delta)
+    return _on_cpu(
+        overfit_chunks(opened, loss, inputs, targets, overfit, overfit.form, ocd.excerpt).delta
+    )
 
 
 @dataclass(frozen=True)

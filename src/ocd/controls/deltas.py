@@ -8,13 +8,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ocd.conditioning import condition_features
 from ocd.deltas import Delta, DenseDelta, RankOneDelta
+from ocd.excerpts import Excerpt
 from ocd.inputs import Examples, Inputs, tensors, to_device
 from ocd.layers import OpenBase
 from ocd.model import OCD
 from ocd.noise import example_keys, example_noise
-from ocd.overfitting import Loss, OverfitConfig, chunk_of, overfit_capture
+from ocd.overfitting import Loss, OverfitConfig, chunk_of, overfit_batch
 from ocd.prediction import Prediction, moved, predict_in_chunks
 
 
@@ -57,13 +57,17 @@ def finite_or_zero(delta: Delta) -> Delta:
 
 
 def _overfitted(
-    opened: OpenBase, loss: Loss, config: OverfitConfig, training: Examples, index: Tensor
+    opened: OpenBase,
+    loss: Loss,
+    config: OverfitConfig,
+    training: Examples,
+    index: Tensor,
+    excerpt: Excerpt | None,
 ) -> Delta:
     """Deltas of the training examples named by `index`, by Eq. 1; zero where not finite."""
     inputs, targets = training.rows(index)
-    capture = opened.capture(to_device(inputs, opened.device))
-    delta = overfit_capture(opened, capture, loss, targets.to(opened.device), config)
-    return finite_or_zero(delta)
+    inputs, targets = to_device(inputs, opened.device), targets.to(opened.device)
+    return finite_or_zero(overfit_batch(opened, loss, inputs, targets, config, excerpt))
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class NearestNeighbor:
     loss: Loss
     config: OverfitConfig
     training: Examples
+    excerpt: Excerpt | None = None
 
     @cached_property
     def _flat(self) -> Tensor:
@@ -84,8 +89,8 @@ class NearestNeighbor:
 
         def work(rows: Inputs, where: slice) -> Prediction:
             nearest = nearest_in_x(rows, self._flat).cpu()
-            delta = _overfitted(opened, self.loss, self.config, self.training, nearest)
-            return moved(opened, opened.capture(rows), delta)
+            delta = _overfitted(opened, self.loss, self.config, self.training, nearest, self.excerpt)
+            return moved(opened, opened.capture(rows, keep_rows=False), delta)
 
         return predict_in_chunks(inputs, opened.device, work, chunk_of(opened, self.config))
 
@@ -101,7 +106,7 @@ class SharedMove:
         delta = DenseDelta(self.weight[None, None])
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            return moved(self.opened, self.opened.capture(rows), delta)
+            return moved(self.opened, self.opened.capture(rows, keep_rows=False), delta)
 
         return predict_in_chunks(inputs, self.opened.device, work)
 
@@ -112,6 +117,7 @@ def mean_delta(
     config: OverfitConfig,
     training: Examples,
     num_examples: int = 8192,
+    excerpt: Excerpt | None = None,
 ) -> SharedMove:
     """The mean of the training deltas, for everybody: what remains of OCD without any condition.
 
@@ -120,7 +126,7 @@ def mean_delta(
     total = opened.weight.new_zeros(opened.weight_shape)
     used = torch.arange(min(num_examples, len(training)))
     for index in used.split(chunk_of(opened, config)):
-        total += _overfitted(opened, loss, config, training, index).dense()[:, 0].sum(dim=0)
+        total += _overfitted(opened, loss, config, training, index, excerpt).dense()[:, 0].sum(dim=0)
     return SharedMove(opened, total / len(used))
 
 
@@ -134,8 +140,7 @@ class RandomDirection:
         network, opened = self.ocd.fitted()
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            capture = opened.capture(rows)
-            embedding = network.embed(condition_features(capture, self.ocd.config.condition), rows)
+            capture, embedding = self.ocd.look(rows)
             keys = example_keys(rows)
             noise = example_noise(
                 keys, seed, draws, (network.diffusion.num_noises, *network.diffused_shape)

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from ocd.errors import OCDError
+from ocd.excerpts import Excerpt
 from ocd.inputs import Inputs, map_tensors, num_rows
 from ocd.layers import OpenBase, frozen, list_layers, run_without_delta
-from ocd.overfitting import LR_GRID, Loss, OverfitConfig, chunk_of, overfit_capture
+from ocd.overfitting import LR_GRID, Loss, OverfitConfig, chunk_of, overfit_batch
 from ocd.prediction import Prediction, moved, predict_in_chunks
 
 
@@ -35,14 +36,16 @@ class OverfitTest:
     loss: Loss
     config: OverfitConfig
     targets: Tensor | None
+    excerpt: Excerpt | None = None
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
         opened, targets = self.opened, check_labels(self.targets, inputs)
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            capture = opened.capture(rows)
+            on_excerpts = self.excerpt is not None and self.config.excerpt > 0
+            capture = opened.capture(rows, keep_rows=not on_excerpts)
             labels = targets[where].to(opened.device)
-            delta = overfit_capture(opened, capture, self.loss, labels, self.config)
+            delta = overfit_batch(opened, self.loss, rows, labels, self.config, self.excerpt, capture)
             return moved(opened, capture, delta)
 
         return predict_in_chunks(inputs, opened.device, work, chunk_of(opened, self.config))

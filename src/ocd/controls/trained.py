@@ -23,9 +23,9 @@ from torch.utils.data import Dataset
 from ocd.checkpoint import load_strictly
 from ocd.codecs import Codec
 from ocd.collection import Maker, Source, TrainingRows
-from ocd.conditioning import Conditioning, Features, condition_features
+from ocd.conditioning import Conditioning, Features
 from ocd.decisions import Workdir
-from ocd.deltas import Delta, DenseDelta
+from ocd.deltas import DenseDelta
 from ocd.denoisers import DenoiserConfig, MLPDenoiser
 from ocd.errors import OCDError
 from ocd.files import read_json, write_json
@@ -126,7 +126,7 @@ class Labelled:
             capture = opened.capture(inputs) if self.with_condition else None
         if capture is None:
             return TrainingRows({}, inputs, targets, None)
-        features = condition_features(capture, self.maker.condition)
+        features = self.maker.condition.features(opened, inputs, capture)
         return TrainingRows(features, inputs, targets, None, capture)
 
 
@@ -136,6 +136,7 @@ class _OneLoss:
 
     maker: Maker
     codec: Codec
+    excerpt: int = 0
 
     def losses(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> dict[str, Tensor]:
         return {"loss": self.held_out(network, rows, generator)}
@@ -181,12 +182,18 @@ class PredictLabel(_TaskLoss):
         return answer
 
 
-class TuneLayer(_TaskLoss):
+class TuneLayer(_OneLoss):
     """The base's own loss with the shared delta."""
 
-    def output(self, network: SharedWeight, rows: TrainingRows) -> Tensor:
-        assert rows.capture is not None
-        return self.maker.opened.run(rows.capture, network.delta())[:, 0]
+    def held_out(self, network: SharedWeight, rows: TrainingRows, generator: torch.Generator) -> Tensor:
+        assert rows.targets is not None
+        maker = self.maker
+        part, targets = maker.part(rows.inputs, rows.targets, self.excerpt, generator)
+        if rows.capture is None:
+            output = maker.opened.run_anew(part, network.delta())
+        else:
+            output = maker.opened.run(rows.capture, network.delta())
+        return example_losses(maker.loss, output[:, 0], targets).mean()
 
 
 OBJECTIVES: dict[str, type[_OneLoss]] = {
@@ -207,6 +214,8 @@ def why_not(kind: str, ocd: OCD) -> str | None:
         return None
     if ocd.config.denoiser.kind != "mlp":
         return "it would have the size of an MLP denoiser, and denoiser.kind is another"
+    if kind in ("label_head", "label_network") and ocd.excerpt is not None:
+        return "examples are large (overfitted on excerpts), and it would answer a whole one at once"
     if kind == "label_network" and ocd.encoder is None:
         return "it is the encoder of x with a head, and this OCD has no encoder of x"
     return None
@@ -263,11 +272,12 @@ def fit_control(
     examples: Source = source
     form = plain_kind(kind)
     if form != "delta_regression":
-        examples = Labelled(maker, with_condition=form != "label_network")
+        alone = form == "label_network" or (form == "fine_tuned_layer" and maker.excerpt is not None)
+        examples = Labelled(maker, with_condition=not alone)
     few, _ = maker.fetch(torch.arange(min(2, dataset_size(dataset))), torch.Generator())
     network = make_network(kind, ocd, few)
-    objective: Objective = OBJECTIVES[form](maker, ocd.fitted()[0].codec)
     config = ocd.config.training
+    objective: Objective = OBJECTIVES[form](maker, ocd.fitted()[0].codec, config.excerpt)
     if num_steps is not None:
         plan = work.checkpoint / "plan.json"
         if not plan.exists():
@@ -312,19 +322,17 @@ class TrainedControl:
             outputs = self.network({}, inputs)
             return Prediction(outputs[None], outputs)
         generator, opened = self.ocd.fitted()
-        capture = opened.capture(inputs)
-        features = condition_features(capture, self.ocd.config.condition)
+        condition = self.ocd.condition
+        if self.kind == "fine_tuned_layer":
+            assert isinstance(self.network, SharedWeight)
+            return moved(opened, opened.capture(inputs, keep_rows=False), self.network.delta())
+        capture = opened.capture(inputs, keep_rows=condition.needs_rows)
+        features = condition.features(opened, inputs, capture)
         if self.kind == "label_head":
             outputs = capture.output + self.network(features, inputs)
             return Prediction(outputs[None], outputs, capture.output)
-        delta: Delta
-        if self.kind == "delta_regression":
-            code = self.network(features, inputs)[:, None]
-            delta = generator.codec.decode(code, capture.rows)
-        else:
-            assert isinstance(self.network, SharedWeight)
-            delta = self.network.delta()
-        return moved(opened, capture, delta)
+        code = self.network(features, inputs)[:, None]
+        return moved(opened, capture, generator.codec.decode(code, capture.rows))
 
 
 def failure(work: Workdir) -> str | None:

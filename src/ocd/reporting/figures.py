@@ -13,6 +13,7 @@ from ocd.reporting.plotting import LOSS_FLOOR, save
 from ocd.reporting.prediction_figures import draw_base_vs_ocd, draw_risk_coverage, draw_worst_examples
 from ocd.reporting.records import Array
 from ocd.reporting.training_figures import Curve, LayerScore, draw_layer_scores, draw_training
+from ocd.reporting.view_figures import Pixels, draw_views, write_film
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +52,10 @@ CAPTIONS = {  # of each figure, and why it may be missing
         "the predictions lack the base's loss per example",
     ),
 }
+VIEWS_CAPTION = (
+    "Test views of the first seed, and where the squared error of each image lies (one scale for all)."
+)
+FILM_CAPTION = "Around the scene, from poses that are in no set: the base beside OCD's mean."
 
 
 def draw_all(
@@ -64,11 +69,13 @@ def draw_all(
     pooled: tuple[Array, Array] | None,
     first: Mapping[str, Array],
     loss_name: str,
+    views: Mapping[str, Pixels],
 ) -> list[str]:
     """Draw what there is data for into `folder`; return the report's lines about it.
 
     `curves` holds coverage and risk (N,) by score, `pooled` the losses (N,) of base and ensemble,
-    averaged over the seeds, and `first` those of the first seed. A figure whose data is missing is
+    averaged over the seeds, and `first` those of the first seed; `views` the images of a task that has
+    such, for which alone there are figures of them. A figure whose data is missing is
     not drawn, an older one of that name is removed, and its line says why.
     """
     base, ensemble = pooled or (np.empty(0), np.empty(0))
@@ -85,7 +92,7 @@ def draw_all(
         "layer_scores": (bool(layers), lambda: draw_layer_scores(layers)),
         "training": (bool(training or validation), lambda: draw_training(training, validation)),
     }
-    lines = []
+    lines = _draw_views(folder, views)
     for name, (possible, draw) in plans.items():
         path = folder / f"{name}.png"
         caption, reason = CAPTIONS[name]
@@ -96,4 +103,15 @@ def draw_all(
         else:
             path.unlink(missing_ok=True)
             lines.append(f"`{path.name}` is not drawn: {reason}.")
+    return lines
+
+
+def _draw_views(folder: Path, views: Mapping[str, Pixels]) -> list[str]:
+    lines = []
+    if "truth" in views:
+        save(draw_views(views), folder / "views.png")
+        lines.append(f"![views](figures/views.png)\n\n{VIEWS_CAPTION}")
+    if "film/base" in views:
+        write_film(views, folder / "film.gif")
+        lines.append(f"![film](figures/film.gif)\n\n{FILM_CAPTION}")
     return lines

@@ -29,6 +29,7 @@ from ocd.reporting.tables import (
     table_width,
     uncertainty_table,
 )
+from ocd.reporting.view_figures import read_views
 from ocd.reporting.wording import of_seeds, words
 
 __all__ = ["markdown_table", "results_table", "table_width", "write_report"]
@@ -187,6 +188,7 @@ def _draw(run: RunRecords, results: Json, folder: Path) -> list[str]:
         pooled=both,
         first=_first_seed(run, name),
         loss_name=words(results["verdict"]["metric"]),
+        views=read_views(folder.parent / "views" / f"seed-{run.seeds[0]}.safetensors"),
     )
 
 

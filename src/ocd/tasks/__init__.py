@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CATALOG", "TASKS", "Facts", "get_task"]
 
-TASKS: dict[str, str] = {name: f"ocd.tasks.{name}" for name in CATALOG}
-"""Name of a task -> the module that holds it as `TASK`."""
+TASKS: dict[str, str] = {name: f"ocd.tasks.{name.partition('-')[0]}" for name in CATALOG}
+"""Name of a task -> the module that holds it in `TASKS`: nerf-lego, nerf-drums in `nerf`."""
 
 
 def get_task(name: str) -> Task:
@@ -22,5 +22,5 @@ def get_task(name: str) -> Task:
     if name not in TASKS:
         known = ", ".join(TASKS)
         raise OCDError(f"no task {name!r}{nearest(name, TASKS)}; there are: {known}")
-    task: Task = import_module(TASKS[name]).TASK
+    task: Task = import_module(TASKS[name]).TASKS[name]
     return task

@@ -12,13 +12,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ocd.collection import Transform
+from ocd.conditioning import Describe
 from ocd.errors import OCDError
-from ocd.inputs import Examples
+from ocd.excerpts import Excerpt
+from ocd.inputs import Examples, Inputs
 from ocd.metrics import Metric
 from ocd.tasks.published import Published
 
 Progress = Callable[[str], None]
 """Takes one line for the person who waits."""
+
+
+def _nothing(options: Any) -> None:
+    """Of a task that has no such part."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -58,12 +65,25 @@ class Task:
     """(options): encodes x for the condition, module(inputs) -> (B, features)."""
     make_transform: Callable[[Any], Transform | None]
     """(options): the augmentation under which training examples are overfitted."""
+    make_excerpt: Callable[[Any], Excerpt | None] = _nothing
+    """(options): a random part of large examples (ocd.excerpts)."""
+    make_describe: Callable[[Any], Describe | None] = _nothing
+    """(options): how I(x) is summed up, where mean and deviation are not enough."""
     settings: dict[str, object] = field(default_factory=dict)
     """Differences from the preset `fast`, what was tuned for this task: dotted OCDConfig keys."""
+    preset_settings: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Differences from another preset, by its name: what the paper or the released code has for this
+    task alone, and what the size of its examples asks for."""
+    run_settings: dict[str, object] = field(default_factory=dict)
+    """Differences from the options of a run."""
     classifies: bool = False
     """Whether outputs are logits of classes, so that answers have an entropy and can be wrong."""
     layer: str = "auto"
     """The layer to move where the paper names one; with every preset."""
+    has_views: bool = False
+    """Whether outputs are images (3, H, W) of pixels from 0 to 1, which the report shows."""
+    film: Callable[[Any, TaskData], Inputs | None] | None = None
+    """(options, data): inputs in the order of a film, in no set, for base and OCD side by side."""
     published: Published | None = None
     """The paper's own table of this task, which the report sets beside a run's."""
 

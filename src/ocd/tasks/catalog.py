@@ -38,6 +38,17 @@ _FACTS = (
         size="16 MB",
         minutes="about 30, with all controls",
     ),
+    *(
+        Facts(
+            name=f"nerf-{scene}",
+            summary=f"novel views of {scene} with TinyNeRF (Sec. 4.2)",
+            data=f"the NeRF authors' synthetic {scene}: 80 views to train, 20 to test",
+            licence=licence,
+            size="not downloaded: give --data-dir",
+            minutes="about 20, with all controls",
+        )
+        for scene, licence in {"lego": "CC BY-NC", "hotdog": "CC0", "drums": "CC BY"}.items()
+    ),
 )
 
 CATALOG: dict[str, Facts] = {facts.name: facts for facts in _FACTS}

@@ -153,3 +153,5 @@ TASK = Task(
         "training.task_loss_weight": 1.0,
     },
 )
+
+TASKS = {TASK.name: TASK}

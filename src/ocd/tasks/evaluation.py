@@ -28,13 +28,16 @@ from ocd.controls import (
     plain_kind,
 )
 from ocd.errors import OCDError
-from ocd.inputs import Examples, num_rows, take_rows, to_device
+from ocd.inputs import Examples, Inputs, num_rows, take_rows, to_device
 from ocd.model import OCD
 from ocd.overfitting import OverfitConfig, example_losses
 from ocd.prediction import Prediction, Predictor
 from ocd.tasks.base import Task
 
 TENT_ITERATIONS = (1, 10, 30)
+SHOWN = ("base", "ocd", "overfit_test")
+NUM_SHOWN = 8
+"""Views of each method that are kept for the report's figures."""
 USES_LABEL = ("overfit_test", "overfit_test_all_layers")
 
 
@@ -76,6 +79,8 @@ class Contest:
     seconds: Mapping[str, float | None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    shown: dict[str, Tensor] = field(default_factory=dict)
+    """Views for the report, (N, 3, H, W) from 0 to 255, of a task that has such."""
     _fixed: dict[str, Method] = field(default_factory=dict)
     _all_layers: OverfitTestAllLayers | None = None
 
@@ -97,7 +102,7 @@ class Contest:
         _, opened = self.ocd.fitted()
         bounds: dict[str, Method] = {}
         if targets is not None:
-            one = OverfitTest(opened, self.task.loss, self.overfit, targets)
+            one = OverfitTest(opened, self.task.loss, self.overfit, targets, self.ocd.excerpt)
             bounds["overfit_test"] = Method(one, parameters=self.base_size)
             if self._all_layers is not None:
                 every = replace(self._all_layers, targets=targets)
@@ -144,7 +149,9 @@ class Contest:
     def _paper_rivals(self) -> dict[str, Method]:
         ocd, size = self.ocd, self.base_size
         _, opened = ocd.fitted()
-        neighbour = NearestNeighbor(opened, self.task.loss, self.overfit, self.training)
+        neighbour = NearestNeighbor(
+            opened, self.task.loss, self.overfit, self.training, self.ocd.excerpt
+        )
         methods = {"nearest_neighbor": Method(neighbour, 1, size)}
         if not self.task.classifies:
             for count in TENT_ITERATIONS:
@@ -162,7 +169,8 @@ class Contest:
         self._fixed["random_direction"] = replace(self._fixed["ocd"], predictor=RandomDirection(ocd))
 
         def shared() -> Method:
-            return Method(mean_delta(opened, loss, self.overfit, training), 1, size)
+            delta = mean_delta(opened, loss, self.overfit, training, excerpt=ocd.excerpt)
+            return Method(delta, 1, size)
 
         self._add("mean_delta", shared)
         for kind, control in self.trained.items():
@@ -189,6 +197,8 @@ class Contest:
         return seconds + (self.seconds.get("overfit") or 0.0)
 
     def _open_all_layers(self) -> None:
+        if self.ocd.excerpt is not None:
+            raise OCDError("all layers are overfitted on whole examples, and these are too large")
         inputs, targets = self.training.rows(slice(0, 64))
         device = self.ocd.fitted()[1].device
         plain = OverfitTestAllLayers(self.ocd.base, self.task.loss, self.overfit, None)
@@ -238,6 +248,10 @@ def evaluate(contest: Contest, test: Examples) -> tuple[dict[str, Any], dict[str
         if name.startswith("ocd_ensemble"):
             drawn = prediction
     assert drawn is not None
+    if task.has_views:
+        known = {name: outputs[name] for name in SHOWN if name in outputs} | {"truth": targets}
+        places = torch.linspace(0, len(test) - 1, min(NUM_SHOWN, len(test))).round().long()
+        contest.shown |= {name: as_pixels(images[places]) for name, images in known.items()}
     numbers = {
         "methods": {
             name: {metric: facts.fn(output, targets) for metric, facts in task.metrics.items()}
@@ -251,6 +265,19 @@ def evaluate(contest: Contest, test: Examples) -> tuple[dict[str, Any], dict[str
         "num_test": num_rows(test.inputs),
     }
     return numbers, _per_example(task, targets, outputs, drawn.outputs.cpu())
+
+
+def as_pixels(images: Tensor) -> Tensor:
+    """Images of pixels from 0 to 1 -> whole numbers from 0 to 255."""
+    return (255 * images.detach().cpu().clamp(0, 1)).round().to(torch.uint8)
+
+
+def show_film(ocd: OCD, inputs: Inputs) -> dict[str, Tensor]:
+    """Base and OCD (its mean where it has one, else one draw) on inputs of no set, as pixels."""
+    mode = "mean" if ocd.config.diffusion.prediction == "x0" else "draws"
+    prediction = ocd.predict(inputs, draws=1, mode=mode)
+    assert prediction.base is not None
+    return {"film/base": as_pixels(prediction.base), "film/ocd": as_pixels(prediction.outputs[0])}
 
 
 def _timed(method: Method, test: Examples, repeats: int) -> tuple[Prediction, float]:

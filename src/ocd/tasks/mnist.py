@@ -194,3 +194,5 @@ TASK = Task(
         "training.task_loss_weight": 1.0,
     },
 )
+
+TASKS = {TASK.name: TASK}

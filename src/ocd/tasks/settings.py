@@ -75,13 +75,13 @@ def read_settings(
     Raises OCDError for a key that none of them has.
     """
     config = OCDConfig.preset(preset).replace({"layer": task.layer})
-    if preset == "fast":
-        config = config.replace(task.settings)
+    own = task.settings if preset == "fast" else task.preset_settings.get(preset, {})
+    config = config.replace(own)
     homes = {entry.name: task.options for entry in dataclasses.fields(task.options)}
     homes |= {entry.name: RunOptions for entry in dataclasses.fields(RunOptions)}
-    values: dict[type, dict[str, Any]] = {task.options: {}, RunOptions: {}}
+    values: dict[type, dict[str, Any]] = {task.options: {}, RunOptions: dict(task.run_settings)}
     if preset != "fast":  # neither the paper nor the released code has x in the condition, or shifts
-        values[RunOptions] = {"encode_x": False, "augment": False}
+        values[RunOptions] |= {"encode_x": False, "augment": False}
     dotted: dict[str, str] = {}
     for key, value in settings.items():
         if key in homes:
