@@ -12,7 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ocd import OCD, OCDConfig, OCDError
+from ocd import OCD, OCDConfig, OCDError, overfit
+from ocd.cli import main
+from ocd.controls import mean_delta
 from ocd.deltas import DenseDelta
 from ocd.layers import OpenBase
 from ocd.overfitting import OverfitConfig, overfit_rows
@@ -467,3 +469,63 @@ def test_overfitting_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
             load_file(run.root / f"deltas/seed-0/{name}.safetensors") for run in (stopped, whole)
         )
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_the_mean_of_the_store_is_that_of_deltas_made_anew(tmp_path: Path) -> None:
+    run = make(tmp_path / "run", write_scene(tmp_path / "data"))
+    run.train(0)
+    contest = run.contest(0)
+    kept = contest.methods(None)["mean_delta"].predictor
+    opened = contest.ocd.fitted()[1]
+    anew = mean_delta(opened, run.task.loss, contest.overfit, run.examples, excerpt=some_rays)
+    assert torch.allclose(kept.weight, anew.weight, atol=1e-7)
+    assert kept.weight.abs().sum() > 0
+
+
+def test_conditions_are_compared_on_the_deltas_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_scene(tmp_path / "data")
+    run = make(tmp_path / "run", data, controls="none")
+    run.predict(0)
+    before = (run.root / "predictions" / "seed-0.json").read_bytes()
+    with pytest.MonkeyPatch.context() as patch:  # no view is overfitted again
+
+        def never(*args: object, **kwargs: object) -> None:
+            raise AssertionError("overfitted again")
+
+        patch.setattr("ocd.model.collect", never)
+        monkeypatch.setattr("sys.argv", ["ocd", "condition", str(run.root)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert not stop.value.code
+    table = capsys.readouterr().out
+    for title in (
+        "base, no generator",
+        "x alone",
+        "I(x) alone",
+        "a_L alone",
+        "all: i_L, a_L, f(x) and x",
+    ):
+        assert title in table
+    assert table.strip() == (run.root / "condition.md").read_text().strip()
+    assert (run.root / "predictions" / "seed-0.json").read_bytes() == before
+    values = json.loads((run.root / "condition.json").read_text())["variants"]
+    # The generator of the run itself sees the pose alone: trained anew it answers the same.
+    losses = load_file(run.root / "predictions" / "seed-0.safetensors")["loss/ocd"]
+    assert values["x"][0]["draw"] == pytest.approx(losses.tolist(), rel=1e-4)
+    assert values["I(x)"][0]["draw"] != values["x"][0]["draw"]
+
+
+def test_overfit_of_the_library_takes_excerpts() -> None:
+    data, base = scene_data(), small_base()
+    arguments = (base, "layer1", squared_error_per_view, data.train.inputs, data.train.targets)
+    rays = {"excerpt": some_rays, "excerpt_size": 20}
+    deltas = overfit(*arguments, steps=3, lr=5e-3, optimizer="adam", **rays)
+    config = OverfitConfig(num_steps=3, lr=5e-3, optimizer="adam", excerpt=20)
+    same, _, _ = overfit_rows(OpenBase(base, "layer1"), *arguments[2:], config, some_rays)
+    assert torch.equal(deltas.dense(), same.dense())
+    chosen = overfit(*arguments, steps=3, optimizer="sgd", **rays)
+    assert (chosen.loss_after < chosen.loss_before).float().mean() > 0.5
+    with pytest.raises(OCDError, match="overfit.excerpt is -1"):
+        OverfitConfig(excerpt=-1)

@@ -126,15 +126,25 @@ def audit(folder: Folder) -> None:
 
 
 @app.command()
+def condition(folder: Folder) -> None:
+    """Which parts of the condition matter: train the generator anew on some of them."""
+    from ocd.run import Run
+    from ocd.run_condition import compare_conditions
+
+    typer.echo(compare_conditions(Run.open(folder)))
+
+
+@app.command()
 def tasks() -> None:
     """List the tasks: data, licence, size, minutes to expect."""
     from ocd.tasks.catalog import CATALOG
 
+    width = max(map(len, CATALOG)) + 2
     for facts in CATALOG.values():
-        typer.echo(f"{facts.name:8}{facts.summary}")
+        typer.echo(f"{facts.name:{width}}{facts.summary}")
         for name in ("data", "licence", "size"):
-            typer.echo(f"        {name}: {getattr(facts, name)}")
-        typer.echo(f"        minutes: {facts.minutes} a seed on two CPU cores")
+            typer.echo(f"{'':{width}}{name}: {getattr(facts, name)}")
+        typer.echo(f"{'':{width}}minutes: {facts.minutes} a seed on two CPU cores")
 
 
 @app.command()

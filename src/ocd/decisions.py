@@ -25,15 +25,17 @@ from ocd.progress import Log
 
 @dataclass(frozen=True)
 class Workdir:
-    """The files of one fit in a run folder. `member` names one of several fits that share it."""
+    """The files of one fit in a run folder. `member` names one of several fits that share it,
+    `deltas_of` the one whose deltas are trained on, where that is another."""
 
     root: Path
     member: str = ""
     context: dict[str, Any] = field(default_factory=dict)
+    deltas_of: str | None = None
 
     @property
     def deltas(self) -> Path:
-        return self.root / "deltas" / self.member
+        return self.root / "deltas" / (self.member if self.deltas_of is None else self.deltas_of)
 
     @property
     def checkpoint(self) -> Path:
@@ -76,12 +78,14 @@ class Decisions:
         num_examples: int,
         few: tuple[Inputs, Tensor],
         parts: tuple[object, ...] = (),
+        made_by: tuple[object, ...] = (),
     ) -> Decisions:
         """The decisions of a workdir. Raises OCDError where they belong to another run.
 
         `parts`: the loss, the transform and the encoder, told apart by their names and structure.
+        `made_by`: those of them that the deltas in a store depend on.
         """
-        key = _key(config, base, num_examples, few, parts)
+        key = _key(config, base, num_examples, few, parts, made_by)
         if not work.decisions.exists():
             return cls(work, key)
         saved = read_json(work.decisions)
@@ -117,6 +121,7 @@ def _key(
     num_examples: int,
     few: tuple[Inputs, Tensor],
     parts: tuple[object, ...],
+    made_by: tuple[object, ...],
 ) -> dict[str, str]:
     """Hashes of what a fit depends on. The data's is of its size and its first examples."""
     data = hashlib.sha256(str(num_examples).encode())
@@ -133,13 +138,18 @@ def _key(
         "data": data.hexdigest()[:16],
         "overfit": overfit,
         "config": config.digest(),
-        "parts": hashlib.sha256("; ".join(map(_describe, parts)).encode()).hexdigest()[:16],
+        "parts": _hash_of(parts),
+        "made_by": _hash_of(made_by),
     }
     return key | {"all": hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}
 
 
+def _hash_of(parts: tuple[object, ...]) -> str:
+    return hashlib.sha256("; ".join(map(_describe, parts)).encode()).hexdigest()[:16]
+
+
 def _describe(part: object) -> str:
     """A function by its name, a module by its structure: the same in the next process."""
-    if isinstance(part, nn.Module):
+    if isinstance(part, nn.Module | bool):
         return repr(part)
     return getattr(part, "__qualname__", type(part).__qualname__)

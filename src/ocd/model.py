@@ -122,7 +122,7 @@ class OCD:
 
     def select(self, dataset: Dataset[Any], work: Workdir) -> LayerScores | None:
         """Eq. 3, where the layer is "auto": scores of all layers. Remembered in the workdir."""
-        decisions = self._decisions(dataset, work)
+        decisions = self.decisions(dataset, work)
         if decisions.layer is not None:
             return None
         if self.config.layer != "auto":
@@ -149,10 +149,10 @@ class OCD:
 
     def overfit(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
         """Eq. 1 for every example, into the store; or only what is needed to do it on the fly."""
-        decisions = self._decisions(dataset, work)
+        decisions = self.decisions(dataset, work)
         if decisions.layer is None:
             self.select(dataset, work)
-            decisions = self._decisions(dataset, work)
+            decisions = self.decisions(dataset, work)
         if decisions.lr is None:
             decide(
                 self.base, self._loss(), dataset, self.config, self.transform, decisions,
@@ -165,25 +165,28 @@ class OCD:
         if store.complete:
             return
         total = dataset_size(dataset) * self.config.collection.num_copies
-        # Augmented inputs are not in the dataset, and two parts of the training look at them.
-        looks = self.encoder is not None or self.config.training.task_loss_weight > 0
-        keep_inputs = self.transform is not None and looks
         with progress_bar(f"overfit {decisions.layer}", total, progress) as advance:
             collect(
-                maker, store, self.config.collection, decisions.form, self.config.seed, keep_inputs,
-                advance,
+                maker, store, self.config.collection, decisions.form, self.config.seed,
+                self._keeps_inputs, advance,
             )  # fmt: skip
+
+    @property
+    def _keeps_inputs(self) -> bool:
+        """Augmented inputs are not in the dataset, and two parts of the training look at them."""
+        looks = self.encoder is not None or self.config.training.task_loss_weight > 0
+        return self.transform is not None and looks
 
     def is_overfitted(self, dataset: Dataset[Any], work: Workdir) -> bool:
         """Whether `overfit` has nothing left to do in this workdir."""
-        decisions = self._decisions(dataset, work)
+        decisions = self.decisions(dataset, work)
         if decisions.lr is None:
             return False
         return decisions.storage != "store" or self._store(work, decisions).complete
 
     def overfitted(self, dataset: Dataset[Any], work: Workdir) -> tuple[Decisions, Maker, Source]:
         """What was decided in a workdir, what overfits, and the overfitted examples to train on."""
-        decisions = self._decisions(dataset, work)
+        decisions = self.decisions(dataset, work)
         if decisions.lr is None or decisions.layer is None:
             raise OCDError(f"nothing is overfitted yet in {work.root}: overfit first")
         maker = self._maker(dataset, decisions)
@@ -352,7 +355,7 @@ class OCD:
         inputs, targets = fetch_rows(dataset, torch.arange(count))
         return to_device(inputs, device), targets.to(device)
 
-    def _decisions(self, dataset: Dataset[Any], work: Workdir) -> Decisions:
+    def decisions(self, dataset: Dataset[Any], work: Workdir) -> Decisions:
         """What was decided in this workdir so far; new where nothing was."""
         few = self._fetch(dataset, min(64, dataset_size(dataset)))
         again = self._fetch(dataset, min(4, dataset_size(dataset)))
@@ -362,10 +365,11 @@ class OCD:
                 "the dataset gives other values when an example is read again: take random "
                 "augmentation out of it and pass it as OCD(..., transform=...)"
             )
-        parts: tuple[object, ...] = (self.loss, self.transform, self.encoder)
-        parts += tuple(part for part in (self.excerpt, self.describe) if part is not None)
+        made_by = (self.loss, self.transform, self.excerpt, self.describe, self._keeps_inputs)
+        parts = (*made_by, self.encoder)
         digest = base_digest(self.base)
-        return Decisions.open(work, self.config, digest, dataset_size(dataset), few, parts)
+        size = dataset_size(dataset)
+        return Decisions.open(work, self.config, digest, size, few, parts, made_by)
 
     def _maker(self, dataset: Dataset[Any], decisions: Decisions) -> Maker:
         return make_maker(
@@ -374,7 +378,7 @@ class OCD:
         )  # fmt: skip
 
     def _store(self, work: Workdir, decisions: Decisions) -> DeltaStore:
-        key = {name: decisions.key[name] for name in ("base", "data", "overfit", "parts")}
+        key = {name: decisions.key[name] for name in ("base", "data", "overfit", "made_by")}
         return DeltaStore.open(work.deltas, key)
 
     def _source(self, work: Workdir, decisions: Decisions, maker: Maker) -> Source:

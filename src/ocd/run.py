@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ocd.collection import Stored
+from ocd.config import OCDConfig
 from ocd.controls import EQUAL_TIME, TRAINED, failure, fit_control, load_control, why_not
 from ocd.decisions import Workdir
 from ocd.files import read_json, write_json
@@ -181,6 +183,9 @@ class Run(RunFolder):
             self._load(*fits["alternative"]) if "alternative" in fits else None,
             seconds=self.phase_seconds(seed),
         )
+        _, _, source = ocd.overfitted(self.examples, main)
+        if isinstance(source, Stored) and ocd.transform is None:
+            contest.stored = source.reader
         if self.run_options.has_rivals:
             few = self.examples.rows(slice(0, 2))[0]
             for kind in self._kinds():
@@ -240,18 +245,25 @@ class Run(RunFolder):
         for role, layer in layers.items():
             member = f"seed-{seed}" if role == "main" else f"seed-{seed}-alternative"
             config = self.config.replace({"layer": layer, "seed": seed})
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                encoder = self.task.make_encoder(self.options) if self.run_options.encode_x else None
-            augment = self.run_options.augment
-            transform = self.task.make_transform(self.options) if augment else None
-            loss, join = self.task.loss, self.task.join_draws
-            ocd = OCD(
-                base, loss=loss, config=config, encoder=encoder, transform=transform, join=join,
-                excerpt=self.task.make_excerpt(self.options),
-                describe=self.task.make_describe(self.options),
-            )  # fmt: skip
+            ocd = self.unfitted(base, config, seed, self.run_options.encode_x)
             yield role, ocd, Workdir(self.root, member, {"seed": seed, "role": role})
+
+    def unfitted(self, base: nn.Module, config: OCDConfig, seed: int, encode_x: bool) -> OCD:
+        """OCD as the task has it, on a base, with x in the condition or not."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            encoder = self.task.make_encoder(self.options) if encode_x else None
+        augment = self.run_options.augment
+        return OCD(
+            base,
+            loss=self.task.loss,
+            config=config,
+            encoder=encoder,
+            transform=self.task.make_transform(self.options) if augment else None,
+            join=self.task.join_draws,
+            excerpt=self.task.make_excerpt(self.options),
+            describe=self.task.make_describe(self.options),
+        )
 
     def _load(self, ocd: OCD, work: Workdir) -> OCD:
         """The fit that a workdir holds."""

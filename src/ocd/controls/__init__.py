@@ -1,6 +1,6 @@
 """What OCD is compared with. Each control is a `Predictor`, so that a table is a loop over them."""
 
-from ocd.controls.deltas import NearestNeighbor, RandomDirection, SharedMove, mean_delta
+from ocd.controls.deltas import NearestNeighbor, RandomDirection, SharedMove, mean_delta, mean_of_store
 from ocd.controls.ensemble import DeepEnsemble
 from ocd.controls.generated import Generated
 from ocd.controls.laplace import Laplace, fit_laplace
@@ -39,6 +39,7 @@ __all__ = [
     "fit_temperature",
     "load_control",
     "mean_delta",
+    "mean_of_store",
     "plain_kind",
     "why_not",
 ]

@@ -16,6 +16,7 @@ from ocd.model import OCD
 from ocd.noise import example_keys, example_noise
 from ocd.overfitting import Loss, OverfitConfig, chunk_of, overfit_batch
 from ocd.prediction import Prediction, moved, predict_in_chunks
+from ocd.store import StoreReader
 
 
 def flat_inputs(inputs: Inputs) -> Tensor:
@@ -128,6 +129,12 @@ def mean_delta(
     for index in used.split(chunk_of(opened, config)):
         total += _overfitted(opened, loss, config, training, index, excerpt).dense()[:, 0].sum(dim=0)
     return SharedMove(opened, total / len(used))
+
+
+def mean_of_store(opened: OpenBase, reader: StoreReader) -> SharedMove:
+    """`mean_delta` where all training deltas are at hand, whole weights, in a store."""
+    total = sum((shard["delta.weight"].sum(dim=0) for shard in reader.shards), torch.zeros(()))
+    return SharedMove(opened, total.to(opened.weight) / len(reader))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ocd.controls import (
     fit_laplace,
     fit_temperature,
     mean_delta,
+    mean_of_store,
     plain_kind,
 )
 from ocd.errors import OCDError
@@ -32,6 +33,7 @@ from ocd.inputs import Examples, Inputs, num_rows, take_rows, to_device
 from ocd.model import OCD
 from ocd.overfitting import OverfitConfig, example_losses
 from ocd.prediction import Prediction, Predictor
+from ocd.store import StoreReader
 from ocd.tasks.base import Task
 
 TENT_ITERATIONS = (1, 10, 30)
@@ -77,6 +79,8 @@ class Contest:
     trained: dict[str, TrainedControl] = field(default_factory=dict)
     bases: Sequence[nn.Module] = ()
     seconds: Mapping[str, float | None] = field(default_factory=dict)
+    stored: StoreReader | None = None
+    """The training deltas, where they are kept and those of the examples as they are."""
     skipped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     shown: dict[str, Tensor] = field(default_factory=dict)
@@ -169,6 +173,9 @@ class Contest:
         self._fixed["random_direction"] = replace(self._fixed["ocd"], predictor=RandomDirection(ocd))
 
         def shared() -> Method:
+            if self.stored is not None and "delta.weight" in self.stored.shards[0]:
+                of_store = mean_of_store(opened, self.stored)
+                return Method(of_store, 1, size, self.seconds.get("overfit"))
             delta = mean_delta(opened, loss, self.overfit, training, excerpt=ocd.excerpt)
             return Method(delta, 1, size)
 
@@ -214,7 +221,8 @@ class Contest:
             self.skipped[name] = str(error)
             return
         if method is not None:
-            self._fixed[name] = replace(method, training_seconds=time.perf_counter() - start)
+            seconds = time.perf_counter() - start + (method.training_seconds or 0.0)
+            self._fixed[name] = replace(method, training_seconds=seconds)
 
 
 def count_parameters(module: nn.Module) -> int:
