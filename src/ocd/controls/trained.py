@@ -183,12 +183,14 @@ class PredictLabel(_TaskLoss):
 
 
 class TuneLayer(_OneLoss):
-    """The base's own loss with the shared delta."""
+    """The base's own loss with the shared delta. Of large examples a batch together has as many
+    positions as otherwise one of them: all share the delta, so that its gradient is no noisier."""
 
     def held_out(self, network: SharedWeight, rows: TrainingRows, generator: torch.Generator) -> Tensor:
         assert rows.targets is not None
         maker = self.maker
-        part, targets = maker.part(rows.inputs, rows.targets, self.excerpt, generator)
+        size = -(-self.excerpt // len(rows))
+        part, targets = maker.part(rows.inputs, rows.targets, size, generator)
         if rows.capture is None:
             output = maker.opened.run_anew(part, network.delta())
         else:
