@@ -395,7 +395,7 @@ def make(root: Path, data: Path, preset: str = "fast", **settings: object) -> Ru
 def test_a_run_ends_in_a_report_with_views_and_a_film(tmp_path: Path) -> None:
     from PIL import Image
 
-    every_ray = {"overfit__excerpt": 144, "overfit__lr": 0.001}
+    every_ray = {"overfit__excerpt": 144, "overfit__lr": 0.001, "alternative": True}
     run = make(tmp_path / "run", write_scene(tmp_path / "data"), **every_ray)
     run.predict(0)
     results = run.report()

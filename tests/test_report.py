@@ -178,11 +178,32 @@ def test_report_tells_a_stranger_what_was_run(tmp_path: Path) -> None:
 def test_comparisons_are_in_the_report(tmp_path: Path) -> None:
     verdict = write_report(make_run(tmp_path))["verdict"]
     for found in verdict["against"]:
-        cells = report_row(tmp_path, found["rival"], "Against base and rivals")
+        cells = against_row(tmp_path, found["rival"], "why")
         assert cells[1:3] == [found["why"], found["statement"]]
         difference, (low, high) = found["difference"], found["interval"]
         assert float(cells[3].split()[0]) == pytest.approx(difference, abs=1e-4)
         assert f"({low:+.2g}"[:5] in cells[3] and low < high
+
+
+def test_one_draw_is_set_against_the_base_and_every_rival(tmp_path: Path) -> None:
+    results = write_report(make_run(tmp_path))
+    found = {one["rival"]: one for one in results["verdict"]["one_draw"]}
+    assert "base" in found and len(found) > len(results["verdict"]["against"])
+    losses = {name: mean(results["methods"][name]["cross_entropy"]) for name in ("ocd", *found)}
+    for rival, facts in found.items():
+        difference = losses[rival] - losses["ocd"]
+        assert facts["difference"] == pytest.approx(difference, rel=1e-4)
+        assert facts["interval"][0] < difference < facts["interval"][1]
+        cells = against_row(tmp_path, rival, "share")
+        assert cells[1] == facts["statement"]
+        assert cells[3] == f"{100 * difference / losses[rival]:+.1f} %"
+
+
+def against_row(folder: Path, key: str, column: str) -> list[str]:
+    """Of the table with this column."""
+    text = (folder / "report.md").read_text().split("\n## Against base and rivals")[1].split("\n## ")[0]
+    (table,) = [part for part in text.split("\n\n") if f"| {column}" in part]
+    return cells_of(table, key)
 
 
 def test_uncertainty_is_judged_by_seed(tmp_path: Path) -> None:

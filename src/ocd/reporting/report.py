@@ -24,6 +24,7 @@ from ocd.reporting.tables import (
     cost_table,
     grid,
     markdown_table,
+    one_draw_table,
     quality_table,
     results_table,
     table_width,
@@ -34,6 +35,10 @@ from ocd.reporting.wording import of_seeds, words
 
 __all__ = ["markdown_table", "results_table", "table_width", "write_report"]
 
+ONE_DRAW = (
+    "One draw of OCD, the method of the paper's tables, against the base and every rival, in the task's "
+    "loss, likewise."
+)
 COSTS_MEAN = (
     "µs per example: time to predict the test examples. Training s: seconds to get the method beyond "
     "those of the base, whose row has its own training; parameters: all that are needed to predict, "
@@ -68,6 +73,8 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         "## Against base and rivals",
         comparison_table(results),
         _how_compared(results),
+        one_draw_table(results),
+        ONE_DRAW,
         *published_section(run, results),
         "## What it costs",
         cost_table(results),

@@ -128,6 +128,23 @@ def comparison_table(results: Json) -> str:
     return grid(["against", "why", "statement", *loss_header, *headers], rows)
 
 
+def one_draw_table(results: Json) -> str:
+    """One draw of OCD less each opponent, in the loss, with the intervals."""
+    found = results["verdict"]["one_draw"]
+    rows = [
+        [f"{of['title']} `{of['rival']}`", of["statement"], _difference(of, ""), _share(of, results)]
+        for of in found
+    ]
+    return grid(["against", "statement", words(found[0]["metric"]), "share of the opponent's"], rows)
+
+
+def _share(found: Json, results: Json) -> str:
+    """The difference as a share of the opponent's loss."""
+    of = known_mean(results["methods"].get(found["rival"], {}).get(found["metric"], []))
+    size = found["difference"]
+    return "—" if not of or size is None or found["metric"] == "loss" else f"{100 * size / of:+.1f} %"
+
+
 def uncertainty_table(results: Json) -> str:
     scores = results["uncertainty"]
     rows = [[f"{score_title(name)} `{name}`"] for name in scores]

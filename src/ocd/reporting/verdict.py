@@ -7,7 +7,7 @@ says no more than a paired bootstrap over the test examples and the seeds allows
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from ocd.reporting.parts import Parts, compare_parts, parts_sentence
 from ocd.reporting.records import Array, Json, RunRecords
 from ocd.reporting.wording import counted, decimals, known_mean, ratio, times, words
 
+DRAW = "ocd"  # one draw, the method of the paper's tables
 AGAINST_BASE = "base"
 EQUAL_COST = "best rival of at most equal cost"
 ANY_COST = "best rival at any cost"
@@ -36,12 +37,13 @@ class Opponent(NamedTuple):
 def make_verdict(run: RunRecords, results: Json) -> Json:
     """OCD's ensemble against all its opponents; a positive difference means that OCD is better."""
     name = _ensemble(results)
-    rivals, left_out = _rivals(run, results, name)
+    rivals, tested, left_out = _rivals(run, results, name)
     against = _compare(run, results, name, [Opponent("base", AGAINST_BASE), *rivals])
+    one_draw = _compare(run, results, DRAW, [Opponent(other, "") for other in ("base", *tested)], [])
     parts = compare_parts(run, name)
     facts = {key: against[0][key] for key in ("metric", "difference", "interval", "statement")}
     verdict = {"comparison": f"{name} vs base", **facts}
-    verdict |= {"against": against, "left_out": left_out, "parts": parts.gains if parts else {}}
+    verdict |= {"against": against, "one_draw": one_draw, "left_out": left_out, "parts": parts.gains if parts else {}}
     return verdict | {"sentence": _paragraph(run, results, name, verdict, parts)}
 
 
@@ -64,8 +66,11 @@ def loss_name(run: RunRecords, results: Json) -> str:
 # ---- rivals --------------------------------------------------------------------------
 
 
-def _rivals(run: RunRecords, results: Json, name: str) -> tuple[list[Opponent], dict[str, str]]:
-    """The best rival of at most equal cost and the best at any; those left out, and of what.
+def _rivals(
+    run: RunRecords, results: Json, name: str
+) -> tuple[list[Opponent], list[str], dict[str, str]]:
+    """The best rival of at most equal cost and the best at any; all that were tested; those left out,
+    and of what.
 
     The best is chosen by the loss on the test examples themselves. That favours the rivals: what
     is said against them has to hold against the luckiest of them.
@@ -90,7 +95,7 @@ def _rivals(run: RunRecords, results: Json, name: str) -> tuple[list[Opponent], 
     winner = min(means, key=means.__getitem__, default=None)
     if winner is not None and winner not in (opponent.method for opponent in best):
         best.append(Opponent(winner, ANY_COST))
-    return best, left_out
+    return best, list(means), left_out
 
 
 def costs_no_more(rival: Mapping[str, Any], ours: Mapping[str, Any]) -> bool | None:
@@ -105,9 +110,22 @@ def costs_no_more(rival: Mapping[str, Any], ours: Mapping[str, Any]) -> bool | N
 # ---- comparisons ---------------------------------------------------------------------
 
 
-def _compare(run: RunRecords, results: Json, name: str, opponents: list[Opponent]) -> list[Json]:
-    """What a verdict's "against" holds, one for each opponent, all from the same resamples."""
-    signs = {metric: 1 if of["higher_is_better"] else -1 for metric, of in results["metrics"].items()}
+def _compare(
+    run: RunRecords,
+    results: Json,
+    name: str,
+    opponents: list[Opponent],
+    metrics: Collection[str] | None = None,
+) -> list[Json]:
+    """What a verdict's "against" holds, one for each opponent, all from the same resamples.
+
+    Of the loss and of `metrics`, by default all.
+    """
+    signs = {
+        metric: 1 if of["higher_is_better"] else -1
+        for metric, of in results["metrics"].items()
+        if metrics is None or metric in metrics
+    }
     paired: dict[Pair, Array] = {}  # "" stands for the loss
     for opponent, _ in opponents:
         losses = (run.of_seeds(f"loss/{method}") for method in (name, opponent))

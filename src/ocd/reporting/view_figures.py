@@ -21,7 +21,7 @@ COLUMNS = {
     "ocd": "OCD, one draw",
     "overfit_test": "overfitted on it\n(uses its pixels)",
 }
-NUM_VIEWS = 4
+NUM_VIEWS = 3
 SMALLEST_FRAME = 200
 """Pixels a side of a film's frames: smaller ones are enlarged."""
 SECONDS_PER_FRAME = 0.1
@@ -53,17 +53,18 @@ def draw_views(views: Mapping[str, Pixels]) -> Figure:
     brightest = float(np.quantile(errors["base"][chosen], 0.99)) or 1.0
     with matplotlib.rc_context(STYLE):
         columns = len(names) + len(others)
-        figure = Figure(figsize=(1.75 * columns, 1.95 * len(chosen) + 0.7), layout="constrained")
+        figure = Figure(figsize=(1.75 * columns, 1.8 * len(chosen) + 0.5), layout="constrained")
         grid = figure.subplots(len(chosen), columns, squeeze=False)
+    titles = [COLUMNS[name] for name in names] + [f"error: {COLUMNS[name]}" for name in others]
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=9)
     for row, index in zip(grid, chosen, strict=True):
         for axes, name in zip(row, names, strict=False):
             axes.imshow(views[name][index].transpose(1, 2, 0))
-            axes.set_title(COLUMNS[name] if row is grid[0] else "", fontsize=9)
             if name != "truth":
                 axes.set_xlabel(f"MSE {errors[name][index].mean():.4f}", fontsize=8)
         for axes, name in zip(row[len(names) :], others, strict=True):
             drawn = axes.imshow(errors[name][index], cmap="magma", vmin=0, vmax=brightest)
-            axes.set_title(f"error: {COLUMNS[name]}" if row is grid[0] else "", fontsize=9)
         row[0].set_ylabel(f"test view {index}", fontsize=9)
         for axes in row:
             axes.set(xticks=[], yticks=[])
@@ -90,7 +91,7 @@ def write_film(views: Mapping[str, Pixels], path: Path) -> None:
         for place, name in ((4, "base"), (frame.width // 2 + 5, "OCD")):
             pen.rectangle((place - 2, 2, place + 32, 15), fill=(0, 0, 0))
             pen.text((place, 3), name, fill=(255, 255, 255))
-        frames.append(frame.quantize(128))
+        frames.append(frame.quantize(64))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
     frames[0].save(
