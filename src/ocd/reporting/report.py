@@ -36,8 +36,8 @@ from ocd.reporting.wording import of_seeds, words
 __all__ = ["markdown_table", "results_table", "table_width", "write_report"]
 
 ONE_DRAW = (
-    "One draw of OCD, the method of the paper's tables, against the base and every rival, in the task's "
-    "loss, likewise."
+    "One draw of OCD, the method of the paper's tables, against the base and every rival, in the "
+    "task's loss, likewise."
 )
 COSTS_MEAN = (
     "µs per example: time to predict the test examples. Training s: seconds to get the method beyond "

@@ -43,7 +43,8 @@ def make_verdict(run: RunRecords, results: Json) -> Json:
     parts = compare_parts(run, name)
     facts = {key: against[0][key] for key in ("metric", "difference", "interval", "statement")}
     verdict = {"comparison": f"{name} vs base", **facts}
-    verdict |= {"against": against, "one_draw": one_draw, "left_out": left_out, "parts": parts.gains if parts else {}}
+    verdict |= {"against": against, "one_draw": one_draw, "left_out": left_out}
+    verdict |= {"parts": parts.gains if parts else {}}
     return verdict | {"sentence": _paragraph(run, results, name, verdict, parts)}
 
 
