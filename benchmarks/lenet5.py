@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ocd import OCD, Examples, OCDConfig, overfit
 from ocd.layers import run_without_delta
-from ocd.tasks.base import load_base
+from ocd.tasks.base import TaskData, load_base
 from ocd.tasks.classification import cross_entropy_per_example
 from ocd.tasks.mnist import LeNet5, Options, load, make_encoder
 
@@ -77,7 +77,7 @@ def measure_prediction(base: nn.Module, train: Examples, repeats: int) -> dict[s
         base,
         loss=cross_entropy_per_example,
         config=OCDConfig(layer="fc1").replace(changes),
-        encoder=make_encoder(Options()),
+        encoder=make_encoder(Options(), TaskData(train, train)),
     )
     ocd.fit(train)
     batch, _ = train.rows(slice(0, BATCH))

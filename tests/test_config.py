@@ -21,6 +21,7 @@ def another(key: str, value: object) -> object:
         "denoiser.kind": "unet", "diffusion.prediction": "epsilon", "scale.normalization": "std",
         "training.ema_decay": 0.5, "training.validation_share": 0.5,
         "scale.kind": "log", "training.optimizer": "adam", "training.schedule": "constant",
+        "sampling.coverage": 0.5,
     }  # fmt: skip
     if key in words:
         return words[key] if words[key] != value else "joint"

@@ -103,6 +103,19 @@ def test_a_perfect_denoiser_gives_the_overfitted_delta(code, kind, normalization
         assert torch.allclose(given.dense(), expected, rtol=1e-3, atol=1e-5)
 
 
+def test_a_constant_scale_diffuses_the_delta_itself():
+    network, delta = make("rank_one", "constant"), example_deltas("rank_one")
+    codes = network.codec.encode(delta)[:, 0]
+    network.calibrate({name: random(B, size) for name, size in FEATURES.items()}, codes)
+    network.denoiser = Perfect(codes / network.mean_scale)
+    noise = random(B, K, 1, *network.diffused_shape, seed=7)
+    t = torch.zeros(B, 1, dtype=torch.long)
+    assert network.losses(embedding(), codes, t, noise[:, :1, 0])["loss"].item() < 1e-10
+    for given in (network.draw(embedding(), rows(), noise), network.mean(embedding(), rows())):
+        expected = delta.dense().expand(-1, given.num_draws, -1, -1)
+        assert torch.allclose(given.dense(), expected, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize(("code", "kind", "normalization"), CASES)
 def test_no_scale_keeps_the_direction_and_takes_the_mean_scale(code, kind, normalization):
     network, delta = make(code, kind, normalization=normalization), example_deltas(code)

@@ -508,3 +508,40 @@ def test_a_configuration_that_means_nothing(options: dict[str, object], message:
 def test_no_inputs() -> None:
     with pytest.raises(OCDError, match="at least one example"):
         overfit(nn.Linear(5, 3), "", cross_entropy, torch.ones(0, 5), targets(0))
+
+
+# Polyak's steps
+
+
+def polyak_loop(base: nn.Module, layer: str, inputs: Tensor, values: Tensor, lr: float) -> Tensor:
+    """One example at a time, the step written out: loss / ‖∇‖² times the gradient."""
+    weight = base.get_submodule(layer).weight
+    start, deltas = weight.detach().clone(), []
+    for index in range(len(inputs)):
+        for _ in range(3):
+            loss = squared_error(base(inputs[index : index + 1]), values[index : index + 1]).sum()
+            (gradient,) = torch.autograd.grad(loss, weight)
+            with torch.no_grad():
+                weight -= lr * loss / gradient.square().sum() * gradient
+        deltas.append(weight.detach() - start)
+        weight.data.copy_(start)
+    return torch.stack(deltas)
+
+
+@pytest.mark.parametrize("form", ["rank_one", "dense"])
+def test_polyak_equals_the_loop(form: str) -> None:
+    base = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 2)).double()
+    inputs, values = torch.randn(6, 5).double(), torch.randn(6, 2).double()
+    deltas = overfit(base, "0", squared_error, inputs, values, lr=0.7, optimizer="polyak", form=form)
+    assert relative_error(deltas.dense(), polyak_loop(base, "0", inputs, values, 0.7)) < 1e-8
+
+
+def test_polyak_meets_the_target_of_a_linear_layer() -> None:
+    base = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 1)).double()
+    inputs, values = torch.randn(6, 5).double(), 10 * torch.randn(6, 1).double()
+    with torch.no_grad():
+        values[0] = base(inputs[:1])[0]  # nothing to learn: no step, and nothing divided by 0
+    deltas = overfit(base, "2", squared_error, inputs, values, lr=2.0, steps=1, optimizer="polyak")
+    assert deltas.loss_before[1:].min() > 1e-3
+    assert deltas.loss_after.max() < 1e-20
+    assert deltas.norms()[0] < 1e-12

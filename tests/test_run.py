@@ -367,7 +367,8 @@ def test_the_audit_finds_a_control_that_was_fitted_on_test_labels(whole, monkeyp
 
     def leaking(run, seed):
         made = contest(run, seed)
-        made.training = run.data.test  # its inputs and its labels, for whatever is fitted there
+        # Its inputs and its labels, for whatever is fitted there.
+        made.training = made.labelled = run.data.test
         return made
 
     monkeypatch.setattr(Run, "contest", leaking)
@@ -593,11 +594,11 @@ def test_an_opened_run_is_the_one_that_was_made(tmp_path):
 
 def test_settings_find_their_home():
     settings = {"train_size": "30", "num_draws": "7", "training.num_steps": "8"}
-    options, run_options, config = read_settings(DIGITS, "fast", settings)
+    _, options, run_options, config = read_settings(DIGITS, "fast", settings)
     assert (options.train_size, run_options.num_draws, config.training.num_steps) == (30, 7, 8)
-    own = dict(settings_of(read_settings(DIGITS, "fast", {})[2]))
+    own = dict(settings_of(read_settings(DIGITS, "fast", {})[3]))
     assert {key: own[key] for key in DIGITS.settings} == DIGITS.settings
-    assert read_settings(DIGITS, "paper", {})[2].training.lr == 1e-4
+    assert read_settings(DIGITS, "paper", {})[3].training.lr == 1e-4
     with pytest.raises(OCDError, match="no setting 'train_sise'; did you mean 'train_size'"):
         read_settings(DIGITS, "fast", {"train_sise": "3"})
     with pytest.raises(OCDError, match="train_size is 'x': it must be"):

@@ -17,6 +17,7 @@ from torch import nn
 
 import ocd.tasks
 from ocd.errors import OCDError
+from ocd.inputs import Examples
 from ocd.tasks import CATALOG, TASKS, get_task
 from ocd.tasks.base import load_base
 from ocd.tasks.classification import (
@@ -28,6 +29,7 @@ from ocd.tasks.classification import (
     shift,
     train_classifier,
 )
+from ocd.tasks.tabular import TableData
 from scenes import scene_data
 
 PACKAGE = Path(ocd.tasks.__file__).parents[1]
@@ -247,6 +249,9 @@ def test_base_is_loaded_from_its_own_weights(tmp_path, name):
     task = get_task(name)
     path = tmp_path / "base.safetensors"
     data = scene_data() if task.has_views else None
+    if task.is_table:
+        rows = Examples(torch.randn(6, 3), torch.randn(6, 1))
+        data = TableData(rows, rows)
     source, base = task.make_base(task.options(), data), task.make_base(task.options(), data)
     save_file(source.state_dict(), path)
     task.train_base(base, None, task.options(base=str(path)), 0, silent)
@@ -301,11 +306,13 @@ def test_loss_is_per_example_and_its_mean_the_metric(name):
     task = get_task(name)
     if task.has_views:
         outputs, targets = (torch.rand(5, 3, 8, 8, generator=generator(seed)) for seed in (0, 1))
+    elif task.is_table:
+        outputs, targets = (torch.randn(5, 1, generator=generator(seed)) for seed in (0, 1))
     else:
         outputs, targets = torch.randn(5, 10, generator=generator()), torch.arange(5)
     loss = task.loss(outputs, targets)
     assert loss.shape == (5,)
-    metric = task.metrics["mse" if task.has_views else "cross_entropy"]
+    metric = task.metrics["cross_entropy" if task.classifies else "mse"]
     assert metric.fn(outputs, targets) == pytest.approx(loss.mean().item())
 
 
@@ -388,7 +395,7 @@ def test_encoder_and_transform_fit_the_images(name, size):
     task = get_task(name)
     images = torch.rand(3, 1, size, size, generator=generator())
     moved = task.make_transform(task.options())(images, generator())
-    encoder = task.make_encoder(task.options())
+    encoder = task.make_encoder(task.options(), None)
     assert moved.shape == images.shape
     assert encoder(moved).shape == (3, encoder.num_features)
     assert task.make_base(task.options(), None)(moved).shape == (3, 10)

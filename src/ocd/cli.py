@@ -157,7 +157,7 @@ def settings(
     from ocd.tasks import get_task
     from ocd.tasks.settings import read_settings
 
-    for part in read_settings(get_task(task), preset, {}):
+    for part in read_settings(get_task(task), preset, {})[1:]:
         for key, value in settings_of(part):
             typer.echo(f"{key}={value}")
 

@@ -114,7 +114,7 @@ class HyperNetwork(nn.Module):
             raise OCDError(f"this generator was made {wanted} an encoder of x: pass the same `encoder`")
         self.shapes = shapes
         self.scale_config = scale
-        self.joint = scale.kind == "joint"
+        self.joint, self.constant = scale.kind == "joint", scale.kind == "constant"
         if self.joint and len(shapes.code_shape) != 1:
             raise OCDError(
                 f"scale.kind 'joint' needs a code that is a vector, not {shapes.code!r}: use 'log'"
@@ -128,7 +128,8 @@ class HyperNetwork(nn.Module):
         arguments = (shapes.features, size, condition, shapes.encoder_features)
         self.conditioning = Conditioning(*arguments)
         self.scale_conditioning = Conditioning(*arguments) if scale.own_encoders else None
-        self.scale = None if self.joint else ScaleNetwork(size, scale)
+        drawn = self.joint or self.constant
+        self.scale = None if drawn else ScaleNetwork(size, scale)
         self.encoder = encoder
         self.correction = _Correction(size, shapes.code_shape) if correction else None
         self._part = "all"
@@ -166,6 +167,8 @@ class HyperNetwork(nn.Module):
         an example.
         """
         scale = code_scale(codes, self.scale_config.normalization)
+        if self.constant:
+            scale = self.mean_scale.expand(len(codes))
         direction = codes / scale.view(-1, *[1] * (codes.dim() - 1))
         if self.joint:
             standard = (scale.log() - self.log_scale_mean) / self.log_scale_std
@@ -249,9 +252,11 @@ class HyperNetwork(nn.Module):
     def _scaled(self, clean: Tensor, embedding: Embedding, use_mean_scale: bool) -> Tensor:
         """ρ · Ω_0 (Alg. 2, last line), and the correction where there is one."""
         statistics = (self.log_scale_mean, self.log_scale_std)
-        if self.scale is None:
+        if self.joint:
             direction = clean[..., :-1]
             scale = bounded_exp(clean[..., -1], *statistics)  # (B, K)
+        elif self.scale is None:
+            direction, scale = clean, self.mean_scale.expand(len(clean), 1)
         else:
             direction = clean
             scale = self.scale(embedding.scale, *statistics)[:, None]  # (B, 1)

@@ -21,7 +21,7 @@ from ocd.inputs import Inputs, num_rows, take_rows
 from ocd.layers import Capture, OpenBase, run_without_delta
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-OPTIMIZERS = ("sgd", "momentum", "adam")
+OPTIMIZERS = ("sgd", "momentum", "adam", "polyak")
 FORMS = ("auto", "dense", "rank_one")
 
 
@@ -34,7 +34,8 @@ class OverfitConfig:
     lr: float | None = None
     """Learning rate; None chooses the smallest one that takes away most of the loss."""
     optimizer: str = "sgd"
-    """sgd (the paper), momentum, or adam (the released code)."""
+    """sgd (the paper), momentum, adam (the released code), or polyak: sgd whose steps are as long as
+    would bring each example's own loss to 0, were it linear (times lr); for losses whose least is 0."""
     momentum: float = 0.9
     """Momentum of `momentum`."""
     form: str = "auto"
@@ -119,6 +120,18 @@ def example_losses(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
     return values
 
 
+def _steps(gradient: Tensor, losses: Tensor, factors: Tensor | float, config: OverfitConfig) -> Tensor:
+    """The gradients (B, ...) as the optimiser takes them: as they are, or of Polyak's length.
+
+    Polyak: loss / ‖∇‖² times the gradient. `factors` (B,): of ‖gradient‖² to the weight's own ‖∇‖².
+    """
+    if config.optimizer != "polyak":
+        return gradient
+    squared = gradient.flatten(1).square().sum(dim=1) * factors
+    length = torch.where(squared > 0, losses.detach() / squared, 0.0)
+    return gradient * length.view(-1, *[1] * (gradient.dim() - 1))
+
+
 @dataclass(frozen=True)
 class _OutputShift:
     """A shift of the layer's output itself, (B, 1, R, O): what rank-one overfitting differentiates."""
@@ -176,8 +189,9 @@ def _overfit_excerpts(
         part, labels = excerpt(inputs, targets, config.excerpt, generator)
         with torch.enable_grad():
             output = opened.run_anew(part, DenseDelta(weight))[:, 0]
-            total = example_losses(loss, output, labels).sum()
-        (weight.grad,) = torch.autograd.grad(total, weight)
+            losses = example_losses(loss, output, labels)
+            (gradient,) = torch.autograd.grad(losses.sum(), weight)
+        weight.grad = _steps(gradient, losses, 1.0, config)
         optimizer.step()
     return DenseDelta(weight.detach())
 
@@ -198,8 +212,9 @@ def overfit_capture(
     for _ in range(config.num_steps):
         with torch.enable_grad():
             output = opened.run(capture, DenseDelta(weight))[:, 0]
-            total = example_losses(loss, output, targets).sum()
-        (weight.grad,) = torch.autograd.grad(total, weight)
+            losses = example_losses(loss, output, targets)
+            (gradient,) = torch.autograd.grad(losses.sum(), weight)
+        weight.grad = _steps(gradient, losses, 1.0, config)
         optimizer.step()
     return DenseDelta(weight.detach())
 
@@ -222,9 +237,9 @@ def _overfit_rank_one(
         values = (left[:, None, None, :] * squared_norm).requires_grad_()
         with torch.enable_grad():
             output = opened.run(capture, _OutputShift(values))[:, 0]  # type: ignore[arg-type]
-            total = example_losses(loss, output, targets).sum()
-        (gradient,) = torch.autograd.grad(total, values)
-        left.grad = gradient[:, 0, 0]
+            losses = example_losses(loss, output, targets)
+            (gradient,) = torch.autograd.grad(losses.sum(), values)
+        left.grad = _steps(gradient[:, 0, 0], losses, squared_norm[:, 0, 0, 0], config)
         optimizer.step()
     return RankOneDelta(left.detach()[:, None], right, opened.weight_shape)
 

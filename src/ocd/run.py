@@ -16,11 +16,11 @@ from ocd.config import OCDConfig
 from ocd.controls import EQUAL_TIME, TRAINED, failure, fit_control, load_control, why_not
 from ocd.decisions import Workdir
 from ocd.files import read_json, write_json
-from ocd.inputs import to_device
+from ocd.inputs import Examples, to_device
 from ocd.model import OCD
 from ocd.run_folder import RunFolder
 from ocd.selection import select_layer
-from ocd.store import write_tensors
+from ocd.store import read_tensors, write_tensors
 from ocd.tasks.evaluation import Contest, evaluate, show_film
 
 VERBS = ("select", "overfit", "train", "predict", "report")
@@ -77,26 +77,48 @@ class Run(RunFolder):
 
     def overfit(self, seed: int) -> None:
         self.select(seed)
+        lessons = self.lessons(seed)
         for role, ocd, work in self._fits(seed):
             if work.is_finished:
                 continue
-            if ocd.is_overfitted(self.examples, work):
+            if ocd.is_overfitted(lessons, work):
                 continue
             with self.phase("overfit" if role == "main" else "alternative", seed):
-                ocd.overfit(self.examples, work)
+                ocd.overfit(lessons, work)
 
     def train(self, seed: int) -> None:
         """The generator, and the controls that are trained beside it."""
         self.overfit(seed)
+        lessons = self.lessons(seed)
         for role, ocd, work in self._fits(seed):
             if work.is_finished:
                 continue
             with self.phase("train" if role == "main" else "alternative", seed):
-                ocd.train(self.examples, work)
+                ocd.train(lessons, work)
             self.enter(work.checkpoint)
         if self.run_options.has_rivals:
             self._train_controls(seed)
             self._train_bases(seed)
+
+    def lessons(self, seed: int) -> Examples:
+        """What OCD learns from: the examples, with the task's own targets for them where it has such.
+
+        Those are for examples that the base was trained on; the ones that were kept from it are
+        honest as they are.
+        """
+        if self.task.make_targets is None or self.run_options.held_out:
+            return self.examples
+        path = self.root / "targets" / f"seed-{seed}.safetensors"
+        if not path.exists():
+            with self.phase("folds", seed):
+                targets = self.task.make_targets(
+                    self.base(seed), self.base_data, self.options, seed, _say
+                )
+            if targets is None:
+                return self.examples
+            write_tensors(path, {"targets": targets})
+            self.enter(path)
+        return Examples(self.examples.inputs, read_tensors(path)["targets"])
 
     def _train_controls(self, seed: int) -> None:
         left = [kind for kind in self._kinds() if not self._control(kind, seed).is_finished]
@@ -110,7 +132,10 @@ class Run(RunFolder):
                 num_steps = self._equal_time(seed) if kind == EQUAL_TIME else None
                 with self.phase(kind, seed):
                     work = self._control(kind, seed)
-                    fit_control(kind, fitted, self.examples, main, work, num_steps=num_steps)
+                    fit_control(
+                        kind, fitted, self.lessons(seed), main, work, num_steps=num_steps,
+                        labelled=self.examples,
+                    )  # fmt: skip
                 self.enter(self._control(kind, seed).checkpoint)
 
     def _kinds(self) -> list[str]:
@@ -129,18 +154,38 @@ class Run(RunFolder):
         return max(1, round(ours / theirs * shorter["num_steps"]))
 
     def _train_bases(self, seed: int) -> None:
-        """The other bases of the deep ensemble, trained as the task trains one, from other seeds."""
-        paths = [path for path in self._member_paths(seed) if not path.exists()]
-        for path in paths:
+        """The other bases of the deep ensemble, trained as the task trains one, from other seeds; and
+        the task's other kinds of base."""
+        for path in self._member_paths(seed):
             number = int(path.stem.rpartition("-")[2])
-            options = self.options
-            if getattr(options, "base", None) is not None:
-                options = dataclasses.replace(options, base=None)
-            base = self.task.make_base(options, self.base_data).to(self.run_options.torch_device())
-            with self.phase("deep_ensemble", seed):
-                self.task.train_base(base, self.base_data, options, 1000 * (seed + 1) + number, _say)
-            write_tensors(path, base.state_dict())
-            self.enter(path)
+            self._train_rival(path, self._trained_options(), "deep_ensemble", seed, number)
+        for name, (options, path) in self._other_bases(seed).items():
+            self._train_rival(path, options, name, seed, 0)
+
+    def _train_rival(self, path: Path, options: Any, name: str, seed: int, number: int) -> None:
+        if path.exists():
+            return
+        base = self.task.make_base(options, self.base_data).to(self.run_options.torch_device())
+        with self.phase(name, seed):
+            self.task.train_base(base, self.base_data, options, 1000 * (seed + 1) + number, _say)
+        write_tensors(path, base.state_dict())
+        self.enter(path)
+
+    def _trained_options(self) -> Any:
+        """The task's options for a base that is trained here, whatever the run's own base is."""
+        if getattr(self.options, "base", None) is None:
+            return self.options
+        return dataclasses.replace(self.options, base=None)
+
+    def _other_bases(self, seed: int) -> dict[str, tuple[Any, Path]]:
+        """Name -> the options of another kind of base, and where it is kept."""
+        return {
+            name: (
+                dataclasses.replace(self._trained_options(), **changes),
+                self.root / "base" / f"seed-{seed}-{name}.safetensors",
+            )
+            for name, changes in self.task.other_bases.items()
+        }
 
     def _member_paths(self, seed: int) -> list[Path]:
         numbers = range(1, self.run_options.num_bases)
@@ -175,15 +220,18 @@ class Run(RunFolder):
         fitted, decisions = self._load(ocd, main), read_json(main.decisions)
         contest = Contest(
             self.task,
-            self.examples,
+            self.lessons(seed),
             fitted,
             dataclasses.replace(self.config.overfit, lr=decisions["lr"], form=decisions["form"]),
             self.run_options.num_draws,
             self.run_options.controls,
             self._load(*fits["alternative"]) if "alternative" in fits else None,
             seconds=self.phase_seconds(seed),
+            other_draws=self.run_options.other_draws,
+            labelled=self.base_examples,
+            seed=seed,
         )
-        _, _, source = ocd.overfitted(self.examples, main)
+        _, _, source = ocd.overfitted(contest.training, main)
         if isinstance(source, Stored) and ocd.transform is None:
             contest.stored = source.reader
         if self.run_options.has_rivals:
@@ -199,6 +247,8 @@ class Run(RunFolder):
                     contest.trained[kind] = load_control(kind, fitted, few, work)
             if self.run_options.num_bases > 1:
                 contest.bases = [ocd.base, *map(self.read_base, self._member_paths(seed))]
+            for name, (options, path) in self._other_bases(seed).items():
+                contest.other_bases[name] = self.read_base(path, options)
         return contest
 
     def report(self) -> dict[str, Any]:
@@ -222,6 +272,7 @@ class Run(RunFolder):
         paths = [work.checkpoint / "config.json" for work in works]
         if self.run_options.has_rivals:
             paths += self._member_paths(seed)
+            paths += [path for _, path in self._other_bases(seed).values()]
         paths.append(self.root / "predictions" / f"seed-{seed}.safetensors")
         return next((str(path) for path in paths if not path.exists()), None)
 
@@ -252,7 +303,7 @@ class Run(RunFolder):
         """OCD as the task has it, on a base, with x in the condition or not."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            encoder = self.task.make_encoder(self.options) if encode_x else None
+            encoder = self.task.make_encoder(self.options, self.base_data) if encode_x else None
         augment = self.run_options.augment
         return OCD(
             base,

@@ -70,7 +70,7 @@ def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
     contest = run.contest(seed)
     yield _check_figures(run, seed, contest)
     network, _ = contest.ocd.fitted()
-    training = training_deltas(contest.ocd, contest.overfit, run.examples)
+    training = training_deltas(contest.ocd, contest.overfit, run.lessons(seed))
     yield check_copying(generated_deltas(contest.ocd, inputs), training)
     if network.correction is not None:  # which would hide a diffusion that copies
         with network.only("diffusion"):
@@ -84,8 +84,8 @@ def _check_figures(run: Run, seed: int, contest: Contest) -> Finding:
     saved = read_tensors(run.root / "predictions" / f"seed-{seed}.safetensors")
     compared, wrong = [], []
     for name, method in contest.methods(targets).items():
-        # Tent's answers depend on the rest of their batch, which is another one here.
-        if name.startswith("tent_") or f"loss/{name}" not in saved:
+        # These answers depend on the rest of their batch, which is another one here.
+        if name.startswith(("tent_", "mc_dropout_")) or f"loss/{name}" not in saved:
             continue
         prediction = method.predictor.predict(inputs, method.draws)
         output = method.answer(prediction, run.task.join_draws).cpu()

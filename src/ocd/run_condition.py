@@ -48,9 +48,10 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
     path = run.root / "condition" / f"seed-{seed}.json"
     known: dict[str, dict[str, list[float]]] = read_json(path) if path.exists() else {}
     run.overfit(seed)
+    lessons = run.lessons(seed)
     base = run.base(seed)
     selection = read_json(run.selection_path(seed))
-    has_encoder = run.task.make_encoder(run.options) is not None
+    has_encoder = run.task.make_encoder(run.options, run.base_data) is not None
     if "base" not in known:
         known["base"] = {"draw": _losses(run, Plain(base))}
     for name, (parts, encode_x) in VARIANTS.items():
@@ -63,7 +64,7 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
         context = {"seed": seed, "role": f"condition: {name}"}
         work = Workdir(run.root, member, context, deltas_of=f"seed-{seed}")
         _take_decisions(run, seed, work, ocd)
-        ocd.train(run.examples, work)
+        ocd.train(lessons, work)
         known[name] = {"draw": _losses(run, Generated(ocd))}
         if config.diffusion.prediction == "x0":
             known[name]["mean"] = _losses(run, Generated(ocd, "mean"))
@@ -77,7 +78,7 @@ def _take_decisions(run: Run, seed: int, work: Workdir, ocd: Any) -> None:
     if work.decisions.exists():
         return
     made = read_json(Workdir(run.root, f"seed-{seed}").decisions)
-    own = ocd.decisions(run.examples, work)
+    own = ocd.decisions(run.lessons(seed), work)
     kept = ("layer", "widen", "lr", "form", "code", "storage")
     dataclasses.replace(own, **{name: made[name] for name in kept}).save()
 

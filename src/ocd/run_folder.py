@@ -24,7 +24,7 @@ from ocd.layers import find_layer
 from ocd.progress import Log
 from ocd.tasks import get_task
 from ocd.tasks.base import Task, TaskData, load_base
-from ocd.tasks.settings import RunOptions, read_settings
+from ocd.tasks.settings import RunOptions, read_settings, specialised
 
 FORMAT_VERSION = 2
 
@@ -58,7 +58,7 @@ class RunFolder:
     ) -> Self:
         """A new run folder, or the same one again. Raises OCDError where it holds another run."""
         task = get_task(task_name)
-        options, run_options, config = read_settings(task, preset, settings or {})
+        task, options, run_options, config = read_settings(task, preset, settings or {})
         run = cls(
             root, task, preset, list(seeds), data_dir, options, run_options, config, command, [*seeds]
         )
@@ -84,13 +84,14 @@ class RunFolder:
         if saved.get("format_version") != FORMAT_VERSION or "task" not in saved:
             raise OCDError(f"{path} is not a run of format {FORMAT_VERSION}: use another folder")
         task = get_task(saved["task"])
+        options = task.options(**saved["options"])
         return cls(
             root,
-            task,
+            specialised(task, options),
             saved["preset"],
             saved["seeds"],
             Path(saved["data_dir"]) if saved["data_dir"] else None,
-            task.options(**saved["options"]),
+            options,
             RunOptions(**saved["run_options"]),
             OCDConfig.from_dict(saved["config"]),
             saved["command"],
@@ -184,8 +185,11 @@ class RunFolder:
 
     # ---- files and log
 
-    def read_base(self, path: Path) -> nn.Module:
-        base = self.task.make_base(self.options, self.base_data).to(self.run_options.torch_device())
+    def read_base(self, path: Path, options: Any = None) -> nn.Module:
+        """A trained base; `options` where they are not the run's own."""
+        base = self.task.make_base(options or self.options, self.base_data).to(
+            self.run_options.torch_device()
+        )
         load_base(base, path)
         return base.eval()
 

@@ -5,7 +5,9 @@ loss never judged; whether its moves are too long, and its draws too far apart, 
 has not seen is found by trying:
 
 * `scale_factor` multiplies every generated delta;
-* `spread` brings each draw nearer to the conditional mean: mean + spread · (draw − mean).
+* `spread` brings each draw nearer to the conditional mean: mean + spread · (draw − mean). Where draws
+  are to be a distribution of a continuous target, it is rather what makes their central interval cover
+  its share of the held-out targets, and may be above 1 (`coverage`).
 
 1 and 1 are the paper's way, and what the presets `paper` and `released` have.
 
@@ -28,6 +30,7 @@ from ocd.excerpts import Excerpt, take_excerpt
 from ocd.hypernetwork import HyperNetwork
 from ocd.inputs import Inputs, num_rows, take_rows, to_device
 from ocd.layers import OpenBase
+from ocd.metrics import interval_coverage
 from ocd.noise import example_keys, example_noise
 from ocd.overfitting import Loss, example_losses
 
@@ -41,6 +44,8 @@ ENOUGH = 512  # examples, augmented copies counted, on which the two numbers are
 # sure they are. Whoever wants the mean alone has mode="mean".
 SPREADS = (0.25, 0.5, 0.75, 1.0)
 NUM_DRAWS = 5
+COVERING_SPREADS = (0.25, 4.0)  # the narrowest and the widest that are tried
+NUM_COVERING = 100  # draws, whose twentieths are the ends of an interval of nine tenths
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,17 @@ class SamplingConfig:
     """Factor of every generated delta; None chooses it on held-out examples."""
     spread: float | None = None
     """Distance of draws from their mean, over the generated one; None chooses it likewise."""
+    coverage: float = 0.0
+    """Of a continuous target: the share of held-out examples that the draws' central interval of that
+    share is to cover, by which `spread` is chosen in place of the loss; 0: by the loss."""
 
     def __post_init__(self) -> None:
         for name in ("scale_factor", "spread"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 10:
                 raise OCDError(f"sampling.{name} is {value:g}: it must be from 0 to 10")
+        if not 0 <= self.coverage < 1:
+            raise OCDError(f"sampling.coverage is {self.coverage:g}: it must be from 0 to below 1")
 
 
 def join_by_mean(outputs: Tensor) -> Tensor:
@@ -93,6 +103,10 @@ def choose_sampling(
     spread stays 1. Examples whose loss is not finite are left out. With an `excerpt` the loss is that
     of one part of each example.
     """
+    if config.coverage and config.spread is None:
+        return _choose_by_coverage(
+            network, opened, condition, config, _chunks(inputs, targets, opened.device, chunk_size)
+        )
     # A generator of the noise ε cannot be asked for its mean, which a spread is relative to.
     has_mean = network.diffusion.config.prediction == "x0"
     spreads = SPREADS if config.spread is None else (config.spread,)
@@ -135,6 +149,58 @@ def choose_sampling(
         f"sampling: spread {best[0]:g} and scale factor {best[1]:g}, with which an ensemble of "
         f"{NUM_DRAWS} has the loss {means[best]:.4g} on {every.shape[1]} held-out examples "
         f"(augmented copies counted){as_paper}"
+    )
+
+
+@torch.no_grad()
+def _choose_by_coverage(
+    network: HyperNetwork,
+    opened: OpenBase,
+    condition: Condition,
+    config: SamplingConfig,
+    chunks: Iterator[tuple[Inputs, Tensor]],
+) -> str:
+    """Set the network's `spread` to the smallest whose draws' central interval covers its share of the
+    held-out targets; returns a line that says so. Raises OCDError where it cannot be."""
+    if network.diffusion.config.prediction != "x0":
+        raise OCDError(
+            "sampling.coverage needs diffusion.prediction = 'x0', which has a mean to widen from"
+        )
+    factor = 1.0 if config.scale_factor is None else config.scale_factor
+    held_out = []
+    for rows, labels in chunks:
+        capture = opened.capture(rows)
+        if capture.output.shape != labels.shape:
+            raise OCDError(
+                "sampling.coverage is for continuous targets in the shape of the outputs, not "
+                f"{tuple(labels.shape)} for outputs {tuple(capture.output.shape)}: set it to 0"
+            )
+        embedding = network.embed(condition.features(opened, rows, capture), rows)
+        shape = (network.diffusion.num_noises, *network.diffused_shape)
+        noise = example_noise(example_keys(rows), 0, NUM_COVERING, shape)
+        drawn = network.draw_code(embedding, noise), network.mean_code(embedding)
+        held_out.append((capture, labels, *drawn))
+    count = sum(len(labels) for _, labels, _, _ in held_out)
+
+    def covered(spread: float) -> float:
+        total = 0.0
+        for capture, labels, draws, mean in held_out:
+            code = factor * (mean + spread * (draws - mean))
+            outputs = opened.run(capture, network.codec.decode(code, capture.rows)).transpose(0, 1)
+            total += len(labels) * interval_coverage(outputs, labels, 100 * config.coverage)
+        return total / count
+
+    low, high = COVERING_SPREADS
+    for _ in range(10):  # the wider the draws, the more is covered
+        middle = (low + high) / 2
+        low, high = (low, middle) if covered(middle) >= 100 * config.coverage else (middle, high)
+    best = round(high, 2)
+    network.spread.fill_(best)
+    network.scale_factor.fill_(factor)
+    return (
+        f"sampling: spread {best:g}, with which the central {100 * config.coverage:g} % of the draws "
+        f"cover {covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, covers "
+        f"{covered(1.0):.1f} %"
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ocd.errors import OCDError
 
 NORMALIZATIONS = ("l2", "l2_unit_variance", "std")
-SCALE_KINDS = ("joint", "log", "eq8", "released")
+SCALE_KINDS = ("joint", "constant", "log", "eq8", "released")
 # A delta below this norm has no direction worth learning; it also keeps log ρ finite.
 SMALLEST = 1e-12
 
@@ -26,7 +26,8 @@ class ScaleConfig:
     normalization: str = "l2_unit_variance"
     """l2 (the paper), l2_unit_variance (elements of unit variance), or std (released)."""
     kind: str = "log"
-    """joint (log ρ is one more diffused element), log (regression of log ρ), eq8, released."""
+    """joint (log ρ is one more diffused element), constant (the delta itself is diffused, in units of
+    the training deltas' mean ρ), log (regression of log ρ), eq8, released."""
     width: int = 256
     """Hidden width of the scale network, where there is one."""
     own_encoders: bool = False

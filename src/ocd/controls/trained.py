@@ -265,14 +265,19 @@ def fit_control(
     work: Workdir,
     progress: bool = True,
     num_steps: int | None = None,
+    labelled: Dataset[Any] | None = None,
 ) -> None:
     """Train a control in `work`, beside a fitted OCD whose files are in `main`; resumes.
 
     `num_steps`: another number of steps than OCD's. The one that training began with is kept.
+    `labelled`: the same examples with their labels, for the control that has no base, where OCD learns
+    from other targets.
     """
     decisions, maker, source = ocd.overfitted(dataset, main)
     examples: Source = source
     form = plain_kind(kind)
+    if form == "label_network" and labelled is not None:
+        maker = replace(maker, dataset=labelled)
     if form != "delta_regression":
         alone = form == "label_network" or (form == "fine_tuned_layer" and maker.excerpt is not None)
         examples = Labelled(maker, with_condition=not alone)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ocd.reporting.comparison_figure import MethodPoint, draw_comparison
+from ocd.reporting.distribution import draw_coverage
 from ocd.reporting.plotting import LOSS_FLOOR, save
 from ocd.reporting.prediction_figures import draw_base_vs_ocd, draw_risk_coverage, draw_worst_examples
-from ocd.reporting.records import Array
+from ocd.reporting.records import Array, Json
 from ocd.reporting.training_figures import Curve, LayerScore, draw_layer_scores, draw_training
 from ocd.reporting.view_figures import Pixels, draw_views, write_film
 
@@ -52,6 +53,10 @@ CAPTIONS = {  # of each figure, and why it may be missing
         "the predictions lack the base's loss per example",
     ),
 }
+COVERAGE_CAPTION = (
+    "How many test targets lie within the central intervals of each predictive distribution (mean over "
+    "seeds): on the diagonal they cover what they claim, below it they are too narrow."
+)
 VIEWS_CAPTION = (
     "Test views of the first seed, and where the squared error of each image lies (one scale for all)."
 )
@@ -70,13 +75,15 @@ def draw_all(
     first: Mapping[str, Array],
     loss_name: str,
     views: Mapping[str, Pixels],
+    distribution: Json,
 ) -> list[str]:
     """Draw what there is data for into `folder`; return the report's lines about it.
 
     `curves` holds coverage and risk (N,) by score, `pooled` the losses (N,) of base and ensemble,
     averaged over the seeds, and `first` those of the first seed; `views` the images of a task that has
-    such, for which alone there are figures of them. A figure whose data is missing is
-    not drawn, an older one of that name is removed, and its line says why.
+    such, `distribution` what was judged of continuous targets: for these alone there are figures of
+    them. A figure whose data is missing is not drawn, an older one of that name is removed, and its
+    line says why.
     """
     base, ensemble = pooled or (np.empty(0), np.empty(0))
     both = np.isfinite(base) & np.isfinite(ensemble)
@@ -93,6 +100,9 @@ def draw_all(
         "training": (bool(training or validation), lambda: draw_training(training, validation)),
     }
     lines = _draw_views(folder, views)
+    if distribution:
+        save(draw_coverage(distribution), folder / "coverage.png")
+        lines.append(f"![coverage](figures/coverage.png)\n\n{COVERAGE_CAPTION}")
     for name, (possible, draw) in plans.items():
         path = folder / f"{name}.png"
         caption, reason = CAPTIONS[name]

@@ -31,6 +31,9 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (RIVALS, r"temperature", "temperature scaling"),
     (RIVALS, r"laplace", "last-layer Laplace"),
     (RIVALS, r"deep_ensemble_(\d+)", "deep ensemble of {} bases"),
+    (RIVALS, r"mc_dropout_(\d+)", "Monte Carlo dropout, {} draws"),
+    (RIVALS, r"resnet", "ResNet in the base's place"),
+    (RIVALS, r"boosting", "boosted trees"),
     (BOUNDS, r"overfit_test", "overfitted on each test example"),
     (BOUNDS, r"overfit_test_all_layers", "overfitted in all layers"),
 )

@@ -29,6 +29,8 @@ def published_section(run: RunRecords, results: Json) -> list[str]:
     if not published:
         return []
     others = _other_options(run, published.get("options", {}))
+    if published.get("stand_in"):
+        others.append(published["stand_in"])
     rows = compare(run, results)
     parts = ["## Beside the published table", f"{published['source']}."]
     if others:

@@ -14,6 +14,7 @@ import numpy as np
 from ocd.files import write_text
 from ocd.reporting import figures
 from ocd.reporting.comparison_figure import MethodPoint
+from ocd.reporting.distribution import distribution_section
 from ocd.reporting.error_ranking import own_score_sentence, risk_curves
 from ocd.reporting.methods import BOUNDS, group, title
 from ocd.reporting.published import published_section
@@ -75,6 +76,7 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         _how_compared(results),
         one_draw_table(results),
         ONE_DRAW,
+        *distribution_section(results),
         *published_section(run, results),
         "## What it costs",
         cost_table(results),
@@ -196,6 +198,7 @@ def _draw(run: RunRecords, results: Json, folder: Path) -> list[str]:
         first=_first_seed(run, name),
         loss_name=words(results["verdict"]["metric"]),
         views=read_views(folder.parent / "views" / f"seed-{run.seeds[0]}.safetensors"),
+        distribution=results.get("distribution", {}),
     )
 
 

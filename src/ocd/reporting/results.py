@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from statistics import mean
 from typing import Any
 
+from ocd.reporting.distribution import distribution_results
 from ocd.reporting.error_ranking import rank_errors
 from ocd.reporting.methods import table_order, uses_label
 from ocd.reporting.records import Json, RunRecords
@@ -47,6 +48,8 @@ def make_results(run: RunRecords) -> Json:
         "uncertainty": rank_errors(run),
         "published": run.config.get("published"),
     }
+    if distribution := distribution_results(run):
+        results["distribution"] = distribution
     return results | {"verdict": make_verdict(run, results)}
 
 

@@ -50,7 +50,7 @@ def make_verdict(run: RunRecords, results: Json) -> Json:
 
 def _ensemble(results: Json) -> str:
     names = [name for name in results["methods"] if re.fullmatch(r"ocd_ensemble_\d+", name)]
-    return "ocd_ensemble_5" if not names or "ocd_ensemble_5" in names else names[-1]
+    return max(names, key=number, default="ocd_ensemble_5")
 
 
 def loss_name(run: RunRecords, results: Json) -> str:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CATALOG", "TASKS", "Facts", "get_task"]
 
-TASKS: dict[str, str] = {name: f"ocd.tasks.{name.partition('-')[0]}" for name in CATALOG}
+MODULES = {"ltr": "mslr"}
+TASKS: dict[str, str] = {
+    name: f"ocd.tasks.{MODULES.get(name, name.partition('-')[0])}" for name in CATALOG
+}
 """Name of a task -> the module that holds it in `TASKS`: nerf-lego, nerf-drums in `nerf`."""
 
 

@@ -61,8 +61,8 @@ class Task:
     metrics: dict[str, Metric]
     join_draws: Callable[[Tensor], Tensor]
     """Outputs of K draws (K, B, ...) -> (B, ...), how an ensemble answers."""
-    make_encoder: Callable[[Any], nn.Module | None]
-    """(options): encodes x for the condition, module(inputs) -> (B, features)."""
+    make_encoder: Callable[[Any, TaskData], nn.Module | None]
+    """(options, data): encodes x for the condition, module(inputs) -> (B, features)."""
     make_transform: Callable[[Any], Transform | None]
     """(options): the augmentation under which training examples are overfitted."""
     make_excerpt: Callable[[Any], Excerpt | None] = _nothing
@@ -80,6 +80,18 @@ class Task:
     """Whether outputs are logits of classes, so that answers have an entropy and can be wrong."""
     layer: str = "auto"
     """The layer to move where the paper names one; with every preset."""
+    make_targets: Callable[[nn.Module, TaskData, Any, int, Progress], Tensor | None] | None = None
+    """(base, data, options, seed, progress): the targets that OCD is to learn from, one for each of
+    the base's own training examples, where they are not the labels as they are; None: they are."""
+    other_bases: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Rivals that are another base: name -> the task's options that differ."""
+    is_table: bool = False
+    """Whether inputs are features (B, D), for which there are rivals that are no networks."""
+    has_distribution: bool = False
+    """Whether targets are continuous, so that draws are judged as a distribution of them too."""
+    specialise: Callable[[Any], Task] | None = None
+    """(options): the task that it is with these options, where what they say decides its loss,
+    metrics and settings."""
     has_views: bool = False
     """Whether outputs are images (3, H, W) of pixels from 0 to 1, which the report shows."""
     film: Callable[[Any, TaskData], Inputs | None] | None = None

@@ -123,7 +123,7 @@ def train_base(
     )
 
 
-def make_encoder(options: Options) -> nn.Module:
+def make_encoder(options: Options, data: TaskData) -> nn.Module:
     return ImageEncoder(channels=1, size=8, widths=(16, 32, 32), num_features=64)
 
 

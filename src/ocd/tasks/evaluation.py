@@ -15,6 +15,7 @@ from ocd import metrics
 from ocd.controls import (
     DeepEnsemble,
     Generated,
+    MCDropout,
     NearestNeighbor,
     OverfitTest,
     OverfitTestAllLayers,
@@ -22,6 +23,8 @@ from ocd.controls import (
     RandomDirection,
     Tent,
     TrainedControl,
+    base_outputs,
+    fit_boosting,
     fit_laplace,
     fit_temperature,
     mean_delta,
@@ -35,6 +38,7 @@ from ocd.overfitting import OverfitConfig, example_losses
 from ocd.prediction import Prediction, Predictor
 from ocd.store import StoreReader
 from ocd.tasks.base import Task
+from ocd.tasks.distributions import judge_distributions, make_distributions
 
 TENT_ITERATIONS = (1, 10, 30)
 SHOWN = ("base", "ocd", "overfit_test")
@@ -85,6 +89,13 @@ class Contest:
     notes: list[str] = field(default_factory=list)
     shown: dict[str, Tensor] = field(default_factory=dict)
     """Views for the report, (N, 3, H, W) from 0 to 255, of a task that has such."""
+    other_draws: Sequence[int] = ()
+    """Draws of other ensembles."""
+    labelled: Examples | None = None
+    """The training examples with their labels, where OCD learns from other targets."""
+    other_bases: dict[str, nn.Module] = field(default_factory=dict)
+    """Other kinds of base, by name."""
+    seed: int = 0
     _fixed: dict[str, Method] = field(default_factory=dict)
     _all_layers: OverfitTestAllLayers | None = None
 
@@ -123,7 +134,7 @@ class Contest:
         ocd, draws = self.ocd, self.num_draws
         network, _ = ocd.fitted()
         size = self.base_size + count_parameters(network)
-        phases = [self.seconds.get(name) for name in ("select", "overfit", "train")]
+        phases = [self.seconds.get(name) for name in ("select", "folds", "overfit", "train")]
         seconds = sum(value for value in phases if value is not None) if phases[-1] else None
         base = Method(Plain(ocd.base), 1, self.base_size, self.seconds.get("base"))
         many = Method(Generated(ocd), draws, size, seconds)
@@ -133,6 +144,8 @@ class Contest:
             f"ocd_ensemble_{draws}": many,
             f"ocd_mean_network_{draws}": replace(many, read_mean_network=True),
         }
+        for count in self.other_draws:
+            methods[f"ocd_ensemble_{count}"] = replace(many, draws=count)
         if ocd.config.diffusion.prediction == "x0":
             methods["ocd_mean"] = Method(Generated(ocd, "mean"), 1, size, seconds)
         if network.correction is not None:  # what is it that helps?
@@ -184,10 +197,11 @@ class Contest:
             own = 0 if plain_kind(kind) == "label_network" else size
             own += 0 if kind == "fine_tuned_layer" else control.num_parameters
             self._fixed[kind] = Method(control, 1, own, self._trained_seconds(kind))
-        self._add("temperature", lambda: Method(fit_temperature(ocd.base, loss, training), 1, size))
+        labelled = self.labelled or training
+        self._add("temperature", lambda: Method(fit_temperature(ocd.base, loss, labelled), 1, size))
 
         def laplace() -> Method:
-            fitted = fit_laplace(ocd.base, loss, training)
+            fitted = fit_laplace(ocd.base, loss, labelled)
             return Method(fitted, self.num_draws, size + fitted.eigenvectors.numel())
 
         self._add("laplace", laplace)
@@ -196,6 +210,20 @@ class Contest:
             seconds = self.seconds.get("deep_ensemble")
             together = Method(DeepEnsemble(self.bases), count, count * size, seconds)
             self._fixed[f"deep_ensemble_{count}"] = together
+        for name, base in self.other_bases.items():
+            self._fixed[name] = Method(Plain(base), 1, count_parameters(base), self.seconds.get(name))
+        if self.task.is_table:
+            self._add("boosting", lambda: Method(fit_boosting(labelled, self.seed), 1, 0))
+        if self.task.has_distribution:
+            name = f"mc_dropout_{self.num_draws}"
+            self._add(name, lambda: Method(MCDropout(ocd.base), self.num_draws, size))
+
+    def residuals(self) -> Tensor | None:
+        """Of the base on its training examples, as networks have them that have not seen them; None
+        where OCD learns from the labels as they are, whose residuals would be too small."""
+        if self.labelled is None or self.labelled.targets is self.training.targets:
+            return None
+        return self.training.targets - base_outputs(self.ocd.base, self.training.inputs).cpu()
 
     def _trained_seconds(self, kind: str) -> float | None:
         seconds = self.seconds.get(kind)
@@ -253,14 +281,14 @@ def evaluate(contest: Contest, test: Examples) -> tuple[dict[str, Any], dict[str
             contest.skipped[name] = str(error)
             continue
         outputs[name] = method.answer(prediction, task.join_draws).cpu()
-        if name.startswith("ocd_ensemble"):
+        if name == f"ocd_ensemble_{contest.num_draws}":
             drawn = prediction
     assert drawn is not None
     if task.has_views:
         known = {name: outputs[name] for name in SHOWN if name in outputs} | {"truth": targets}
         places = torch.linspace(0, len(test) - 1, min(NUM_SHOWN, len(test))).round().long()
         contest.shown |= {name: as_pixels(images[places]) for name, images in known.items()}
-    numbers = {
+    numbers: dict[str, Any] = {
         "methods": {
             name: {metric: facts.fn(output, targets) for metric, facts in task.metrics.items()}
             for name, output in outputs.items()
@@ -272,7 +300,13 @@ def evaluate(contest: Contest, test: Examples) -> tuple[dict[str, Any], dict[str
         "skipped": contest.skipped,
         "num_test": num_rows(test.inputs),
     }
-    return numbers, _per_example(task, targets, outputs, drawn.outputs.cpu())
+    tensors = _per_example(task, targets, outputs, drawn.outputs.cpu())
+    if task.has_distribution:
+        rivals = {name: method.predictor for name, method in methods.items()}
+        distributions = make_distributions(Generated(contest.ocd), contest.residuals(), rivals)
+        numbers["distribution"], scores = judge_distributions(distributions, test, contest.skipped)
+        tensors |= scores
+    return numbers, tensors
 
 
 def as_pixels(images: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ def train_base(
     )
 
 
-def make_encoder(options: Options) -> nn.Module:
+def make_encoder(options: Options, data: TaskData) -> nn.Module:
     return ImageEncoder(channels=1, size=28, unshuffle=2, widths=(24, 48, 64))
 
 

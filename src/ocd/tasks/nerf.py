@@ -224,7 +224,7 @@ def make_describe(options: Options) -> Describe:
     return DescribeViews(options)
 
 
-def make_encoder(options: Options) -> nn.Module:
+def make_encoder(options: Options, data: TaskData) -> nn.Module:
     return PoseEncoder()
 
 

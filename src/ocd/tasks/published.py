@@ -18,5 +18,7 @@ class Published:
     """Method -> metric -> figure. `base` is among them: what the others gain is counted from it."""
     remarks: tuple[str, ...] = ()
     """Plain sentences: why the figures cannot be compared outright."""
+    stand_in: str = ""
+    """A clause that says what other data stand in for the paper's; then no gain is judged."""
     options: dict[str, object] = field(default_factory=dict)
     """The task's options without which a run is another experiment than the published one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
@@ -19,6 +19,9 @@ class RunOptions:
     """What `--set` can change of a run itself."""
 
     num_draws: int = field(default=5, metadata={"help": "draws of the ensemble"})
+    other_draws: tuple[int, ...] = field(
+        default=(), metadata={"help": "draws of other ensembles beside that one, such as 5,20"}
+    )
     alternative: bool = field(
         default=True, metadata={"help": "also fit the second-best layer, the paper's control"}
     )
@@ -45,6 +48,9 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.num_draws < 1:
             raise OCDError(f"num_draws is {self.num_draws}: at least one draw is needed")
+        if any(count < 1 or count >= self.num_draws for count in self.other_draws):
+            listed = ",".join(map(str, self.other_draws))
+            raise OCDError(f"other_draws is {listed}: from 1 to below num_draws, {self.num_draws}")
         if self.num_bases < 1:
             raise OCDError(f"num_bases is {self.num_bases}: the base itself is one already")
         if self.controls not in ("all", "more", "paper", "none"):
@@ -69,32 +75,35 @@ class RunOptions:
 
 def read_settings(
     task: Task, preset: str, settings: Mapping[str, str]
-) -> tuple[Any, RunOptions, OCDConfig]:
+) -> tuple[Task, Any, RunOptions, OCDConfig]:
     """Sort `--set key=value` into the task's options, the run's, and OCDConfig's dotted keys.
 
-    Raises OCDError for a key that none of them has.
+    Returns the task as these options have it too. Raises OCDError for a key that none of them has.
     """
-    config = OCDConfig.preset(preset).replace({"layer": task.layer})
-    own = task.settings if preset == "fast" else task.preset_settings.get(preset, {})
-    config = config.replace(own)
-    homes = {entry.name: task.options for entry in dataclasses.fields(task.options)}
-    homes |= {entry.name: RunOptions for entry in dataclasses.fields(RunOptions)}
-    values: dict[type, dict[str, Any]] = {task.options: {}, RunOptions: dict(task.run_settings)}
-    if preset != "fast":  # neither the paper nor the released code has x in the condition, or shifts
-        values[RunOptions] |= {"encode_x": False, "augment": False}
-    dotted: dict[str, str] = {}
-    for key, value in settings.items():
-        if key in homes:
-            home = homes[key]
-            values[home][key] = parse_value(value, get_type_hints(home)[key], key)
-        else:
-            dotted[key] = value
-    known = [*homes, *(key for key, _ in settings_of(config))]
-    for key in dotted:
+    own = {entry.name for entry in dataclasses.fields(task.options)}
+    of_run = {entry.name for entry in dataclasses.fields(RunOptions)}
+    known = [*own, *of_run, *(key for key, _ in settings_of(OCDConfig()))]
+    for key in settings:
         if key not in known:
             raise OCDError(f"there is no setting {key!r}{nearest(key, known)}")
-    return (
-        task.options(**values[task.options]),
-        RunOptions(**values[RunOptions]),
-        config.replace(dotted),
-    )
+    options = task.options(**_parsed(task.options, own, settings))
+    task = specialised(task, options)
+    config = OCDConfig.preset(preset).replace({"layer": task.layer})
+    config = config.replace(task.settings if preset == "fast" else task.preset_settings.get(preset, {}))
+    run_values: dict[str, Any] = dict(task.run_settings)
+    if preset != "fast":  # neither the paper nor the released code has x in the condition, or shifts
+        run_values |= {"encode_x": False, "augment": False}
+    run_options = RunOptions(**run_values | _parsed(RunOptions, of_run - own, settings))
+    dotted = {key: value for key, value in settings.items() if key not in own | of_run}
+    return task, options, run_options, config.replace(dotted)
+
+
+def specialised(task: Task, options: Any) -> Task:
+    """The task as its own options have it."""
+    return task.specialise(options) if task.specialise is not None else task
+
+
+def _parsed(home: type[Any], names: Collection[str], settings: Mapping[str, str]) -> dict[str, Any]:
+    """Those of the settings that are fields of `home`, as the fields' types."""
+    hints = get_type_hints(home)
+    return {key: parse_value(text, hints[key], key) for key, text in settings.items() if key in names}

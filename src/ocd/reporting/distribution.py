@@ -1,0 +1,113 @@
+"""Draws as a distribution of a continuous target: the table, who is better, and the figure."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from ocd.reporting.bootstrap import Pair, add_differences, resample
+from ocd.reporting.plotting import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, legend, title
+from ocd.reporting.records import Array, Json, RunRecords
+from ocd.reporting.tables import grid
+from ocd.reporting.wording import decimals, spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OURS, PLAIN = "ocd", "base_conformal"
+TITLES = {
+    OURS: "OCD's draws",
+    PLAIN: "base with split-conformal residuals",
+    "boosting_conformal": "boosted trees with split-conformal residuals",
+    "deep_ensemble": "deep ensemble, normal distribution of its members",
+    "mc_dropout": "Monte Carlo dropout",
+}
+WANTED = 90  # per cent
+COVERAGES = tuple(range(5, 100, 5))  # as in tasks/distributions.py, which the report does not import
+LEGEND = (
+    "CRPS: the continuous ranked probability score in the target's unit, which rewards a distribution "
+    "that is narrow and right; that of a single answer is its absolute error. Coverage: test targets "
+    "within the central 90 (50) % of the distribution; width: of that interval, on average. 100 draws "
+    "or quantiles each. Difference: in CRPS, positive where OCD is better, with the 95 % interval of a "
+    "paired bootstrap over test examples and seeds."
+)
+
+
+def distribution_results(run: RunRecords) -> Json:
+    """Name -> the numbers of each seed, and OCD's difference in CRPS; {} where nothing was judged."""
+    of_seeds = [run.predictions[seed].get("distribution") or {} for seed in run.seeds]
+    names = [name for name in of_seeds[0] if all(name in found for found in of_seeds)]
+    found: Json = {
+        name: {key: [of[name][key] for of in of_seeds] for key in of_seeds[0][name]} for name in names
+    }
+    paired: dict[Pair, Array] = {}
+    ours = run.of_seeds(f"crps/{OURS}")
+    for name in names:
+        if name != OURS:
+            add_differences(paired, (name, ""), -1, ours, run.of_seeds(f"crps/{name}"))
+    for (name, _), difference in resample(paired).items():
+        found[name]["against"] = difference
+    return found
+
+
+def distribution_section(results: Json) -> list[str]:
+    """The paragraphs "Predictive distribution"; none where nothing was judged."""
+    found = results.get("distribution")
+    if not found:
+        return []
+    return ["## Predictive distribution", _sentence(found), _table(found), LEGEND]
+
+
+def _sentence(found: Json) -> str:
+    coverage = mean(found[OURS]["coverage_90"])
+    text = f"The central {WANTED} % of OCD's draws cover {coverage:.1f} % of the test targets."
+    against = found.get(PLAIN, {}).get("against")
+    if not against:
+        return text
+    low, high = against["interval"]
+    says = "gain" if low > 0 else "worse" if high < 0 else "no gain"
+    ours, theirs = (mean(found[name]["crps"]) for name in (OURS, PLAIN))
+    places = decimals([ours, theirs])
+    return (
+        f"{text} Against the base with split-conformal residuals, one width for all: {says}, CRPS "
+        f"{theirs:.{places}f} → {ours:.{places}f} ({100 * (ours / theirs - 1):+.1f} %; difference "
+        f"{against['difference']:+.{places}f}, {low:+.{places}f} to {high:+.{places}f})."
+    )
+
+
+def _table(found: Json) -> str:
+    rows = []
+    places = decimals([value for of in found.values() for value in of["crps"]])
+    for name, of in found.items():
+        against = of.get("against")
+        cells = [f"{distribution_title(name)} `{name}`", spread(of["crps"], places)]
+        for level in (90, 50):
+            cells += [spread(of[f"coverage_{level}"], 1), spread(of[f"width_{level}"], places)]
+        if against:
+            low, high = against["interval"]
+            ends = f"({low:+.{places}f} to {high:+.{places}f})"
+            cells.append(f"{against['difference']:+.{places}f} {ends}")
+        else:
+            cells.append("—")
+        rows.append(cells)
+    header = ["distribution", "CRPS ↓", "covered by 90 % [%]", "width", "by 50 % [%]", "width"]
+    return grid([*header, "difference"], rows)
+
+
+def distribution_title(name: str) -> str:
+    return next((text for key, text in TITLES.items() if name.startswith(key)), name)
+
+
+def draw_coverage(found: Json) -> Figure:
+    """What central intervals cover against what they claim: on the diagonal, if calibrated."""
+    figure, axes = canvas(5.6, 5.2)
+    axes.plot([0, 100], [0, 100], color=GREY, linewidth=1)
+    for (name, of), colour in zip(found.items(), (BLUE, BLACK, VERMILION, GREEN, PURPLE), strict=False):
+        curve = [mean(values) for values in zip(*of["coverages"], strict=True)]
+        width = 2.4 if name == OURS else 1.4
+        axes.plot(COVERAGES, curve, label=distribution_title(name), linewidth=width, color=colour)
+    axes.set(xlabel="central interval of the distribution [%]", ylabel="test targets within [%]")
+    axes.set(xlim=(0, 100), ylim=(0, 100))
+    title(axes, "Do intervals cover what they claim?")
+    legend(axes, loc="upper left")
+    return figure
