@@ -46,6 +46,7 @@ class RunOptions:
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "other_draws", tuple(self.other_draws))  # JSON has no tuples
         if self.num_draws < 1:
             raise OCDError(f"num_draws is {self.num_draws}: at least one draw is needed")
         if any(count < 1 or count >= self.num_draws for count in self.other_draws):
