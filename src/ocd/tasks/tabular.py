@@ -40,7 +40,7 @@ class NetworkOptions:
     network: str = field(
         default="mlp", metadata={"help": "mlp or resnet, those of Gorishniy et al. (2021)"}
     )
-    width: int = field(default=256, metadata={"help": "width of the base's hidden layers"})
+    width: int = field(default=384, metadata={"help": "width of the base's hidden layers"})
     blocks: int = field(default=3, metadata={"help": "blocks of the base"})
     dropout: float = field(default=0.15, metadata={"help": "dropout of the base"})
     base_epochs: int = field(
