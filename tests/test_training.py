@@ -609,3 +609,15 @@ def test_a_second_fit_starts_from_the_users_encoder_again(tmp_path):
     assert same_state(before, state_of(encoder))
     assert same_state(*states)
     assert not torch.equal(states[0]["encoder.1.weight"], before["1.weight"])
+
+
+def test_few_examples_end_the_training_sooner() -> None:
+    from ocd.training import shortened
+
+    config = TrainingConfig(num_steps=100, batch_size=8, num_accumulated=2)
+    assert shortened(config, 40) is config
+    for epochs, examples, steps in ((10, 40, 25), (1, 3, 1), (50, 400, 100)):
+        limited = dataclasses.replace(config, max_epochs=epochs)
+        assert shortened(limited, examples).num_steps == steps
+    with pytest.raises(OCDError, match="training.max_epochs is -1: it must be at least 0"):
+        TrainingConfig(max_epochs=-1)

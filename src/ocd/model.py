@@ -207,7 +207,8 @@ class OCD:
             work.checkpoint / "training.pt", decisions.key["all"],
         )  # fmt: skip
         trainer.resume()
-        with progress_bar(f"train {decisions.layer}", training.num_steps, progress) as advance:
+        num_steps = trainer.config.num_steps
+        with progress_bar(f"train {decisions.layer}", num_steps, progress) as advance:
             trained = trainer.run(advance)
         assert isinstance(trained, HyperNetwork)
         self.hypernetwork, self.opened = trained, maker.opened

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,6 +31,8 @@ class TrainingConfig:
 
     num_steps: int = 2000
     """Optimiser steps."""
+    max_epochs: int = 0
+    """Passes over the training examples that make an end before `num_steps` does; 0: no such end."""
     batch_size: int = 256
     """Examples a batch."""
     num_noise_levels: int = 2
@@ -77,13 +79,22 @@ class TrainingConfig:
         intervals = ("log_every", "checkpoint_every", "validate_every")
         limits = {name: (getattr(self, name) >= 1, "at least 1") for name in counts + intervals}
         limits |= {name: (getattr(self, name) > 0, "above 0") for name in ("lr", "clip_norm")}
-        for name in ("patience", "task_loss_weight", "excerpt"):
+        for name in ("patience", "task_loss_weight", "excerpt", "max_epochs"):
             limits[name] = (getattr(self, name) >= 0, "at least 0")
         for name in ("validation_share", "ema_decay"):
             limits[name] = (0 <= getattr(self, name) < 1, "at least 0 and below 1")
         for name, (fits, wanted) in limits.items():
             if not fits:
                 raise OCDError(f"training.{name} is {getattr(self, name)}: it must be {wanted}")
+
+
+def shortened(config: TrainingConfig, num_examples: int) -> TrainingConfig:
+    """With as many steps as `max_epochs` passes over the examples take, where these are fewer."""
+    if not config.max_epochs:
+        return config
+    batch = config.batch_size * config.num_accumulated
+    most = max(1, config.max_epochs * num_examples // batch)
+    return replace(config, num_steps=min(config.num_steps, most))
 
 
 def rate_factor(step: int, num_steps: int, schedule: str) -> float:
@@ -141,6 +152,7 @@ class Trainer:
         self.places, self.held_out = split_places(source.examples, config.validation_share, seed)
         if not len(self.places):
             raise OCDError("no example is left to train on: every one was skipped")
+        self.config = shortened(config, len(self.places))
         self.average = AveragedModel(network, multi_avg_fn=_ema_update(config.ema_decay))
         self.average.eval()
         self.optimizer = self._make_optimizer()

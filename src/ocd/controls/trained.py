@@ -296,7 +296,7 @@ def fit_control(
     )  # fmt: skip
     trainer.resume()
     try:
-        with progress_bar(f"train {kind}", config.num_steps, progress) as advance:
+        with progress_bar(f"train {kind}", trainer.config.num_steps, progress) as advance:
             trained = trainer.run(advance)
     except OCDError as error:  # a rival that diverges must not take the table away
         write_json(work.checkpoint / "config.json", {"control": kind, "failed": str(error)})

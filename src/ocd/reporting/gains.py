@@ -117,11 +117,19 @@ def extensions(run: RunRecords) -> list[str]:
     found = {
         "x itself in the condition": options.get("encode_x"),
         "augmented examples": options.get("augment"),
+        "residuals of networks that have not seen the example": _folds(run) > 1,
+        "Eq. 1 with Polyak's steps": config.get("overfit", {}).get("optimizer") == "polyak",
         "the base's own loss with a correction": config.get("training", {}).get("task_loss_weight"),
         "sampling settings chosen on held-out examples": None in values,
         "sampling settings other than 1": any(value not in (None, 1) for value in values),
     }
     return [text for text, there in found.items() if there]
+
+
+def _folds(run: RunRecords) -> int:
+    """Of a table's regression; a classification has no residuals to carry."""
+    options = run.config.get("options", {})
+    return 1 if options.get("kind") == "classification" else int(options.get("folds", 1))
 
 
 def _gains(results: Json, method: str, metric: str) -> list[float]:

@@ -1,0 +1,83 @@
+"""The networks that are measured: a base, the layer that moves, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ocd.inputs import Examples
+from ocd.layers import OpenBase
+from ocd.tasks.mnist import LeNet5
+
+
+@dataclass(frozen=True)
+class Case:
+    """`size`: the layer's weight in words. `make`: (), a base in eval mode. `shape`: of one input.
+    `num_examples`: overfitted at once by our way; `batch`: predicted and trained on at once."""
+
+    name: str
+    size: str
+    layer: str
+    make: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    num_examples: int
+    batch: int
+    num_classes: int = 10
+
+    def base(self) -> nn.Module:
+        torch.manual_seed(0)
+        return self.make().eval()
+
+    def examples(self, count: int) -> Examples:
+        generator = torch.Generator().manual_seed(1)
+        inputs = torch.randn(count, *self.shape, generator=generator)
+        return Examples(inputs, torch.randint(self.num_classes, (count,), generator=generator))
+
+
+class Tokens(nn.Module):
+    """Blocks of a transformer's feed-forward part on tokens (B, T, 768), then a linear head."""
+
+    def __init__(self, num_blocks: int, num_classes: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(768), nn.Linear(768, 3072), nn.GELU(), nn.Linear(3072, 768))
+            for _ in range(num_blocks)
+        )
+        self.head = nn.Linear(768, num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        for block in self.blocks:
+            tokens = tokens + block(tokens)
+        logits: Tensor = self.head(tokens.mean(dim=1))
+        return logits
+
+
+def _linear() -> nn.Module:
+    layers = (nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+    return nn.Sequential(*layers)
+
+
+def _convolution() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+CASES = (
+    Case("lenet5", "fc1, 84 x 120", "fc1", LeNet5, (1, 28, 28), 4096, 256),
+    Case("linear", "512 x 512", "2", _linear, (512,), 4096, 256),
+    Case("convolution", "64 x 64 x 3 x 3, 256 positions", "2", _convolution, (3, 16, 16), 64, 32),
+    Case("positions", "3072 x 768, 64 positions", "blocks.0.1", lambda: Tokens(1, 10), (64, 768), 8, 4),
+    Case("head", "1000 x 768", "head", lambda: Tokens(2, 1000), (64, 768), 64, 32, 1000),
+)
+
+
+def opened(case: Case, base: nn.Module) -> OpenBase:
+    """The base at the case's layer, probed."""
+    made = OpenBase(base, case.layer)
+    made.probe(case.examples(4).inputs)
+    return made
