@@ -1,5 +1,5 @@
-"""The released code's way, written anew for comparison: one example at a time, a copied module, Adam, and
-a U-Net of 110 million parameters on the weight matrix, padded to 128 x 128."""
+"""The released code's way, written anew for comparison: one example at a time, a copied module, Adam,
+and a U-Net of 110 million parameters on the weight matrix, padded to 128 x 128."""
 
 from __future__ import annotations
 

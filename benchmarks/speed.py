@@ -2,11 +2,11 @@
 
     make bench        (or: python -m benchmarks.speed [--quick])
 
-For layers of several sizes, in one run and in turns, medians: (a) the released way, (b) our preset
-`released` in batches, (c) ours, `fast`, (d) the limit, which is for overfitting one forward pass of the
-base and three passes back and forth of the part behind the layer, and for prediction one forward pass
-and the denoiser's arithmetic at the machine's own rate of multiplying matrices. Weights do not matter to time, so
-generators are trained for one step only. Writes results/benchmarks/speed.json and figures.
+For layers of several sizes, in one run and in turns, medians: (a) the released way, (c) ours, `fast`,
+(d) the limit, which is for overfitting one forward pass of the base and three passes back and forth of
+the part behind the layer, and for prediction one forward pass and the denoiser's arithmetic at the
+machine's own rate of multiplying matrices. Weights do not matter to time, so generators are trained for
+one step only. Writes results/benchmarks/speed.json.
 """
 
 from __future__ import annotations
