@@ -71,7 +71,9 @@ CASES = (
     Case("lenet5", "fc1, 84 x 120", "fc1", LeNet5, (1, 28, 28), 4096, 256),
     Case("linear", "512 x 512", "2", _linear, (512,), 4096, 256),
     Case("convolution", "64 x 64 x 3 x 3, 256 positions", "2", _convolution, (3, 16, 16), 64, 32),
-    Case("positions", "3072 x 768, 64 positions", "blocks.0.1", lambda: Tokens(1, 10), (64, 768), 8, 4),
+    Case(
+        "positions", "3072 x 768, 64 positions", "blocks.0.1", lambda: Tokens(1, 10), (64, 768), 32, 8
+    ),
     Case("head", "1000 x 768", "head", lambda: Tokens(2, 1000), (64, 768), 64, 32, 1000),
 )
 

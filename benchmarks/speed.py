@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from benchmarks.cases import CASES, Case, opened
 from benchmarks.released import Generator, overfit_one_by_one
 from ocd import OCD, Examples, OCDConfig, overfit
-from ocd.deltas import DenseDelta
 from ocd.layers import OpenBase, run_without_delta
 from ocd.objectives import DiffusionObjective
 from ocd.tasks.classification import cross_entropy_per_example
@@ -118,9 +117,9 @@ def limit_of_overfitting(here: OpenBase, inputs: Tensor, targets: Tensor, size: 
     output: nothing that any way of overfitting could leave out."""
     for rows, labels in zip(inputs.split(size), targets.split(size), strict=True):
         capture = here.capture(rows)
-        zero = DenseDelta(torch.zeros(1, 1, *here.weight_shape))
+        size = (len(rows), 1, capture.rows.shape[1], here.weight_shape[0])
         for _ in range(3):
-            shift = zero.shift(capture.rows).requires_grad_()
+            shift = torch.zeros(size, requires_grad=True)
             moved = _Shift(shift)
             with torch.enable_grad():
                 output = here.run(capture, moved)[:, 0]  # type: ignore[arg-type]

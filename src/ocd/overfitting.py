@@ -120,21 +120,15 @@ def example_losses(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
     return values
 
 
-def _steps(gradient: Tensor, losses: Tensor, factors: Tensor | float, config: OverfitConfig) -> Tensor:
-    """The gradients (B, ...) as the optimiser takes them: as they are, or of Polyak's length.
-
-    Polyak: loss / ‖∇‖² times the gradient. `factors` (B,): of ‖gradient‖² to the weight's own ‖∇‖².
-    """
-    if config.optimizer != "polyak":
-        return gradient
-    squared = gradient.flatten(1).square().sum(dim=1) * factors
-    length = torch.where(squared > 0, losses.detach() / squared, 0.0)
+def _polyak(gradient: Tensor, losses: Tensor, squared_norm: Tensor) -> Tensor:
+    """Gradients (B, ...) of Polyak's length: each times loss / ‖∇‖², ‖∇‖² (B,) being the weight's."""
+    length = torch.where(squared_norm > 0, losses.detach() / squared_norm, 0.0)
     return gradient * length.view(-1, *[1] * (gradient.dim() - 1))
 
 
 @dataclass(frozen=True)
 class _OutputShift:
-    """A shift of the layer's output itself, (B, 1, R, O): what rank-one overfitting differentiates."""
+    """A shift of the layer's output itself, (B, 1, R, O): what is differentiated along rows."""
 
     values: Tensor
     num_draws: int = 1
@@ -191,7 +185,9 @@ def _overfit_excerpts(
             output = opened.run_anew(part, DenseDelta(weight))[:, 0]
             losses = example_losses(loss, output, labels)
             (gradient,) = torch.autograd.grad(losses.sum(), weight)
-        weight.grad = _steps(gradient, losses, 1.0, config)
+        if config.optimizer == "polyak":
+            gradient = _polyak(gradient, losses, gradient.flatten(1).square().sum(dim=1))
+        weight.grad = gradient
         optimizer.step()
     return DenseDelta(weight.detach())
 
@@ -206,7 +202,12 @@ def overfit_capture(
     if config.lr is None:
         raise OCDError("overfit.lr is not chosen yet: call choose_lr first")
     if resolve_form(capture, config) == "rank_one":
-        return _overfit_rank_one(opened, capture, loss, targets, config, config.lr)
+        left = _overfit_along_rows(opened, capture, loss, targets, config, config.lr)
+        return RankOneDelta(left, capture.rows[:, 0, 0], opened.weight_shape)
+    if _along_rows_is_cheaper(opened, capture, config):
+        left = _overfit_along_rows(opened, capture, loss, targets, config, config.lr)
+        weight = left.transpose(1, 2) @ capture.rows[:, :, 0]
+        return DenseDelta(weight.view(len(capture), 1, *opened.weight_shape))
     weight = opened.weight.new_zeros(len(capture), 1, *opened.weight_shape, requires_grad=True)
     optimizer = _make_optimizer(weight, config, config.lr)
     for _ in range(config.num_steps):
@@ -214,34 +215,55 @@ def overfit_capture(
             output = opened.run(capture, DenseDelta(weight))[:, 0]
             losses = example_losses(loss, output, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), weight)
-        weight.grad = _steps(gradient, losses, 1.0, config)
+        if config.optimizer == "polyak":
+            gradient = _polyak(gradient, losses, gradient.flatten(1).square().sum(dim=1))
+        weight.grad = gradient
         optimizer.step()
     return DenseDelta(weight.detach())
 
 
-def _overfit_rank_one(
+def _along_rows_is_cheaper(opened: OpenBase, capture: Capture, config: OverfitConfig) -> bool:
+    """Whether P rows of an example need fewer multiplications than the weights that they span."""
+    _, positions, groups, fan_in = capture.rows.shape
+    if groups > 1 or len(capture.leading) > 1 or config.optimizer == "adam":
+        return False
+    whole = positions * fan_in * opened.weight_shape[0]
+    of_steps = config.num_steps * positions**2 * opened.weight_shape[0]
+    return positions**2 * fan_in + of_steps + whole < 2 * config.num_steps * whole
+
+
+def _overfit_along_rows(
     opened: OpenBase,
     capture: Capture,
     loss: Loss,
     targets: Tensor,
     config: OverfitConfig,
     lr: float,
-) -> RankOneDelta:
-    """delta = u·aᵀ: the weight's gradient is g·aᵀ, so u takes the optimiser's steps with g alone."""
-    right = capture.rows[:, 0, 0]  # a, (B, I)
-    squared_norm = right.square().sum(dim=1)[:, None, None, None]
-    left = opened.weight.new_zeros(len(capture), opened.weight_shape[0])
+) -> Tensor:
+    """U (B, P, O) of deltas Uᵀ·A, where the layer sees the P rows A (P, I) of an example.
+
+    The weight's gradient is Gᵀ·A with G that of the layer's output, and A does not change: U takes the
+    optimiser's steps (any that is linear in gradients) with G alone. The output moves by A·Aᵀ·U. With
+    one row this is u·aᵀ; with several the weight itself is made once, at the end.
+    """
+    rows = capture.rows[:, :, 0]
+    gram = rows @ rows.transpose(1, 2)  # (B, P, P)
+    along = torch.mul if rows.shape[1] == 1 else torch.matmul  # one row needs no matrix product
+    left = opened.weight.new_zeros(len(capture), rows.shape[1], opened.weight_shape[0])
     optimizer = _make_optimizer(left, config, lr)
     for _ in range(config.num_steps):
-        # The layer's output moves by u·(aᵀa).
-        values = (left[:, None, None, :] * squared_norm).requires_grad_()
+        values = along(gram, left)[:, None].requires_grad_()
         with torch.enable_grad():
             output = opened.run(capture, _OutputShift(values))[:, 0]  # type: ignore[arg-type]
             losses = example_losses(loss, output, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), values)
-        left.grad = _steps(gradient[:, 0, 0], losses, squared_norm[:, 0, 0, 0], config)
+        gradient = gradient[:, 0]
+        if config.optimizer == "polyak":
+            squared_norm = (gradient * along(gram, gradient)).flatten(1).sum(dim=1)
+            gradient = _polyak(gradient, losses, squared_norm)
+        left.grad = gradient
         optimizer.step()
-    return RankOneDelta(left.detach()[:, None], right, opened.weight_shape)
+    return left.detach()
 
 
 def default_chunk_size(weight_shape: tuple[int, ...], form: str) -> int:
