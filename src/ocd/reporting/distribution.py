@@ -36,7 +36,8 @@ LEGEND = (
 def distribution_results(run: RunRecords) -> Json:
     """Name -> the numbers of each seed, and OCD's difference in CRPS; {} where nothing was judged."""
     of_seeds = [run.predictions[seed].get("distribution") or {} for seed in run.seeds]
-    names = [name for name in of_seeds[0] if all(name in found for found in of_seeds)]
+    known = [name for name in of_seeds[0] if all(name in found for found in of_seeds)]
+    names = sorted(known, key=_place)
     found: Json = {
         name: {key: [of[name][key] for of in of_seeds] for key in of_seeds[0][name]} for name in names
     }
@@ -96,6 +97,11 @@ def _table(found: Json) -> str:
 
 def distribution_title(name: str) -> str:
     return next((text for key, text in TITLES.items() if name.startswith(key)), name)
+
+
+def _place(name: str) -> int:
+    """In the order of the titles; others come last."""
+    return next((place for place, key in enumerate(TITLES) if name.startswith(key)), len(TITLES))
 
 
 def draw_coverage(found: Json) -> Figure:

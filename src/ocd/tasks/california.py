@@ -77,7 +77,7 @@ PUBLISHED = Published(
         "Where deltas are as small as three plain steps make them, the two differ little, so that the "
         "published figure of OCD stands beside both.",
         "The paper moves the first layer of its MLP. We move the last, where the delta of a number is "
-        "a number; the row of the alternative layer and docs/experiments.md have others.",
+        "a number; docs/experiments.md has the first.",
     ),
     options={"train_size": None, "test_size": None, "network": "mlp"},
 )

@@ -51,12 +51,12 @@ USES_LABEL = ("overfit_test", "overfit_test_all_layers")
 class Method:
     """One row of the table: who predicts, with how many draws, and how the draws answer as one.
 
-    `parameters`: what must be kept to predict. `training_seconds`: None where not known.
+    `parameters`: what must be kept to predict; None of trees. `training_seconds`: None where not known.
     """
 
     predictor: Predictor
     draws: int = 1
-    parameters: int = 0
+    parameters: int | None = 0
     training_seconds: float | None = 0.0
     read_mean_network: bool = False
 
@@ -213,7 +213,7 @@ class Contest:
         for name, base in self.other_bases.items():
             self._fixed[name] = Method(Plain(base), 1, count_parameters(base), self.seconds.get(name))
         if self.task.is_table:
-            self._add("boosting", lambda: Method(fit_boosting(labelled, self.seed), 1, 0))
+            self._add("boosting", lambda: Method(fit_boosting(labelled, self.seed), 1, None))
         if self.task.has_distribution:
             name = f"mc_dropout_{self.num_draws}"
             self._add(name, lambda: Method(MCDropout(ocd.base), self.num_draws, size))
