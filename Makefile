@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint dev clean
+.PHONY: help demo test bench lint dev clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -16,6 +16,10 @@ demo: $(VENV)/.installed-demo ## run the digits task for three seeds and say whe
 
 test: $(VENV)/.installed-dev ## run the tests, without the slow ones
 	$(VENV)/bin/python -m pytest
+
+bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released way and the limit: 10 minutes
+	$(VENV)/bin/python -m benchmarks.speed
+	$(VENV)/bin/python -m benchmarks.growth
 
 lint: $(VENV)/.installed-dev ## check style, format and types
 	$(VENV)/bin/ruff check

@@ -603,3 +603,17 @@ def test_a_dataset_that_augments_by_itself_is_refused(tmp_path):
     with pytest.raises(OCDError, match="pass it as OCD"):
         OCD(digits_base(), loss=LOSS, config=config()).fit(Restless(), tmp_path)
     assert not contents(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["draws", "mean"])
+def test_mixed_precision_moves_the_generator_alone(mode):
+    kind = {"scale.kind": "joint"}
+    made = {wanted: fitted(kind | {"sampling.mixed_precision": wanted}) for wanted in (False, True)}
+    exact, rough = (made[wanted].predict(INPUTS, draws=3, mode=mode) for wanted in made)
+    assert rough.outputs.dtype == torch.float32
+    assert torch.equal(exact.base, rough.base)
+    moves = [p.outputs - p.base for p in (exact, rough)]
+    assert not torch.equal(*moves)
+    assert (moves[1] - moves[0]).norm() < 0.05 * moves[0].norm()
+    again = made[True].predict(INPUTS, draws=3, mode=mode)
+    assert torch.equal(again.outputs, rough.outputs)

@@ -219,13 +219,16 @@ class HyperNetwork(nn.Module):
         if self.spread != 1:
             mean = self.mean_code(embedding, use_mean_scale)
             code = mean + self.spread * (code - mean)
-        delta: Delta = self.codec.decode(self.scale_factor * code, rows)
-        return delta
+        return self._decode(code, rows)
 
     def mean(self, embedding: Embedding, rows: Tensor | None, use_mean_scale: bool = False) -> Delta:
         """The expected direction with its scale, one delta an example, from one denoiser pass."""
-        code = self.mean_code(embedding, use_mean_scale)
-        delta: Delta = self.codec.decode(self.scale_factor * code, rows)
+        return self._decode(self.mean_code(embedding, use_mean_scale), rows)
+
+    def _decode(self, code: Tensor, rows: Tensor | None) -> Delta:
+        """In full precision, whatever the code was made in."""
+        with torch.autocast(code.device.type, enabled=False):
+            delta: Delta = self.codec.decode(self.scale_factor * code.float(), rows)
         return delta
 
     def draw_code(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:

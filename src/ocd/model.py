@@ -287,20 +287,29 @@ class OCD:
     ) -> Prediction:
         capture, embedding = self.look(inputs)
         delta: Delta
-        if mode == "mean":
-            delta = network.mean(embedding, capture.rows, use_mean_scale)
-        else:
-            shape = (network.diffusion.num_noises, *network.diffused_shape)
-            noise = example_noise(example_keys(inputs), seed, num_draws, shape)
-            delta = network.draw(embedding, capture.rows, noise, use_mean_scale)
+        with self._precision():
+            if mode == "mean":
+                delta = network.mean(embedding, capture.rows, use_mean_scale)
+            else:
+                shape = (network.diffusion.num_noises, *network.diffused_shape)
+                noise = example_noise(example_keys(inputs), seed, num_draws, shape)
+                delta = network.draw(embedding, capture.rows, noise, use_mean_scale)
         return moved(opened, capture, delta)
+
+    def _precision(self) -> torch.autocast:
+        """bfloat16 for the generator's own matrix products, where that is wanted."""
+        device = self.fitted()[1].device.type
+        wanted = self.config.sampling.mixed_precision
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=wanted)
 
     def look(self, inputs: Inputs) -> tuple[Capture, Embedding]:
         """What passes through the layer for these inputs, and the embedding of I(x)."""
         network, opened = self.fitted()
         rank_one = network.shapes.code == "rank_one"
         capture = opened.capture(inputs, keep_rows=rank_one or self.condition.needs_rows)
-        return capture, network.embed(self.condition.features(opened, inputs, capture), inputs)
+        features = self.condition.features(opened, inputs, capture)
+        with self._precision():
+            return capture, network.embed(features, inputs)
 
     @property
     def condition(self) -> Condition:

@@ -59,6 +59,9 @@ class SamplingConfig:
     coverage: float = 0.0
     """Of a continuous target: the share of held-out examples that the draws' central interval of that
     share is to cover, by which `spread` is chosen in place of the loss; 0: by the loss."""
+    mixed_precision: bool = False
+    """Products of matrices in bfloat16 while codes are generated, which halves the time of a prediction
+    on a device that has them (a CPU with AVX-512 BF16, a GPU); the base itself stays as it is."""
 
     def __post_init__(self) -> None:
         for name in ("scale_factor", "spread"):
