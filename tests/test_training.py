@@ -621,3 +621,48 @@ def test_few_examples_end_the_training_sooner() -> None:
         assert shortened(limited, examples).num_steps == steps
     with pytest.raises(OCDError, match="training.max_epochs is -1: it must be at least 0"):
         TrainingConfig(max_epochs=-1)
+
+
+@dataclasses.dataclass
+class Scripted:
+    """The objective of a trainer, with held-out losses as they are told."""
+
+    trainer: Trainer
+    held_out_losses: dict[int, float]
+
+    def __post_init__(self) -> None:
+        self.losses = self.trainer.objective.losses
+
+    def held_out(self, network, rows, generator):
+        return torch.tensor(self.held_out_losses[self.trainer.step])
+
+
+def test_the_best_weights_are_kept_also_over_a_stop(tmp_path):
+    settings = {
+        "training.num_steps": 12, "training.validate_every": 3, "training.validation_share": 0.3,
+        "training.patience": 0, "training.keep_best": True,
+    }  # fmt: skip
+
+    def make(name: str, **changes: object) -> Trainer:
+        trainer = make_trainer(tmp_path / name, settings | changes)
+        trainer.objective = Scripted(trainer, {3: 5.0, 6: 1.0, 9: 2.0, 12: 4.0})
+        return trainer
+
+    def go_on(trainer: Trainer, to: int) -> None:
+        while trainer.step < to:
+            losses = trainer._train_step()
+            trainer.step += 1
+            trainer._after_step(losses)
+
+    sixth = make("sixth")
+    go_on(sixth, 6)
+    expected = state_of(sixth._averaged())
+    assert same_state(expected, state_of(make("whole").run()))
+    assert not same_state(expected, state_of(make("last", **{"training.keep_best": False}).run()))
+
+    stopped = make("stopped")
+    go_on(stopped, 8)
+    stopped.save()
+    again = make("stopped")
+    assert again.resume() and again.step == 8
+    assert same_state(expected, state_of(again.run()))

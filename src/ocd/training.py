@@ -22,7 +22,7 @@ from ocd.objectives import Objective
 from ocd.progress import Log
 from ocd.store import put_in_place
 
-TRAINING_FORMAT = 1
+TRAINING_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ class TrainingConfig:
     """Steps between two looks at the held-out examples."""
     patience: int = 10
     """Looks without a better loss after which training stops early; 0 never stops early."""
+    keep_best: bool = False
+    """Whether the averaged weights of the look with the lowest held-out loss are the ones that predict,
+    not the last: for few examples, which are learnt by heart."""
     checkpoint_every: int = 200
     """Steps between two checkpoints."""
     log_every: int = 20
@@ -158,6 +161,7 @@ class Trainer:
         self.optimizer = self._make_optimizer()
         self.step = 0
         self.best: float | None = None
+        self.best_weights: dict[str, Tensor] | None = None
         self.looks_since_best = 0
         self.stopped_early = False
         self._told: set[int] = set()  # the skipped examples that the log has
@@ -183,6 +187,8 @@ class Trainer:
             advance(1)
             self._after_step(losses)
         self.save()
+        if self.best_weights is not None:
+            self._averaged().load_state_dict(self.best_weights)
         return self._averaged().eval()
 
     def _averaged(self) -> nn.Module:
@@ -291,6 +297,8 @@ class Trainer:
         self.log.write("validate", step=self.step, loss=mean)
         if self.best is None or mean < self.best:
             self.best, self.looks_since_best = mean, 0
+            if self.config.keep_best:
+                self.best_weights = {k: v.clone() for k, v in network.state_dict().items()}
         else:
             self.looks_since_best += 1
         patience = self.config.patience
@@ -311,6 +319,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "best": self.best,
+            "best_weights": self.best_weights,
             "looks_since_best": self.looks_since_best,
             "stopped_early": self.stopped_early,
         }
@@ -338,6 +347,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best = state["step"], state["best"]
+        self.best_weights = state["best_weights"]
         self.looks_since_best = state["looks_since_best"]
         self.stopped_early = state["stopped_early"]
         return True

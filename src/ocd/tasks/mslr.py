@@ -100,7 +100,7 @@ def make_task(name: str, files: Files, published: Published) -> Task:
         is_table=True,
         has_distribution=True,
         published=published,
-        settings=tabular.SETTINGS,
+        settings=tabular.SETTINGS_OF_SMALL,
         run_settings=tabular.RUN_SETTINGS,
     )
     return replace(task, specialise=lambda options: replace(task, layer=tabular.last_layer(options)))

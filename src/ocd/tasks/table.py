@@ -304,7 +304,7 @@ TASK = Task(
     is_table=True,
     has_distribution=True,
     specialise=specialise,
-    settings=tabular.SETTINGS,
+    settings=tabular.SETTINGS_OF_SMALL,
     run_settings=tabular.RUN_SETTINGS,
 )
 

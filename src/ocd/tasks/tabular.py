@@ -416,6 +416,9 @@ SETTINGS: dict[str, object] = {
 }
 """Differences from `fast` of a table's regression, chosen on held-out training examples."""
 
+SETTINGS_OF_SMALL = SETTINGS | {"training.keep_best": True, "training.validate_every": 50}
+"""Where a table may be small, and its residuals are learnt by heart before the training ends."""
+
 RUN_SETTINGS: dict[str, object] = {
     "num_draws": 100,  # one is a sample: their mean is what settles
     "other_draws": (5, 20),
