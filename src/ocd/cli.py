@@ -144,7 +144,7 @@ def tasks() -> None:
         typer.echo(f"{facts.name:{width}}{facts.summary}")
         for name in ("data", "licence", "size"):
             typer.echo(f"{'':{width}}{name}: {getattr(facts, name)}")
-        typer.echo(f"{'':{width}}minutes: {facts.minutes} a seed on two CPU cores")
+        typer.echo(f"{'':{width}}minutes a seed: {facts.minutes}")
 
 
 @app.command()

@@ -18,7 +18,7 @@ class Facts:
     size: str
     """What is downloaded."""
     minutes: str
-    """Time of one seed on two CPU cores."""
+    """Time of one seed, as measured."""
 
 
 _FACTS = (
@@ -28,7 +28,7 @@ _FACTS = (
         data="scikit-learn's load_digits (UCI optical digits): 1,197 to train, 600 to test",
         licence="CC BY 4.0",
         size="nothing to download",
-        minutes="about 2, with all controls",
+        minutes="about 2 on two CPU cores, with all controls",
     ),
     Facts(
         name="mnist",
@@ -36,7 +36,7 @@ _FACTS = (
         data="ylecun/mnist on the Hugging Face hub: 60,000 to train, 10,000 to test",
         licence="MIT",
         size="16 MB",
-        minutes="about 30, with all controls",
+        minutes="about 30 on a CPU core, with all controls",
     ),
     Facts(
         name="california",
@@ -44,7 +44,7 @@ _FACTS = (
         data="scikit-learn's fetch_california_housing: 16,512 districts to train, 4,128 to test",
         licence="none stated (1990 US census)",
         size="0.4 MB",
-        minutes="about 8, with all controls",
+        minutes="about 18 on a CPU core, with all controls",
     ),
     Facts(
         name="mslr",
@@ -60,7 +60,7 @@ _FACTS = (
         data="LightGBM's learning-to-rank example (rank.train, rank.test): 3,005 documents to train",
         licence="MIT",
         size="not downloaded: give --data-dir",
-        minutes="about 4, with all controls",
+        minutes="about 6 on a CPU core, with all controls",
     ),
     Facts(
         name="table",
@@ -68,7 +68,7 @@ _FACTS = (
         data="your own",
         licence="your own",
         size="nothing to download",
-        minutes="by its size: california's 16,512 rows take about 8",
+        minutes="about 18 on a CPU core for 16,512 rows, with all controls",
     ),
     *(
         Facts(
@@ -77,7 +77,7 @@ _FACTS = (
             data=f"the NeRF authors' synthetic {scene}: 80 views to train, 20 to test",
             licence=licence,
             size="not downloaded: give --data-dir",
-            minutes="about 20, with all controls",
+            minutes="about 20 on a CPU core, with all controls",
         )
         for scene, licence in {"lego": "CC BY-NC", "hotdog": "CC0", "drums": "CC BY"}.items()
     ),
