@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ocd.inputs import Examples
 from ocd.layers import OpenBase
-from ocd.tasks.mnist import LeNet5
+from ocd.tasks.base import TaskData
+from ocd.tasks.mnist import LeNet5, Options, make_encoder
 
 
 @dataclass(frozen=True)
 class Case:
     """`size`: the layer's weight in words. `make`: (), a base in eval mode. `shape`: of one input.
-    `num_examples`: overfitted at once by our way; `batch`: predicted and trained on at once."""
+    `num_examples`: overfitted at once by our way; `batch`: predicted and trained on at once. `encoder`,
+    `settings`: of the generator, where a task has such."""
 
     name: str
     size: str
@@ -26,6 +28,8 @@ class Case:
     num_examples: int
     batch: int
     num_classes: int = 10
+    encoder: Callable[[], nn.Module] | None = None
+    settings: dict[str, object] = field(default_factory=dict)
 
     def base(self) -> nn.Module:
         torch.manual_seed(0)
@@ -67,9 +71,24 @@ def _convolution() -> nn.Module:
     )  # fmt: skip
 
 
+def _encoder() -> nn.Module:
+    nothing = Examples(torch.empty(0, 1, 28, 28), torch.empty(0, dtype=torch.long))
+    return make_encoder(Options(), TaskData(nothing, nothing))
+
+
 CASES = (
-    Case("lenet5", "fc1, 84 x 120", "fc1", LeNet5, (1, 28, 28), 4096, 256),
-    Case("linear", "512 x 512", "2", _linear, (512,), 4096, 256),
+    Case(
+        "lenet5",
+        "84 x 120, with mnist's encoder of x and correction",
+        "fc1",
+        LeNet5,
+        (1, 28, 28),
+        16384,
+        256,
+        encoder=_encoder,
+        settings={"scale.kind": "joint", "training.task_loss_weight": 1.0},
+    ),
+    Case("linear", "512 x 512", "2", _linear, (512,), 16384, 256),
     Case("convolution", "64 x 64 x 3 x 3, 256 positions", "2", _convolution, (3, 16, 16), 64, 32),
     Case(
         "positions", "3072 x 768, 64 positions", "blocks.0.1", lambda: Tokens(1, 10), (64, 768), 32, 8

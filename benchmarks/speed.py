@@ -79,8 +79,10 @@ def fitted(case: Case, base: nn.Module, preset: str) -> OCD:
     """Trained for one step, on few examples."""
     changes = {"training.num_steps": 1, "overfit.lr": 1e-3, "training.validation_share": 0.0}
     changes |= {"collection.storage": "on_the_fly", "training.batch_size": case.batch}
+    changes |= {"sampling.spread": 0.5, "sampling.scale_factor": 1.0} | case.settings
     config = OCDConfig.preset(preset).replace({"layer": case.layer} | changes)
-    ocd = OCD(base, loss=cross_entropy_per_example, config=config)
+    encoder = case.encoder() if case.encoder is not None else None
+    ocd = OCD(base, loss=cross_entropy_per_example, config=config, encoder=encoder)
     ocd.fit(case.examples(2 * case.batch), progress=False)
     return ocd
 
@@ -89,6 +91,7 @@ def _overfitting(case: Case, base: nn.Module, examples: Examples, repeats: int) 
     inputs, targets = examples.inputs, examples.targets
     assert isinstance(inputs, Tensor)
     few = max(2, min(50, case.num_examples // 4))
+    size = min(1024, case.num_examples) if case.batch >= 256 else case.batch
     here = opened(case, base)
 
     def ours() -> None:
@@ -96,10 +99,10 @@ def _overfitting(case: Case, base: nn.Module, examples: Examples, repeats: int) 
 
     seconds = in_turns(
         {
-            "forward": lambda: in_parts(base, inputs, case.batch),
+            "forward": lambda: in_parts(base, inputs, size),
             "overfit": ours,
             "overfit_released": lambda: overfit_one_by_one(base, case.layer, examples, few),
-            "overfit_limit": lambda: limit_of_overfitting(here, inputs, targets, case.batch),
+            "overfit_limit": lambda: limit_of_overfitting(here, inputs, targets, size),
         },
         repeats,
     )
@@ -145,7 +148,8 @@ def _training(case: Case, ocd: OCD, repeats: int) -> dict[str, float]:
     overfit_config = OCDConfig().replace({"overfit.lr": 1e-3}).overfit
     maker = Maker(here, examples, cross_entropy_per_example, overfit_config, ocd.condition)
     source = OnTheFly(maker)
-    objective = DiffusionObjective(maker, ocd.config.training.num_noise_levels)
+    training = ocd.config.training
+    objective = DiffusionObjective(maker, training.num_noise_levels, training.task_loss_weight)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     places = torch.arange(case.batch)
 
@@ -163,19 +167,32 @@ def _training(case: Case, ocd: OCD, repeats: int) -> dict[str, float]:
 
 def _prediction(case: Case, ocd: OCD, base: nn.Module, repeats: int, rate: float) -> dict[str, float]:
     inputs = case.examples(case.batch).inputs
+    rough = OCD(
+        base,
+        loss=ocd.loss,
+        config=ocd.config.replace({"sampling.mixed_precision": True}),
+        encoder=ocd.encoder,
+    )
+    rough.hypernetwork, rough.opened = ocd.hypernetwork, ocd.opened
     seconds = in_turns(
         {
             "predict_forward": lambda: run_without_delta(base, inputs),
             f"predict_{DRAWS}": lambda: ocd.predict(inputs, draws=DRAWS),
             "predict_mean": lambda: ocd.predict(inputs, mode="mean"),
+            f"predict_{DRAWS}_bfloat16": lambda: rough.predict(inputs, draws=DRAWS),
+            "predict_mean_bfloat16": lambda: rough.predict(inputs, mode="mean"),
         },
         3 * repeats,
     )
     micro = {name: 1e6 * s / case.batch for name, s in seconds.items()}
     network, _ = ocd.fitted()
-    denoiser = sum(p.numel() for p in network.denoiser.parameters() if p.dim() == 2)
-    passes = DRAWS * ocd.config.diffusion.num_sampling_steps
-    micro["predict_limit"] = micro["predict_forward"] + 1e6 * passes * 2 * denoiser / rate
+    sizes = {n: p.numel() for n, p in network.denoiser.named_parameters() if p.dim() == 2}
+    # Of each draw and step: all but what is the same for an example's draws, or for all examples.
+    of_draw = sum(n for name, n in sizes.items() if not name.startswith("time") and "modul" not in name)
+    of_example = sum(n for name, n in sizes.items() if "modul" in name)
+    steps = ocd.config.diffusion.num_sampling_steps
+    operations = 2 * steps * (DRAWS * of_draw + of_example)
+    micro["predict_limit"] = micro["predict_forward"] + 1e6 * operations / rate
     return micro
 
 
@@ -188,6 +205,8 @@ def _ratios(micro: dict[str, float]) -> dict[str, float]:
         f"predict {DRAWS} draws / forward": micro[f"predict_{DRAWS}"] / forward,
         f"predict {DRAWS} draws / limit": micro[f"predict_{DRAWS}"] / micro["predict_limit"],
         "predict mean / forward": micro["predict_mean"] / forward,
+        f"bfloat16: {DRAWS} draws / forward": micro[f"predict_{DRAWS}_bfloat16"] / forward,
+        "bfloat16: mean / forward": micro["predict_mean_bfloat16"] / forward,
     }
     if "train_released" in micro:
         ratios["train step: released / ours"] = micro["train_released"] / micro["train"]
