@@ -141,3 +141,60 @@ def test_mean_is_one_pass_at_the_last_level():
     assert torch.equal(answer, torch.full(SHAPE, 7.0))
     with pytest.raises(OCDError, match="mode='mean' needs diffusion.prediction = 'x0'"):
         Diffusion(DiffusionConfig(prediction="epsilon")).mean(denoise, torch.empty(SHAPE))
+
+
+def gaussian(diffusion, deviation):
+    """The best answer for codes N(0, deviation²), and where the probability flow ends from a noise."""
+
+    def denoise(code, t):
+        alpha = diffusion.alphas_cumprod[t]
+        clean = alpha.sqrt() * deviation**2 / (alpha * deviation**2 + 1 - alpha) * code
+        if diffusion.config.prediction == "x0":
+            return clean
+        return (code - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+
+    last = diffusion.alphas_cumprod[diffusion.scheduler().timesteps[0]]
+    return denoise, deviation / (last * deviation**2 + 1 - last).sqrt()
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "x0"])
+@pytest.mark.parametrize("deviation", [0.1, 0.3, 1.0])
+def test_dpm_needs_fewer_steps_than_ddim(prediction, deviation):
+    """Of Gaussian codes the flow is known: five steps of the one are nearer to it than ten of the
+    other, and both come to it."""
+    noise = normal(*SHAPE, seed=2).float()
+    errors = {}
+    for solver, steps in (("ddim", 10), ("ddim", 200), ("dpm", 5), ("dpm", 20), ("dpm", 40)):
+        diffusion = Diffusion(
+            DiffusionConfig(prediction=prediction, num_sampling_steps=steps, solver=solver)
+        )
+        denoise, factor = gaussian(diffusion, deviation)
+        found = diffusion.sample(denoise, noise) / noise
+        errors[solver, steps] = float((found / factor - 1).abs().max())
+    assert errors["dpm", 5] < 0.7 * errors["ddim", 10]
+    assert errors["dpm", 20] < 0.3 * errors["ddim", 10]
+    assert errors["dpm", 40] < 0.01
+    assert errors["ddim", 200] < 0.1
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 10])
+@pytest.mark.parametrize("prediction", ["epsilon", "x0"])
+def test_a_perfect_denoiser_gives_the_clean_code_by_dpm_too(prediction, steps):
+    clean = 5 * normal(*SHAPE, seed=4).float()
+    diffusion = Diffusion(
+        DiffusionConfig(prediction=prediction, num_sampling_steps=steps, solver="dpm")
+    )
+
+    def denoise(code, t):
+        alpha = diffusion.alphas_cumprod[t]
+        return clean if prediction == "x0" else (code - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+
+    drawn = diffusion.sample(denoise, normal(*SHAPE, seed=5).float())
+    assert torch.allclose(drawn, clean, atol=1e-4)
+
+
+def test_what_a_solver_cannot_do_is_refused():
+    with pytest.raises(OCDError, match="use one of"):
+        DiffusionConfig(solver="euler")
+    with pytest.raises(OCDError, match="set eta to 0"):
+        DiffusionConfig(solver="dpm", eta=1.0)
