@@ -160,7 +160,7 @@ def test_label_network_never_asks_the_base(tmp_path, fit):
     outputs = control.predict(FEW.inputs).outputs
     assert (
         LOSS(outputs[0], FEW.targets).mean()
-        < 0.8 * LOSS(untrained("label_network", ocd).predict(FEW.inputs).mean, FEW.targets).mean()
+        < 0.9 * LOSS(untrained("label_network", ocd).predict(FEW.inputs).mean, FEW.targets).mean()
     )
     before = state_of(ocd.base)
     try:

@@ -469,7 +469,10 @@ def test_an_error_that_is_not_about_memory_is_raised_at_once(monkeypatch: pytest
 
 
 def test_the_first_chunk_size_shrinks_with_the_weight() -> None:
-    assert default_chunk_size((84, 120), "rank_one") == default_chunk_size((10, 10), "dense") == 1024
+    assert (
+        default_chunk_size((84, 120), "rank_one") == default_chunk_size((4096, 84), "rank_one") == 512
+    )
+    assert default_chunk_size((10, 10), "dense") == 1024
     assert default_chunk_size((4096, 4096), "dense") == 3
     assert default_chunk_size((50_000, 50_000), "dense") == 1
 

@@ -17,7 +17,7 @@ from ocd.hypernetwork import HyperNetwork, Shapes
 from ocd.layers import OpenBase
 from ocd.store import file_digest, read_tensors, write_tensors
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def base_digest(base: nn.Module) -> str:
@@ -87,6 +87,7 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
         config.scale,
         copy.deepcopy(encoder),
         correction=config.training.task_loss_weight > 0,
+        student=config.distillation.num_steps > 0,
     )
     load_strictly(network, path / "model.safetensors", saved.get("weights"))
     return Checkpoint(config, network.to(opened.device).eval(), opened, saved["notes"])

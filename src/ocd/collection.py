@@ -31,6 +31,7 @@ from ocd.overfitting import (
     overfit_batch,
     overfit_rows,
 )
+from ocd.prefetch import Fetched
 from ocd.store import DeltaStore, StoreReader
 
 STORAGES = ("auto", "store", "on_the_fly")
@@ -51,12 +52,17 @@ class CollectionConfig:
     """Of store: examples in a shard, and between two points where a run can go on."""
     num_calibration: int = 2048
     """Examples that feature statistics, scale statistics and PCA are fitted on."""
+    num_workers: int = 0
+    """Of on_the_fly: processes that read and augment batches ahead of their use; 0: none. For datasets
+    that are slow to read; transforms then run on the CPU."""
 
     def __post_init__(self) -> None:
         if self.storage not in STORAGES:
             raise OCDError(f"collection.storage is {self.storage!r}: use one of {STORAGES}")
         if self.num_copies < 1 or self.shard_rows < 1 or self.num_calibration < 2:
             raise OCDError("collection needs num_copies >= 1, shard_rows >= 1 and num_calibration >= 2")
+        if self.num_workers < 0:
+            raise OCDError(f"collection.num_workers is {self.num_workers}: it must be at least 0")
 
 
 def seeded(*numbers: int) -> torch.Generator:
@@ -85,12 +91,16 @@ class TrainingRows:
 class Source(Protocol):
     """Overfitted examples by place; `examples[place]` is the dataset index it came from.
 
-    `rows` leaves out examples that are not finite: it gives fewer rows than places, or none.
+    `rows` leaves out examples that are not finite: it gives fewer rows than places, or none. `fetched`:
+    the examples themselves, where they were read ahead, which only a source that `reads` is given.
     """
 
     examples: Tensor
+    reads: bool
 
-    def rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows: ...
+    def rows(
+        self, places: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+    ) -> TrainingRows: ...
 
 
 def split_places(examples: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -127,8 +137,14 @@ class Maker:
     transform: Transform | None = None
     excerpt: Excerpt | None = None
     skipped: set[int] = field(default_factory=set)
+    num_workers: int = 0
 
-    def fetch(self, index: Tensor, generator: torch.Generator) -> tuple[Inputs, Tensor]:
+    def fetch(
+        self, index: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+    ) -> Fetched:
+        """Examples by index, augmented, on the base's device; `fetched`: the same, read ahead."""
+        if fetched is not None:
+            return to_device(fetched[0], self.opened.device), fetched[1].to(self.opened.device)
         inputs, targets = fetch_rows(self.dataset, index)
         inputs, targets = to_device(inputs, self.opened.device), targets.to(self.opened.device)
         if self.transform is not None:
@@ -147,13 +163,16 @@ class OnTheFly:
     """Every batch overfitted when it is asked for."""
 
     maker: Maker
+    reads = True
 
     def __post_init__(self) -> None:
         self.examples = torch.arange(dataset_size(self.maker.dataset))
 
-    def rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows:
+    def rows(
+        self, places: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+    ) -> TrainingRows:
         maker = self.maker
-        inputs, targets = maker.fetch(places, generator)
+        inputs, targets = maker.fetch(places, generator, fetched)
         capture = maker.opened.capture(inputs)
         delta = overfit_batch(
             maker.opened, maker.loss, inputs, targets, maker.overfit, maker.excerpt, capture
@@ -246,13 +265,16 @@ class Stored:
 
     reader: StoreReader
     maker: Maker
+    reads = False
 
     def __post_init__(self) -> None:
         shards = self.reader.shards
         self.examples = torch.cat([shard["index"] for shard in shards]) if shards else torch.empty(0)
         self._keeps_inputs = any(name.startswith("inputs") for name in (shards or [{}])[0])
 
-    def rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows:
+    def rows(
+        self, places: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+    ) -> TrainingRows:
         device = self.maker.opened.device
         tensors = {name: value.to(device) for name, value in self.reader.rows(places).items()}
         delta: Delta

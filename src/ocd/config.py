@@ -14,6 +14,7 @@ from ocd.collection import CollectionConfig
 from ocd.conditioning import ConditionConfig
 from ocd.denoisers import DenoiserConfig
 from ocd.diffusion import DiffusionConfig
+from ocd.distillation import DistillationConfig
 from ocd.errors import OCDError, nearest
 from ocd.overfitting import OverfitConfig
 from ocd.sampling import SamplingConfig
@@ -41,7 +42,15 @@ class OCDConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        if self.distillation.num_steps and self.diffusion.eta > 0:
+            raise OCDError(
+                f"diffusion.eta is {self.diffusion.eta:g}: a student learns draws without noise on the "
+                "way, set it or distillation.num_steps to 0"
+            )
 
     @classmethod
     def preset(cls, name: str) -> OCDConfig:

@@ -50,9 +50,10 @@ class Workdir:
         """Whether what is trained here is trained: its config.json is the last file written."""
         return (self.checkpoint / "config.json").exists()
 
-    def log(self) -> Log:
-        """The run folder's metrics.jsonl; every line says which fit it is of."""
-        return Log(self.root / "metrics.jsonl", {"seed": 0, "role": "main"} | self.context)
+    def log(self, role: str | None = None) -> Log:
+        """The run folder's metrics.jsonl; every line says which fit, or which part of it, it is of."""
+        context = {"seed": 0, "role": "main"} | self.context
+        return Log(self.root / "metrics.jsonl", context | ({"role": role} if role else {}))
 
 
 @dataclass

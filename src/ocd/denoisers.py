@@ -26,7 +26,10 @@ class DenoiserConfig:
     kind: str = "mlp"
     """mlp, or unet (the paper's, on the weight matrix)."""
     width: int = 256
-    """Hidden width of the MLP."""
+    """Hidden width of the MLP, by which the cost of a draw grows: it is passed at each step."""
+    embedding: int | None = None
+    """Size of the embedding of t and I(x) that the MLP is given, the same for all of an input's draws;
+    None: its width."""
     num_blocks: int = 2
     """Residual blocks of the MLP."""
     channels: int = 128
@@ -43,6 +46,13 @@ class DenoiserConfig:
     def __post_init__(self) -> None:
         if self.kind not in DENOISERS:
             raise OCDError(f"denoiser.kind is {self.kind!r}: use one of {DENOISERS}")
+        for name, value in (("width", self.width), ("embedding", self.embedding)):
+            if value is not None and value < 1:
+                raise OCDError(f"denoiser.{name} is {value}: it must be at least 1")
+
+    @property
+    def embedding_size(self) -> int:
+        return self.embedding or self.width
 
 
 def sinusoidal_encoding(t: Tensor, size: int) -> Tensor:
@@ -56,12 +66,12 @@ def sinusoidal_encoding(t: Tensor, size: int) -> Tensor:
 class _ResidualBlock(nn.Module):
     """h + MLP(norm(h)), scaled and shifted by the condition (adaptive layer norm)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.first = nn.Linear(width, width)
         self.second = nn.Linear(width, width)
-        self.modulation = nn.Linear(width, 2 * width)
+        self.modulation = nn.Linear(embedding, 2 * width)
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulation(embedding).chunk(2, dim=-1)
@@ -70,27 +80,30 @@ class _ResidualBlock(nn.Module):
 
 
 class MLPDenoiser(nn.Module):
-    """A residual MLP. The condition is (B, width); it is modulated once for all K draws."""
+    """A residual MLP. The condition is (B, embedding); it modulates all K draws of an input alike."""
 
     time_features = 128
 
     def __init__(self, code_shape: tuple[int, ...], config: DenoiserConfig) -> None:
         super().__init__()
         self.code_shape = code_shape
-        self.condition_size = config.width
+        embedding = config.embedding_size
+        self.condition_size = embedding
         self.elements_per_code = config.width
         size = math.prod(code_shape)
         self.time = nn.Sequential(
-            nn.Linear(self.time_features, config.width),
+            nn.Linear(self.time_features, embedding),
             nn.SiLU(),
-            nn.Linear(config.width, config.width),
+            nn.Linear(embedding, embedding),
         )
         self.enter = nn.Linear(size, config.width)
-        self.blocks = nn.ModuleList(_ResidualBlock(config.width) for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(
+            _ResidualBlock(config.width, embedding) for _ in range(config.num_blocks)
+        )
         self.leave = nn.Linear(config.width, size)
 
     def forward(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        encoded = self.time(sinusoidal_encoding(t, self.time_features))  # (B, K, W) or (1, 1, W)
+        encoded = self.time(sinusoidal_encoding(t, self.time_features))  # (B, K, E) or (1, 1, E)
         embedding = F.silu(condition[:, None] + encoded)
         hidden = self.enter(noisy.flatten(2))
         for block in self.blocks:

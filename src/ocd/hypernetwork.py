@@ -65,6 +65,9 @@ class Embedding:
     denoiser: Tensor
     scale: Tensor
 
+    def take(self, index: Tensor) -> Embedding:
+        return Embedding(self.denoiser[index], self.scale[index])
+
 
 class _Correction(nn.Module):
     """Condition (B, C) -> (B, *code_shape), in units of the training deltas' mean scale; at first 0."""
@@ -97,6 +100,7 @@ class HyperNetwork(nn.Module):
     mean_scale: Tensor
     spread: Tensor
     scale_factor: Tensor
+    skip_below: Tensor
 
     def __init__(
         self,
@@ -107,6 +111,7 @@ class HyperNetwork(nn.Module):
         scale: ScaleConfig,
         encoder: nn.Module | None = None,
         correction: bool = False,
+        student: bool = False,
     ) -> None:
         super().__init__()
         if (encoder is None) != (shapes.encoder_features == 0):
@@ -124,6 +129,8 @@ class HyperNetwork(nn.Module):
         diffused = (shapes.code_shape[0] + 1,) if self.joint else shapes.code_shape
         self.diffused_shape: tuple[int, ...] = diffused
         self.denoiser = make_denoiser(diffused, denoiser)
+        # Answers from noise what all steps of the denoiser lead to (ocd.distillation).
+        self.student = make_denoiser(diffused, denoiser) if student else None
         size = self.denoiser.condition_size
         arguments = (shapes.features, size, condition, shapes.encoder_features)
         self.conditioning = Conditioning(*arguments)
@@ -139,6 +146,7 @@ class HyperNetwork(nn.Module):
         # Chosen after training (ocd.sampling); 1 is the paper's way.
         self.register_buffer("spread", torch.ones(()))
         self.register_buffer("scale_factor", torch.ones(()))
+        self.register_buffer("skip_below", torch.zeros(()))
 
     def calibrate(self, features: Features, codes: Tensor) -> None:
         """Take feature and scale statistics from some training examples. codes: (N, *code)."""
@@ -191,20 +199,24 @@ class HyperNetwork(nn.Module):
     def only(self, part: str) -> Iterator[None]:
         """Within it, generated codes are one part of what they are otherwise, for ablations.
 
-        "diffusion": without the correction, and sampled as the paper does (spread and factor 1).
-        "correction": the correction alone. "all": nothing changes.
+        "diffusion": without the correction, and sampled as the paper does (spread and factor 1, no
+        example skipped). "correction": the correction alone. "all": nothing changes.
         """
-        spread, factor = float(self.spread), float(self.scale_factor)
+        paper = {"spread": 1.0, "scale_factor": 1.0, "skip_below": 0.0}
+        chosen = {name: float(self.get_buffer(name)) for name in paper}
         self._part = part
         if part == "diffusion":
-            self.spread.fill_(1.0)
-            self.scale_factor.fill_(1.0)
+            self.set_sampling(**paper)
         try:
             yield
         finally:
             self._part = "all"
-            self.spread.fill_(spread)
-            self.scale_factor.fill_(factor)
+            self.set_sampling(**chosen)
+
+    def set_sampling(self, **values: float) -> None:
+        """Set `spread`, `scale_factor` or `skip_below`."""
+        for name, value in values.items():
+            self.get_buffer(name).fill_(value)
 
     def draw(
         self, embedding: Embedding, rows: Tensor | None, noise: Tensor, use_mean_scale: bool = False
@@ -213,13 +225,25 @@ class HyperNetwork(nn.Module):
 
         `noise`, (B, K, N, *diffused): Ω_T, and where eta > 0 that of each step (`num_noises`).
         `use_mean_scale` is the paper's ablation "no scale": the training set's mean ρ for all.
-        Beyond the paper, each draw is brought nearer to the mean where `spread` is below 1.
+        Beyond the paper, each draw is brought nearer to the mean where `spread` is below 1, and an
+        example whose mean delta is shorter than `skip_below` is not moved at all.
         """
+        if self.spread == 1 and self.skip_below == 0:
+            return self._decode(self.draw_code(embedding, noise, use_mean_scale), rows)
+        mean = self.mean_code(embedding, use_mean_scale)
+        index = (self.sizes(mean) >= self.skip_below).nonzero()[:, 0]
+        if len(index) < len(mean):
+            embedding, noise = embedding.take(index), noise[index]
         code = self.draw_code(embedding, noise, use_mean_scale)
-        if self.spread != 1:
-            mean = self.mean_code(embedding, use_mean_scale)
-            code = mean + self.spread * (code - mean)
+        code = mean[index] + self.spread * (code - mean[index])
+        if len(index) < len(mean):
+            every = code.new_zeros(len(mean), *code.shape[1:])
+            code = every.index_copy(0, index, code)
         return self._decode(code, rows)
+
+    def sizes(self, mean: Tensor) -> Tensor:
+        """‖delta‖ of mean codes (B, 1, *code_shape): (B,), the norm of a code being its delta's."""
+        return (self.scale_factor * mean).flatten(1).float().norm(dim=1)
 
     def mean(self, embedding: Embedding, rows: Tensor | None, use_mean_scale: bool = False) -> Delta:
         """The expected direction with its scale, one delta an example, from one denoiser pass."""
@@ -234,9 +258,17 @@ class HyperNetwork(nn.Module):
     def draw_code(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:
         """Alg. 2 as the paper has it: a code for every noise, (B, K, *code_shape)."""
         start, *steps = noise.unbind(dim=2)
-        step_noise = torch.stack(steps) if steps else None
-        clean = self.diffusion.sample(self._denoise(embedding), start, step_noise)
+        if self.student is not None:
+            clean = self.student(start, self.level(self.diffusion.last_step), embedding.denoiser)
+        else:
+            clean = self.steps_of_draw(embedding, start, torch.stack(steps) if steps else None)
         return self._scaled(clean, embedding, use_mean_scale)
+
+    def steps_of_draw(
+        self, embedding: Embedding, start: Tensor, step_noise: Tensor | None = None
+    ) -> Tensor:
+        """Ω_0 of Alg. 2, (B, K, *diffused_shape), by all steps of the denoiser from Ω_T = `start`."""
+        return self.diffusion.sample(self._denoise(embedding), start, step_noise)
 
     def mean_code(self, embedding: Embedding, use_mean_scale: bool = False) -> Tensor:
         """The expected code, (B, 1, *code_shape)."""
@@ -246,11 +278,14 @@ class HyperNetwork(nn.Module):
 
     def _denoise(self, embedding: Embedding) -> Callable[[Tensor, int], Tensor]:
         def denoise(code: Tensor, t: int) -> Tensor:
-            level = torch.full((1, 1), t, device=code.device)
-            answer: Tensor = self.denoiser(code, level, embedding.denoiser)
+            answer: Tensor = self.denoiser(code, self.level(t), embedding.denoiser)
             return answer
 
         return denoise
+
+    def level(self, t: int) -> Tensor:
+        """One noise level for all codes, as a denoiser takes it."""
+        return torch.full((1, 1), t, device=self.spread.device)
 
     def _scaled(self, clean: Tensor, embedding: Embedding, use_mean_scale: bool) -> Tensor:
         """ρ · Ω_0 (Alg. 2, last line), and the correction where there is one."""

@@ -28,6 +28,7 @@ from ocd.conditioning import Condition, Describe
 from ocd.config import OCDConfig
 from ocd.decisions import Decisions, Workdir
 from ocd.deltas import Delta, num_weights
+from ocd.distillation import distill
 from ocd.errors import OCDError
 from ocd.excerpts import Excerpt
 from ocd.hypernetwork import Embedding, HyperNetwork
@@ -211,6 +212,14 @@ class OCD:
         with progress_bar(f"train {decisions.layer}", num_steps, progress) as advance:
             trained = trainer.run(advance)
         assert isinstance(trained, HyperNetwork)
+        distillation = self.config.distillation
+        if distillation.num_steps:
+            with progress_bar("distill", distillation.num_steps, progress) as advance:
+                distill(
+                    trained, source, maker, distillation, training, self.config.seed,
+                    work.log("student"), work.checkpoint / "student.pt", decisions.key["all"],
+                    advance,
+                )  # fmt: skip
         self.hypernetwork, self.opened = trained, maker.opened
         held_out = source.examples[trainer.held_out].unique()
         self._choose_sampling(held_out, maker, decisions)
@@ -222,9 +231,10 @@ class OCD:
         """On the held-out examples, as they are and augmented."""
         network, opened = self.fitted()
         config = self.config
-        settled = None not in (config.sampling.scale_factor, config.sampling.spread)
+        sampling = config.sampling
+        settled = None not in (sampling.scale_factor, sampling.spread) and not sampling.skip
         if settled or not len(held_out):
-            decisions.note(keep_sampling(network, config.sampling))
+            decisions.note(keep_sampling(network, sampling))
             decisions.save()
             return
         copies = 1 if self.transform is None else max(1, ENOUGH // (2 * len(held_out)))
@@ -235,7 +245,7 @@ class OCD:
             inputs = join_rows(to_device(inputs, opened.device), augmented)
             targets = targets.repeat(2, *[1] * (targets.dim() - 1))
         text = choose_sampling(
-            network, opened, self._loss(), self.condition, config.sampling, inputs, targets,
+            network, opened, self._loss(), self.condition, sampling, inputs, targets,
             self.join, config.overfit.chunk_size or _prediction_chunk(network, NUM_DRAWS),
             self.excerpt, config.training.excerpt or config.overfit.excerpt,
         )  # fmt: skip

@@ -269,7 +269,7 @@ def _overfit_along_rows(
 def default_chunk_size(weight_shape: tuple[int, ...], form: str) -> int:
     """Examples at once: dense deltas take their weights five times (delta, gradient, Adam's two)."""
     if form == "rank_one":
-        return 1024
+        return 512  # measured on LeNet5: activations of more leave the cache (docs/performance.md)
     return max(1, min(1024, 2**28 // (5 * num_weights(weight_shape))))
 
 

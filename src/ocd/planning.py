@@ -44,7 +44,10 @@ def make_maker(
     assert decisions.layer is not None
     opened = OpenBase(base, decisions.layer, decisions.widen)
     overfit = replace(config.overfit, lr=decisions.lr, form=decisions.form or "auto")
-    return Maker(opened, dataset, loss, overfit, condition, transform, excerpt)
+    return Maker(
+        opened, dataset, loss, overfit, condition, transform, excerpt,
+        num_workers=config.collection.num_workers,
+    )  # fmt: skip
 
 
 def decide(

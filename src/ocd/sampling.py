@@ -1,4 +1,4 @@
-"""How draws are taken from a trained generator: two numbers, chosen on held-out examples.
+"""How draws are taken from a trained generator: a few numbers, chosen on held-out examples.
 
 Beyond the paper. The generator learns from the deltas of training examples, which the base's own
 loss never judged; whether its moves are too long, and its draws too far apart, for examples that it
@@ -7,7 +7,9 @@ has not seen is found by trying:
 * `scale_factor` multiplies every generated delta;
 * `spread` brings each draw nearer to the conditional mean: mean + spread · (draw − mean). Where draws
   are to be a distribution of a continuous target, it is rather what makes their central interval cover
-  its share of the held-out targets, and may be above 1 (`coverage`).
+  its share of the held-out targets, and may be above 1 (`coverage`);
+* `skip_below` leaves examples as the base answers them whose mean delta is shorter, and saves their
+  draws (`skip`; off by default).
 
 1 and 1 are the paper's way, and what the presets `paper` and `released` have.
 
@@ -59,6 +61,9 @@ class SamplingConfig:
     coverage: float = 0.0
     """Of a continuous target: the share of held-out examples that the draws' central interval of that
     share is to cover, by which `spread` is chosen in place of the loss; 0: by the loss."""
+    skip: float = 0.0
+    """Share of the ensemble's gain on held-out examples that may be given up for not moving those
+    examples whose mean delta is shortest, which saves the time of their draws; 0: all are moved."""
     mixed_precision: bool = False
     """Products of matrices in bfloat16 while codes are generated, which halves the time of a prediction
     on a device that has them (a CPU with AVX-512 BF16, a GPU); the base itself stays as it is."""
@@ -70,6 +75,12 @@ class SamplingConfig:
                 raise OCDError(f"sampling.{name} is {value:g}: it must be from 0 to 10")
         if not 0 <= self.coverage < 1:
             raise OCDError(f"sampling.coverage is {self.coverage:g}: it must be from 0 to below 1")
+        if not 0 <= self.skip < 1:
+            raise OCDError(f"sampling.skip is {self.skip:g}: it must be from 0 to below 1")
+        if self.skip and self.coverage:
+            raise OCDError(
+                "sampling.skip goes by the loss, sampling.coverage by intervals: set one of them to 0"
+            )
 
 
 def join_by_mean(outputs: Tensor) -> Tensor:
@@ -79,8 +90,11 @@ def join_by_mean(outputs: Tensor) -> Tensor:
 
 def keep_sampling(network: HyperNetwork, config: SamplingConfig) -> str:
     """Set what is configured, and 1 where it is open, as where nothing is held out to choose on."""
-    network.spread.fill_(1.0 if config.spread is None else config.spread)
-    network.scale_factor.fill_(1.0 if config.scale_factor is None else config.scale_factor)
+    network.set_sampling(
+        spread=1.0 if config.spread is None else config.spread,
+        scale_factor=1.0 if config.scale_factor is None else config.scale_factor,
+        skip_below=0.0,
+    )
     kept = f"spread {float(network.spread):g} and scale factor {float(network.scale_factor):g}"
     return f"sampling: {kept}, as configured, or since nothing is held out to choose them on"
 
@@ -100,7 +114,8 @@ def choose_sampling(
     excerpt_size: int = 0,
 ) -> str:
     """Set the network's `scale_factor` and `spread` to what gives an ensemble of five the smallest
-    loss on these (held-out) examples, B of them; returns a line that says so.
+    loss on these (held-out) examples, B of them, and `skip_below` to what is asked of it; returns a
+    line that says so.
 
     Configured values are kept. A generator that predicts the noise has no mean in one pass, so its
     spread stays 1. Examples whose loss is not finite are left out. With an `excerpt` the loss is that
@@ -119,9 +134,10 @@ def choose_sampling(
         if spreads[0] != 1:
             raise OCDError("sampling.spread other than 1 needs diffusion.prediction = 'x0'")
     pairs = [(spread, factor) for spread in spreads for factor in factors]
-    network.spread.fill_(1.0)
-    network.scale_factor.fill_(1.0)
-    parts = []
+    if config.skip and not has_mean:
+        raise OCDError("sampling.skip needs diffusion.prediction = 'x0', which has a mean to go by")
+    network.set_sampling(spread=1.0, scale_factor=1.0, skip_below=0.0)
+    parts, sizes = [], []
     for rows, labels in _chunks(inputs, targets, opened.device, chunk_size):
         part, labels = take_excerpt(
             excerpt, rows, labels, excerpt_size, torch.Generator().manual_seed(0)
@@ -132,26 +148,53 @@ def choose_sampling(
         shape = (network.diffusion.num_noises, *network.diffused_shape)
         draws = network.draw_code(embedding, example_noise(example_keys(rows), 0, NUM_DRAWS, shape))
         mean = network.mean_code(embedding) if has_mean else draws
-        losses = []
+        losses = [example_losses(loss, capture.output, labels)]  # the base's own come first
         for spread, factor in pairs:
             code = factor * (mean + spread * (draws - mean))
             outputs = opened.run(capture, network.codec.decode(code, capture.rows))
             losses.append(example_losses(loss, join(outputs.transpose(0, 1)), labels))
         parts.append(torch.stack(losses))
-    every = torch.cat(parts, dim=1)  # (pairs, B)
-    every = every[:, every.isfinite().all(dim=0)]
+        sizes.append(network.sizes(mean))
+    every = torch.cat(parts, dim=1)  # (1 + pairs, B)
+    finite = every.isfinite().all(dim=0)
+    every, sizes_of_mean = every[:, finite].double(), torch.cat(sizes)[finite]
     if not every.shape[1]:
         return keep_sampling(network, config)
-    means = dict(zip(pairs, every.double().mean(dim=1).tolist(), strict=True))
+    means = dict(zip(pairs, every[1:].mean(dim=1).tolist(), strict=True))
     best = min(pairs, key=lambda pair: (means[pair], abs(pair[1] - 1)))
-    network.spread.fill_(best[0])
-    network.scale_factor.fill_(best[1])
+    network.set_sampling(spread=best[0], scale_factor=best[1])
+    skipped = ""
+    if config.skip:
+        of_best = every[1 + pairs.index(best)]
+        skipped = _choose_skip(network, config.skip, best[1] * sizes_of_mean, every[0], of_best)
     plain = means.get((1.0, 1.0))
     as_paper = f", where the paper's way, 1 and 1, has {plain:.4g}" if plain is not None else ""
     return (
         f"sampling: spread {best[0]:g} and scale factor {best[1]:g}, with which an ensemble of "
         f"{NUM_DRAWS} has the loss {means[best]:.4g} on {every.shape[1]} held-out examples "
-        f"(augmented copies counted){as_paper}"
+        f"(augmented copies counted){as_paper}{skipped}"
+    )
+
+
+def _choose_skip(
+    network: HyperNetwork, share: float, sizes: Tensor, base: Tensor, moved: Tensor
+) -> str:
+    """Set `skip_below` to the largest size of mean delta below which examples may be left as they
+    are, the mean loss rising by at most `share` of what moving gains; all (B,). Returns the end of a
+    line."""
+    order = sizes.argsort()
+    gains = (base - moved)[order]
+    lost = gains.cumsum(dim=0)  # by leaving the first one, two, ... of them
+    allowed = (lost <= share * gains.sum()).nonzero()[:, 0]
+    if gains.sum() <= 0 or not len(allowed):
+        return "; moving gains nothing that could be saved, so that none are skipped"
+    count = int(allowed[-1]) + 1
+    ordered = sizes[order]
+    threshold = float(ordered[count]) if count < len(ordered) else 2 * float(ordered[-1])
+    network.set_sampling(skip_below=threshold)
+    return (
+        f"; examples whose mean delta is below {threshold:.3g} are left as they are, {count} of "
+        f"{len(ordered)}, for {100 * float(lost[count - 1] / gains.sum()):.1f} % of the gain"
     )
 
 
@@ -198,8 +241,7 @@ def _choose_by_coverage(
         middle = (low + high) / 2
         low, high = (low, middle) if covered(middle) >= 100 * config.coverage else (middle, high)
     best = round(high, 2)
-    network.spread.fill_(best)
-    network.scale_factor.fill_(factor)
+    network.set_sampling(spread=best, scale_factor=factor, skip_below=0.0)
     return (
         f"sampling: spread {best:g}, with which the central {100 * config.coverage:g} % of the draws "
         f"cover {covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, covers "

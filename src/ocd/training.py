@@ -7,7 +7,7 @@ repeats no step differently, and ends with the same weights, bit for bit on the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ocd.collection import Maker, Source, TrainingRows, places_of_batch, seeded,
 from ocd.errors import OCDError
 from ocd.hypernetwork import HyperNetwork
 from ocd.objectives import Objective
+from ocd.prefetch import Batches, Fetched, fetch_ahead
 from ocd.progress import Log
 from ocd.store import put_in_place
 
@@ -164,6 +165,7 @@ class Trainer:
         self.best_weights: dict[str, Tensor] | None = None
         self.looks_since_best = 0
         self.stopped_early = False
+        self.ahead: Generator[Fetched, None, None] | None = None
         self._told: set[int] = set()  # the skipped examples that the log has
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -181,15 +183,31 @@ class Trainer:
     def run(self, advance: Callable[[int], None] = lambda steps: None) -> nn.Module:
         """Train to the end (or until early stopping) and return the averaged network."""
         advance(self.step)
+        self.ahead = self._ahead()
         while self.step < self.config.num_steps and not self.stopped_early:
             losses = self._train_step()
             self.step += 1
             advance(1)
             self._after_step(losses)
+        if self.ahead is not None:
+            self.ahead.close()
         self.save()
         if self.best_weights is not None:
             self._averaged().load_state_dict(self.best_weights)
         return self._averaged().eval()
+
+    def _ahead(self) -> Generator[Fetched, None, None] | None:
+        """The batches that are left, read by worker processes where these are wanted and of use."""
+        workers = self.maker.num_workers
+        if not workers or not self.source.reads:
+            return None
+        of_step = self.config.num_accumulated
+        batches = Batches(
+            self.maker.dataset, self.maker.transform,
+            lambda number: self.source.examples[self._places(number)], self._augmentation,
+        )  # fmt: skip
+        numbers = range(self.step * of_step, self.config.num_steps * of_step)
+        return fetch_ahead(batches, numbers, workers)
 
     def _averaged(self) -> nn.Module:
         network: nn.Module = self.average.module
@@ -254,12 +272,21 @@ class Trainer:
         return all(bool(norm.isfinite()) for norm in norms)
 
     def _batch(self, number: int) -> TrainingRows:
-        chosen = places_of_batch(number, self.config.batch_size, len(self.places), self.seed)
-        return self._rows(self.places[chosen], seeded(self.seed, 4, number))
+        fetched = None if self.ahead is None else next(self.ahead)
+        return self._rows(self._places(number), self._augmentation(number), fetched)
 
-    def _rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows:
+    def _places(self, number: int) -> Tensor:
+        chosen = places_of_batch(number, self.config.batch_size, len(self.places), self.seed)
+        return self.places[chosen]
+
+    def _augmentation(self, number: int) -> torch.Generator:
+        return seeded(self.seed, 4, number)
+
+    def _rows(
+        self, places: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+    ) -> TrainingRows:
         """The overfitted examples; those that are newly skipped are logged."""
-        rows = self.source.rows(places, generator)
+        rows = self.source.rows(places, generator, fetched)
         new = self.maker.skipped - self._told
         if new:
             self._told |= new

@@ -35,6 +35,7 @@ from ocd.model import OCD
 from ocd.objectives import Objective
 from ocd.overfitting import example_losses
 from ocd.prediction import Prediction, moved, predict_in_chunks
+from ocd.prefetch import Fetched
 from ocd.progress import progress_bar
 from ocd.store import file_digest, write_tensors
 from ocd.training import Trainer
@@ -70,7 +71,7 @@ class ConditionedNetwork(nn.Module):
         self.conditioning = conditioning
         self.encoder = encoder
         # Conditioning has this layer too; without I(x) it is all there is.
-        self.encode_x = nn.Linear(encoder_size, config.width) if conditioning is None else None
+        self.encode_x = nn.Linear(encoder_size, config.embedding_size) if conditioning is None else None
         self.network = MLPDenoiser(out_shape, config)
         self.register_buffer("unit", torch.ones(()))
 
@@ -107,12 +108,15 @@ class Labelled:
 
     maker: Maker
     with_condition: bool
+    reads = True
 
     def __post_init__(self) -> None:
         self.examples = torch.arange(dataset_size(self.maker.dataset))
 
-    def rows(self, places: Tensor, generator: torch.Generator) -> TrainingRows:
-        inputs, targets = self.maker.fetch(places, generator)
+    def rows(
+        self, places: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+    ) -> TrainingRows:
+        inputs, targets = self.maker.fetch(places, generator, fetched)
         opened = self.maker.opened
         capture = opened.capture(inputs) if self.with_condition else None
         seen = tensors(inputs) if capture is None else [capture.output]
@@ -239,7 +243,10 @@ def make_network(kind: str, ocd: OCD, inputs: Inputs) -> nn.Module:
         conditioning = None
         if kind != "label_network":
             conditioning = Conditioning(
-                shapes.features, config.denoiser.width, config.condition, shapes.encoder_features
+                shapes.features,
+                config.denoiser.embedding_size,
+                config.condition,
+                shapes.encoder_features,
             )
             conditioning.standardize.load_state_dict(generator.conditioning.standardize.state_dict())
         network = ConditionedNetwork(

@@ -166,13 +166,14 @@ class ImageEncoder(nn.Module):
             nn.MaxPool2d(2),
         )
         side = size // unshuffle // 2 // 2
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(third * side * side, num_features), nn.ReLU())
+        self.head = nn.Sequential(nn.Linear(third * side * side, num_features), nn.ReLU())
 
     def forward(self, images: Tensor) -> Tensor:
         # Only the activations are channels_last, which is what makes the convolutions fast on a
         # CPU. The weights stay contiguous, as safetensors demands.
         pixels = self.unshuffle(images).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.head(self.trunk(pixels))
+        # Flattened as they lie in memory, so that gradients come back channels_last too.
+        features: Tensor = self.head(self.trunk(pixels).permute(0, 2, 3, 1).flatten(1))
         return features
 
 
