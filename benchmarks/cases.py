@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from ocd.inputs import Examples
 from ocd.layers import OpenBase
 from ocd.tasks.base import TaskData
-from ocd.tasks.mnist import LeNet5, Options, make_encoder
+from ocd.tasks.classification import cross_entropy_per_example
+from ocd.tasks.mnist import TASK, LeNet5, Options, make_encoder
+
+cross_entropy = cross_entropy_per_example
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,6 @@ class Tokens(nn.Module):
         return logits
 
 
-def _linear() -> nn.Module:
-    layers = (nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
-    return nn.Sequential(*layers)
-
-
 def _convolution() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
@@ -76,6 +74,16 @@ def _encoder() -> nn.Module:
     return make_encoder(Options(), TaskData(nothing, nothing))
 
 
+def square(side: int) -> Case:
+    """A linear layer of side x side between two others."""
+
+    def make() -> nn.Module:
+        layers = (nn.Linear(side, side), nn.ReLU(), nn.Linear(side, side), nn.ReLU())
+        return nn.Sequential(*layers, nn.Linear(side, 10))
+
+    return Case(f"square-{side}", f"{side} x {side}", "2", make, (side,), 4096, 256)
+
+
 CASES = (
     Case(
         "lenet5",
@@ -86,9 +94,9 @@ CASES = (
         16384,
         256,
         encoder=_encoder,
-        settings={"scale.kind": "joint", "training.task_loss_weight": 1.0},
+        settings=TASK.settings,
     ),
-    Case("linear", "512 x 512", "2", _linear, (512,), 16384, 256),
+    replace(square(512), name="linear", num_examples=16384),
     Case("convolution", "64 x 64 x 3 x 3, 256 positions", "2", _convolution, (3, 16, 16), 64, 32),
     Case(
         "positions", "3072 x 768, 64 positions", "blocks.0.1", lambda: Tokens(1, 10), (64, 768), 32, 8

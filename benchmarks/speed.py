@@ -1,12 +1,18 @@
 """What OCD costs: against the released way, one example at a time, and against the limit.
 
-    make bench        (or: python -m benchmarks.speed [--quick])
+    make bench        (or: python -m benchmarks.speed [--quick] [--cases lenet5,head])
 
-For layers of several sizes, in one run and in turns, medians: (a) the released way, (c) ours, `fast`,
-(d) the limit, which is for overfitting one forward pass of the base and three passes back and forth of
-the part behind the layer, and for prediction one forward pass and the denoiser's arithmetic at the
-machine's own rate of multiplying matrices. Weights do not matter to time, so generators are trained for
-one step only. Writes results/benchmarks/speed.json.
+For layers of several sizes, each in a process of its own, in turns, medians:
+
+(a) `one by one`: the released way, one example at a time;
+(b) `released`: our preset of that name, in batches;
+(c) `fast`: ours, as it comes;
+(d) `limit`: of overfitting, one pass of the base and three back and forth of the part behind the layer;
+    of a prediction, one pass of the base and the denoiser's arithmetic at the machine's own rate of
+    multiplying matrices.
+
+(a) and (b) have a denoiser only where its padding to 128 x 128 holds the weight. Time does not depend
+on weights, so generators are trained for one step only. Writes results/benchmarks/speed.json.
 """
 
 from __future__ import annotations
@@ -14,100 +20,67 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
-import time
-from collections.abc import Callable
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cases import CASES, Case, opened
-from benchmarks.released import Generator, overfit_one_by_one
-from ocd import OCD, Examples, OCDConfig, overfit
+from benchmarks.cases import CASES, Case, cross_entropy, opened
+from benchmarks.measuring import Work, in_turns, matrix_rate
+from benchmarks.released import Generator, fits, overfit_one_by_one
+from ocd import OCD, OCDConfig, overfit
+from ocd.collection import Maker, OnTheFly
 from ocd.layers import OpenBase, run_without_delta
 from ocd.objectives import DiffusionObjective
-from ocd.tasks.classification import cross_entropy_per_example
+from ocd.overfitting import default_chunk_size
 
-Work = Callable[[], object]
 OUT = Path("results/benchmarks")
 DRAWS = 5
+UNET_BATCH = 4
+"""Examples that the U-Net is given at once."""
 
 
-def in_turns(works: dict[str, Work], repeats: int) -> dict[str, float]:
-    """Median seconds of each, all of them once a turn, so that a slow minute strikes them alike."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(repeats + 1):
-        for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            if turn:  # the first imports and warms up
-                times[name].append(time.perf_counter() - start)
-    return {name: median(values) for name, values in times.items()}
+# ---- what is measured -------------------------------------------------------------------
 
 
-def matrix_rate() -> float:
-    """Floating point operations a second of a product of two 1024 x 1024 matrices."""
-    one, other = torch.randn(2, 1024, 1024)
-    seconds = in_turns({"product": lambda: one @ other}, 20)["product"]
-    return 2 * 1024**3 / seconds
-
-
-# ---- one case -----------------------------------------------------------------------------
-
-
-def measure(case: Case, repeats: int, rate: float, released: Generator | None) -> dict[str, Any]:
-    base, examples = case.base(), case.examples(case.num_examples)
-    micro = _overfitting(case, base, examples, repeats)
-    ocd = fitted(case, base, "fast")
-    micro |= _training(case, ocd, repeats) | _prediction(case, ocd, base, repeats, rate)
-    if released is not None:
-        own = in_turns(
-            {
-                "train_released": released.train_step,
-                "predict_released": lambda: released.predict(base, case.examples(1).inputs),
-            },
-            1,
-        )
-        micro |= {name: 1e6 * seconds for name, seconds in own.items()}
-    return {"size": case.size, "microseconds": micro, "ratios": _ratios(micro)}
-
-
-def fitted(case: Case, base: nn.Module, preset: str) -> OCD:
-    """Trained for one step, on few examples."""
+def fitted(case: Case, base: nn.Module, settings: dict[str, object] | None = None) -> OCD:
+    """Our generator, trained for one step on few examples."""
     changes = {"training.num_steps": 1, "overfit.lr": 1e-3, "training.validation_share": 0.0}
+    changes |= {"sampling.spread": 1.0, "sampling.scale_factor": 1.0} | case.settings
     changes |= {"collection.storage": "on_the_fly", "training.batch_size": case.batch}
-    changes |= {"sampling.spread": 0.5, "sampling.scale_factor": 1.0} | case.settings
-    config = OCDConfig.preset(preset).replace({"layer": case.layer} | changes)
+    changes |= {"training.num_steps": 1, "layer": case.layer} | (settings or {})
     encoder = case.encoder() if case.encoder is not None else None
-    ocd = OCD(base, loss=cross_entropy_per_example, config=config, encoder=encoder)
+    ocd = OCD(base, loss=cross_entropy, config=OCDConfig().replace(changes), encoder=encoder)
     ocd.fit(case.examples(2 * case.batch), progress=False)
     return ocd
 
 
-def _overfitting(case: Case, base: nn.Module, examples: Examples, repeats: int) -> dict[str, float]:
+def overfitting(case: Case, base: nn.Module) -> dict[str, Work]:
+    examples = case.examples(case.num_examples)
     inputs, targets = examples.inputs, examples.targets
     assert isinstance(inputs, Tensor)
-    few = max(2, min(50, case.num_examples // 4))
-    size = min(1024, case.num_examples) if case.batch >= 256 else case.batch
     here = opened(case, base)
-
-    def ours() -> None:
-        overfit(base, case.layer, cross_entropy_per_example, inputs, targets, steps=3, lr=1e-3)
-
-    seconds = in_turns(
-        {
-            "forward": lambda: in_parts(base, inputs, size),
-            "overfit": ours,
-            "overfit_released": lambda: overfit_one_by_one(base, case.layer, examples, few),
-            "overfit_limit": lambda: limit_of_overfitting(here, inputs, targets, size),
-        },
-        repeats,
+    size = (
+        min(len(inputs), default_chunk_size(here.weight_shape, "rank_one"))
+        if case.batch >= 256
+        else case.batch
     )
-    counts = {"overfit_released": few}
-    return {name: 1e6 * s / counts.get(name, case.num_examples) for name, s in seconds.items()}
+    few = max(2, min(50, case.num_examples // 4))
+
+    def ours(optimizer: str, lr: float) -> None:
+        overfit(base, case.layer, cross_entropy, inputs, targets, steps=3, lr=lr, optimizer=optimizer)
+
+    return {
+        "forward": Work(lambda: in_parts(base, inputs, size), len(inputs)),
+        "one by one": Work(lambda: overfit_one_by_one(case, examples, few), few),
+        "released": Work(lambda: ours("adam", 5e-4), len(inputs)),
+        "fast": Work(lambda: ours("sgd", 1e-3), len(inputs)),
+        "limit": Work(lambda: limit_of_overfitting(here, inputs, targets, size), len(inputs)),
+    }
 
 
 def in_parts(base: nn.Module, inputs: Tensor, size: int) -> None:
@@ -120,13 +93,12 @@ def limit_of_overfitting(here: OpenBase, inputs: Tensor, targets: Tensor, size: 
     output: nothing that any way of overfitting could leave out."""
     for rows, labels in zip(inputs.split(size), targets.split(size), strict=True):
         capture = here.capture(rows)
-        size = (len(rows), 1, capture.rows.shape[1], here.weight_shape[0])
+        shape = (len(rows), 1, capture.rows.shape[1], here.weight_shape[0])
         for _ in range(3):
-            shift = torch.zeros(size, requires_grad=True)
-            moved = _Shift(shift)
+            shift = torch.zeros(shape, requires_grad=True)
             with torch.enable_grad():
-                output = here.run(capture, moved)[:, 0]  # type: ignore[arg-type]
-                torch.autograd.grad(cross_entropy_per_example(output, labels).sum(), shift)
+                output = here.run(capture, _Shift(shift))[:, 0]  # type: ignore[arg-type]
+                torch.autograd.grad(cross_entropy(output, labels).sum(), shift)
 
 
 class _Shift:
@@ -139,19 +111,16 @@ class _Shift:
         return self.values
 
 
-def _training(case: Case, ocd: OCD, repeats: int) -> dict[str, float]:
-    """One step of the generator on a batch that is overfitted for it."""
+def training(case: Case, ocd: OCD, unet: Generator | None) -> dict[str, Work]:
+    """A step of the generator on a batch that is overfitted for it; of the released denoiser on deltas
+    that are there already."""
     network, here = ocd.fitted()
-    examples = case.examples(case.batch)
-    from ocd.collection import Maker, OnTheFly
-
-    overfit_config = OCDConfig().replace({"overfit.lr": 1e-3}).overfit
-    maker = Maker(here, examples, cross_entropy_per_example, overfit_config, ocd.condition)
-    source = OnTheFly(maker)
     training = ocd.config.training
+    config = OCDConfig().replace({"overfit.lr": 1e-3}).overfit
+    maker = Maker(here, case.examples(case.batch), cross_entropy, config, ocd.condition)
     objective = DiffusionObjective(maker, training.num_noise_levels, training.task_loss_weight)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    places = torch.arange(case.batch)
+    source, places = OnTheFly(maker), torch.arange(case.batch)
 
     def step() -> None:
         network.train()
@@ -160,58 +129,115 @@ def _training(case: Case, ocd: OCD, repeats: int) -> dict[str, float]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    seconds = in_turns({"train": step}, repeats)
-    network.eval()
-    return {name: 1e6 * s / case.batch for name, s in seconds.items()}
+    works = {"fast": Work(step, case.batch)}
+    if unet is not None:
+        works["one by one"] = Work(unet.train_step, 1)
+        works["released"] = Work(lambda: unet.train_step(UNET_BATCH), UNET_BATCH)
+    return works
 
 
-def _prediction(case: Case, ocd: OCD, base: nn.Module, repeats: int, rate: float) -> dict[str, float]:
+def prediction(case: Case, ocd: OCD, base: nn.Module) -> dict[str, Work]:
     inputs = case.examples(case.batch).inputs
-    rough = OCD(
-        base,
-        loss=ocd.loss,
-        config=ocd.config.replace({"sampling.mixed_precision": True}),
-        encoder=ocd.encoder,
+    rough, dpm = (
+        _with(ocd, settings)
+        for settings in (
+            {"sampling.mixed_precision": True},
+            {"diffusion.solver": "dpm", "diffusion.num_sampling_steps": 5},
+        )
     )
-    rough.hypernetwork, rough.opened = ocd.hypernetwork, ocd.opened
-    seconds = in_turns(
-        {
-            "predict_forward": lambda: run_without_delta(base, inputs),
-            f"predict_{DRAWS}": lambda: ocd.predict(inputs, draws=DRAWS),
-            "predict_mean": lambda: ocd.predict(inputs, mode="mean"),
-            f"predict_{DRAWS}_bfloat16": lambda: rough.predict(inputs, draws=DRAWS),
-            "predict_mean_bfloat16": lambda: rough.predict(inputs, mode="mean"),
-        },
-        3 * repeats,
-    )
-    micro = {name: 1e6 * s / case.batch for name, s in seconds.items()}
+    student = fitted(case, base, {"distillation.num_steps": 1})
+    works = {
+        "forward": lambda: run_without_delta(base, inputs),
+        "fast": lambda: ocd.predict(inputs, draws=DRAWS),
+        "fast, mean": lambda: ocd.predict(inputs, mode="mean"),
+        "fast, bfloat16": lambda: rough.predict(inputs, draws=DRAWS),
+        "fast, mean, bfloat16": lambda: rough.predict(inputs, mode="mean"),
+        "fast, 5 steps of DPM-Solver++": lambda: dpm.predict(inputs, draws=DRAWS),
+        "fast, student of one step": lambda: student.predict(inputs, draws=DRAWS),
+    }
+    return {name: Work(do, case.batch) for name, do in works.items()}
+
+
+def _with(ocd: OCD, settings: dict[str, object]) -> OCD:
+    """The same generator with other settings of its sampling."""
+    from copy import copy
+
+    from ocd.diffusion import Diffusion
+
+    other = OCD(ocd.base, loss=ocd.loss, config=ocd.config.replace(settings), encoder=ocd.encoder)
+    network, other.opened = ocd.fitted()
+    other.hypernetwork = copy(network)
+    other.hypernetwork.diffusion = Diffusion(other.config.diffusion)
+    return other
+
+
+def arithmetic(ocd: OCD) -> int:
+    """Floating point operations of the denoiser for one example's draws."""
     network, _ = ocd.fitted()
     sizes = {n: p.numel() for n, p in network.denoiser.named_parameters() if p.dim() == 2}
     # Of each draw and step: all but what is the same for an example's draws, or for all examples.
     of_draw = sum(n for name, n in sizes.items() if not name.startswith("time") and "modul" not in name)
     of_example = sum(n for name, n in sizes.items() if "modul" in name)
     steps = ocd.config.diffusion.num_sampling_steps
-    operations = 2 * steps * (DRAWS * of_draw + of_example)
-    micro["predict_limit"] = micro["predict_forward"] + 1e6 * operations / rate
-    return micro
+    return 2 * steps * (DRAWS * of_draw + of_example)
 
 
-def _ratios(micro: dict[str, float]) -> dict[str, float]:
-    forward = micro["predict_forward"]
-    ratios = {
-        "overfit: released / ours": micro["overfit_released"] / micro["overfit"],
-        "overfit: ours / limit": micro["overfit"] / micro["overfit_limit"],
-        "overfit: ours / forward": micro["overfit"] / micro["forward"],
-        f"predict {DRAWS} draws / forward": micro[f"predict_{DRAWS}"] / forward,
-        f"predict {DRAWS} draws / limit": micro[f"predict_{DRAWS}"] / micro["predict_limit"],
-        "predict mean / forward": micro["predict_mean"] / forward,
-        f"bfloat16: {DRAWS} draws / forward": micro[f"predict_{DRAWS}_bfloat16"] / forward,
-        "bfloat16: mean / forward": micro["predict_mean_bfloat16"] / forward,
+# ---- one case -----------------------------------------------------------------------------
+
+
+def measure(case: Case, repeats: int) -> dict[str, Any]:
+    base, rate = case.base(), matrix_rate()
+    ocd = fitted(case, base)
+    unet = Generator(case) if fits(tuple(ocd.fitted()[1].weight_shape)) else None
+    costs = {"overfit": in_turns(overfitting(case, base), repeats)}
+    ours = training(case, ocd, unet)
+    costs["train"] = in_turns({"fast": ours.pop("fast")}, repeats)
+    ocd.fitted()  # back in eval mode
+    costs["predict"] = in_turns(prediction(case, ocd, base), 3 * repeats)
+    if unet is not None:  # seconds each: once is enough
+        costs["train"] |= in_turns(ours, 1)
+        works = {
+            "one by one": Work(unet.predict, 1),
+            "released": Work(lambda: unet.predict(UNET_BATCH), UNET_BATCH),
+        }
+        costs["predict"] |= in_turns(works, 1)
+    found: dict[str, Any] = {
+        phase: {n: asdict(c) for n, c in of.items()} for phase, of in costs.items()
     }
-    if "train_released" in micro:
-        ratios["train step: released / ours"] = micro["train_released"] / micro["train"]
-        ratios["predict: released / 5 draws"] = micro["predict_released"] / micro[f"predict_{DRAWS}"]
-    return ratios
+    forward = found["predict"]["forward"]["microseconds"]
+    found["predict"]["limit"] = {"microseconds": forward + 1e6 * arithmetic(ocd) / rate}
+    return {
+        "size": case.size,
+        "batch": case.batch,
+        "matrix_gflops": rate / 1e9,
+        **found,
+        "ratios": ratios(found),
+    }
+
+
+def ratios(found: dict[str, Any]) -> dict[str, float]:
+    def ratio(phase: str, one: str, other: str) -> float | None:
+        if one not in found[phase] or other not in found[phase]:
+            return None
+        return float(found[phase][one]["microseconds"] / found[phase][other]["microseconds"])
+
+    wanted = {
+        "overfit: one by one / fast": ratio("overfit", "one by one", "fast"),
+        "overfit: released / fast": ratio("overfit", "released", "fast"),
+        "overfit: fast / limit": ratio("overfit", "fast", "limit"),
+        "overfit: fast / forward": ratio("overfit", "fast", "forward"),
+        "train step: one by one / fast": ratio("train", "one by one", "fast"),
+        "train step: released / fast": ratio("train", "released", "fast"),
+        f"predict: one by one / {DRAWS} draws": ratio("predict", "one by one", "fast"),
+        f"predict: released / {DRAWS} draws": ratio("predict", "released", "fast"),
+        f"predict {DRAWS} draws / limit": ratio("predict", "fast", "limit"),
+    }
+    for name in found["predict"]:
+        if name.startswith("fast"):
+            what = f"predict {DRAWS} draws" if "mean" not in name else "predict"
+            label = f"{what}{name.removeprefix('fast')} / forward"
+            wanted[label] = ratio("predict", name, "forward")
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 # ---- all of them ----------------------------------------------------------------------------
@@ -221,34 +247,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer turns")
     parser.add_argument("--cases", default=",".join(case.name for case in CASES))
+    parser.add_argument("--one", help="measure one case, in this process, and print it")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     repeats = 2 if arguments.quick else 5
-    rate = matrix_rate()
+    if arguments.one:
+        case = next(case for case in CASES if case.name == arguments.one)
+        print(json.dumps(measure(case, repeats)))
+        return
     results: dict[str, Any] = {
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "matrix_gflops": rate / 1e9,
         "cases": {},
     }
-    for case in CASES:
-        if case.name not in arguments.cases.split(","):
-            continue
-        released = Generator((84, 120)) if case.name == "lenet5" else None
-        results["cases"][case.name] = measure(case, repeats, rate, released)
-        _print(case, results["cases"][case.name])
-    results["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    for name in arguments.cases.split(","):
+        command = [sys.executable, "-m", "benchmarks.speed", "--one", name]
+        ended = subprocess.run(
+            command + ["--quick"] * arguments.quick, check=True, stdout=subprocess.PIPE, text=True
+        )
+        results["cases"][name] = json.loads(ended.stdout.splitlines()[-1])
+        _print(name, results["cases"][name])
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "speed.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
-def _print(case: Case, found: dict[str, Any]) -> None:
-    print(f"\n{case.name}: {case.size}")
-    for name, value in found["microseconds"].items():
-        print(f"  {name:20} {value:14,.1f} µs an example")
-    for name, value in found["ratios"].items():
-        print(f"  {name:32} {value:10,.2f}")
+def _print(name: str, found: dict[str, Any]) -> None:
+    print(f"\n{name}: {found['size']}")
+    for phase in ("overfit", "train", "predict"):
+        for way, cost in found[phase].items():
+            peak = cost.get("peak_mb")
+            memory = f"{peak:10,.0f} MB" if peak is not None else ""
+            print(f"  {phase:8} {way:32} {cost['microseconds']:14,.1f} µs an example {memory}")
+    for ratio, value in found["ratios"].items():
+        print(f"  {ratio:50} {value:10,.2f}", flush=True)
 
 
 if __name__ == "__main__":
