@@ -37,8 +37,9 @@ def nearest_in_x(queries: Inputs, training: Tensor, chunk_size: int = 8192) -> T
     for start in range(0, len(training), chunk_size):
         part = training[start : start + chunk_size]
         # |q − t|² less |q|², which is the same for all t.
-        distances = part.square().sum(dim=1) - 2 * flat @ part.T
-        distance, place = distances.masked_fill(distances.isnan(), torch.inf).min(dim=1)
+        norms = torch.linalg.vector_norm(part, dim=1).square()
+        distances = torch.addmm(norms[None], flat, part.T, alpha=-2)
+        distance, place = distances.nan_to_num_(nan=torch.inf, posinf=torch.inf).min(dim=1)
         closer = distance < best
         best = torch.where(closer, distance, best)
         nearest = torch.where(closer, place + start, nearest)

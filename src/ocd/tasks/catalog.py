@@ -36,7 +36,7 @@ _FACTS = (
         data="ylecun/mnist on the Hugging Face hub: 60,000 to train, 10,000 to test",
         licence="MIT",
         size="16 MB",
-        minutes="about 30 on a CPU core, with all controls",
+        minutes="12 to 13 a seed on two CPU cores, with all controls",
     ),
     Facts(
         name="california",
