@@ -17,9 +17,12 @@ demo: $(VENV)/.installed-demo ## run the digits task for three seeds and say whe
 test: $(VENV)/.installed-dev ## run the tests, without the slow ones
 	$(VENV)/bin/python -m pytest
 
-bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released way and the limit: 10 minutes
+bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released way and the limit: 30 minutes
 	$(VENV)/bin/python -m benchmarks.speed
+	$(VENV)/bin/python -m benchmarks.sweeps
+	$(VENV)/bin/python -m benchmarks.steps
 	$(VENV)/bin/python -m benchmarks.growth
+	$(VENV)/bin/python tools/performance_tables.py
 
 lint: $(VENV)/.installed-dev ## check style, format and types
 	$(VENV)/bin/ruff check

@@ -71,14 +71,16 @@ def overfitting(case: Case, base: nn.Module) -> dict[str, Work]:
     )
     few = max(2, min(50, case.num_examples // 4))
 
-    def ours(optimizer: str, lr: float) -> None:
-        overfit(base, case.layer, cross_entropy, inputs, targets, steps=3, lr=lr, optimizer=optimizer)
+    def ours(optimizer: str, lr: float, count: int) -> None:
+        overfit(
+            base, case.layer, cross_entropy, inputs[:count], targets[:count], lr=lr, optimizer=optimizer
+        )
 
     return {
         "forward": Work(lambda: in_parts(base, inputs, size), len(inputs)),
         "one by one": Work(lambda: overfit_one_by_one(case, examples, few), few),
-        "released": Work(lambda: ours("adam", 5e-4), len(inputs)),
-        "fast": Work(lambda: ours("sgd", 1e-3), len(inputs)),
+        "released": Work(lambda: ours("adam", 5e-4, case.batch), case.batch),
+        "fast": Work(lambda: ours("sgd", 1e-3, len(inputs)), len(inputs)),
         "limit": Work(lambda: limit_of_overfitting(here, inputs, targets, size), len(inputs)),
     }
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,16 +21,17 @@ from ocd.tasks import tabular
 from ocd.tasks.base import Progress, Task, TaskData, first_examples, load_base
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.classification import cross_entropy_per_example, log_mean_softmax
-from ocd.tasks.table_features import Features
+from ocd.tasks.table_features import Features, as_numbers, check_kinds, name_of
+from ocd.tasks.table_reading import read_table
+from ocd.tasks.table_targets import check_target, read_targets
 from ocd.tasks.tabular import NetworkOptions, PeriodicEncoder, TableData, as_features
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("regression", "classification")
-SEPARATORS = {".csv": None, ".tsv": "\t", ".txt": None}  # None: pandas looks
-LEAST_ROWS = 50
-MOST_CLASSES = 100
+LEAST_ROWS, LEAST_TRAINED, LEAST_TESTED = 50, 30, 5
+LEAST_STEPS = 100  # of a 32-bit number, that a target's standard deviation must span
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Options(NetworkOptions):
     test_share: float = field(default=0.2, metadata={"help": "share of the rows held out to test on"})
     split_seed: int = field(default=0, metadata={"help": "seed of that split"})
     drop: str | None = field(
-        default=None, metadata={"help": "columns to leave out, separated by commas"}
+        default=None,
+        metadata={"help": "columns to leave out, separated by commas; a name that has one in quotes"},
     )
     max_categories: int = field(
         default=32, metadata={"help": "columns of a categorical feature; rarer values go together"}
@@ -65,6 +68,8 @@ class Options(NetworkOptions):
             raise OCDError(f"kind is {self.kind!r}: use regression or classification")
         if not 0 < self.test_share < 1:
             raise OCDError(f"test_share is {self.test_share:g}: it must be between 0 and 1")
+        if not 0 <= self.split_seed < 2**32:
+            raise OCDError(f"split_seed is {self.split_seed}: it must be from 0 to below 2**32")
         if self.max_categories < 2:
             raise OCDError(f"max_categories is {self.max_categories}: it must be at least 2")
 
@@ -78,131 +83,116 @@ def load(options: Options, data_dir: Path | None) -> TableData:
         missing = "path" if options.path is None else "target"
         what = "a csv, tsv or parquet file" if missing == "path" else "the column to predict"
         raise OCDError(f"no {missing} is given: --set {missing}=..., {what}")
-    table = _read(options.path, data_dir)
-    target = _check_column(table, options.target, "target", options.path)
-    dropped = [name.strip() for name in options.drop.split(",")] if options.drop else []
-    for name in dropped:
-        _check_column(table, name, "drop", options.path)
-    table = table.drop(columns=dropped)
+    target = options.target.strip()
+    table = _without_dropped(read_table(options.path, data_dir), target, options)
     table = table[table[target].notna()]
     if table.empty:
         raise OCDError(f"{options.path}: the target {target!r} is missing in all rows")
-    if len(table) < LEAST_ROWS:
-        raise OCDError(
-            f"{options.path} has {len(table)} rows with a target: at least {LEAST_ROWS} are needed"
-        )
-    if options.test_path is None:
-        train, test = _split(table, target, options)
-    else:
-        train, test = table, _read(options.test_path, data_dir)
-        if lacking := [name for name in train.columns if name not in test.columns]:
-            raise OCDError(f"{options.test_path} lacks the columns {', '.join(map(repr, lacking))}")
-        test = test[test[target].notna()]
-        if test.empty:
-            raise OCDError(f"{options.test_path}: no row has a target {target!r}")
-    if train[target].nunique() < 2:
-        raise OCDError(f"{options.path}: the target {target!r} is constant, there is nothing to learn")
-    targets = _targets(train[target], test[target], options)
-    features = Features(train.drop(columns=target), options.max_categories)
+    _check_count(len(table), LEAST_ROWS, f"{options.path} has", "rows with a target")
+    check_target(table[target], options.path, options.kind)
+    train, test = _parts(table, target, options, data_dir)
+    targets = read_targets(train[target], test[target], options.kind)
+    if options.kind == "regression":
+        _check_spread(train[target], options.path)
+    features = Features(train.drop(columns=target), options.max_categories, options.path)
+    check_kinds(features.columns, test, options.test_path or options.path)
     made = [
         Examples(torch.from_numpy(features(rows)), values)
         for rows, values in zip((train, test), targets, strict=True)
     ]
     num_classes = int(targets[0].max()) + 1 if options.kind == "classification" else 0
-    return TableData(
+    data = TableData(
         first_examples(made[0], options.train_size, "train_size"),
         first_examples(made[1], options.test_size, "test_size"),
         num_classes=num_classes,
     )
+    _check_count(len(data.train), LEAST_TRAINED, "train_size leaves", "rows to train on")
+    return data
 
 
-def _read(name: str, data_dir: Path | None) -> pd.DataFrame:
-    """The file, from `data_dir` first. Raises OCDError where it is not there or is no table."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise OCDError("tables need pandas: pip install 'ocd-torch[tabular]'") from error
-    path = Path(name)
-    if data_dir is not None and (data_dir / path).is_file():
-        path = data_dir / path
-    if not path.is_file():
-        where = f" (nor in {data_dir})" if data_dir is not None else ""
-        raise OCDError(f"{name}: no such file{where}")
-    suffix = next((s for s in reversed(path.suffixes) if s not in (".gz", ".bz2", ".xz", ".zip")), "")
-    if suffix not in SEPARATORS and suffix not in (".parquet", ".pq"):
-        raise OCDError(f"{path}: a table is a .csv, .tsv or .parquet file, csv also as .csv.gz")
-    try:
-        if suffix in SEPARATORS:
-            separator = SEPARATORS[suffix]
-            engine: Any = "python" if separator is None else None
-            table = pd.read_csv(path, sep=separator, engine=engine)
-        else:
-            table = pd.read_parquet(path)
-    except Exception as error:  # of many parsers; the first line says enough
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise OCDError(f"{path} cannot be read as a table ({reason})") from error
-    table.columns = [str(column) for column in table.columns]
-    if table.empty:
-        raise OCDError(f"{path}: there are no rows")
-    return table
+def _without_dropped(table: pd.DataFrame, target: str, options: Options) -> pd.DataFrame:
+    path = options.path or ""
+    _check_column(table, target, "target", path)
+    named = next(csv.reader([options.drop], skipinitialspace=True)) if options.drop else []
+    dropped = [name.strip() for name in named if name.strip()]
+    for name in dropped:
+        _check_column(table, name, "drop", path)
+    if target in dropped:
+        raise OCDError(f"the target {target!r} is in drop, where columns to leave out are named")
+    return table.drop(columns=dropped)
 
 
-def _check_column(table: pd.DataFrame, name: str, option: str, path: str) -> str:
+def _parts(
+    table: pd.DataFrame, target: str, options: Options, data_dir: Path | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows to train on and to test on."""
+    if options.test_path is None:
+        return _split(table, target, options)
+    test = read_table(options.test_path, data_dir)
+    if lacking := [name for name in table.columns if name not in test.columns]:
+        raise OCDError(f"{options.test_path} lacks the columns {', '.join(map(repr, lacking))}")
+    test = test[test[target].notna()]
+    if test.empty:
+        raise OCDError(f"{options.test_path}: no row has a target {target!r}")
+    return table, test
+
+
+def _check_count(count: int, least: int, what: str, of: str) -> None:
+    if count < least:
+        raise OCDError(f"{what} {count} {of}: at least {least} are needed")
+
+
+def _check_spread(target: pd.Series, path: str) -> None:
+    """Raises OCDError where the targets to train on are too alike for numbers of 32 bits."""
+    import numpy as np
+
+    numbers = as_numbers(target)
+    spread, size = float(numbers.std(ddof=0)), float(numbers.abs().max())
+    if numbers.nunique() < 2:
+        raise OCDError(
+            f"{path}: the target {target.name!r} is constant in the {len(target)} rows to train on, "
+            "there is nothing to learn"
+        )
+    if spread < LEAST_STEPS * float(np.spacing(np.float32(size))):
+        raise OCDError(
+            f"{path}: the target {target.name!r} varies by about {spread:.2g} at a size of {size:.2g}, "
+            "which numbers of 32 bits do not tell apart: subtract its mean, or scale it"
+        )
+
+
+def _check_column(table: pd.DataFrame, name: str, option: str, path: str) -> None:
     if name not in table.columns:
         names = list(table.columns)
         listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         raise OCDError(
             f"{path} has no column {name!r} ({option}); there are: {listed}{nearest(name, names)}"
         )
-    return name
 
 
 def _split(table: pd.DataFrame, target: str, options: Options) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Shuffled; each class in its share, where every class has two rows."""
+    """Shuffled; each class in its share, and a class of a single row to train on."""
+    import pandas as pd
     from sklearn.model_selection import train_test_split
 
-    classes = table[target].astype(str) if options.kind == "classification" else None
-    if classes is not None and classes.value_counts().min() < 2:
-        classes = None
-    try:
-        train, test = train_test_split(
-            table, test_size=options.test_share, random_state=options.split_seed, stratify=classes
-        )
-    except ValueError as error:
-        raise OCDError(f"{options.path}: {len(table)} rows cannot be split ({error})") from error
-    return train, test
-
-
-def _targets(train: pd.Series, test: pd.Series, options: Options) -> tuple[Tensor, Tensor]:
-    import pandas as pd
-
-    if options.kind == "regression":
-        columns = [pd.to_numeric(column, errors="coerce") for column in (train, test)]
-        wrong = [value for made, column in zip(columns, (train, test), strict=True)
-                 for value in column[made.isna()].head(1)]  # fmt: skip
-        if wrong:
-            raise OCDError(
-                f"the target {options.target!r} is not a number in all rows ({wrong[0]!r}): use "
-                "--set kind=classification, or another target"
-            )
-        numbers = [np.asarray(column, np.float32)[:, None] for column in columns]
-        if not all(np.isfinite(values).all() for values in numbers):
-            raise OCDError(f"the target {options.target!r} is infinite in some rows")
-        return torch.from_numpy(numbers[0]), torch.from_numpy(numbers[1])
-    names = sorted(train.astype(str).unique())
-    if len(names) > MOST_CLASSES or len(names) > len(train) / 2:
-        raise OCDError(
-            f"the target {options.target!r} has {len(names)} classes in {len(train)} rows: use "
-            "--set kind=regression if it is a number"
-        )
-    unknown = sorted(set(test.astype(str)) - set(names))
-    if unknown:
-        raise OCDError(
-            f"the test rows have classes that no training row has: {', '.join(map(repr, unknown[:5]))}"
-        )
-    number = {name: index for index, name in enumerate(names)}
-    made = [torch.tensor([number[str(value)] for value in column]) for column in (train, test)]
-    return made[0], made[1]
+    alone = pd.Series(False, index=table.index)
+    classes = None
+    if options.kind == "classification":
+        names = table[target].map(name_of)
+        alone = names.map(names.value_counts()) < 2
+        classes = names[~alone]
+    rest = table[~alone]
+    tested = math.ceil(options.test_share * len(rest))  # as scikit-learn has it
+    asked = f"{options.path}: test_share {options.test_share:g} leaves"
+    _check_count(len(table) - tested, LEAST_TRAINED, asked, "rows to train on")
+    _check_count(tested, LEAST_TESTED, asked, "rows to test on")
+    if classes is not None:
+        count = classes.nunique()
+        _check_count(tested, count, asked, f"rows to test on {count} classes")
+        _check_count(len(rest) - tested, count, asked, f"rows to train on {count} classes")
+    train, test = train_test_split(
+        rest, test_size=options.test_share, random_state=options.split_seed, stratify=classes
+    )
+    return pd.concat([train, table[alone]]), test
 
 
 # ---- base -----------------------------------------------------------------------------

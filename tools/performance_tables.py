@@ -1,0 +1,129 @@
+"""Put the committed measurements into docs/performance.md: `python tools/performance_tables.py`. A test
+checks it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+MEASURED = ROOT / "results" / "benchmarks"
+BLOCK = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+WAYS = ("forward", "one by one", "released", "fast", "limit")
+
+
+def _read(name: str) -> Any:
+    return json.loads((MEASURED / f"{name}.json").read_text())
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """A table whose first column is text and whose others are numbers."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _cost(found: dict[str, Any], way: str) -> str:
+    return _number(found[way]["microseconds"]) if way in found else "–"
+
+
+def _memory(found: dict[str, Any], way: str) -> str:
+    return _number(found.get(way, {}).get("peak_mb"))
+
+
+def _ratio(found: dict[str, Any], one: str, other: str) -> str:
+    if one not in found or other not in found:
+        return "–"
+    ratio = found[one]["microseconds"] / found[other]["microseconds"]
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
+
+
+def overfit() -> str:
+    head = ["layer", *(f"{way} [µs]" for way in WAYS), "one by one / fast", "fast / limit", "fast [MB]"]
+    rows = []
+    for name, case in _read("speed")["cases"].items():
+        found = case["overfit"]
+        costs = [_cost(found, way) for way in WAYS]
+        ratios = [_ratio(found, "one by one", "fast"), _ratio(found, "fast", "limit")]
+        rows.append([f"`{name}` {case['size']}", *costs, *ratios, _memory(found, "fast")])
+    return _table(head, rows)
+
+
+def train() -> str:
+    ways = ("one by one", "released", "fast")
+    head = ["layer", *(f"{way} [µs]" for way in ways), "one by one / fast", "fast [MB]"]
+    rows = []
+    for name, case in _read("speed")["cases"].items():
+        found = case["train"]
+        costs = [_cost(found, way) for way in ways]
+        rows.append([f"`{name}`", *costs, _ratio(found, "one by one", "fast"), _memory(found, "fast")])
+    return _table(head, rows)
+
+
+def predict() -> str:
+    ways = {
+        "5 draws": "fast",
+        "mean": "fast, mean",
+        "5 draws, bfloat16": "fast, bfloat16",
+        "5 draws, 5 steps of DPM-Solver++": "fast, 5 steps of DPM-Solver++",
+        "5 draws, student": "fast, student of one step",
+        "limit of 5 draws": "limit",
+    }
+    head = ["layer", "forward [µs]", *ways, "one by one / 5 draws", "5 draws [MB]"]
+    rows = []
+    for name, case in _read("speed")["cases"].items():
+        found = case["predict"]
+        ratios = [_ratio(found, way, "forward") for way in ways.values()]
+        released = _ratio(found, "one by one", "fast")
+        rows.append([f"`{name}`", _cost(found, "forward"), *ratios, released, _memory(found, "fast")])
+    return _table(head, rows)
+
+
+def growth() -> str:
+    head = ["examples", "overfit [s]", "train [s]", "predict [s]", "store [GB]", "peak memory [GB]"]
+    rows = []
+    for of in _read("growth"):
+        seconds = [f"{of['seconds'][name]:.1f}" for name in ("overfit", "train", "predict")]
+        peak = max(of["peak_memory_gb"].values())
+        rows.append([f"{of['examples']:,}", *seconds, f"{of['store_gb']:.2f}", f"{peak:.2f}"])
+    return _table(head, rows)
+
+
+def steps() -> str:
+    head = ["draws by", "µs an example", "distance to 200 steps", "loss of 5 draws",
+            "without the correction"]  # fmt: skip
+    words = {"ddim": "DDIM", "dpm": "DPM-Solver++", "student": "student"}
+    rows = []
+    for way, of in _read("steps").items():
+        kind, count = way.split()
+        losses = [
+            f"{of[name]['mean']:.4f} ± {of[name]['sd']:.4f}"
+            for name in ("loss", "loss_without_correction")
+        ]
+        name = f"{words[kind]}, {count} step{'s' * (count != '1')}"
+        costs = [f"{of['microseconds']['mean']:.0f}", f"{of['distance']['mean']:.3f}"]
+        rows.append([name, *costs, *losses])
+    return _table(head, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    made.__name__: made for made in (overfit, train, predict, growth, steps)
+}
+
+
+def filled(text: str) -> str:
+    """The text with every `<!-- table: NAME -->` block made from what was measured."""
+    return BLOCK.sub(lambda m: f"<!-- table: {m[1]} -->\n{TABLES[m[1]]()}\n<!-- end -->", text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text()))
