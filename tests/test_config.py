@@ -21,7 +21,8 @@ def another(key: str, value: object) -> object:
         "denoiser.kind": "unet", "diffusion.prediction": "epsilon", "scale.normalization": "std",
         "training.ema_decay": 0.5, "training.validation_share": 0.5,
         "scale.kind": "log", "training.optimizer": "adam", "training.schedule": "constant",
-        "sampling.coverage": 0.5,
+        "sampling.coverage": 0.5, "sampling.skip": 0.5, "denoiser.embedding": 64,
+        "diffusion.solver": "dpm",
     }  # fmt: skip
     if key in words:
         return words[key] if words[key] != value else "joint"
