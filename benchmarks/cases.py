@@ -34,6 +34,10 @@ class Case:
     encoder: Callable[[], nn.Module] | None = None
     settings: dict[str, object] = field(default_factory=dict)
 
+    @property
+    def channels_last(self) -> bool:
+        return bool(self.settings.get("channels_last", False))
+
     def base(self) -> nn.Module:
         torch.manual_seed(0)
         return self.make().eval()
@@ -107,6 +111,6 @@ CASES = (
 
 def opened(case: Case, base: nn.Module) -> OpenBase:
     """The base at the case's layer, probed."""
-    made = OpenBase(base, case.layer)
+    made = OpenBase(base, case.layer, channels_last=case.channels_last)
     made.probe(case.examples(4).inputs)
     return made

@@ -73,8 +73,9 @@ def overfitting(case: Case, base: nn.Module) -> dict[str, Work]:
 
     def ours(optimizer: str, lr: float, count: int) -> None:
         overfit(
-            base, case.layer, cross_entropy, inputs[:count], targets[:count], lr=lr, optimizer=optimizer
-        )
+            base, case.layer, cross_entropy, inputs[:count], targets[:count], lr=lr,
+            optimizer=optimizer, channels_last=case.channels_last,
+        )  # fmt: skip
 
     return {
         "forward": Work(lambda: in_parts(base, inputs, size), len(inputs)),

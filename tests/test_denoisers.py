@@ -9,7 +9,14 @@ import torch
 
 from ocd import OCDConfig, OCDError
 from ocd.conditioning import Conditioning
-from ocd.denoisers import DenoiserConfig, MLPDenoiser, UNetDenoiser, make_denoiser, sinusoidal_encoding
+from ocd.denoisers import (
+    DenoiserConfig,
+    MLPDenoiser,
+    UNetDenoiser,
+    make_denoiser,
+    sinusoidal_encoding,
+    sinusoidal_frequencies,
+)
 
 SMALL = DenoiserConfig(kind="unet", channels=8, multipliers=(1, 2, 2), attention_sizes=(6,))
 
@@ -118,7 +125,7 @@ def test_largest_activation_of_a_code_is_known(number):
 
 def test_encoding_of_the_level_is_the_transformers():
     t, size = torch.tensor([[0, 17], [3, 999]]), 10
-    encoded = sinusoidal_encoding(t, size)
+    encoded = sinusoidal_encoding(t, sinusoidal_frequencies(size))
     for place in [(0, 0), (0, 1), (1, 0), (1, 1)]:
         angles = [t[place].item() / 10_000 ** (i / 4) for i in range(5)]
         expected = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]

@@ -77,7 +77,7 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
             "base with the weights that it was fitted on"
         )
     config = OCDConfig.from_dict(saved["config"])
-    opened = OpenBase(base, saved["layer"], saved["widen"])
+    opened = OpenBase(base, saved["layer"], saved["widen"], config.channels_last)
     shapes = Shapes.from_dict(saved["shapes"])
     network = HyperNetwork(
         shapes,

@@ -306,7 +306,7 @@ def measure_cost(maker: Maker, num_examples: int = 1024, repeats: int = 3) -> fl
     forward, whole = [], []
     for _ in range(repeats):
         start = _now(maker.opened.device)
-        run_without_delta(maker.opened.base, inputs)
+        run_without_delta(maker.opened.base, inputs, maker.opened.channels_last)
         middle = _now(maker.opened.device)
         overfit_batch(maker.opened, maker.loss, inputs, targets, maker.overfit, maker.excerpt)
         forward.append(middle - start)

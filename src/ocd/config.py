@@ -33,6 +33,9 @@ class OCDConfig:
     """Of auto: 1 is the layer with the best score, 2 the second best."""
     seed: int = 0
     """Seed of everything random in a fit."""
+    channels_last: bool = False
+    """Whether images (B, C, H, W) lie channels last in memory while the base is run to overfit, train
+    and predict. Many convolutions are faster so, on a CPU too; the base and its answers stay."""
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     overfit: OverfitConfig = field(default_factory=OverfitConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)

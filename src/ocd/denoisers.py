@@ -55,11 +55,16 @@ class DenoiserConfig:
         return self.embedding or self.width
 
 
-def sinusoidal_encoding(t: Tensor, size: int) -> Tensor:
-    """PE(t) of Vaswani et al. (2017) as DDPM has it: (...,) -> (..., size)."""
+def sinusoidal_frequencies(size: int) -> Tensor:
+    """Frequencies of an encoding of t in `size` numbers: (size // 2,)."""
     half = size // 2
-    powers = torch.arange(half, device=t.device, dtype=torch.float32) / (half - 1)
-    angles = t.float()[..., None] * torch.exp(-math.log(10_000.0) * powers)
+    powers = torch.arange(half, dtype=torch.float32) / (half - 1)
+    return torch.exp(-math.log(10_000.0) * powers)
+
+
+def sinusoidal_encoding(t: Tensor, frequencies: Tensor) -> Tensor:
+    """PE(t) of Vaswani et al. (2017) as DDPM has it: (...,) -> (..., 2 · frequencies)."""
+    angles = t.float()[..., None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
@@ -83,6 +88,7 @@ class MLPDenoiser(nn.Module):
     """A residual MLP. The condition is (B, embedding); it modulates all K draws of an input alike."""
 
     time_features = 128
+    frequencies: Tensor
 
     def __init__(self, code_shape: tuple[int, ...], config: DenoiserConfig) -> None:
         super().__init__()
@@ -91,6 +97,8 @@ class MLPDenoiser(nn.Module):
         self.condition_size = embedding
         self.elements_per_code = config.width
         size = math.prod(code_shape)
+        frequencies = sinusoidal_frequencies(self.time_features)
+        self.register_buffer("frequencies", frequencies, persistent=False)
         self.time = nn.Sequential(
             nn.Linear(self.time_features, embedding),
             nn.SiLU(),
@@ -103,7 +111,7 @@ class MLPDenoiser(nn.Module):
         self.leave = nn.Linear(config.width, size)
 
     def forward(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        encoded = self.time(sinusoidal_encoding(t, self.time_features))  # (B, K, E) or (1, 1, E)
+        encoded = self.time(sinusoidal_encoding(t, self.frequencies))  # (B, K, E) or (1, 1, E)
         embedding = F.silu(condition[:, None] + encoded)
         hidden = self.enter(noisy.flatten(2))
         for block in self.blocks:

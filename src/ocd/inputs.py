@@ -45,6 +45,23 @@ def map_tensors(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     return tuple(apply(value) for value in inputs)
 
 
+def copied(inputs: Inputs, channels_last: bool = False) -> Inputs:
+    """A copy of the inputs; with `channels_last` images (B, C, H, W) lie in memory as (B, H, W, C).
+
+    Only the layout changes, not the shape: convolutions and what follows them keep it, and many are
+    faster in it. Tensor.contiguous would leave images of one channel as they are, since both layouts
+    describe them; convolutions go by the strides, so that these are set.
+    """
+
+    def copy(tensor: Tensor) -> Tensor:
+        if not channels_last or tensor.dim() != 4:
+            return tensor.clone()
+        last = tensor.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
+        return last.permute(0, 3, 1, 2)
+
+    return map_tensors(copy, inputs)
+
+
 def num_rows(inputs: Inputs) -> int:
     """B, the number of examples. Raises OCDError where the tensors do not agree on it."""
     shapes = [tuple(tensor.shape) for tensor in tensors(inputs)]

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from ocd.deltas import Delta, DenseDelta
 from ocd.errors import OCDError, nearest
-from ocd.inputs import Inputs, call, map_tensors, num_rows, take_rows, tensors
+from ocd.inputs import Inputs, call, copied, map_tensors, num_rows, take_rows, tensors
 from ocd.replay import Recording, patched_forward, record, replaying
 from ocd.rows import as_rows, from_rows, output_as_rows
 
@@ -41,21 +41,21 @@ def frozen(base: nn.Module) -> Iterator[None]:
 
     The fused attention path is off meanwhile: it skips the modules that a delta may sit on.
     """
-    modes = [(module, module.training) for module in base.modules()]
-    wanted = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
+    training = [module for module in base.modules() if module.training]
+    learning = [parameter for parameter in base.parameters() if parameter.requires_grad]
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        for module, _ in modes:
+        for module in training:
             module.training = False
-        for parameter, _ in wanted:
+        for parameter in learning:
             parameter.requires_grad_(False)
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, flag in wanted:
-            parameter.requires_grad_(flag)
+        for module in training:
+            module.training = True
+        for parameter in learning:
+            parameter.requires_grad_(True)
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
@@ -116,10 +116,6 @@ class Capture:
         """a_L as rows, (B, R, O)."""
         return output_as_rows(self.module, self.layer_output, len(self))
 
-    def inputs_to_spend(self) -> Inputs:
-        """The inputs, for one pass of the base."""
-        return map_tensors(Tensor.clone, self.inputs) if self.spoils_inputs else self.inputs
-
     def __len__(self) -> int:
         return len(self.output)
 
@@ -128,10 +124,13 @@ class OpenBase:
     """A frozen base, opened at one layer.
 
     `widen` says whether K deltas share one pass through the part in front of the layer; None until
-    `probe` has tried it.
+    `probe` has tried it. `channels_last`: whether images lie channels last in memory in its passes
+    (ocd.inputs.copied).
     """
 
-    def __init__(self, base: nn.Module, name: str, widen: bool | None = None) -> None:
+    def __init__(
+        self, base: nn.Module, name: str, widen: bool | None = None, channels_last: bool = False
+    ) -> None:
         self.base = base
         self.name = name
         self.module = find_layer(base, name)
@@ -139,6 +138,7 @@ class OpenBase:
         assert isinstance(weight, Tensor)  # find_layer lets no other through
         self.weight = weight
         self.widen = widen
+        self.channels_last = channels_last
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -165,7 +165,7 @@ class OpenBase:
             return output.clone()  # what follows may work in place, on either
 
         with torch.no_grad(), frozen(self.base), record(self.base, self.module) as recording:
-            own = map_tensors(Tensor.clone, inputs)
+            own = copied(inputs, self.channels_last)
             with patched_forward(self.module, watched):
                 output = call(self.base, own)
             recording.check()
@@ -201,25 +201,33 @@ class OpenBase:
         if delta.num_draws != 1:
             raise ValueError(f"run_anew takes one draw an example, not {delta.num_draws}")
         with frozen(self.base):
-            output = self._pass(map_tensors(Tensor.clone, inputs), delta)
+            output = self._pass(copied(inputs, self.channels_last), delta)
         return output[:, None]
 
     def _run_widened(self, capture: Capture, delta: Delta) -> Tensor:
         if len(capture.leading) > 1:
-            return self._pass(capture.inputs_to_spend(), delta, capture.leading)
+            return self._pass(self._inputs_to_spend(capture), delta, capture.leading)
         moved = from_rows(self.module, capture.layer_output, delta.shift(capture.rows))
         if capture.recording.reusable:
             with (
                 replaying(capture.recording),
                 patched_forward(self.module, lambda input: moved),
             ):
-                return call(self.base, capture.inputs_to_spend())
+                return call(self.base, self._inputs_to_spend(capture))
         with patched_forward(self.module, lambda input: moved):
-            return call(self.base, capture.inputs_to_spend())
+            return call(self.base, self._inputs_to_spend(capture))
+
+    def _inputs_to_spend(self, capture: Capture) -> Inputs:
+        """The inputs, for one more pass of the base."""
+        if self.channels_last or capture.spoils_inputs:
+            return copied(capture.inputs, self.channels_last)
+        return capture.inputs
 
     def _run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
         draws = delta.num_draws
         inputs = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), capture.inputs)
+        if self.channels_last:
+            inputs = copied(inputs, channels_last=True)
         if len(capture.leading) > 1:
             return self._pass(inputs, delta.as_examples(len(capture)))
         moved = from_rows(self.module, capture.layer_output, delta.shift(capture.rows))
@@ -256,10 +264,13 @@ class OpenBase:
         """Check on a few rows that deltas of different examples do not touch one another, and find
         out whether widening is valid. Returns the capture of those rows.
 
-        Raises OCDError where the layer's leading dimension is not the batch.
+        Raises OCDError where the layer's leading dimension is not the batch, and where the base does
+        not take images channels last.
         """
         # Never a single row: it would go with any batch size, by broadcasting.
         few = take_rows(inputs, torch.arange(3) % num_rows(inputs))
+        if self.channels_last:
+            self._check_channels_last(few)
         capture = self.capture(few)
         generator = torch.Generator().manual_seed(0)
         size = 0.1 * self.weight.detach().float().std(unbiased=False)
@@ -269,6 +280,23 @@ class OpenBase:
             self._check_independence(capture, delta)
             self.widen = self._widening_is_valid(capture, delta)
         return capture
+
+    def _check_channels_last(self, few: Inputs) -> None:
+        plain = run_without_delta(self.base, few)
+        remedy = "set channels_last to false, or let the base use reshape in place of view"
+        try:
+            output = run_without_delta(self.base, few, channels_last=True)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise OCDError(
+                f"channels_last is true, and with images that lie so in memory the base fails "
+                f"({reason}): {remedy}"
+            ) from error
+        if isinstance(plain, Tensor) and not _agree(output, plain):
+            raise OCDError(
+                f"channels_last is true, and with images that lie so in memory the base gives other "
+                f"outputs: {remedy}"
+            )
 
     def _check_independence(self, capture: Capture, delta: DenseDelta) -> None:
         weight = delta.weight[:, :1].clone()
@@ -367,11 +395,11 @@ def usable_layers(base: nn.Module, inputs: Inputs) -> tuple[list[str], dict[str,
     return usable, skipped
 
 
-def run_without_delta(base: nn.Module, inputs: Inputs) -> Tensor:
-    """f(x), in eval mode and without gradients."""
+def run_without_delta(base: nn.Module, inputs: Inputs, channels_last: bool = False) -> Tensor:
+    """f(x), in eval mode and without gradients. `channels_last`: see ocd.inputs.copied."""
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(frozen(base))
         # A base may work in place on what it is given.
-        output: Tensor = call(base, map_tensors(Tensor.clone, inputs))
+        output: Tensor = call(base, copied(inputs, channels_last))
     return output

@@ -6,6 +6,7 @@ Read from top to bottom, this file is the algorithm.
 from __future__ import annotations
 
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -306,11 +307,11 @@ class OCD:
                 delta = network.draw(embedding, capture.rows, noise, use_mean_scale)
         return moved(opened, capture, delta)
 
-    def _precision(self) -> torch.autocast:
+    def _precision(self) -> AbstractContextManager[None]:
         """bfloat16 for the generator's own matrix products, where that is wanted."""
-        device = self.fitted()[1].device.type
-        wanted = self.config.sampling.mixed_precision
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=wanted)
+        if not self.config.sampling.mixed_precision:
+            return nullcontext()
+        return torch.autocast(self.fitted()[1].device.type, dtype=torch.bfloat16)
 
     def look(self, inputs: Inputs) -> tuple[Capture, Embedding]:
         """What passes through the layer for these inputs, and the embedding of I(x)."""
@@ -368,7 +369,9 @@ class OCD:
         """The trained generator and the base opened at its layer. Raises OCDError before `fit`."""
         if self.hypernetwork is None or self.opened is None:
             raise OCDError("this OCD is not fitted: call fit, or OCD.from_pretrained")
-        return self.hypernetwork.eval(), self.opened
+        if self.hypernetwork.training:  # visiting every module takes as long as a small product
+            self.hypernetwork.eval()
+        return self.hypernetwork, self.opened
 
     def _fetch(self, dataset: Dataset[Any], count: int) -> tuple[Inputs, Tensor]:
         device = next(self.base.parameters()).device

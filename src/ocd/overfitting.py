@@ -339,19 +339,21 @@ def overfit(
     max_skipped: float = 0.05,
     excerpt: Excerpt | None = None,
     excerpt_size: int = 0,
+    channels_last: bool = False,
 ) -> Deltas:
     """Eq. 1 for every example: how `layer`'s weight moves when the base is tuned on it alone.
 
     `inputs` (B, ...) and `targets` (B, ...); `loss(outputs, targets)` gives (B,). The base is not
     changed. `lr=None` chooses one (`choose_lr`). With `excerpt` each step looks at a random part of an
-    example, `excerpt_size` positions large (ocd.excerpts). Examples whose loss or delta is not finite
+    example, `excerpt_size` positions large (ocd.excerpts). With `channels_last` images lie so in memory
+    while the base is run, which is often faster. Examples whose loss or delta is not finite
     are left out and listed in `skipped`; more than the share `max_skipped` of them raises OCDError, as
     do a loss that reduces, and a layer that is unknown, tied or not reached.
     """
     if num_rows(inputs) == 0:
         raise OCDError("there are no inputs to overfit: at least one example is needed")
     config = OverfitConfig(steps, lr, optimizer, momentum, form, chunk_size, max_skipped, excerpt_size)
-    opened = OpenBase(base, layer)
+    opened = OpenBase(base, layer, channels_last=channels_last)
     generator = torch.Generator().manual_seed(0)
     few = slice(0, num_tried(opened.weight_shape, num_rows(inputs)))
     tried, labels = take_excerpt(
@@ -411,7 +413,7 @@ def overfit_rows(
         if capture is None:
             generator = torch.Generator().manual_seed(1)
             inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, generator)
-            output = run_without_delta(opened.base, inputs)
+            output = run_without_delta(opened.base, inputs, opened.channels_last)
             moved = opened.run_anew(inputs, delta)[:, 0]
         else:
             output, moved = capture.output, opened.run(capture, delta)[:, 0]

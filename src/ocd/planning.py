@@ -42,7 +42,7 @@ def make_maker(
 ) -> Maker:
     """What overfits the examples of this fit."""
     assert decisions.layer is not None
-    opened = OpenBase(base, decisions.layer, decisions.widen)
+    opened = OpenBase(base, decisions.layer, decisions.widen, config.channels_last)
     overfit = replace(config.overfit, lr=decisions.lr, form=decisions.form or "auto")
     return Maker(
         opened, dataset, loss, overfit, condition, transform, excerpt,
@@ -62,7 +62,7 @@ def decide(
 ) -> None:
     """Fill in everything that is still open, with a note why, and write it down."""
     assert decisions.layer is not None
-    opened = OpenBase(base, decisions.layer)
+    opened = OpenBase(base, decisions.layer, channels_last=config.channels_last)
     index = torch.arange(num_tried(opened.weight_shape, dataset_size(dataset)))
     inputs, targets = fetch_rows(dataset, index)
     inputs, targets = to_device(inputs, opened.device), targets.to(opened.device)

@@ -77,6 +77,8 @@ def moved(opened: OpenBase, capture: Capture, delta: Delta) -> Prediction:
 
 def join_predictions(parts: list[Prediction]) -> Prediction:
     """The chunks of a batch as one prediction."""
+    if len(parts) == 1:
+        return parts[0]
     bases = [part.base for part in parts if part.base is not None]
     scales = [part.scale for part in parts if part.scale is not None]
     return Prediction(

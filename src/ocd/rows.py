@@ -6,6 +6,7 @@ dimension is B or B·P; all positions of an example become its rows.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,7 +30,10 @@ def as_rows(module: nn.Module, layer_input: Tensor, batch: int, name: str) -> Te
 
 
 def from_rows(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tensor:
-    """a_L widened and moved: a_L (B·P, ...) and shift (B, K, R, O) -> (B·K·P, ...)."""
+    """a_L widened and moved: a_L (B·P, ...) and shift (B, K, R, O) -> (B·K·P, ...).
+
+    Images that lie channels last in memory stay so, for what follows the layer.
+    """
     batch, draws = shift.shape[:2]
     per_example = layer_output.reshape(batch, 1, -1, *layer_output.shape[1:])  # (B, 1, P, ...)
     positions = per_example.shape[2]
@@ -39,7 +43,11 @@ def from_rows(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tensor:
         spatial = layer_output.shape[2:]
         moved = shift.reshape(batch, draws, positions, -1, shift.shape[-1]).transpose(3, 4)
         moved = moved.reshape(batch, draws, positions, shift.shape[-1], *spatial)
-    return (per_example + moved).flatten(0, 2)
+    widened = (per_example + moved).flatten(0, 2)
+    last = torch.channels_last
+    if layer_output.dim() == 4 and layer_output.is_contiguous(memory_format=last):
+        return widened.contiguous(memory_format=last)
+    return widened
 
 
 def output_as_rows(module: nn.Module, layer_output: Tensor, batch: int) -> Tensor:

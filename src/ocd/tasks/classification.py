@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ocd.collection import Transform
-from ocd.inputs import Examples, Inputs, call, map_tensors, to_device
+from ocd.inputs import Examples, Inputs, call, copied, map_tensors, to_device
 from ocd.metrics import CLASSIFIER_METRICS as CLASSIFIER_METRICS
 from ocd.tasks.base import Progress
 
@@ -106,6 +106,7 @@ def train_classifier(
     progress: Progress,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
+    channels_last: bool = False,
 ) -> None:
     """Trains a classifier from new weights with Adam, the rate falling linearly to zero.
 
@@ -127,7 +128,8 @@ def train_classifier(
             total = torch.zeros((), device=device)
             for index in torch.randperm(len(examples), generator=order).split(batch_size):
                 inputs, targets = examples.rows(index)
-                loss = F.cross_entropy(call(base, to_device(inputs, device)), targets.to(device))
+                own = copied(to_device(inputs, device), channels_last)
+                loss = F.cross_entropy(call(base, own), targets.to(device))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

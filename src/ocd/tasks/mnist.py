@@ -131,6 +131,7 @@ def train_base(
         seed=seed,
         progress=progress,
         learning_rate=2e-3,
+        channels_last=True,
     )
 
 
@@ -183,6 +184,8 @@ TASK = Task(
     published=PUBLISHED,
     layer="fc1",  # the paper's; docs/selection.md says what Eq. 3 finds
     settings={
+        # Measured: the base's pass takes three quarters of the time that it takes otherwise.
+        "channels_last": True,
         # Measured: 1.5 forward passes. Named, so that every seed is trained alike.
         "collection.storage": "on_the_fly",
         # Chosen on held-out training examples (docs/experiments.md).
