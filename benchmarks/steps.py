@@ -1,4 +1,5 @@
-"""What fewer steps of a draw cost in quality: DDIM, DPM-Solver++ and a student of one step.
+"""What cheaper draws cost in quality: fewer steps of DDIM or DPM-Solver++, a student of one step, the
+mean in one pass, bfloat16.
 
     python -m benchmarks.steps [--seeds 0,1,2] [--out results/benchmarks]
 
@@ -13,12 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.measuring import Work, in_turns
 from benchmarks.speed import DRAWS, OUT
@@ -29,9 +31,26 @@ from ocd.tasks import get_task
 from ocd.tasks.base import TaskData
 from ocd.tasks.settings import read_settings
 
-WAYS = [(solver, steps) for solver in ("ddim", "dpm") for steps in (1, 2, 3, 5, 10, 20, 50)]
 STUDENT_STEPS = 1200
-EXACT = ("ddim", 200)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How codes are made. `kind`: ddim, dpm, student or mean; `rough`: in bfloat16."""
+
+    kind: str
+    steps: int = 1
+    rough: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.steps}{' bfloat16' * self.rough}"
+
+
+EXACT = Way("ddim", 200)
+WAYS = [
+    *(Way(solver, steps) for solver in ("ddim", "dpm") for steps in (1, 2, 3, 5, 10, 20, 50)),
+    Way("student"), Way("mean"), Way("ddim", 10, rough=True), Way("mean", rough=True),
+]  # fmt: skip
 
 
 def fit(seed: int) -> tuple[OCD, TaskData]:
@@ -52,57 +71,66 @@ def fit(seed: int) -> tuple[OCD, TaskData]:
 def judge(ocd: OCD, data: TaskData) -> dict[str, dict[str, float]]:
     """Name of a way -> loss, loss without the correction, distance, microseconds."""
     network, _ = ocd.fitted()
-    student, network.student = network.student, None
+    student = network.student
     inputs = data.test.inputs
+    _set(ocd, EXACT, None)
     exact = _codes(ocd, inputs, EXACT)
     found: dict[str, dict[str, float]] = {}
     works: dict[str, Work] = {}
-    for way in [*WAYS, None]:
-        name = "student 1" if way is None else f"{way[0]} {way[1]}"
-        network.student = student if way is None else None
-        _set(ocd, way or ("ddim", 10))
+    for way in WAYS:
+        _set(ocd, way, student)
         codes = _codes(ocd, inputs, way)
-        found[name] = {
-            "loss": _loss(ocd, data),
+        of = found[str(way)] = {
+            "loss": _loss(ocd, data, way),
             "distance": float((codes - exact).square().mean().sqrt() / exact.square().mean().sqrt()),
         }
         with network.only("diffusion"):
-            found[name]["loss_without_correction"] = _loss(ocd, data)
+            of["loss_without_correction"] = _loss(ocd, data, way)
 
-        def predict(way: tuple[str, int] | None = way) -> None:
-            network.student = student if way is None else None
-            _set(ocd, way or ("ddim", 10))
-            ocd.predict(inputs, draws=DRAWS)
+        def predict(way: Way = way) -> None:
+            _set(ocd, way, student)
+            _predict(ocd, inputs, way)
 
-        works[name] = Work(predict, len(data.test))
+        works[str(way)] = Work(predict, len(data.test))
     for name, cost in in_turns(works, 5).items():
         found[name]["microseconds"] = cost.microseconds
     return found
 
 
-def _set(ocd: OCD, way: tuple[str, int]) -> None:
+def _set(ocd: OCD, way: Way, student: nn.Module | None) -> None:
     network, _ = ocd.fitted()
-    settings = {"diffusion.solver": way[0], "diffusion.num_sampling_steps": way[1]}
+    network.student = student if way.kind == "student" else None
+    solver = way.kind if way.kind == "dpm" else "ddim"
+    settings = {"diffusion.solver": solver, "diffusion.num_sampling_steps": way.steps}
     network.diffusion = Diffusion(ocd.config.replace(settings).diffusion)
+    ocd.config = ocd.config.replace({"sampling.mixed_precision": way.rough})
 
 
 @torch.no_grad()
-def _codes(ocd: OCD, inputs: Tensor, way: tuple[str, int] | None) -> Tensor:
-    """Ω_0 of five draws of every example, before scale and correction."""
+def _codes(ocd: OCD, inputs: Tensor, way: Way) -> Tensor:
+    """Ω_0 of five draws of every example (of the mean: one), before scale and correction."""
     network, _ = ocd.fitted()
     _, embedding = ocd.look(inputs)
     start = example_noise(example_keys(inputs), 0, DRAWS, network.diffused_shape)
-    if way is None:
-        assert network.student is not None
-        level = network.level(network.diffusion.last_step)
-        answer: Tensor = network.student(start, level, embedding.denoiser)
-        return answer
-    _set(ocd, way)
-    return network.steps_of_draw(embedding, start)
+    last = network.level(network.diffusion.last_step)
+    with torch.autocast("cpu", torch.bfloat16, enabled=way.rough):
+        if way.kind == "mean":
+            codes: Tensor = network.denoiser(torch.zeros_like(start[:, :1]), last, embedding.denoiser)
+        elif way.kind == "student":
+            assert network.student is not None
+            codes = network.student(start, last, embedding.denoiser)
+        else:
+            codes = network.steps_of_draw(embedding, start)
+    return codes.float()
 
 
-def _loss(ocd: OCD, data: TaskData) -> float:
-    outputs = ocd.predict(data.test.inputs, draws=DRAWS).outputs
+def _predict(ocd: OCD, inputs: Tensor, way: Way) -> Tensor:
+    mode = "mean" if way.kind == "mean" else "draws"
+    return ocd.predict(inputs, draws=DRAWS, mode=mode).outputs
+
+
+def _loss(ocd: OCD, data: TaskData, way: Way) -> float:
+    outputs = _predict(ocd, data.test.inputs, way)
     assert ocd.loss is not None
     return float(ocd.loss(ocd.join(outputs), data.test.targets).mean())
 
@@ -111,7 +139,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.8), layout="constrained")
-    kinds = {"ddim": "DDIM", "dpm": "DPM-Solver++", "student": "student"}
+    kinds = {"ddim": "DDIM", "dpm": "DPM-Solver++", "student": "student", "mean": "mean in one pass"}
     what = {
         "distance": "distance to 200 steps",
         "loss_without_correction": "loss of 5 draws, without the correction",
@@ -119,18 +147,19 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
     }
     for axes, (value, label) in zip(figure.subplots(1, 3), what.items(), strict=True):
         for kind, word in kinds.items():
-            ways = [name for name in found if name.startswith(kind)]
+            ways = [name for name in found if name.startswith(kind) and not name.endswith("bfloat16")]
             x = [found[name]["microseconds"]["mean"] for name in ways]
             y = [found[name][value]["mean"] for name in ways]
             error = [found[name][value]["sd"] for name in ways]
-            axes.errorbar(x, y, error, marker="*" if kind == "student" else "o", label=word, capsize=2)
+            marker = {"student": "*", "mean": "s"}.get(kind, "o")
+            axes.errorbar(x, y, error, marker=marker, label=word, capsize=2)
             for name, left, up in zip(ways, x, y, strict=True):
                 axes.annotate(
                     name.split()[1], (left, up), (3, 4), textcoords="offset points", fontsize=7
                 )
         axes.set(xscale="log", xlabel="µs an example", ylabel=label)
-        axes.legend(frameon=False)
     figure.axes[0].set_yscale("log")
+    figure.axes[0].legend(frameon=False)  # the same in all three
     figure.savefig(path, dpi=130)
 
 

@@ -72,8 +72,9 @@ def train() -> str:
 def predict() -> str:
     ways = {
         "5 draws": "fast",
-        "mean": "fast, mean",
         "5 draws, bfloat16": "fast, bfloat16",
+        "mean": "fast, mean",
+        "mean, bfloat16": "fast, mean, bfloat16",
         "5 draws, 5 steps of DPM-Solver++": "fast, 5 steps of DPM-Solver++",
         "5 draws, student": "fast, student of one step",
         "limit of 5 draws": "limit",
@@ -101,15 +102,15 @@ def growth() -> str:
 def steps() -> str:
     head = ["draws by", "µs an example", "distance to 200 steps", "loss of 5 draws",
             "without the correction"]  # fmt: skip
-    words = {"ddim": "DDIM", "dpm": "DPM-Solver++", "student": "student"}
+    words = {"ddim": "DDIM", "dpm": "DPM-Solver++", "student": "student", "mean": "mean"}
     rows = []
     for way, of in _read("steps").items():
-        kind, count = way.split()
+        kind, count, *precision = way.split()
         losses = [
             f"{of[name]['mean']:.4f} ± {of[name]['sd']:.4f}"
             for name in ("loss", "loss_without_correction")
         ]
-        name = f"{words[kind]}, {count} step{'s' * (count != '1')}"
+        name = ", ".join([words[kind], f"{count} step{'s' * (count != '1')}", *precision])
         costs = [f"{of['microseconds']['mean']:.0f}", f"{of['distance']['mean']:.3f}"]
         rows.append([name, *costs, *losses])
     return _table(head, rows)

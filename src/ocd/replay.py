@@ -124,8 +124,10 @@ def record(base: nn.Module, layer: nn.Module) -> Iterator[Recording]:
     """Record the calls of the modules that do not hold the layer; hooks go afterwards."""
     recording = Recording()
     handles = []
-    for module in base.modules():
-        if any(part is layer for part in module.modules()):
+    holding: dict[nn.Module, bool] = {}
+    _holds(base, layer, holding)
+    for module, holds in holding.items():
+        if holds:
             continue  # it runs on in a replay, with the modules inside it answered
         # In front of the user's own hooks, which a replay runs again.
         enter = module.register_forward_pre_hook(
@@ -142,6 +144,14 @@ def record(base: nn.Module, layer: nn.Module) -> Iterator[Recording]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _holds(module: nn.Module, layer: nn.Module, known: dict[nn.Module, bool]) -> bool:
+    """Whether the layer is the module or inside it. `known` gets the answer for all that is inside."""
+    if module not in known:
+        inside = [_holds(part, layer, known) for part in module.children()]
+        known[module] = module is layer or any(inside)
+    return known[module]
 
 
 @contextmanager
