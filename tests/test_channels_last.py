@@ -17,6 +17,7 @@ from ocd.deltas import DenseDelta
 from ocd.errors import OCDError
 from ocd.inputs import Inputs, copied, tensors
 from ocd.layers import OpenBase, run_without_delta
+from ocd.tasks.classification import train_classifier
 
 LAST: dict[str, Any] = {"channels_last": True}
 
@@ -197,3 +198,19 @@ def test_it_is_a_setting_like_any_other() -> None:
     assert config().channels_last is False
     assert config().replace({"channels_last": "true"}).channels_last is True
     assert replace(config(), channels_last=True).digest() != config().digest()
+
+
+def test_training_a_base_takes_the_layout_too() -> None:
+    examples, states = digits(40), []
+    examples = replace(examples, inputs=examples.inputs.double(), targets=examples.targets % 3)
+    for channels_last in (False, True):
+        base = Watched(1).double()
+        train_classifier(
+            base, examples, epochs=1, seed=0, progress=lambda line: None, batch_size=8,
+            channels_last=channels_last,
+        )  # fmt: skip
+        assert len(base.seen) == 2 * 5
+        assert all(base.seen) == channels_last
+        states.append(base.state_dict())
+    for name, plain in states[0].items():
+        torch.testing.assert_close(plain, states[1][name], rtol=1e-6, atol=1e-8)
