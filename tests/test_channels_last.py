@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,56 @@ def test_a_base_that_needs_the_usual_layout_is_told_so(
         OCD(net(), loss=LOSS, config=config(LAST | {"layer": "fc"})).fit(examples, tmp_path)
 
 
+class Segments(nn.Module):
+    """Answers with an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.last = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.tanh(self.conv(x)))
+
+
+def view_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs.view(len(outputs), -1).square().mean(dim=1)
+
+
+@pytest.mark.parametrize("layer", ["conv", "last"])
+def test_answers_lie_as_the_loss_expects_them(layer: str) -> None:
+    base, images = Segments(), image(1)
+    overfit(base, layer, view_loss, images, torch.zeros(4), lr=0.1, channels_last=True)
+    opened = OpenBase(base, layer, channels_last=True)
+    capture = opened.probe(images)
+    delta = DenseDelta(torch.zeros(3, 2, *opened.weight_shape))
+    answers = [capture.output, opened.run(capture, delta), run_without_delta(base, images, True)]
+    assert all(answer.is_contiguous() for answer in answers)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("seed", range(5))
+def test_rounding_of_half_precision_is_no_other_answer(dtype: torch.dtype, seed: int) -> None:
+    torch.manual_seed(seed)
+    base = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+    ).to(dtype)  # fmt: skip
+    opened = OpenBase(base, "6", channels_last=True)
+    opened._check_channels_last(torch.randn(3, 3, 16, 16).to(dtype))
+
+
+def test_memory_that_runs_out_is_not_blamed_on_the_layout() -> None:
+    class Full(Watched):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.stride(1) == 1:
+                raise MemoryError("out of memory")
+            return super().forward(x)
+
+    with pytest.raises(MemoryError):
+        OpenBase(Full(3), "conv", channels_last=True).probe(image(3))
+
+
 def test_a_base_that_fails_either_way_says_why_itself() -> None:
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as error:
         OpenBase(Views(), "fc", channels_last=True).probe(torch.zeros(3, 1, 5, 5))
@@ -192,6 +244,14 @@ def test_a_fit_uses_it_and_a_saved_one_remembers_it(tmp_path: Path) -> None:
     again = OCD.from_pretrained(tmp_path, digits_base())
     assert settings_of(again) == (True, True)
     assert torch.equal(again.predict(examples.inputs, draws=2).outputs, outputs[1].outputs)
+
+
+def test_what_was_fitted_before_the_setting_came_is_still_known() -> None:
+    # The digest of the presets as it was then; one of them changes with every change of its settings.
+    settings = config().to_dict()
+    del settings["channels_last"]
+    text = json.dumps(settings, sort_keys=True)
+    assert config().digest() == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_it_is_a_setting_like_any_other() -> None:

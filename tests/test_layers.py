@@ -321,6 +321,21 @@ def test_nothing_is_changed_by_a_base_that_raises(place: str, call: int) -> None
     assert state_of(base) == before
 
 
+def test_what_the_base_changes_of_itself_is_put_back_too() -> None:
+    class Restless(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            self.a.train()
+            self.a.weight.requires_grad_(True)
+            return super().forward(x)
+
+    base, inputs = Restless().eval().requires_grad_(False), torch.randn(4, 5)
+    before = state_of(base)
+    run_without_delta(base, inputs)
+    assert state_of(base) == before
+    assert not base.a.training
+    assert not base.a.weight.requires_grad
+
+
 # What a delta cannot sit on
 
 

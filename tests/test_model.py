@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -617,3 +618,30 @@ def test_mixed_precision_moves_the_generator_alone(mode):
     assert (moves[1] - moves[0]).norm() < 0.05 * moves[0].norm()
     again = made[True].predict(INPUTS, draws=3, mode=mode)
     assert torch.equal(again.outputs, rough.outputs)
+
+
+@pytest.mark.parametrize("mode", ["draws", "mean"])
+def test_the_generator_keeps_its_precision_in_the_callers_autocast(mode):
+    ocd = fitted({"scale.kind": "joint"})
+    opened_base = ocd.look(INPUTS)[0].output
+    with torch.autocast("cpu", torch.bfloat16), ocd._precision():
+        assert not torch.is_autocast_enabled("cpu")
+        assert torch.equal(ocd.base(INPUTS), opened_base)
+
+
+@pytest.mark.parametrize(("mode", "draws"), [("draws", 3), ("draws", 1), ("mean", 1)])
+def test_what_is_predicted_has_memory_of_its_own(mode, draws):
+    prediction = fitted().predict(INPUTS, draws=draws, mode=mode)
+    values = [getattr(prediction, name.name) for name in dataclasses.fields(prediction)]
+    values = [value for value in values if value is not None]
+    assert all(value.is_contiguous() for value in values)
+    assert len({value.data_ptr() for value in values}) == len(values)
+
+
+def test_a_part_of_the_generator_in_training_mode_is_set_right():
+    ocd = fitted()
+    network, _ = ocd.fitted()
+    network.denoiser.train()
+    assert not network.training
+    ocd.predict(INPUTS, draws=1)
+    assert not any(module.training for module in network.modules())

@@ -234,3 +234,11 @@ def test_replaying_answers_first_calls_only_and_is_put_back() -> None:
     with pytest.raises(KeyError), replaying(capture.recording):
         raise KeyError
     assert not any("forward" in vars(module) for module in base.modules())
+
+
+def test_a_part_that_knows_its_owner() -> None:
+    base = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    base[0].owner = base
+    with record(base, base[1]) as recording:
+        base[0](torch.ones(1, 3))
+    assert recording.reusable

@@ -23,7 +23,7 @@ from ocd import Examples, OCDError
 from ocd.cli import main
 from ocd.config import settings_of
 from ocd.controls import TRAINED
-from ocd.files import read_json
+from ocd.files import read_json, write_json
 from ocd.run import Run
 from ocd.run_audit import audit_run
 from ocd.run_folder import FORMAT_VERSION
@@ -524,6 +524,17 @@ def test_half_a_line_in_the_log_does_not_keep_a_run_from_predicting(tmp_path):
 
 
 # What a run refuses
+
+
+def test_a_folder_of_before_a_setting_came_is_the_same_run(tmp_path):
+    make(tmp_path).base(0)
+    path = tmp_path / "config.json"
+    saved = read_json(path)
+    assert saved["config"].pop("channels_last") is False
+    write_json(path, saved)
+    make(tmp_path)
+    with pytest.raises(OCDError, match="channels_last False -> True"):
+        make(tmp_path, {"channels_last": True})
 
 
 @pytest.mark.parametrize(

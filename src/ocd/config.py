@@ -35,7 +35,8 @@ class OCDConfig:
     """Seed of everything random in a fit."""
     channels_last: bool = False
     """Whether images (B, C, H, W) lie channels last in memory while the base is run to overfit, train
-    and predict. Many convolutions are faster so, on a CPU too; the base and its answers stay."""
+    and predict. Many convolutions are faster so, on a CPU too. The base stays as it is, and its
+    answers but for rounding."""
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     overfit: OverfitConfig = field(default_factory=OverfitConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
@@ -92,9 +93,17 @@ class OCDConfig:
         return cls().replace(flatten(values))
 
     def digest(self) -> str:
-        """A hash of all settings."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        """A hash of all settings. Later ones count where they are not at their default: what was made
+        before they came stays what it is."""
+        settings = self.to_dict()
+        for name, default in LATER.items():
+            if settings[name] == default:
+                del settings[name]
+        text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+LATER = {"channels_last": False}  # settings that came after run folders of format 2, and their defaults
 
 
 def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

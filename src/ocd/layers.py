@@ -21,11 +21,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ocd.chunking import is_out_of_memory
 from ocd.deltas import Delta, DenseDelta
 from ocd.errors import OCDError, nearest
 from ocd.inputs import Inputs, call, copied, map_tensors, num_rows, take_rows, tensors
@@ -41,21 +43,26 @@ def frozen(base: nn.Module) -> Iterator[None]:
 
     The fused attention path is off meanwhile: it skips the modules that a delta may sit on.
     """
-    training = [module for module in base.modules() if module.training]
-    learning = [parameter for parameter in base.parameters() if parameter.requires_grad]
+    modes = [(module, module.training) for module in base.modules()]
+    wanted = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        for module in training:
-            module.training = False
-        for parameter in learning:
-            parameter.requires_grad_(False)
+        # Only what differs is written: to write takes longer than to look.
+        for module, mode in modes:
+            if mode:
+                module.training = False
+        for parameter, flag in wanted:
+            if flag:
+                parameter.requires_grad_(False)
         yield
     finally:
-        for module in training:
-            module.training = True
-        for parameter in learning:
-            parameter.requires_grad_(True)
+        for module, mode in modes:
+            if module.training != mode:
+                module.training = mode
+        for parameter, flag in wanted:
+            if parameter.requires_grad != flag:
+                parameter.requires_grad_(flag)
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
@@ -167,7 +174,7 @@ class OpenBase:
         with torch.no_grad(), frozen(self.base), record(self.base, self.module) as recording:
             own = copied(inputs, self.channels_last)
             with patched_forward(self.module, watched):
-                output = call(self.base, own)
+                output = self._answer(own)
             recording.check()
             spoils_inputs = any(tensor.is_inference() or tensor._version for tensor in tensors(own))
             recording.reusable &= not spoils_inputs
@@ -213,9 +220,14 @@ class OpenBase:
                 replaying(capture.recording),
                 patched_forward(self.module, lambda input: moved),
             ):
-                return call(self.base, self._inputs_to_spend(capture))
+                return self._answer(self._inputs_to_spend(capture))
         with patched_forward(self.module, lambda input: moved):
-            return call(self.base, self._inputs_to_spend(capture))
+            return self._answer(self._inputs_to_spend(capture))
+
+    def _answer(self, inputs: Inputs) -> Any:
+        """One pass of the base; of a segmentation, say, not channels last as its inputs were."""
+        output = call(self.base, inputs)
+        return _usual(output) if self.channels_last else output
 
     def _inputs_to_spend(self, capture: Capture) -> Inputs:
         """The inputs, for one more pass of the base."""
@@ -232,7 +244,7 @@ class OpenBase:
             return self._pass(inputs, delta.as_examples(len(capture)))
         moved = from_rows(self.module, capture.layer_output, delta.shift(capture.rows))
         with patched_forward(self.module, lambda input: moved):
-            return call(self.base, inputs)
+            return self._answer(inputs)
 
     def _pass(self, inputs: Inputs, delta: Delta, leading: tuple[int, ...] = ()) -> Tensor:
         """A full pass in which each use of the layer moves what it is given.
@@ -257,15 +269,15 @@ class OpenBase:
             return from_rows(self.module, original(input), own.shift(rows))
 
         with patched_forward(self.module, moved):
-            output: Tensor = call(self.base, inputs)
+            output = self._answer(inputs)
         return output
 
     def probe(self, inputs: Inputs) -> Capture:
         """Check on a few rows that deltas of different examples do not touch one another, and find
         out whether widening is valid. Returns the capture of those rows.
 
-        Raises OCDError where the layer's leading dimension is not the batch, and where the base does
-        not take images channels last.
+        Raises OCDError where the layer's leading dimension is not the batch, and where the base fails
+        or answers otherwise with images channels last.
         """
         # Never a single row: it would go with any batch size, by broadcasting.
         few = take_rows(inputs, torch.arange(3) % num_rows(inputs))
@@ -286,13 +298,15 @@ class OpenBase:
         remedy = "set channels_last to false, or let the base use reshape in place of view"
         try:
             output = run_without_delta(self.base, few, channels_last=True)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise OCDError(
                 f"channels_last is true, and with images that lie so in memory the base fails "
                 f"({reason}): {remedy}"
             ) from error
-        if isinstance(plain, Tensor) and not _agree(output, plain):
+        if isinstance(plain, Tensor) and not _alike(output, plain):
             raise OCDError(
                 f"channels_last is true, and with images that lie so in memory the base gives other "
                 f"outputs: {remedy}"
@@ -382,6 +396,16 @@ def _agree(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two kernels may have made them: in half precision they differ by a hundredth, while what
+    is made of wrong pixels is off by as much as it is large."""
+    finite = other.isfinite()
+    if one.shape != other.shape or not torch.equal(one.isfinite(), finite):
+        return False
+    one, other = one[finite].float(), other[finite].float()
+    return bool((one - other).norm() <= 0.05 * other.norm())
+
+
 def usable_layers(base: nn.Module, inputs: Inputs) -> tuple[list[str], dict[str, str]]:
     """The layers that a delta can sit on, and for each of the others the reason why not."""
     usable: list[str] = []
@@ -401,5 +425,10 @@ def run_without_delta(base: nn.Module, inputs: Inputs, channels_last: bool = Fal
         stack.enter_context(torch.no_grad())
         stack.enter_context(frozen(base))
         # A base may work in place on what it is given.
-        output: Tensor = call(base, copied(inputs, channels_last))
-    return output
+        output = call(base, copied(inputs, channels_last))
+    return _usual(output) if channels_last else output
+
+
+def _usual(output: Any) -> Any:
+    """What a base answered, in the layout that the loss expects."""
+    return output.contiguous() if isinstance(output, Tensor) else output

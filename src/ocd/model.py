@@ -308,10 +308,11 @@ class OCD:
         return moved(opened, capture, delta)
 
     def _precision(self) -> AbstractContextManager[None]:
-        """bfloat16 for the generator's own matrix products, where that is wanted."""
-        if not self.config.sampling.mixed_precision:
+        """bfloat16 for the generator's own matrix products where that is wanted, and only there."""
+        device, wanted = self.fitted()[1].device.type, self.config.sampling.mixed_precision
+        if not wanted and not torch.is_autocast_enabled(device):
             return nullcontext()
-        return torch.autocast(self.fitted()[1].device.type, dtype=torch.bfloat16)
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=wanted)
 
     def look(self, inputs: Inputs) -> tuple[Capture, Embedding]:
         """What passes through the layer for these inputs, and the embedding of I(x)."""
@@ -369,8 +370,8 @@ class OCD:
         """The trained generator and the base opened at its layer. Raises OCDError before `fit`."""
         if self.hypernetwork is None or self.opened is None:
             raise OCDError("this OCD is not fitted: call fit, or OCD.from_pretrained")
-        if self.hypernetwork.training:  # visiting every module takes as long as a small product
-            self.hypernetwork.eval()
+        if any(module.training for module in self.hypernetwork.modules()):
+            self.hypernetwork.eval()  # slower than to look whether it is needed
         return self.hypernetwork, self.opened
 
     def _fetch(self, dataset: Dataset[Any], count: int) -> tuple[Inputs, Tensor]:

@@ -21,8 +21,8 @@ class Prediction:
     """Predictions for B inputs with K draws each.
 
     `outputs`: f(x; θ + delta) of every draw, (K, B, ...). `mean_network`: the output of the averaged
-    deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of
-    every draw, (K, B). The last two are None where a control has no delta to speak of.
+    deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of every draw, (K, B). The last two
+    are None where a control has no delta to speak of.
     """
 
     outputs: Tensor
@@ -77,8 +77,6 @@ def moved(opened: OpenBase, capture: Capture, delta: Delta) -> Prediction:
 
 def join_predictions(parts: list[Prediction]) -> Prediction:
     """The chunks of a batch as one prediction."""
-    if len(parts) == 1:
-        return parts[0]
     bases = [part.base for part in parts if part.base is not None]
     scales = [part.scale for part in parts if part.scale is not None]
     return Prediction(

@@ -149,8 +149,9 @@ def record(base: nn.Module, layer: nn.Module) -> Iterator[Recording]:
 def _holds(module: nn.Module, layer: nn.Module, known: dict[nn.Module, bool]) -> bool:
     """Whether the layer is the module or inside it. `known` gets the answer for all that is inside."""
     if module not in known:
+        known[module] = module is layer  # for a part that holds the whole
         inside = [_holds(part, layer, known) for part in module.children()]
-        known[module] = module is layer or any(inside)
+        known[module] |= any(inside)
     return known[module]
 
 

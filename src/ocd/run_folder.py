@@ -133,6 +133,8 @@ class RunFolder:
     def _check_same(self, saved: dict[str, Any]) -> None:
         """More seeds may be added to a run; nothing else may change."""
         mine = self._as_dict()
+        # A setting that the folder does not know yet has its default there.
+        saved = saved | {"config": OCDConfig.from_dict(saved["config"]).to_dict()}
         for name in ("task", "preset", "options", "run_options", "config"):
             old, new = _comparable(saved.get(name)), _comparable(mine[name])
             if old == new:
