@@ -277,6 +277,7 @@ class OCD:
         if draws < 1 or num_rows(inputs) == 0:
             raise OCDError(f"predict needs at least one draw and one input, got {draws} draws")
         network, opened = self.fitted()
+        network.eval()  # once, with every part of it
         num_draws = draws if mode == "draws" else 1
         size = chunk_size or _prediction_chunk(network, num_draws)
 
@@ -309,7 +310,8 @@ class OCD:
 
     def _precision(self) -> AbstractContextManager[None]:
         """bfloat16 for the generator's own matrix products where that is wanted, and only there."""
-        device, wanted = self.fitted()[1].device.type, self.config.sampling.mixed_precision
+        assert self.opened is not None  # only what is fitted predicts
+        device, wanted = self.opened.device.type, self.config.sampling.mixed_precision
         if not wanted and not torch.is_autocast_enabled(device):
             return nullcontext()
         return torch.autocast(device, dtype=torch.bfloat16, enabled=wanted)
@@ -370,8 +372,8 @@ class OCD:
         """The trained generator and the base opened at its layer. Raises OCDError before `fit`."""
         if self.hypernetwork is None or self.opened is None:
             raise OCDError("this OCD is not fitted: call fit, or OCD.from_pretrained")
-        if any(module.training for module in self.hypernetwork.modules()):
-            self.hypernetwork.eval()  # slower than to look whether it is needed
+        if self.hypernetwork.training:  # to visit all modules is as slow as a small product
+            self.hypernetwork.eval()
         return self.hypernetwork, self.opened
 
     def _fetch(self, dataset: Dataset[Any], count: int) -> tuple[Inputs, Tensor]:
