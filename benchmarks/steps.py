@@ -112,15 +112,9 @@ def _codes(ocd: OCD, inputs: Tensor, way: Way) -> Tensor:
     network, _ = ocd.fitted()
     _, embedding = ocd.look(inputs)
     start = example_noise(example_keys(inputs), 0, DRAWS, network.diffused_shape)
-    last = network.level(network.diffusion.last_step)
     with torch.autocast("cpu", torch.bfloat16, enabled=way.rough):
-        if way.kind == "mean":
-            codes: Tensor = network.denoiser(torch.zeros_like(start[:, :1]), last, embedding.denoiser)
-        elif way.kind == "student":
-            assert network.student is not None
-            codes = network.student(start, last, embedding.denoiser)
-        else:
-            codes = network.steps_of_draw(embedding, start)
+        mean = way.kind == "mean"
+        codes = network.clean_mean(embedding) if mean else network.clean_draw(embedding, start)
     return codes.float()
 
 

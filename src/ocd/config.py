@@ -95,15 +95,15 @@ class OCDConfig:
     def digest(self) -> str:
         """A hash of all settings. Later ones count where they are not at their default: what was made
         before they came stays what it is."""
-        settings = self.to_dict()
-        for name, default in LATER.items():
-            if settings[name] == default:
+        settings, defaults = self.to_dict(), OCDConfig().to_dict()
+        for name in LATER:
+            if settings[name] == defaults[name]:
                 del settings[name]
         text = json.dumps(settings, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-LATER = {"channels_last": False}  # settings that came after run folders of format 2, and their defaults
+LATER = ("channels_last",)  # settings that came after run folders of format 2
 
 
 def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -258,11 +258,17 @@ class HyperNetwork(nn.Module):
     def draw_code(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:
         """Alg. 2 as the paper has it: a code for every noise, (B, K, *code_shape)."""
         start, *steps = noise.unbind(dim=2)
-        if self.student is not None:
-            clean = self.student(start, self.level(self.diffusion.last_step), embedding.denoiser)
-        else:
-            clean = self.steps_of_draw(embedding, start, torch.stack(steps) if steps else None)
+        clean = self.clean_draw(embedding, start, torch.stack(steps) if steps else None)
         return self._scaled(clean, embedding, use_mean_scale)
+
+    def clean_draw(
+        self, embedding: Embedding, start: Tensor, step_noise: Tensor | None = None
+    ) -> Tensor:
+        """Ω_0 of Alg. 2, (B, K, *diffused_shape), from Ω_T = `start`: the student's if there is one."""
+        if self.student is None:
+            return self.steps_of_draw(embedding, start, step_noise)
+        clean: Tensor = self.student(start, self.level(self.diffusion.last_step), embedding.denoiser)
+        return clean
 
     def steps_of_draw(
         self, embedding: Embedding, start: Tensor, step_noise: Tensor | None = None
@@ -272,9 +278,12 @@ class HyperNetwork(nn.Module):
 
     def mean_code(self, embedding: Embedding, use_mean_scale: bool = False) -> Tensor:
         """The expected code, (B, 1, *code_shape)."""
+        return self._scaled(self.clean_mean(embedding), embedding, use_mean_scale)
+
+    def clean_mean(self, embedding: Embedding) -> Tensor:
+        """The expected Ω_0, (B, 1, *diffused_shape)."""
         like = embedding.denoiser.new_empty(len(embedding.denoiser), 1, *self.diffused_shape)
-        clean = self.diffusion.mean(self._denoise(embedding), like)
-        return self._scaled(clean, embedding, use_mean_scale)
+        return self.diffusion.mean(self._denoise(embedding), like)
 
     def _denoise(self, embedding: Embedding) -> Callable[[Tensor, int], Tensor]:
         def denoise(code: Tensor, t: int) -> Tensor:

@@ -128,8 +128,10 @@ def train_classifier(
             total = torch.zeros((), device=device)
             for index in torch.randperm(len(examples), generator=order).split(batch_size):
                 inputs, targets = examples.rows(index)
-                own = copied(to_device(inputs, device), channels_last)
-                loss = F.cross_entropy(call(base, own), targets.to(device))
+                inputs = to_device(inputs, device)
+                if channels_last:
+                    inputs = copied(inputs, channels_last)
+                loss = F.cross_entropy(call(base, inputs), targets.to(device))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
