@@ -34,9 +34,10 @@ from benchmarks.measuring import Work, in_turns, matrix_rate
 from benchmarks.released import Generator, fits, overfit_one_by_one
 from ocd import OCD, OCDConfig, overfit
 from ocd.collection import Maker, OnTheFly
-from ocd.layers import OpenBase, run_without_delta
+from ocd.layers import OpenBase
 from ocd.objectives import DiffusionObjective
 from ocd.overfitting import default_chunk_size
+from ocd.passes import run_without_delta
 
 OUT = Path("results/benchmarks")
 DRAWS = 5

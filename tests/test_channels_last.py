@@ -18,7 +18,8 @@ from ocd import OCD, overfit
 from ocd.deltas import DenseDelta
 from ocd.errors import OCDError
 from ocd.inputs import Inputs, copied, tensors
-from ocd.layers import OpenBase, run_without_delta
+from ocd.layers import OpenBase
+from ocd.passes import run_without_delta
 from ocd.tasks.classification import train_classifier
 
 LAST: dict[str, Any] = {"channels_last": True}
@@ -247,7 +248,6 @@ def test_a_fit_uses_it_and_a_saved_one_remembers_it(tmp_path: Path) -> None:
 
 
 def test_what_was_fitted_before_the_setting_came_is_still_known() -> None:
-    # The digest of the presets as it was then; one of them changes with every change of its settings.
     settings = config().to_dict()
     del settings["channels_last"]
     text = json.dumps(settings, sort_keys=True)

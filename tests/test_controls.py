@@ -33,8 +33,8 @@ from ocd.controls import (
 )
 from ocd.decisions import Workdir
 from ocd.inputs import take_rows
-from ocd.layers import run_without_delta
 from ocd.overfitting import OverfitConfig
+from ocd.passes import run_without_delta
 from ocd.prediction import Predictor
 
 CONFIG = OverfitConfig(lr=0.1)

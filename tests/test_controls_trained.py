@@ -43,8 +43,8 @@ from ocd.controls import (
 from ocd.controls.trained import OBJECTIVES, Labelled, make_network
 from ocd.decisions import Workdir
 from ocd.deltas import DenseDelta
-from ocd.layers import run_without_delta
 from ocd.overfitting import OverfitConfig
+from ocd.passes import run_without_delta
 from ocd.store import read_tensors
 from ocd.tasks.classification import ImageEncoder, image_transform
 from ocd.training import Trainer

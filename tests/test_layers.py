@@ -30,14 +30,8 @@ from nets import (
 )
 from ocd.deltas import DenseDelta
 from ocd.errors import OCDError
-from ocd.layers import (
-    OpenBase,
-    find_layer,
-    frozen,
-    list_layers,
-    run_without_delta,
-    usable_layers,
-)
+from ocd.layers import OpenBase, find_layer, list_layers, usable_layers
+from ocd.passes import frozen, run_without_delta
 
 
 @pytest.fixture(autouse=True)

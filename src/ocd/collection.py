@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ocd.captures import Capture
 from ocd.chunking import in_chunks
 from ocd.conditioning import Condition, Features
 from ocd.deltas import Delta, DenseDelta, RankOneDelta
 from ocd.errors import OCDError
 from ocd.excerpts import Excerpt, take_excerpt
 from ocd.inputs import Inputs, dataset_size, fetch_rows, map_tensors, num_rows, take_rows, to_device
-from ocd.layers import Capture, OpenBase, run_without_delta
+from ocd.layers import OpenBase
 from ocd.overfitting import (
     Loss,
     OverfitConfig,
@@ -31,6 +32,7 @@ from ocd.overfitting import (
     overfit_batch,
     overfit_rows,
 )
+from ocd.passes import run_without_delta
 from ocd.prefetch import Fetched
 from ocd.store import DeltaStore, StoreReader
 

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ocd.captures import Capture
 from ocd.errors import OCDError
 from ocd.inputs import Inputs, call
-from ocd.layers import Capture, OpenBase
+from ocd.layers import OpenBase
 
 PARTS = ("layer_input", "layer_output", "output")
 

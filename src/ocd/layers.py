@@ -18,52 +18,22 @@ passes are made in full, and the shift is computed of what each use is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ocd.captures import Capture, Uses
 from ocd.chunking import is_out_of_memory
 from ocd.deltas import Delta, DenseDelta
 from ocd.errors import OCDError, nearest
-from ocd.inputs import Inputs, call, copied, map_tensors, num_rows, take_rows, tensors
-from ocd.replay import Recording, patched_forward, record, replaying
-from ocd.rows import as_rows, from_rows, output_as_rows
+from ocd.inputs import Inputs, copied, map_tensors, num_rows, take_rows, tensors
+from ocd.passes import answer, frozen, run_without_delta
+from ocd.replay import patched_forward, record, replaying
+from ocd.rows import as_rows, from_rows
 
 SUPPORTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
-
-
-@contextmanager
-def frozen(base: nn.Module) -> Iterator[None]:
-    """The base in eval mode and without gradients of its own; everything put back afterwards.
-
-    The fused attention path is off meanwhile: it skips the modules that a delta may sit on.
-    """
-    modes = [(module, module.training) for module in base.modules()]
-    wanted = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        # Only what differs is written: to write takes longer than to look.
-        for module, mode in modes:
-            if mode:
-                module.training = False
-        for parameter, flag in wanted:
-            if flag:
-                parameter.requires_grad_(False)
-        yield
-    finally:
-        for module, mode in modes:
-            if module.training != mode:
-                module.training = mode
-        for parameter, flag in wanted:
-            if parameter.requires_grad != flag:
-                parameter.requires_grad_(flag)
-        torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
 def list_layers(base: nn.Module) -> list[str]:
@@ -95,36 +65,6 @@ def find_layer(base: nn.Module, name: str) -> nn.Module:
                     "a delta on a tied weight would move both; choose another layer"
                 )
     return module
-
-
-@dataclass(frozen=True)
-class Capture:
-    """I(x) of a batch (Eq. 4) and what is needed to run it again from the layer on.
-
-    `rows`: what the weight multiplies, (B, R, G, I). `layer_input`, `layer_output`: i_L and a_L with
-    their leading dimension B or B·P; of a layer that is used several times all positions, use after
-    use. `output`: f(x), (B, ...). `leading`: the leading dimension of i_L in each use.
-    `spoils_inputs`: whether the base works in place on its inputs, so that each pass needs a copy.
-    Of a large example that is used several times rows, i_L and a_L are left out on demand: they are
-    empty then.
-    """
-
-    inputs: Inputs
-    rows: Tensor
-    layer_input: Tensor
-    layer_output: Tensor
-    output: Tensor
-    module: nn.Module = field(repr=False)
-    recording: Recording = field(repr=False)
-    leading: tuple[int, ...]
-    spoils_inputs: bool = False
-
-    def output_rows(self) -> Tensor:
-        """a_L as rows, (B, R, O)."""
-        return output_as_rows(self.module, self.layer_output, len(self))
-
-    def __len__(self) -> int:
-        return len(self.output)
 
 
 class OpenBase:
@@ -162,7 +102,7 @@ class OpenBase:
         memory (they are kept all the same where a later pass is made of them). Raises OCDError where
         the layer is not reached, or is used on inputs of different kinds.
         """
-        uses = _Uses(self.module, self.name, num_rows(inputs), keep_rows)
+        uses = Uses(self.module, self.name, num_rows(inputs), keep_rows)
         original = self.module.forward
 
         def watched(input: Tensor) -> Tensor:  # named as nn.Linear and the convolutions name it
@@ -225,9 +165,7 @@ class OpenBase:
             return self._answer(self._inputs_to_spend(capture))
 
     def _answer(self, inputs: Inputs) -> Any:
-        """One pass of the base; of a segmentation, say, not channels last as its inputs were."""
-        output = call(self.base, inputs)
-        return _usual(output) if self.channels_last else output
+        return answer(self.base, inputs, self.channels_last)
 
     def _inputs_to_spend(self, capture: Capture) -> Inputs:
         """The inputs, for one more pass of the base."""
@@ -351,46 +289,6 @@ class OpenBase:
             )
 
 
-class _Uses:
-    """What a layer was given and answered in one pass, use by use."""
-
-    def __init__(self, module: nn.Module, name: str, batch: int, keep: bool) -> None:
-        self.module, self.name, self.batch, self.keep = module, name, batch, keep
-        self.leading: list[int] = []
-        self.kept: list[tuple[Tensor, Tensor]] = []
-
-    def add(self, input: Tensor, output: Tensor) -> None:
-        self.leading.append(len(input) if input.dim() else 0)
-        # A single use is kept in any case: later passes start from it.
-        if self.keep or len(self.leading) == 1:
-            self.kept.append((input.clone(), output))
-        else:
-            self.kept = [(input[:0], output[:0])]
-
-    def joined(self) -> tuple[Tensor, Tensor, Tensor]:
-        """i_L, a_L and the rows, all positions of an example beside one another."""
-        if len(self.kept) < len(self.leading):
-            return *self.kept[0], self.kept[0][0].new_empty(self.batch, 0, 1, 0)
-        every = [as_rows(self.module, input, self.batch, self.name) for input, _ in self.kept]
-        if len(self.kept) == 1:
-            return *self.kept[0], every[0]
-        inputs, outputs = zip(*self.kept, strict=True)
-        return self._beside(inputs), self._beside(outputs), torch.cat(every, dim=1)
-
-    def _beside(self, tensors: tuple[Tensor, ...]) -> Tensor:
-        """(B·P, ...) of each use -> (B·ΣP, ...)."""
-        if isinstance(self.module, nn.Linear):
-            tensors = tuple(tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors)
-        shapes = sorted({tuple(tensor.shape[1:]) for tensor in tensors})
-        if len(shapes) > 1:
-            raise OCDError(
-                f"layer {self.name!r} is used {len(tensors)} times in one forward pass, on inputs of "
-                f"different shapes ({', '.join(map(str, shapes))}): choose another layer"
-            )
-        parts = [tensor.reshape(self.batch, -1, *tensor.shape[1:]) for tensor in tensors]
-        return torch.cat(parts, dim=1).flatten(0, 1)
-
-
 def _agree(one: Tensor, other: Tensor) -> bool:
     """Equal but for rounding; an example that is not finite must be so in both."""
     return torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
@@ -417,18 +315,3 @@ def usable_layers(base: nn.Module, inputs: Inputs) -> tuple[list[str], dict[str,
         except OCDError as error:
             skipped[name] = str(error)
     return usable, skipped
-
-
-def run_without_delta(base: nn.Module, inputs: Inputs, channels_last: bool = False) -> Tensor:
-    """f(x), in eval mode and without gradients. `channels_last`: see ocd.inputs.copied."""
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(frozen(base))
-        # A base may work in place on what it is given.
-        output = call(base, copied(inputs, channels_last))
-    return _usual(output) if channels_last else output
-
-
-def _usual(output: Any) -> Any:
-    """What a base answered, in the layout that the loss expects."""
-    return output.contiguous() if isinstance(output, Tensor) else output

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ocd.captures import Capture
 from ocd.checkpoint import base_digest, load_checkpoint, save_checkpoint
 from ocd.chunking import in_chunks
 from ocd.collection import (
@@ -43,7 +44,7 @@ from ocd.inputs import (
     tensors,
     to_device,
 )
-from ocd.layers import Capture, OpenBase, find_layer
+from ocd.layers import OpenBase, find_layer
 from ocd.noise import example_keys, example_noise
 from ocd.objectives import DiffusionObjective
 from ocd.overfitting import Loss

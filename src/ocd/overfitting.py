@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from ocd.captures import Capture
 from ocd.chunking import in_chunks
 from ocd.deltas import Delta, DenseDelta, RankOneDelta, num_weights
 from ocd.errors import OCDError
 from ocd.excerpts import Excerpt, take_excerpt
 from ocd.inputs import Inputs, num_rows, take_rows
-from ocd.layers import Capture, OpenBase, run_without_delta
+from ocd.layers import OpenBase
+from ocd.passes import run_without_delta
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 OPTIMIZERS = ("sgd", "momentum", "adam", "polyak")

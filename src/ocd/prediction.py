@@ -9,11 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ocd.captures import Capture
 from ocd.chunking import in_chunks
 from ocd.deltas import Delta
 from ocd.errors import OCDError
 from ocd.inputs import Inputs, num_rows, take_rows, to_device
-from ocd.layers import Capture, OpenBase
+from ocd.layers import OpenBase
 
 
 @dataclass(frozen=True)

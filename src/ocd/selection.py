@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from ocd.captures import Capture
 from ocd.deltas import DenseDelta, num_weights
 from ocd.errors import OCDError
 from ocd.excerpts import Excerpt, take_excerpt
 from ocd.inputs import Inputs, num_rows, take_rows
-from ocd.layers import Capture, OpenBase, usable_layers
+from ocd.layers import OpenBase, usable_layers
 from ocd.overfitting import Loss, example_losses
 
 # Losses closer together than this are the same in float32; keeps the entropy of a constant finite.

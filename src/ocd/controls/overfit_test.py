@@ -11,8 +11,9 @@ from torch.func import functional_call, grad, vmap
 from ocd.errors import OCDError
 from ocd.excerpts import Excerpt
 from ocd.inputs import Inputs, map_tensors, num_rows
-from ocd.layers import OpenBase, frozen, list_layers, run_without_delta
+from ocd.layers import OpenBase, list_layers
 from ocd.overfitting import LR_GRID, Loss, OverfitConfig, chunk_of, overfit_batch
+from ocd.passes import frozen, run_without_delta
 from ocd.prediction import Prediction, moved, predict_in_chunks
 
 

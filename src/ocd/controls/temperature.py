@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ocd.errors import OCDError
 from ocd.inputs import Examples, Inputs
-from ocd.layers import run_without_delta
 from ocd.overfitting import Loss, example_losses
+from ocd.passes import run_without_delta
 from ocd.prediction import Prediction, predict_in_chunks
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ocd.errors import OCDError
 from ocd.inputs import Examples, Inputs
-from ocd.layers import run_without_delta
+from ocd.passes import run_without_delta
 from ocd.tasks.base import Progress, TaskData, load_base
 
 NETWORKS = ("mlp", "resnet")
