@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ocd.inputs import Examples
-from ocd.layers import OpenBase
-from ocd.tasks.base import TaskData
-from ocd.tasks.classification import cross_entropy_per_example
-from ocd.tasks.mnist import TASK, LeNet5, Options, make_encoder
+from ocd.base import OpenBase
+from ocd.data import Examples
+from ocd.tasks import TaskData
+from ocd.tasks.images.classification import cross_entropy_per_example
+from ocd.tasks.images.mnist import TASK, LeNet5, Options, make_encoder
 
 cross_entropy = cross_entropy_per_example
 

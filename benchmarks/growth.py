@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from ocd import OCD, Examples, OCDConfig
-from ocd.decisions import Workdir
-from ocd.tasks.classification import cross_entropy_per_example
+from ocd.lessons import Workdir
+from ocd.tasks.images.classification import cross_entropy_per_example
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 TRAIN_STEPS = 200

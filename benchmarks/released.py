@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import Case, cross_entropy
-from ocd.denoisers import DenoiserConfig, UNetDenoiser
-from ocd.inputs import Examples
+from ocd.data import Examples
+from ocd.generator import DenoiserConfig, UNetDenoiser
 
 NUM_STEPS = 10
 SIDE = 128

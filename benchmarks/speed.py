@@ -33,11 +33,10 @@ from benchmarks.cases import CASES, Case, cross_entropy, opened
 from benchmarks.measuring import Work, in_turns, matrix_rate
 from benchmarks.released import Generator, fits, overfit_one_by_one
 from ocd import OCD, OCDConfig, overfit
-from ocd.collection import Maker, OnTheFly
-from ocd.layers import OpenBase
-from ocd.objectives import DiffusionObjective
-from ocd.overfitting import default_chunk_size
-from ocd.passes import run_without_delta
+from ocd.base import OpenBase, run_without_delta
+from ocd.lessons import Maker, OnTheFly
+from ocd.lessons.overfitting import default_chunk_size
+from ocd.training import DiffusionObjective
 
 OUT = Path("results/benchmarks")
 DRAWS = 5
@@ -166,7 +165,7 @@ def _with(ocd: OCD, settings: dict[str, object]) -> OCD:
     """The same generator with other settings of its sampling."""
     from copy import copy
 
-    from ocd.diffusion import Diffusion
+    from ocd.generator.diffusion import Diffusion
 
     other = OCD(ocd.base, loss=ocd.loss, config=ocd.config.replace(settings), encoder=ocd.encoder)
     network, other.opened = ocd.fitted()

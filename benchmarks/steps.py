@@ -25,11 +25,10 @@ from torch import Tensor, nn
 from benchmarks.measuring import Work, in_turns
 from benchmarks.speed import DRAWS, OUT
 from ocd import OCD
-from ocd.diffusion import Diffusion
-from ocd.noise import example_keys, example_noise
-from ocd.tasks import get_task
-from ocd.tasks.base import TaskData
-from ocd.tasks.settings import read_settings
+from ocd.generator import example_keys, example_noise
+from ocd.generator.diffusion import Diffusion
+from ocd.runs import read_settings
+from ocd.tasks import TaskData, get_task
 
 STUDENT_STEPS = 1200
 

@@ -18,7 +18,7 @@ from benchmarks.cases import CASES, Case, cross_entropy, square
 from benchmarks.measuring import Cost, Work, in_turns
 from benchmarks.speed import DRAWS, OUT, fitted, training
 from ocd import OCD, overfit
-from ocd.passes import run_without_delta
+from ocd.base import run_without_delta
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
 NUM_DRAWS = (1, 2, 5, 10, 20, 50)

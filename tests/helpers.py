@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 
 from nets import NUM_CLASSES, Noisy, Pooled, TwoInputs
 from ocd import OCD, Examples, OCDConfig
-from ocd.decisions import Workdir
-from ocd.inputs import Inputs, tensors
+from ocd.data import Inputs, tensors
+from ocd.lessons import Workdir
 from ocd.tasks import get_task
 from ocd.training import Trainer
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ocd.inputs import Examples
-from ocd.tasks.blender import circle_of_poses
-from ocd.tasks.nerf import SceneData
+from ocd.data import Examples
+from ocd.tasks.views.blender import circle_of_poses
+from ocd.tasks.views.nerf import SceneData
 
 ANGLE = 0.69
 NUM_VIEWS = {"train": 6, "test": 3, "val": 2}

@@ -31,11 +31,10 @@ from ocd.audit import (
 )
 from ocd.audit.labels import exchange_labels
 from ocd.audit.overlap import example_digests
-from ocd.controls import NearestNeighbor, OverfitTest
-from ocd.deltas import DenseDelta, RankOneDelta
-from ocd.files import read_json, write_json
-from ocd.layers import OpenBase
-from ocd.overfitting import OverfitConfig
+from ocd.base import DenseDelta, OpenBase, RankOneDelta
+from ocd.baselines import NearestNeighbor, OverfitTest
+from ocd.data import read_json, write_json
+from ocd.lessons import OverfitConfig
 from ocd.prediction import Prediction
 
 TEST = test_digits(40)

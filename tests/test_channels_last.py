@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from helpers import LOSS, config, digits, digits_base
 from nets import CASES, Case, every_case, get_case, state_of
 from ocd import OCD, overfit
-from ocd.deltas import DenseDelta
+from ocd.base import DenseDelta, OpenBase, run_without_delta
+from ocd.data import Inputs, copied, tensors
 from ocd.errors import OCDError
-from ocd.inputs import Inputs, copied, tensors
-from ocd.layers import OpenBase
-from ocd.passes import run_without_delta
-from ocd.tasks.classification import train_classifier
+from ocd.tasks.images.classification import train_classifier
 
 LAST: dict[str, Any] = {"channels_last": True}
 

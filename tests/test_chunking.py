@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ocd.chunking import in_chunks, is_out_of_memory
+from ocd.data import in_chunks, is_out_of_memory
 
 
 def rows_of(chunks: list[slice]) -> list[list[int]]:

@@ -9,19 +9,11 @@ import torch
 from torch import Tensor
 
 from nets import cross_entropy, get_case, targets
-from ocd.codecs import (
-    Codec,
-    CodecConfig,
-    DenseCodec,
-    PCACodec,
-    RankOneCodec,
-    choose_code,
-    make_codec,
-)
-from ocd.deltas import DenseDelta, RankOneDelta
+from ocd.base import DenseDelta, OpenBase, RankOneDelta
 from ocd.errors import OCDError
-from ocd.layers import OpenBase
-from ocd.overfitting import overfit
+from ocd.generator import Codec, CodecConfig, PCACodec, choose_code
+from ocd.generator.codecs import DenseCodec, RankOneCodec, make_codec
+from ocd.lessons import overfit
 
 SHAPES = [(4, 5), (4, 3, 2), (4, 2, 3, 2)]
 

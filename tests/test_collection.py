@@ -10,10 +10,10 @@ from torch import nn
 
 from helpers import LOSS, PCA, STORED, config, contents, digits, digits_base, prepared, trainer_of
 from ocd import OCD, Examples, OCDError, overfit
-from ocd.collection import CollectionConfig, measure_cost, seeded
-from ocd.decisions import Workdir
-from ocd.files import read_json
-from ocd.tasks.classification import ImageEncoder, image_transform
+from ocd.data import read_json
+from ocd.lessons import CollectionConfig, Workdir, seeded
+from ocd.lessons.collection import measure_cost
+from ocd.tasks.images.classification import ImageEncoder, image_transform
 
 EVERYTHING = {
     "rank one": STORED,

@@ -14,7 +14,8 @@ from torch import nn
 from helpers import LOSS, TINY, Tiny, part_of
 from nets import get_case, state_of
 from ocd import OCD, Examples, OCDError
-from ocd.controls import (
+from ocd.base import run_without_delta
+from ocd.baselines import (
     TRAINED,
     DeepEnsemble,
     Generated,
@@ -23,7 +24,6 @@ from ocd.controls import (
     OverfitTestAllLayers,
     Plain,
     RandomDirection,
-    TemperatureScaled,
     Tent,
     fit_control,
     fit_laplace,
@@ -31,10 +31,9 @@ from ocd.controls import (
     load_control,
     mean_delta,
 )
-from ocd.decisions import Workdir
-from ocd.inputs import take_rows
-from ocd.overfitting import OverfitConfig
-from ocd.passes import run_without_delta
+from ocd.baselines.temperature import TemperatureScaled
+from ocd.data import take_rows
+from ocd.lessons import OverfitConfig, Workdir
 from ocd.prediction import Predictor
 
 CONFIG = OverfitConfig(lr=0.1)

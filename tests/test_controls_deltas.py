@@ -11,18 +11,11 @@ from torch import nn
 import reference
 from helpers import LOSS, PCA, TINY, digits, digits_base, fitted, part_of, test_digits
 from ocd import Examples, overfit
-from ocd.controls import (
-    Generated,
-    NearestNeighbor,
-    OverfitTest,
-    RandomDirection,
-    SharedMove,
-    mean_delta,
-)
-from ocd.controls.deltas import flat_inputs, nearest_in_x
-from ocd.inputs import tensors
-from ocd.layers import OpenBase
-from ocd.overfitting import OverfitConfig
+from ocd.base import OpenBase
+from ocd.baselines import Generated, NearestNeighbor, OverfitTest, RandomDirection, mean_delta
+from ocd.baselines.deltas import SharedMove, flat_inputs, nearest_in_x
+from ocd.data import tensors
+from ocd.lessons import OverfitConfig
 
 CONFIG = OverfitConfig(lr=0.05)
 

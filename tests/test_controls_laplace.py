@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from helpers import digits, digits_base, test_digits
 from nets import cross_entropy, get_case
 from ocd import Examples, OCDError
-from ocd.controls import Laplace, fit_laplace
+from ocd.baselines import fit_laplace
+from ocd.baselines.laplace import Laplace
 
 
 def squared(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ import reference
 from helpers import LOSS, digits, digits_base, test_digits
 from nets import CASES, Case, cross_entropy, every_case, get_case, state_of, targets
 from ocd import OCDError
-from ocd.controls import OverfitTest, OverfitTestAllLayers
-from ocd.layers import OpenBase, list_layers
-from ocd.overfitting import LR_GRID, OverfitConfig
+from ocd.base import OpenBase, list_layers
+from ocd.baselines import OverfitTest, OverfitTestAllLayers
+from ocd.lessons import LR_GRID, OverfitConfig
 
 LR = 0.05
 ONE_LAYER = ["last of two linear", "linear, positions", "conv2d, groups, strides", "conv2d, one row",

@@ -9,7 +9,8 @@ from torch import nn
 
 from helpers import LOSS, digits, digits_base, test_digits
 from ocd import Examples, OCDError
-from ocd.controls import TemperatureScaled, fit_temperature
+from ocd.baselines import fit_temperature
+from ocd.baselines.temperature import TemperatureScaled
 
 NUM_CLASSES = 4
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from helpers import digits_base, joined, same_state, state_of, test_digits
 from nets import GivesDict, Noisy, get_case
 from ocd import OCDError
-from ocd.controls import Tent
-from ocd.inputs import take_rows
+from ocd.baselines import Tent
+from ocd.data import take_rows
 
 LR = 1e-3  # the authors'
 

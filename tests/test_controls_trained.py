@@ -30,8 +30,8 @@ from helpers import (
 )
 from nets import state_of as everything_of
 from ocd import OCD, Examples, OCDConfig, OCDError
-from ocd.collection import TrainingRows, seeded
-from ocd.controls import (
+from ocd.base import DenseDelta, run_without_delta
+from ocd.baselines import (
     TRAINED,
     OverfitTest,
     TrainedControl,
@@ -40,13 +40,9 @@ from ocd.controls import (
     mean_delta,
     why_not,
 )
-from ocd.controls.trained import OBJECTIVES, Labelled, make_network
-from ocd.decisions import Workdir
-from ocd.deltas import DenseDelta
-from ocd.overfitting import OverfitConfig
-from ocd.passes import run_without_delta
-from ocd.store import read_tensors
-from ocd.tasks.classification import ImageEncoder, image_transform
+from ocd.baselines.trained import OBJECTIVES, Labelled, make_network
+from ocd.lessons import OverfitConfig, TrainingRows, Workdir, read_tensors, seeded
+from ocd.tasks.images.classification import ImageEncoder, image_transform
 from ocd.training import Trainer
 
 FEW = digits(40)

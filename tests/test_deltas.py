@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ocd.deltas import DenseDelta, RankOneDelta
+from ocd.base import DenseDelta, RankOneDelta
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

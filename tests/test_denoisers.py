@@ -8,15 +8,8 @@ import pytest
 import torch
 
 from ocd import OCDConfig, OCDError
-from ocd.conditioning import Conditioning
-from ocd.denoisers import (
-    DenoiserConfig,
-    MLPDenoiser,
-    UNetDenoiser,
-    make_denoiser,
-    sinusoidal_encoding,
-    sinusoidal_frequencies,
-)
+from ocd.generator import Conditioning, DenoiserConfig, MLPDenoiser, UNetDenoiser
+from ocd.generator.denoisers import make_denoiser, sinusoidal_encoding, sinusoidal_frequencies
 
 SMALL = DenoiserConfig(kind="unet", channels=8, multipliers=(1, 2, 2), attention_sizes=(6,))
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ocd import OCDError
-from ocd.diffusion import Diffusion, DiffusionConfig
+from ocd.generator import DiffusionConfig
+from ocd.generator.diffusion import Diffusion
 
 SHAPE = (3, 2, 7)  # B, K, code
 

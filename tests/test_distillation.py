@@ -10,7 +10,7 @@ import torch
 from helpers import LOSS, config, digits, digits_base, fitted
 from helpers import test_digits as some_digits
 from ocd import OCD, OCDConfig, OCDError
-from ocd.noise import example_keys, example_noise
+from ocd.generator import example_keys, example_noise
 
 INPUTS = some_digits(40).inputs
 STUDENT = {"distillation.num_steps": 60, "training.batch_size": 32, "training.num_steps": 60}

@@ -15,16 +15,16 @@ from torch import nn
 
 from helpers import DIGITS, LOSS, TINY, config, digits, digits_base, fitted, test_digits
 from ocd import OCD, Examples, OCDError
-from ocd.controls import TRAINED, TrainedControl
-from ocd.controls.trained import make_network
-from ocd.inputs import take_rows
-from ocd.metrics import REGRESSION_METRICS, Metric
-from ocd.overfitting import OverfitConfig
+from ocd.baselines import TRAINED, TrainedControl
+from ocd.baselines.trained import make_network
+from ocd.data import take_rows
+from ocd.evaluation import REGRESSION_METRICS, Contest, Metric, evaluate
+from ocd.evaluation import comparison as evaluation
+from ocd.evaluation.comparison import Method
+from ocd.lessons import OverfitConfig
 from ocd.prediction import Prediction
-from ocd.tasks import evaluation
-from ocd.tasks.base import Task
-from ocd.tasks.classification import ImageEncoder
-from ocd.tasks.evaluation import Contest, Method, evaluate
+from ocd.tasks import Task
+from ocd.tasks.images.classification import ImageEncoder
 
 LR = OverfitConfig(lr=0.02)
 OUTPUTS = Metric(lambda outputs, targets: outputs.clone(), higher_is_better=True)  # type: ignore[arg-type, return-value]

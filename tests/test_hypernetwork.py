@@ -7,12 +7,17 @@ import torch
 from torch import nn
 
 from ocd import OCDError
-from ocd.conditioning import ConditionConfig
-from ocd.deltas import DenseDelta, RankOneDelta
-from ocd.denoisers import DenoiserConfig
-from ocd.diffusion import DiffusionConfig
-from ocd.hypernetwork import Embedding, HyperNetwork, Shapes
-from ocd.scale import ScaleConfig, code_scale
+from ocd.base import DenseDelta, RankOneDelta
+from ocd.generator import (
+    ConditionConfig,
+    DenoiserConfig,
+    DiffusionConfig,
+    Embedding,
+    HyperNetwork,
+    ScaleConfig,
+    Shapes,
+)
+from ocd.generator.scale import code_scale
 
 WEIGHT = (4, 6)
 FEATURES = {"layer_input": 6, "output": 3}

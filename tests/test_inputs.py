@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from ocd.errors import OCDError
-from ocd.inputs import (
+from ocd.data import (
     Examples,
     Inputs,
     call,
@@ -23,6 +22,7 @@ from ocd.inputs import (
     tensors,
     to_device,
 )
+from ocd.errors import OCDError
 
 
 class Minus(nn.Module):

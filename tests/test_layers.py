@@ -28,10 +28,16 @@ from nets import (
     get_case,
     state_of,
 )
-from ocd.deltas import DenseDelta
+from ocd.base import (
+    DenseDelta,
+    OpenBase,
+    find_layer,
+    frozen,
+    list_layers,
+    run_without_delta,
+    usable_layers,
+)
 from ocd.errors import OCDError
-from ocd.layers import OpenBase, find_layer, list_layers, usable_layers
-from ocd.passes import frozen, run_without_delta
 
 
 @pytest.fixture(autouse=True)

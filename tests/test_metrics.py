@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ocd import metrics, ranking
 from ocd.errors import OCDError
-from ocd.metrics import CLASSIFIER_METRICS, REGRESSION_METRICS, VIEW_METRICS
-from ocd.tasks import base
-from ocd.tasks.classification import cross_entropy_per_example
+from ocd.evaluation import CLASSIFIER_METRICS, REGRESSION_METRICS, VIEW_METRICS
+from ocd.tasks import task as base
+from ocd.tasks.images.classification import cross_entropy_per_example
 
 SEEDS = st.integers(0, 2**31)
 COUNTS = st.integers(1, 12)

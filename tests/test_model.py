@@ -30,11 +30,10 @@ from helpers import (
 )
 from ocd import OCD, Examples, OCDConfig, OCDError, overfit, select_layer
 from ocd.checkpoint import base_digest
-from ocd.collection import OnTheFly, split_places
-from ocd.files import read_json, write_json
+from ocd.data import read_json, write_json
+from ocd.lessons import OnTheFly, file_digest, read_tensors, split_places, write_tensors
 from ocd.model import _prediction_chunk
-from ocd.store import file_digest, read_tensors, write_tensors
-from ocd.tasks.classification import ImageEncoder
+from ocd.tasks.images.classification import ImageEncoder
 
 KINDS: dict[str, tuple[dict, str]] = {
     "rank one": ({"scale.kind": "log"}, "fast"),

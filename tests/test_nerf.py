@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ocd import OCD, OCDConfig, OCDError, overfit
+from ocd.base import DenseDelta, OpenBase
+from ocd.baselines import mean_delta
 from ocd.cli import main
-from ocd.controls import mean_delta
-from ocd.deltas import DenseDelta
-from ocd.layers import OpenBase
-from ocd.overfitting import OverfitConfig, overfit_rows
-from ocd.run import Run
+from ocd.lessons import OverfitConfig
+from ocd.lessons.overfitting import overfit_rows
+from ocd.runs import Run
 from ocd.tasks import get_task
-from ocd.tasks.blender import circle_of_poses, read_views
-from ocd.tasks.nerf import DescribeViews, Options, some_rays, squared_error_per_view, train_base
-from ocd.tasks.radiance import (
+from ocd.tasks.views.blender import circle_of_poses, read_views
+from ocd.tasks.views.nerf import DescribeViews, Options, some_rays, squared_error_per_view, train_base
+from ocd.tasks.views.radiance import (
     Camera,
     Compositing,
     PoseEncoder,
@@ -31,7 +31,7 @@ from ocd.tasks.radiance import (
     ray_directions,
     summarise_views,
 )
-from ocd.tasks.vgg import VGG11, load_vgg11
+from ocd.tasks.views.vgg import VGG11, load_vgg11
 from scenes import ANGLE, NUM_VIEWS, ball, scene_data, some_poses, write_scene
 
 pytest.importorskip("PIL")
@@ -420,7 +420,7 @@ def test_a_run_ends_in_a_report_with_views_and_a_film(tmp_path: Path) -> None:
 
 
 def test_test_images_never_reach_a_prediction(tmp_path: Path) -> None:
-    from ocd.run_audit import audit_run
+    from ocd.runs import audit_run
 
     run = make(tmp_path / "run", write_scene(tmp_path / "data"), training__task_loss_weight=10)
     run.predict(0)

@@ -11,8 +11,8 @@ from scipy.stats import kstest
 from torch import Tensor
 
 import reference
-from ocd.inputs import Inputs, take_rows
-from ocd.noise import example_keys, example_noise
+from ocd.data import Inputs, take_rows
+from ocd.generator import example_keys, example_noise
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

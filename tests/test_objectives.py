@@ -7,10 +7,9 @@ import torch
 
 import reference
 from helpers import LOSS, PCA, STORED, prepared, state_of, trainer_of
-from ocd.collection import TrainingRows, seeded
-from ocd.hypernetwork import HyperNetwork
-from ocd.objectives import DiffusionObjective
-from ocd.training import Trainer
+from ocd.generator import HyperNetwork
+from ocd.lessons import TrainingRows, seeded
+from ocd.training import DiffusionObjective, Trainer
 
 
 def make(root, settings: dict | None = None, num_levels: int = 3, weight: float = 0.0):

@@ -28,16 +28,13 @@ from nets import (
     state_of,
     targets,
 )
-from ocd.deltas import DenseDelta, RankOneDelta
+from ocd.base import DenseDelta, OpenBase, RankOneDelta
 from ocd.errors import OCDError
-from ocd.layers import OpenBase
-from ocd.overfitting import (
-    LR_GRID,
-    OverfitConfig,
+from ocd.lessons import LR_GRID, OverfitConfig, overfit
+from ocd.lessons.overfitting import (
     check_skipped,
     choose_lr,
     default_chunk_size,
-    overfit,
     overfit_capture,
     resolve_form,
 )

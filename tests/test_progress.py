@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ocd.progress import Log, progress_bar
+from ocd.data import Log, progress_bar
 
 WHOLE = '{"event": "train", "step": 1}\n'
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ocd.reporting import figures
-from ocd.reporting.bootstrap import paired_bootstrap
+from ocd.evaluation import paired_bootstrap
+from ocd.reporting import figures, write_report
 from ocd.reporting.gains import (
     LARGER,
     NO_GAIN,
@@ -25,8 +25,7 @@ from ocd.reporting.gains import (
 )
 from ocd.reporting.methods import METHODS, title
 from ocd.reporting.records import read_run
-from ocd.reporting.report import write_report
-from ocd.run import Run
+from ocd.runs import Run
 from ocd.tasks import TASKS, get_task
 from run_folders import change_json, change_tensors, make_run
 from test_run import SMALL

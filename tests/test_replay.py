@@ -20,9 +20,8 @@ from nets import (
     UsedBeforeInPlace,
     get_case,
 )
-from ocd.deltas import DenseDelta
-from ocd.layers import OpenBase
-from ocd.replay import patched_forward, record, replaying
+from ocd.base import DenseDelta, OpenBase
+from ocd.base.replay import patched_forward, record, replaying
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from ocd.errors import OCDError
-from ocd.ranking import auroc
-from ocd.reporting import figures
+from ocd.evaluation import auroc
+from ocd.reporting import figures, results_table, table_width, write_report
 from ocd.reporting.comparison_figure import MethodPoint, draw_comparison
 from ocd.reporting.error_ranking import own_score_sentence, rank_errors
 from ocd.reporting.methods import title
 from ocd.reporting.records import RunRecords
-from ocd.reporting.report import markdown_table, results_table, table_width, write_report
+from ocd.reporting.tables import markdown_table
 from run_folders import FIGURES, MADE, METRICS, change_json, change_tensors, make_run, write_json
 
 ORDER = [

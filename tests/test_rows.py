@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nets import Case, every_case
+from ocd.base import OpenBase
+from ocd.base.positions import as_rows, from_rows, output_as_rows
 from ocd.errors import OCDError
-from ocd.layers import OpenBase
-from ocd.rows import as_rows, from_rows, output_as_rows
 
 
 @pytest.fixture(autouse=True)

@@ -20,16 +20,15 @@ import torch
 
 from helpers import DIGITS, contents
 from ocd import Examples, OCDError
+from ocd.baselines import TRAINED
 from ocd.cli import main
 from ocd.config import settings_of
-from ocd.controls import TRAINED
-from ocd.files import read_json, write_json
-from ocd.run import Run
-from ocd.run_audit import audit_run
-from ocd.run_folder import FORMAT_VERSION
-from ocd.store import read_tensors
-from ocd.tasks.base import TaskData
-from ocd.tasks.settings import RunOptions, read_settings
+from ocd.data import read_json, write_json
+from ocd.lessons import read_tensors
+from ocd.runs import Run, audit_run, read_settings
+from ocd.runs.folder import FORMAT_VERSION
+from ocd.runs.settings import RunOptions
+from ocd.tasks import TaskData
 from ocd.training import Trainer
 from test_tasks import write_mnist
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from helpers import LOSS, config, digits, digits_base, fitted
 from helpers import test_digits as some_digits
 from ocd import OCD, OCDConfig, OCDError
-from ocd.sampling import _choose_skip
+from ocd.prediction.sampling import _choose_skip
 
 TEST = some_digits(40)
 

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from ocd.scale import ScaleConfig, ScaleNetwork, bounded_exp, code_scale
+from ocd.generator import ScaleConfig
+from ocd.generator.scale import ScaleNetwork, bounded_exp, code_scale
 
 LOG_MEAN, LOG_STD = torch.tensor(-2.0), torch.tensor(0.5)
 

@@ -23,16 +23,10 @@ from nets import (
     state_of,
     targets,
 )
+from ocd.base import OpenBase
 from ocd.errors import OCDError
-from ocd.layers import OpenBase
-from ocd.selection import (
-    SMALLEST_SPREAD,
-    LayerScores,
-    SelectionConfig,
-    kde_entropies,
-    perturbed_losses,
-    select_layer,
-)
+from ocd.lessons import LayerScores, SelectionConfig, select_layer
+from ocd.lessons.selection import SMALLEST_SPREAD, kde_entropies, perturbed_losses
 
 FEW = SelectionConfig(num_examples=8, num_draws=40)
 

@@ -9,8 +9,8 @@ import torch
 
 from helpers import STORED, contents, prepared
 from ocd import OCDError
-from ocd.files import read_json, write_json
-from ocd.store import DeltaStore, file_digest, read_tensors, write_tensors
+from ocd.data import read_json, write_json
+from ocd.lessons import DeltaStore, file_digest, read_tensors, write_tensors
 
 KEY = {"base": "a", "data": "b", "overfit": "c"}
 

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ocd.errors import OCDError
-from ocd.run import Run
-from ocd.tasks import table_features
-from ocd.tasks.table import Options, load, make_base, specialise
-from ocd.tasks.table_features import find_columns, name_of
-from ocd.tasks.tabular import TableData
+from ocd.runs import Run
+from ocd.tasks.tables import features as table_features
+from ocd.tasks.tables.features import find_columns, name_of
+from ocd.tasks.tables.table import Options, load, make_base, specialise
+from ocd.tasks.tables.tabular import TableData
 
 
 def houses(count: int = 200, seed: int = 0) -> pd.DataFrame:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocd.tasks.table_dates import DateFormat, find_date_format
-from ocd.tasks.table_features import parts_of_dates
+from ocd.tasks.tables.dates import DateFormat, find_date_format
+from ocd.tasks.tables.features import parts_of_dates
 
 ORDERS = ["year_first", "day_first", "month_first", "named"]
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ocd import OCD, OCDConfig, metrics
-from ocd.controls import Conformal, DeepEnsemble, MCDropout, Plain, fit_boosting
+from ocd.baselines import Conformal, DeepEnsemble, MCDropout, Plain, fit_boosting
+from ocd.data import Examples
 from ocd.errors import OCDError
-from ocd.inputs import Examples
-from ocd.run import Run
-from ocd.run_audit import audit_run
-from ocd.tasks import get_task, svmlight, tabular
-from ocd.tasks.distributions import judge_distributions, samples_of
-from ocd.tasks.mslr import MSLR, STAND_IN, load
-from ocd.tasks.svmlight import read_svmlight
-from ocd.tasks.tabular import NetworkOptions, PeriodicEncoder, TableData, make_base, make_folds
+from ocd.evaluation.distributions import judge_distributions, samples_of
+from ocd.runs import Run, audit_run
+from ocd.tasks import get_task
+from ocd.tasks.tables import svmlight, tabular
+from ocd.tasks.tables.mslr import MSLR, STAND_IN, load
+from ocd.tasks.tables.svmlight import read_svmlight
+from ocd.tasks.tables.tabular import NetworkOptions, PeriodicEncoder, TableData, make_base, make_folds
 
 SMALL = NetworkOptions(width=16, blocks=1, base_epochs=120, base_lr=0.03, dropout=0.0)
 

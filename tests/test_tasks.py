@@ -16,11 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import ocd.tasks
+from ocd.data import Examples
 from ocd.errors import OCDError
-from ocd.inputs import Examples
-from ocd.tasks import CATALOG, TASKS, get_task
-from ocd.tasks.base import load_base
-from ocd.tasks.classification import (
+from ocd.tasks import CATALOG, TASKS, get_task, load_base
+from ocd.tasks.images.classification import (
     CORRUPTIONS,
     ImageEncoder,
     corrupt,
@@ -29,7 +28,7 @@ from ocd.tasks.classification import (
     shift,
     train_classifier,
 )
-from ocd.tasks.tabular import TableData
+from ocd.tasks.tables.tabular import TableData
 from scenes import scene_data
 
 PACKAGE = Path(ocd.tasks.__file__).parents[1]

@@ -25,11 +25,10 @@ from helpers import (
     trainer_of,
 )
 from ocd import OCD, Examples, OCDError
-from ocd.collection import places_of_batch, seeded, split_places
-from ocd.decisions import Workdir
-from ocd.store import read_tensors
-from ocd.tasks.classification import ImageEncoder, image_transform
-from ocd.training import Trainer, TrainingConfig, rate_factor
+from ocd.lessons import Workdir, places_of_batch, read_tensors, seeded, split_places
+from ocd.tasks.images.classification import ImageEncoder, image_transform
+from ocd.training import Trainer, TrainingConfig
+from ocd.training.trainer import rate_factor
 
 # One noise level, at which nothing is noise: the loss is a function of the examples alone.
 NOISELESS = {
@@ -612,7 +611,7 @@ def test_a_second_fit_starts_from_the_users_encoder_again(tmp_path):
 
 
 def test_few_examples_end_the_training_sooner() -> None:
-    from ocd.training import shortened
+    from ocd.training.trainer import shortened
 
     config = TrainingConfig(num_steps=100, batch_size=8, num_accumulated=2)
     assert shortened(config, 40) is config

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ocd.reporting.bootstrap import paired_bootstrap
+from ocd.evaluation import paired_bootstrap
 from ocd.reporting.parts import Parts, parts_sentence
 from ocd.reporting.records import read_run
 from ocd.reporting.results import make_results

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from ocd.reporting.report import markdown_table
+from ocd.reporting.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end -->", re.DOTALL)

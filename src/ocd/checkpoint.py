@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ocd.base import OpenBase
 from ocd.config import OCDConfig
+from ocd.data import read_json, write_json
 from ocd.errors import OCDError
-from ocd.files import read_json, write_json
-from ocd.hypernetwork import HyperNetwork, Shapes
-from ocd.layers import OpenBase
-from ocd.store import file_digest, read_tensors, write_tensors
+from ocd.generator import HyperNetwork, Shapes
+from ocd.lessons import file_digest, read_tensors, write_tensors
 
 FORMAT_VERSION = 3
 

@@ -9,18 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
-from ocd.codecs import CodecConfig
-from ocd.collection import CollectionConfig
-from ocd.conditioning import ConditionConfig
-from ocd.denoisers import DenoiserConfig
-from ocd.diffusion import DiffusionConfig
-from ocd.distillation import DistillationConfig
 from ocd.errors import OCDError, nearest
-from ocd.overfitting import OverfitConfig
-from ocd.sampling import SamplingConfig
-from ocd.scale import ScaleConfig
-from ocd.selection import SelectionConfig
-from ocd.training import TrainingConfig
+from ocd.generator import CodecConfig, ConditionConfig, DenoiserConfig, DiffusionConfig, ScaleConfig
+from ocd.lessons import CollectionConfig, OverfitConfig, SelectionConfig
+from ocd.prediction import SamplingConfig
+from ocd.training import DistillationConfig, TrainingConfig
 
 
 @dataclass(frozen=True)

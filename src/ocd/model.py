@@ -14,47 +14,54 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.captures import Capture
+from ocd.base import Capture, Delta, OpenBase, find_layer, num_weights
 from ocd.checkpoint import base_digest, load_checkpoint, save_checkpoint
-from ocd.chunking import in_chunks
-from ocd.collection import (
+from ocd.config import OCDConfig
+from ocd.data import (
+    Excerpt,
+    Inputs,
+    dataset_size,
+    fetch_rows,
+    in_chunks,
+    join_rows,
+    num_rows,
+    progress_bar,
+    take_rows,
+    tensors,
+    to_device,
+)
+from ocd.errors import OCDError
+from ocd.generator import Condition, Describe, Embedding, HyperNetwork, example_keys, example_noise
+from ocd.lessons import (
+    Decisions,
+    DeltaStore,
+    LayerScores,
+    Loss,
     Maker,
     OnTheFly,
     Source,
     Stored,
     Transform,
+    Workdir,
+    build_network,
     collect,
+    decide,
+    make_maker,
     seeded,
+    select_layer,
 )
-from ocd.conditioning import Condition, Describe
-from ocd.config import OCDConfig
-from ocd.decisions import Decisions, Workdir
-from ocd.deltas import Delta, num_weights
-from ocd.distillation import distill
-from ocd.errors import OCDError
-from ocd.excerpts import Excerpt
-from ocd.hypernetwork import Embedding, HyperNetwork
-from ocd.inputs import (
-    Inputs,
-    dataset_size,
-    fetch_rows,
-    join_rows,
-    num_rows,
-    take_rows,
-    tensors,
-    to_device,
+from ocd.prediction import (
+    ENOUGH,
+    NUM_DRAWS,
+    Join,
+    Prediction,
+    choose_sampling,
+    join_by_mean,
+    join_predictions,
+    keep_sampling,
+    moved,
 )
-from ocd.layers import OpenBase, find_layer
-from ocd.noise import example_keys, example_noise
-from ocd.objectives import DiffusionObjective
-from ocd.overfitting import Loss
-from ocd.planning import build_network, decide, make_maker
-from ocd.prediction import Prediction, join_predictions, moved
-from ocd.progress import progress_bar
-from ocd.sampling import ENOUGH, NUM_DRAWS, Join, choose_sampling, join_by_mean, keep_sampling
-from ocd.selection import LayerScores, select_layer
-from ocd.store import DeltaStore
-from ocd.training import Trainer
+from ocd.training import DiffusionObjective, Trainer, distill
 
 MODES = ("draws", "mean")
 

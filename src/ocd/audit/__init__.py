@@ -1,9 +1,4 @@
-"""The leak audit: does a run know what it must not know, and is it what it says it is?
-
-Four checks, each a function that returns a Finding: labels (does a method see the test labels?),
-overlap (are test examples among the training examples?), copying (are generated deltas copies of
-training deltas?), manifest (are data, settings and files those that the run was made with?).
-"""
+"""Is there a leak, is the generator copying, and is this the run that its manifest names?"""
 
 from ocd.audit.copying import check_copying, generated_deltas, training_deltas
 from ocd.audit.findings import Audit, Finding

@@ -15,14 +15,12 @@ import torch
 from torch import Tensor
 
 from ocd.audit.findings import Finding, counted
-from ocd.chunking import in_chunks
-from ocd.collection import seeded
-from ocd.deltas import Delta, DenseDelta, RankOneDelta, num_weights
+from ocd.base import Delta, DenseDelta, RankOneDelta, num_weights
+from ocd.data import Examples, Inputs, in_chunks, num_rows, take_rows, to_device
 from ocd.errors import OCDError
-from ocd.inputs import Examples, Inputs, num_rows, take_rows, to_device
+from ocd.generator import example_keys, example_noise
+from ocd.lessons import OverfitConfig, overfit_chunks, seeded
 from ocd.model import OCD
-from ocd.noise import example_keys, example_noise
-from ocd.overfitting import OverfitConfig, overfit_chunks
 
 EXACT = 1e-3
 """Directions nearer than this are one and the same, but for rounding."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ocd.audit.findings import Finding, counted, listed
+from ocd.data import Inputs
 from ocd.errors import OCDError
-from ocd.inputs import Inputs
 from ocd.prediction import Prediction, Predictor
 
 Build = Callable[[Tensor | None], Mapping[str, Predictor]]

@@ -20,10 +20,9 @@ import ocd
 from ocd._version import __version__
 from ocd.audit.findings import Finding, counted, listed
 from ocd.audit.overlap import describe, tensor_bytes
+from ocd.data import Examples, locked, read_json, tensors, write_json
 from ocd.errors import OCDError
-from ocd.files import locked, read_json, write_json
-from ocd.inputs import Examples, tensors
-from ocd.store import file_digest
+from ocd.lessons import file_digest
 
 FORMAT_VERSION = 1
 PATTERNS = (

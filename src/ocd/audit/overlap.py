@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ocd.audit.findings import Finding, counted, listed
-from ocd.inputs import Inputs, num_rows, tensors
+from ocd.data import Inputs, num_rows, tensors
 
 
 def check_overlap(train_inputs: Inputs, test_inputs: Inputs) -> Finding:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ocd.reporting.bootstrap import paired_bootstrap
+from ocd.evaluation import paired_bootstrap
 from ocd.reporting.tables import grid
 
 TITLES = {

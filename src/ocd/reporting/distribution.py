@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from ocd.reporting.bootstrap import Pair, add_differences, resample
+from ocd.evaluation import Pair, add_differences, resample
 from ocd.reporting.plotting import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, legend, title
 from ocd.reporting.records import Array, Json, RunRecords
 from ocd.reporting.tables import grid

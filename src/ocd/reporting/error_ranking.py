@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ocd.ranking import area_under_risk_coverage, auroc, risk_coverage
+from ocd.evaluation import area_under_risk_coverage, auroc, risk_coverage
 from ocd.reporting.records import Array, Json, RunRecords
 from ocd.reporting.wording import known_mean, words
 

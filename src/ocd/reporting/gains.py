@@ -10,7 +10,7 @@ import math
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from ocd.reporting.bootstrap import Pair, add_differences, resample
+from ocd.evaluation import Pair, add_differences, resample
 from ocd.reporting.methods import OWN, group, table_order, uses_label
 from ocd.reporting.records import Array, Json, RunRecords
 from ocd.reporting.wording import known_mean

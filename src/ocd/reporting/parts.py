@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ocd.reporting.bootstrap import Pair, add_differences, resample
+from ocd.evaluation import Pair, add_differences, resample
 from ocd.reporting.methods import number
 from ocd.reporting.records import Array, Json, RunRecords
 from ocd.reporting.wording import decimals

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ocd.files import write_text
+from ocd.data import write_text
 from ocd.reporting import figures
 from ocd.reporting.comparison_figure import MethodPoint
 from ocd.reporting.distribution import distribution_section

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ocd.reporting.bootstrap import Pair, add_differences, resample
+from ocd.evaluation import Pair, add_differences, resample
 from ocd.reporting.methods import RIVALS, group, number, title
 from ocd.reporting.parts import Parts, compare_parts, parts_sentence
 from ocd.reporting.records import Array, Json, RunRecords

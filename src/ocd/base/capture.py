@@ -1,0 +1,83 @@
+"""What passes through the layer in one pass of the base: I(x), Eq. 4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ocd.base.positions import as_rows, output_as_rows
+from ocd.base.replay import Recording
+from ocd.data import Inputs
+from ocd.errors import OCDError
+
+
+@dataclass(frozen=True)
+class Capture:
+    """I(x) of a batch (Eq. 4) and what is needed to run it again from the layer on.
+
+    `rows`: what the weight multiplies, (B, R, G, I). `layer_input`, `layer_output`: i_L and a_L with
+    their leading dimension B or B·P; of a layer that is used several times all positions, use after
+    use. `output`: f(x), (B, ...). `leading`: the leading dimension of i_L in each use.
+    `spoils_inputs`: whether the base works in place on its inputs, so that each pass needs a copy.
+    Of a large example that is used several times rows, i_L and a_L are left out on demand: they are
+    empty then.
+    """
+
+    inputs: Inputs
+    rows: Tensor
+    layer_input: Tensor
+    layer_output: Tensor
+    output: Tensor
+    module: nn.Module = field(repr=False)
+    recording: Recording = field(repr=False)
+    leading: tuple[int, ...]
+    spoils_inputs: bool = False
+
+    def output_rows(self) -> Tensor:
+        """a_L as rows, (B, R, O)."""
+        return output_as_rows(self.module, self.layer_output, len(self))
+
+    def __len__(self) -> int:
+        return len(self.output)
+
+
+class Uses:
+    """What a layer was given and answered in one pass, use by use."""
+
+    def __init__(self, module: nn.Module, name: str, batch: int, keep: bool) -> None:
+        self.module, self.name, self.batch, self.keep = module, name, batch, keep
+        self.leading: list[int] = []
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, input: Tensor, output: Tensor) -> None:
+        self.leading.append(len(input) if input.dim() else 0)
+        # A single use is kept in any case: later passes start from it.
+        if self.keep or len(self.leading) == 1:
+            self.kept.append((input.clone(), output))
+        else:
+            self.kept = [(input[:0], output[:0])]
+
+    def joined(self) -> tuple[Tensor, Tensor, Tensor]:
+        """i_L, a_L and the rows, all positions of an example beside one another."""
+        if len(self.kept) < len(self.leading):
+            return *self.kept[0], self.kept[0][0].new_empty(self.batch, 0, 1, 0)
+        every = [as_rows(self.module, input, self.batch, self.name) for input, _ in self.kept]
+        if len(self.kept) == 1:
+            return *self.kept[0], every[0]
+        inputs, outputs = zip(*self.kept, strict=True)
+        return self._beside(inputs), self._beside(outputs), torch.cat(every, dim=1)
+
+    def _beside(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        """(B·P, ...) of each use -> (B·ΣP, ...)."""
+        if isinstance(self.module, nn.Linear):
+            tensors = tuple(tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors)
+        shapes = sorted({tuple(tensor.shape[1:]) for tensor in tensors})
+        if len(shapes) > 1:
+            raise OCDError(
+                f"layer {self.name!r} is used {len(tensors)} times in one forward pass, on inputs of "
+                f"different shapes ({', '.join(map(str, shapes))}): choose another layer"
+            )
+        parts = [tensor.reshape(self.batch, -1, *tensor.shape[1:]) for tensor in tensors]
+        return torch.cat(parts, dim=1).flatten(0, 1)

@@ -1,0 +1,127 @@
+"""Last-layer Laplace approximation (Daxberger et al., NeurIPS 2021): weights drawn around the base's.
+
+The field's library, laplace-torch, cannot be used: it requires torchvision, which a core that runs
+without it would have to install for four dozen lines of algebra.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ocd.base import DenseDelta, OpenBase, list_layers
+from ocd.data import Examples, Inputs, take_rows, to_device
+from ocd.errors import OCDError
+from ocd.lessons import Loss, example_losses
+from ocd.prediction import Prediction, predict_in_chunks
+
+MAX_WEIGHTS = 8192
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """Draws of the last layer's weight from N(θ, (H + δ)⁻¹), the same for all inputs.
+
+    `eigenvalues` (D,), `eigenvectors` (D, D) of H, the generalised Gauss–Newton matrix of the summed
+    training loss, which is taken as a negative log likelihood; `prior`: the precision δ that
+    maximises the marginal likelihood.
+    """
+
+    opened: OpenBase
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+    prior: float
+
+    def predict(self, inputs: Inputs, draws: int = 5, seed: int = 0) -> Prediction:
+        opened = self.opened
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(draws, len(self.eigenvalues), generator=generator)
+        standard = noise.to(self.eigenvalues) / (self.eigenvalues + self.prior).sqrt()
+        moves = (standard @ self.eigenvectors.T).to(opened.weight)
+        delta = DenseDelta(moves.view(1, draws, *opened.weight_shape))
+
+        def work(rows: Inputs, where: slice) -> Prediction:
+            capture = opened.capture(rows)
+            with torch.no_grad():
+                outputs = opened.run(capture, delta).transpose(0, 1)
+                mean = opened.run(capture, delta.mean_draw())[:, 0]
+            norms = delta.norms().expand(len(capture), -1).T
+            return Prediction(outputs, mean, capture.output, norms)
+
+        return predict_in_chunks(inputs, opened.device, work)
+
+
+def last_layer(base: nn.Module, inputs: Inputs) -> OpenBase:
+    """The linear layer whose output is the base's own. Raises OCDError where there is none."""
+    for name in reversed(list_layers(base)):
+        try:
+            opened = OpenBase(base, name)
+            capture = opened.probe(to_device(inputs, opened.device))
+        except OCDError:
+            continue
+        one_row = capture.rows.shape[1:3] == (1, 1) and capture.output.dim() == 2
+        if one_row and torch.equal(capture.layer_output, capture.output):
+            return opened
+    raise OCDError("last-layer Laplace needs a base that ends in a linear layer on one vector")
+
+
+def fit_laplace(
+    base: nn.Module,
+    loss: Loss,
+    training: Examples,
+    num_examples: int = 60_000,
+    chunk_size: int = 512,
+) -> Laplace:
+    """H over (at most `num_examples`) training examples, and the prior precision.
+
+    Raises OCDError where the base does not end in a linear layer, or this has too many weights.
+    """
+    opened = last_layer(base, take_rows(training.inputs, slice(0, 3)))
+    size = opened.weight.numel()
+    if size > MAX_WEIGHTS:
+        raise OCDError(
+            f"last-layer Laplace would need a {size} x {size} matrix for {opened.name!r}: at most "
+            f"{MAX_WEIGHTS} weights"
+        )
+    total = torch.zeros(size, size, dtype=torch.float64, device=opened.device)
+    count = min(num_examples, len(training))
+    for index in torch.arange(count).split(chunk_size):
+        inputs, targets = training.rows(index)
+        capture = opened.capture(to_device(inputs, opened.device))
+        curvature = _output_curvature(loss, capture.output, targets.to(opened.device))
+        features = capture.rows[:, 0, 0]
+        good = curvature.flatten(1).isfinite().all(dim=1) & features.isfinite().all(dim=1)
+        curvature, features = curvature[good], features[good]
+        # Λ = S Sᵀ, so that H = Σ (Sᵀ ⊗ φ)ᵀ (Sᵀ ⊗ φ): one matrix product a chunk.
+        values, vectors = torch.linalg.eigh(curvature)
+        root = vectors * values.clamp_min(0).sqrt()[:, None]  # (B, C, C)
+        jacobian = torch.einsum("bcs,bi->bsci", root, features).reshape(-1, size)
+        total += (jacobian.T @ jacobian).double()
+    eigenvalues, eigenvectors = torch.linalg.eigh(total)
+    eigenvalues = eigenvalues.clamp_min(0)
+    prior = _best_prior(eigenvalues, float(opened.weight.detach().double().square().sum()))
+    return Laplace(opened, eigenvalues, eigenvectors, prior)
+
+
+def _output_curvature(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
+    """Hessian of each example's loss with respect to its output: (B, C, C)."""
+    output = output.detach().requires_grad_()
+    with torch.enable_grad():
+        total = example_losses(loss, output, targets).sum()
+        (gradient,) = torch.autograd.grad(total, output, create_graph=True)
+        rows = [
+            torch.autograd.grad(gradient[:, c].sum(), output, retain_graph=True)[0]
+            for c in range(output.shape[1])
+        ]
+    return torch.stack(rows, dim=1)
+
+
+def _best_prior(eigenvalues: Tensor, squared_norm: float) -> float:
+    """The precision δ that maximises the log marginal likelihood, up to what does not depend on it:
+    ½ D log δ − ½ δ ‖θ‖² − ½ Σ log(λ + δ)."""
+    grid = torch.logspace(-4, 6, 201, dtype=torch.float64, device=eigenvalues.device)
+    occam = torch.log(eigenvalues[None] + grid[:, None]).sum(dim=1)
+    evidence = 0.5 * (len(eigenvalues) * grid.log() - grid * squared_norm - occam)
+    return float(grid[evidence.argmax()])

@@ -1,0 +1,131 @@
+"""The paper's bounds: overfit on the test example itself. They use the label, and say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from ocd.base import OpenBase, frozen, list_layers, run_without_delta
+from ocd.data import Excerpt, Inputs, map_tensors, num_rows
+from ocd.errors import OCDError
+from ocd.lessons import LR_GRID, Loss, OverfitConfig, chunk_of, overfit_batch
+from ocd.prediction import Prediction, moved, predict_in_chunks
+
+
+def check_labels(targets: Tensor | None, inputs: Inputs) -> Tensor:
+    """The labels of these inputs. Raises OCDError where there are none, or another number."""
+    if targets is None:
+        raise OCDError("overfitting on the test example uses its label: there are no labels here")
+    if len(targets) != num_rows(inputs):
+        raise OCDError(f"{len(targets)} labels for {num_rows(inputs)} inputs: one each is needed")
+    return targets
+
+
+@dataclass(frozen=True)
+class OverfitTest:
+    """f(x; θ_s) with θ_s of Eq. 1 found with the test label: what a perfect generator would reach.
+
+    `targets`: the labels of the inputs that `predict` will be given, in their order.
+    """
+
+    opened: OpenBase
+    loss: Loss
+    config: OverfitConfig
+    targets: Tensor | None
+    excerpt: Excerpt | None = None
+
+    def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
+        opened, targets = self.opened, check_labels(self.targets, inputs)
+
+        def work(rows: Inputs, where: slice) -> Prediction:
+            on_excerpts = self.excerpt is not None and self.config.excerpt > 0
+            capture = opened.capture(rows, keep_rows=not on_excerpts)
+            labels = targets[where].to(opened.device)
+            delta = overfit_batch(opened, self.loss, rows, labels, self.config, self.excerpt, capture)
+            return moved(opened, capture, delta)
+
+        return predict_in_chunks(inputs, opened.device, work, chunk_of(opened, self.config))
+
+
+@dataclass(frozen=True)
+class OverfitTestAllLayers:
+    """The same bound with the weights of all layers moved at once (the paper's second bound).
+
+    The layers are those that OCD can move; SGD with `config.num_steps` steps whatever the optimiser
+    of `config`, since each example has weights of its own: one gradient an example, by vmap.
+    Raises OCDError where the base cannot be differentiated example by example.
+    """
+
+    base: nn.Module
+    loss: Loss
+    config: OverfitConfig
+    targets: Tensor | None
+
+    def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
+        targets = check_labels(self.targets, inputs)
+        device = next(self.base.parameters()).device
+
+        def work(rows: Inputs, where: slice) -> Prediction:
+            outputs, norms = self._overfitted(rows, targets[where].to(device))
+            return Prediction(outputs[None], outputs, run_without_delta(self.base, rows), norms[None])
+
+        num_weights = sum(weight.numel() for weight in self._weights().values())
+        # Measured on LeNet5: 64 examples, each with its own weights, are twice as fast as 256.
+        size = max(1, min(64, 2**26 // num_weights))
+        return predict_in_chunks(inputs, device, work, size)
+
+    def with_lr(self, inputs: Inputs, targets: Tensor) -> OverfitTestAllLayers:
+        """The same with a learning rate chosen on (training) examples by the rule of `choose_lr`."""
+        before = self.loss(run_without_delta(self.base, inputs), targets)
+        falls: list[tuple[float, float]] = []
+        for lr in LR_GRID:
+            tried = replace(self, config=replace(self.config, lr=lr))
+            after = self.loss(tried._overfitted(inputs, targets)[0], targets)
+            if not after.isfinite().all() or (after > before * 1.0001 + 1e-6).float().mean() > 0.01:
+                break
+            falls.append((lr, float((before - after).mean())))
+        if not falls or max(fall for _, fall in falls) <= 0:
+            raise OCDError("no learning rate makes the loss fall when all layers move")
+        best = max(fall for _, fall in falls)
+        lr = next(lr for lr, fall in falls if fall >= 0.9 * best)
+        return replace(self, config=replace(self.config, lr=lr))
+
+    def _weights(self) -> dict[str, Tensor]:
+        modules = dict(self.base.named_modules())
+        weights = {f"{name}.weight": modules[name].weight for name in list_layers(self.base)}
+        return {name: w.detach() for name, w in weights.items() if isinstance(w, Tensor)}
+
+    def _overfitted(self, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs (B, ...) after the steps, and the norm of each example's whole move (B,)."""
+        lr = self.config.lr
+        if lr is None:
+            raise OCDError("overfit.lr is not chosen yet: call with_lr first")
+        start = self._weights()
+        batch = num_rows(inputs)
+        weights = {name: w.expand(batch, *w.shape).clone() for name, w in start.items()}
+
+        def answer(own: dict[str, Tensor], row: Inputs) -> Tensor:
+            one = map_tensors(lambda x: x[None].clone(), row)  # it may be worked on in place
+            # functional_call passes a tensor, a tuple or (args, kwargs) as `call` does.
+            args, named = ((), one) if isinstance(one, dict) else (one, None)
+            output: Tensor = functional_call(self.base, own, args, named)
+            return output
+
+        def objective(own: dict[str, Tensor], row: Inputs, target: Tensor) -> Tensor:
+            return self.loss(answer(own, row), target[None])[0]
+
+        try:
+            with frozen(self.base):
+                for _ in range(self.config.num_steps):
+                    gradients = vmap(grad(objective))(weights, inputs, targets)
+                    weights = {name: w - lr * gradients[name] for name, w in weights.items()}
+                with torch.no_grad():
+                    outputs = vmap(answer)(weights, inputs)[:, 0]
+        except (RuntimeError, TypeError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise OCDError(f"the base cannot be overfitted on all layers at once: {first}") from error
+        moves = [(w - start[name]).flatten(1).square().sum(dim=1) for name, w in weights.items()]
+        return outputs.detach(), torch.stack(moves).sum(dim=0).sqrt()

@@ -1,0 +1,100 @@
+"""Tent (Wang et al., ICLR 2021): minimise the entropy of the answers on the test batch itself."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ocd.base import find_layer
+from ocd.data import Inputs, call, map_tensors, num_rows
+from ocd.errors import OCDError
+from ocd.evaluation import softmax_entropy
+from ocd.prediction import Prediction, predict_in_chunks
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d)
+
+
+@dataclass(frozen=True)
+class Tent:
+    """The base adapted to each batch of test inputs, without labels; every batch starts anew.
+
+    Moved are the scales and shifts of the normalisation layers, batch norm with the statistics of
+    the batch, as the authors do; where the base has none, the weight of `layer`, which OCD moves.
+    Adam with the authors' learning rate. Unlike OCD's, an answer depends on the rest of its batch.
+    Raises OCDError for outputs that are not logits (B, C).
+    """
+
+    base: nn.Module
+    layer: str
+    num_iterations: int = 10
+    lr: float = 1e-3
+    batch_size: int = 256
+
+    def what_moves(self) -> str:
+        """A line for the report."""
+        if _norms(self.base):
+            return "Tent moves the normalisation layers"
+        return f"Tent moves the weight of {self.layer}: the base has no normalisation layer"
+
+    def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
+        device = next(self.base.parameters()).device
+
+        def work(rows: Inputs, where: slice) -> Prediction:
+            outputs = self._adapted(rows)
+            return Prediction(outputs[None], outputs)
+
+        size = self.batch_size
+        while num_rows(inputs) > 1 and num_rows(inputs) % size == 1:
+            size += 1  # a last batch of one example would have no statistics
+        return predict_in_chunks(inputs, device, work, size)
+
+    def _adapted(self, inputs: Inputs) -> Tensor:
+        network = copy.deepcopy(self.base).eval().requires_grad_(False)
+        moved = self._moved(network)
+        optimizer = torch.optim.Adam(moved, lr=self.lr)
+        for _ in range(self.num_iterations):
+            with torch.enable_grad():
+                outputs = self._outputs(network, inputs)
+                if not isinstance(outputs, Tensor) or outputs.dim() != 2:
+                    raise OCDError("Tent minimises the entropy of classes: the base must give (B, C)")
+                entropy = softmax_entropy(outputs).mean()
+            # A norm that is there for training alone has no gradient here.
+            gradients = torch.autograd.grad(entropy, moved, allow_unused=True)
+            for parameter, gradient in zip(moved, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+        with torch.no_grad():
+            return self._outputs(network, inputs)
+
+    def _outputs(self, network: nn.Module, inputs: Inputs) -> Tensor:
+        try:
+            outputs: Tensor = call(network, map_tensors(Tensor.clone, inputs))
+        except ValueError as error:  # batch norm, of a single example
+            raise OCDError(f"Tent cannot adapt to this batch: {error}") from error
+        return outputs
+
+    def _moved(self, network: nn.Module) -> list[nn.Parameter]:
+        norms = _norms(network)
+        for norm in norms:
+            if isinstance(norm, BATCH_NORMS):
+                norm.track_running_stats = False  # in eval mode too, the batch's own statistics
+                norm.running_mean = norm.running_var = None
+        if norms:
+            moved = [parameter for norm in norms for parameter in norm.parameters(recurse=False)]
+        else:
+            weight = find_layer(network, self.layer).weight
+            assert isinstance(weight, nn.Parameter)
+            moved = [weight]
+        for parameter in moved:
+            parameter.requires_grad_()
+        return moved
+
+
+def _norms(network: nn.Module) -> list[nn.Module]:
+    """Normalisation layers that have a scale and a shift to move."""
+    found = [module for module in network.modules() if isinstance(module, NORMS)]
+    return [module for module in found if any(True for _ in module.parameters(recurse=False))]

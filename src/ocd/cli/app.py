@@ -1,0 +1,219 @@
+"""The command `ocd`. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ocd._version import __version__
+from ocd.errors import OCDError
+
+if TYPE_CHECKING:
+    from ocd.runs import Run
+
+app = typer.Typer(
+    help="Learn how one layer of a trained network would move for each input, and predict it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+INTERRUPTED = 130
+"""The exit code that Typer makes of Ctrl-C."""
+Folder = Annotated[Path, typer.Argument(help="A run folder, made by `ocd run`.", metavar="DIR")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Learn how one layer of a trained network would move for each input, and predict it."""
+
+
+@app.command()
+def run(
+    task: Annotated[str, typer.Argument(help="A task; `ocd tasks` lists them.", metavar="TASK")],
+    preset: Annotated[str, typer.Option(help="fast, released or paper.")] = "fast",
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where data lie, in the hub's layout; else downloaded.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; default runs/TASK.")] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value, as often as needed; see `ocd settings TASK`."),
+    ] = None,
+    stop_after: Annotated[
+        str, typer.Option(help="Stop after this verb: select, overfit, train, predict or report.")
+    ] = "report",
+) -> None:
+    """Select, overfit, train, predict, report. The same command again goes on where it stopped."""
+    from ocd.runs import VERBS, Run
+
+    if stop_after not in VERBS:
+        raise OCDError(f"--stop-after is {stop_after!r}: use one of {', '.join(VERBS)}")
+    made = Run.create(
+        task,
+        out or Path("runs") / task,
+        preset,
+        data_dir,
+        _parse_seeds(seeds),
+        _parse_settings(settings or []),
+        shlex.join(["ocd", *sys.argv[1:]]),
+    )
+    verbs = VERBS[: VERBS.index(stop_after) + 1]
+    for seed in made.wanted:
+        for verb in verbs[:4]:
+            typer.echo(f"{made.task.name}, seed {seed}: {verb}", err=True)
+            getattr(made, verb)(seed)
+    if "report" in verbs:
+        _show(made)
+
+
+@app.command()
+def select(folder: Folder) -> None:
+    """Score the layers of a run's base, equation 3."""
+    _verb("select", folder)
+
+
+@app.command()
+def overfit(folder: Folder) -> None:
+    """Overfit the chosen layer on every training example, equation 1."""
+    _verb("overfit", folder)
+
+
+@app.command()
+def train(folder: Folder) -> None:
+    """Train the generator on the overfitted deltas."""
+    _verb("train", folder)
+
+
+@app.command()
+def predict(folder: Folder) -> None:
+    """Predict the test examples with every method of the table."""
+    _verb("predict", folder)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write results.json, report.md and the figures anew."""
+    _verb("report", folder)
+
+
+@app.command()
+def audit(folder: Folder) -> None:
+    """Look for leaks: labels, test examples in training, copied deltas, files that changed."""
+    from ocd.runs import Run, audit_run
+
+    found = audit_run(Run.open(folder))
+    for line in found.lines():
+        typer.echo(line)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def condition(folder: Folder) -> None:
+    """Which parts of the condition matter: train the generator anew on some of them."""
+    from ocd.runs import Run, compare_conditions
+
+    typer.echo(compare_conditions(Run.open(folder)))
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks: data, licence, size, minutes to expect."""
+    from ocd.tasks import CATALOG
+
+    width = max(map(len, CATALOG)) + 2
+    for facts in CATALOG.values():
+        typer.echo(f"{facts.name:{width}}{facts.summary}")
+        for name in ("data", "licence", "size"):
+            typer.echo(f"{'':{width}}{name}: {getattr(facts, name)}")
+        typer.echo(f"{'':{width}}minutes a seed: {facts.minutes}")
+
+
+@app.command()
+def settings(
+    task: Annotated[str, typer.Argument(help="A task.", metavar="TASK")],
+    preset: Annotated[str, typer.Option(help="fast, released or paper.")] = "fast",
+) -> None:
+    """List every key that --set takes, with its value."""
+    from ocd.config import settings_of
+    from ocd.runs import read_settings
+    from ocd.tasks import get_task
+
+    for part in read_settings(get_task(task), preset, {})[1:]:
+        for key, value in settings_of(part):
+            typer.echo(f"{key}={value}")
+
+
+def _verb(name: str, folder: Path) -> None:
+    from ocd.runs import Run
+
+    opened = Run.open(folder)
+    if name == "report":
+        _show(opened)
+    else:
+        opened.do(name)
+
+
+def _show(run: Run) -> None:
+    from rich.console import Console
+
+    from ocd.reporting import results_table, table_width
+
+    results: dict[str, Any] = run.report()
+    console = Console()
+    if console.is_terminal:
+        console.print(results_table(results, console.width))
+    else:  # in a file or a pipe no line needs to be broken
+        table = results_table(results)
+        Console(width=table_width(table)).print(table)
+    typer.echo(f"report: {run.root / 'report.md'}")
+    typer.echo(results["verdict"].get("sentence", ""))
+
+
+def _parse_seeds(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise OCDError(f"--seeds is {text!r}: it must be numbers from 0 on, separated by commas")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _parse_settings(items: list[str]) -> dict[str, str]:
+    pairs = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise OCDError(f"--set {item!r}: it must be key=value")
+        pairs[key] = value
+    return pairs
+
+
+def main() -> None:
+    """The entry point: an OCDError is one line on stderr and exit code 2."""
+    try:
+        app()
+    except OCDError as error:
+        typer.echo(f"ocd: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        typer.echo(f"ocd: {error}", err=True)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo("ocd: stopped; the same command goes on from here", err=True)
+        raise

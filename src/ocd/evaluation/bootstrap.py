@@ -1,0 +1,55 @@
+"""Paired bootstrap: how far a difference between methods may be due to examples and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ocd.reporting import Array, Json
+
+Pair = tuple[str, str]  # a method and a metric
+
+
+def paired_bootstrap(differences: Array, num_resamples: int = 2000, seed: int = 0) -> Array:
+    """95 % percentile intervals (M, 2) of the means of M differences (M, S, N).
+
+    Each resample draws S of the seeds and N of the test examples with replacement. The seeds were
+    tested on the same examples, so a resample has the same examples in each of its seeds. As any
+    bootstrap of few things, that of two or three seeds understates how far seeds scatter.
+    """
+    num_seeds, num = differences.shape[1:]
+    generator = np.random.default_rng(seed)
+    chosen = generator.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
+    columns = differences.reshape(-1, num).T  # (N, M·S)
+    means = []
+    for start in range(0, num_resamples, 100):  # 100 resamples of 10,000 examples are 8 MB
+        seeds = chosen[start : start + 100] / num_seeds  # (R, S)
+        drawn = (generator.integers(num, size=num) for _ in seeds)
+        shares = np.stack([np.bincount(rows, minlength=num) / num for rows in drawn])  # (R, N)
+        by_seed = (shares @ columns).reshape(len(seeds), -1, num_seeds)
+        means.append(np.einsum("rms,rs->rm", by_seed, seeds))
+    return np.percentile(np.concatenate(means), [2.5, 97.5], axis=0).T
+
+
+def add_differences(
+    paired: dict[Pair, Array],
+    key: Pair,
+    sign: int,
+    ours: Array | None,
+    theirs: Array | None,
+) -> None:
+    """The differences (S, N), positive where ours is better, if there are any to resample."""
+    if ours is None or theirs is None or ours.shape[1] < 2:
+        return
+    if np.isfinite(ours).all() and np.isfinite(theirs).all():
+        paired[key] = sign * (ours - theirs)
+
+
+def resample(paired: Mapping[Pair, Array]) -> dict[Pair, Json]:
+    """Mean and 95 % interval of each of the differences (S, N), all from the same resamples."""
+    intervals = paired_bootstrap(np.stack([*paired.values()])).tolist() if paired else []
+    return {
+        key: {"difference": float(difference.mean()), "interval": interval}
+        for (key, difference), interval in zip(paired.items(), intervals, strict=True)
+    }

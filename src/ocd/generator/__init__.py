@@ -1,0 +1,42 @@
+"""Eq. 4-8: what turns I(x) and noise into a delta."""
+
+from ocd.generator.codecs import Codec, CodecConfig, PCACodec, choose_code
+from ocd.generator.conditioning import (
+    PARTS,
+    Condition,
+    ConditionConfig,
+    Conditioning,
+    Describe,
+    Features,
+    encoder_features,
+)
+from ocd.generator.denoisers import Denoiser, DenoiserConfig, MLPDenoiser, UNetDenoiser
+from ocd.generator.diffusion import DiffusionConfig
+from ocd.generator.hypernetwork import Embedding, HyperNetwork, Shapes
+from ocd.generator.noise import example_keys, example_noise
+from ocd.generator.scale import ScaleConfig
+
+__all__ = [
+    "PARTS",
+    "Codec",
+    "CodecConfig",
+    "Condition",
+    "ConditionConfig",
+    "Conditioning",
+    "Denoiser",
+    "DenoiserConfig",
+    "Describe",
+    "DiffusionConfig",
+    "Embedding",
+    "Features",
+    "HyperNetwork",
+    "MLPDenoiser",
+    "PCACodec",
+    "ScaleConfig",
+    "Shapes",
+    "UNetDenoiser",
+    "choose_code",
+    "encoder_features",
+    "example_keys",
+    "example_noise",
+]

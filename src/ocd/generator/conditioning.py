@@ -1,0 +1,191 @@
+"""Eq. 4 and Sec. 3.3: I(x) = (i_L, a_L, f(x)), and its embedding E_i(i_L) + E_a(a_L) + E_o(f(x)).
+
+None of it depends on t, so it is computed once for an input, whatever the number of draws and steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ocd.base import Capture, OpenBase
+from ocd.data import Inputs, call
+from ocd.errors import OCDError
+
+PARTS = ("layer_input", "layer_output", "output")
+
+
+@dataclass(frozen=True)
+class ConditionConfig:
+    """What the generator sees of an example, and how it is encoded."""
+
+    layer_input: bool = True
+    """Whether i_L(x) is in the condition."""
+    layer_output: bool = True
+    """Whether a_L(x) is in the condition."""
+    output: bool = True
+    """Whether f(x) is in the condition."""
+    max_features: int = 1024
+    """Larger parts are pooled over their positions (mean and standard deviation)."""
+    standardize: bool = True
+    """Whether every feature is brought to mean 0 and deviation 1 over the training examples."""
+    activation: bool = True
+    """SiLU behind each part's encoder and one more linear layer (released); else linear (paper)."""
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether anything of I(x) is seen; without it x itself must be, by an encoder."""
+        return self.layer_input or self.layer_output or self.output
+
+
+Features = dict[str, Tensor]
+
+Describe = Callable[[OpenBase, Inputs], Features]
+"""(the opened base, inputs (B, ...)) -> parts of I(x) as vectors, name -> (B, F), for a base whose
+positions or outputs are better summed up than by mean and deviation. A part is named `layer_input`,
+`layer_output` or `output`; it is left out where the settings leave that out."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How I(x) is seen: which of its parts, and the user's own way to sum them up."""
+
+    config: ConditionConfig = field(default_factory=ConditionConfig)
+    describe: Describe | None = None
+
+    def of_all_parts(self) -> Condition:
+        """The same with every part of I(x): what a store keeps, so that any condition can be read."""
+        return replace(self, config=replace(self.config, **dict.fromkeys(PARTS, True)))
+
+    def only_wanted(self, features: Features) -> Features:
+        """Those of the parts that the settings ask for."""
+        return {name: values for name, values in features.items() if getattr(self.config, name)}
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether i_L and a_L are needed of a capture."""
+        return self.describe is None
+
+    def features(self, opened: OpenBase, inputs: Inputs, capture: Capture | None = None) -> Features:
+        """The parts of I(x) as vectors: name -> (B, F). Without a capture one is made if needed."""
+        if not self.config.has_parts:
+            return {}
+        if self.describe is None:
+            return condition_features(capture or opened.capture(inputs), self.config)
+        described = self.describe(opened, inputs)
+        for name, values in described.items():
+            if name not in PARTS or values.dim() != 2:
+                raise OCDError(
+                    f"describe returned {name!r} of shape {tuple(values.shape)}: it must return "
+                    f"vectors (B, F), named {', '.join(PARTS)}"
+                )
+        return self.only_wanted(described)
+
+
+def condition_features(capture: Capture, config: ConditionConfig) -> Features:
+    """The parts of I(x) as vectors: name -> (B, F)."""
+    features: Features = {}
+    if config.layer_input:
+        features["layer_input"] = _pool_rows(capture.rows.flatten(2), config.max_features)
+    if config.layer_output:
+        features["layer_output"] = _pool_rows(capture.output_rows(), config.max_features)
+    if config.output:
+        flat = capture.output.flatten(1)
+        if flat.shape[1] > config.max_features:
+            flat = F.adaptive_avg_pool1d(flat[:, None], config.max_features)[:, 0]
+        features["output"] = flat
+    return features
+
+
+def _pool_rows(rows: Tensor, max_features: int) -> Tensor:
+    """(B, R, I) -> (B, F): flat where that is small, else mean and deviation over the rows."""
+    if rows.shape[1] == 1 or rows.shape[1] * rows.shape[2] <= max_features:
+        return rows.flatten(1)
+    return torch.cat([rows.mean(dim=1), rows.std(dim=1)], dim=1)
+
+
+class Standardize(nn.Module):
+    """(x − mean) / deviation, with the numbers of the training examples."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("deviation", torch.ones(size))
+
+    def fit(self, values: Tensor) -> None:
+        self.mean.copy_(values.mean(dim=0))
+        deviation = values.std(dim=0, unbiased=False)
+        # A feature that hardly varies (a dead unit) carries nothing; do not blow up its rounding.
+        self.deviation.copy_(deviation + 1e-2 * deviation.mean() + 1e-6)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return (values - self.mean) / self.deviation
+
+
+class Conditioning(nn.Module):
+    """The embedding of I(x), and of x where the user brought an encoder: -> (B, condition_size)."""
+
+    def __init__(
+        self,
+        sizes: dict[str, int],
+        condition_size: int,
+        config: ConditionConfig,
+        encoder_size: int = 0,
+    ) -> None:
+        super().__init__()
+        if not sizes and not encoder_size:
+            raise OCDError(
+                "condition has no part: set layer_input, layer_output or output, or bring an encoder"
+            )
+        self.config = config
+        self.standardize = nn.ModuleDict({name: Standardize(size) for name, size in sizes.items()})
+        self.encoders = nn.ModuleDict(
+            {name: nn.Linear(size, condition_size) for name, size in sizes.items()}
+        )
+        self.mix = nn.Linear(condition_size, condition_size) if config.activation else nn.Identity()
+        self.encode_x = nn.Linear(encoder_size, condition_size) if encoder_size else None
+
+    def fit(self, features: Features) -> None:
+        """Take the features' means and deviations from some training examples."""
+        if self.config.standardize:
+            for name, values in features.items():
+                standardize = self.standardize[name]
+                assert isinstance(standardize, Standardize)
+                standardize.fit(values)
+
+    def forward(self, features: Features, encoded_x: Tensor | None) -> Tensor:
+        total: Tensor | None = None
+        for name, encoder in self.encoders.items():
+            part = encoder(self.standardize[name](features[name]))
+            part = F.silu(part) if self.config.activation else part
+            total = part if total is None else total + part
+        embedding = None if total is None else self.mix(total)
+        if self.encode_x is not None:
+            if encoded_x is None:
+                raise OCDError("this generator was made with an encoder of x: pass `encoder`")
+            of_x = self.encode_x(encoded_x)
+            embedding = of_x if embedding is None else embedding + of_x
+        assert embedding is not None  # there are parts, or an encoder of x
+        return embedding
+
+
+def encoder_features(encoder: nn.Module, inputs: Inputs) -> int:
+    """How many features a user's encoder gives. Raises OCDError where it is not (B, features)."""
+    training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            encoded = call(encoder, inputs)
+    finally:
+        encoder.train(training)
+    if not isinstance(encoded, Tensor) or encoded.dim() != 2:
+        shape = tuple(encoded.shape) if isinstance(encoded, Tensor) else type(encoded).__name__
+        raise OCDError(f"the encoder of x returned {shape}: it must return (B, features)")
+    return encoded.shape[1]

@@ -1,0 +1,172 @@
+"""Deltas and conditions on disk: safetensors shards and a manifest that proves them.
+
+A shard is written aside and renamed, then the manifest likewise, so that a run stopped at any point
+leaves whole shards and a manifest that names them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ocd.data import read_json, write_json
+from ocd.errors import OCDError
+
+FORMAT_VERSION = 1
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Rename a file that was written aside, once all of it is on the disk."""
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A safetensors file, written aside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
+    put_in_place(aside, path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Raises OCDError where the file is missing, truncated or not safetensors."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise OCDError(f"{path} is missing") from None
+    except Exception as error:  # safetensors raises its own types for a damaged header
+        raise OCDError(f"{path} cannot be read as safetensors: {error}") from None
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass
+class DeltaStore:
+    """One folder of shards. `key` names what the deltas were made with and for.
+
+    Every shard holds tensors with one row an example, `index` among them.
+    """
+
+    folder: Path
+    key: dict[str, Any]
+    shards: list[dict[str, Any]] = field(default_factory=list)
+    next_example: int = 0
+    skipped: list[int] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @classmethod
+    def open(cls, folder: Path, key: dict[str, Any]) -> DeltaStore:
+        """The store in `folder`, new or as it was left.
+
+        Raises OCDError where it was made with another key; nothing is overwritten.
+        """
+        store = cls(folder, key)
+        if not store.manifest_path.exists():
+            return store
+        manifest = read_json(store.manifest_path)
+        if manifest.get("format_version") != FORMAT_VERSION:
+            raise OCDError(
+                f"{store.manifest_path} has format {manifest.get('format_version')}, this version "
+                f"reads {FORMAT_VERSION}: use another folder"
+            )
+        for name, value in key.items():
+            if manifest["key"].get(name) != value:
+                raise OCDError(
+                    f"{folder} holds deltas of another run ({name} is {manifest['key'].get(name)!r}, "
+                    f"not {value!r}): use another folder, or delete this one"
+                )
+        store.shards = manifest["shards"]
+        store.next_example = manifest["next_example"]
+        store.skipped = manifest["skipped"]
+        store.complete = manifest["complete"]
+        return store
+
+    def append(self, tensors: dict[str, Tensor], next_example: int, skipped: list[int]) -> None:
+        """Add a shard; examples below `next_example` are now dealt with."""
+        if len(tensors["index"]):
+            path = self.folder / f"shard-{len(self.shards):05d}.safetensors"
+            write_tensors(path, tensors)
+            shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+            entry = {"file": path.name, "rows": len(tensors["index"]), "shapes": shapes}
+            self.shards.append(entry | {"sha256": file_digest(path)})
+        self.next_example = next_example
+        self.skipped.extend(skipped)
+        self._write_manifest()
+
+    def finish(self) -> None:
+        self.complete = True
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        write_json(
+            self.manifest_path,
+            {
+                "format_version": FORMAT_VERSION,
+                "key": self.key,
+                "shards": self.shards,
+                "next_example": self.next_example,
+                "skipped": self.skipped,
+                "complete": self.complete,
+            },
+        )
+
+    def verify(self) -> None:
+        """Raises OCDError for the first shard that is missing, cut short or changed."""
+        for entry in self.shards:
+            path = self.folder / entry["file"]
+            if not path.exists() or file_digest(path) != entry["sha256"]:
+                what = "missing" if not path.exists() else "cut short or changed (wrong sha256)"
+                raise OCDError(f"{path} is {what}: delete the folder {self.folder} and overfit again")
+
+    def __len__(self) -> int:
+        return sum(entry["rows"] for entry in self.shards)
+
+    def reader(self) -> StoreReader:
+        self.verify()
+        return StoreReader([read_tensors(self.folder / entry["file"]) for entry in self.shards])
+
+
+@dataclass
+class StoreReader:
+    """Random rows of all shards; their tensors stay memory-mapped."""
+
+    shards: list[dict[str, Tensor]]
+
+    def __post_init__(self) -> None:
+        sizes = torch.tensor([len(shard["index"]) for shard in self.shards])
+        self._ends = sizes.cumsum(0)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def rows(self, places: Tensor) -> dict[str, Tensor]:
+        """Rows at `places` (positions in the store, in any order), by tensor name."""
+        shard_of = torch.searchsorted(self._ends, places, right=True)
+        order: list[Tensor] = []
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.shards[0]}
+        for shard in shard_of.unique().tolist():
+            chosen = (shard_of == shard).nonzero()[:, 0]
+            start = int(self._ends[shard - 1]) if shard else 0
+            order.append(chosen)
+            for name, tensor in self.shards[shard].items():
+                parts[name].append(tensor[places[chosen] - start])
+        back = torch.cat(order).argsort()
+        return {name: torch.cat(tensors)[back] for name, tensors in parts.items()}

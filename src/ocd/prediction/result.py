@@ -1,0 +1,85 @@
+"""What `predict` returns, and what it means to be able to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ocd.base import Capture, Delta, OpenBase
+from ocd.data import Inputs, in_chunks, num_rows, take_rows, to_device
+from ocd.errors import OCDError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions for B inputs with K draws each.
+
+    `outputs`: f(x; θ + delta) of every draw, (K, B, ...). `mean_network`: the output of the averaged
+    deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of every draw, (K, B). The last two
+    are None where a control has no delta to speak of.
+    """
+
+    outputs: Tensor
+    mean_network: Tensor
+    base: Tensor | None = None
+    scale: Tensor | None = None
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean over the draws, in the outputs' own units (logits stay logits): (B, ...)."""
+        return self.outputs.mean(dim=0)
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation over the draws, the spread of the ensemble: (B, ...); 0 for one draw."""
+        return self.outputs.std(dim=0, unbiased=False)
+
+    def __len__(self) -> int:
+        return self.outputs.shape[1]
+
+
+class Predictor(Protocol):
+    """What every method of a table is: OCD itself, and all that it is compared with."""
+
+    def predict(self, inputs: Inputs, draws: int = 5, seed: int = 0) -> Prediction:
+        """Predictions for unseen inputs (B, ...). A method without chance ignores `draws`, `seed`."""
+        ...
+
+
+def predict_in_chunks(
+    inputs: Inputs, device: torch.device, work: Callable[[Inputs, slice], Prediction], size: int = 256
+) -> Prediction:
+    """`work(rows, where)` on chunks of the inputs, moved to the device, as one prediction."""
+    if num_rows(inputs) == 0:
+        raise OCDError("predict needs at least one input")
+
+    def one(where: slice) -> Prediction:
+        return work(to_device(take_rows(inputs, where), device), where)
+
+    return join_predictions([part for _, part in in_chunks(num_rows(inputs), size, one)])
+
+
+def moved(opened: OpenBase, capture: Capture, delta: Delta) -> Prediction:
+    """f(x; θ + delta) of a captured batch. `delta`: of each example, or one for all of them."""
+    with torch.no_grad():
+        outputs = opened.run(capture, delta)  # (B, K, ...)
+        alone = delta.num_draws == 1
+        mean = outputs[:, 0] if alone else opened.run(capture, delta.mean_draw())[:, 0]
+    norms = delta.norms().expand(len(capture), -1)
+    return Prediction(outputs.transpose(0, 1), mean, capture.output, norms.T)
+
+
+def join_predictions(parts: list[Prediction]) -> Prediction:
+    """The chunks of a batch as one prediction."""
+    bases = [part.base for part in parts if part.base is not None]
+    scales = [part.scale for part in parts if part.scale is not None]
+    return Prediction(
+        torch.cat([part.outputs for part in parts], dim=1),
+        torch.cat([part.mean_network for part in parts]),
+        torch.cat(bases) if bases else None,
+        torch.cat(scales, dim=1) if scales else None,
+    )

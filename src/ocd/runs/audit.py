@@ -1,0 +1,96 @@
+"""The audit of a run folder: every check of ocd.audit, on what the run holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ocd.audit import Audit, Finding, check_copying, check_labels, check_manifest, check_overlap, generated_deltas, training_deltas
+from ocd.errors import OCDError
+from ocd.data import write_json
+from ocd.data import Examples
+from ocd.lessons import example_losses
+from ocd.prediction import Predictor
+from ocd.runs.run import Run
+from ocd.lessons import read_tensors
+from ocd.evaluation import Contest, USES_LABEL
+
+AUDITED = 300  # test examples that are predicted again
+
+
+def audit_run(run: Run) -> Audit:
+    """Is there a leak, is the generator copying, is this the run that its manifest names?
+
+    Trains nothing; a seed that is not trained is named and left out. Writes audit.json.
+    """
+    findings = [
+        check_manifest(run.root, *run.facts),
+        check_overlap(run.data.train.inputs, run.data.test.inputs),
+    ]
+    for seed in run.seeds:
+        try:
+            if missing := run.missing(seed):
+                text = f"not checked, since {missing} is missing: `ocd predict {run.root}` makes it"
+                findings.append(Finding(f"seed {seed}", None, text, {}))
+                continue
+            of_seed = list(_check_seed(run, seed))
+        except OCDError as error:  # weights of another base, files that cannot be read
+            of_seed = [Finding("files", False, str(error), {})]
+        findings += [dataclasses.replace(f, name=f"{f.name}, seed {seed}") for f in of_seed]
+    audit = Audit(findings)
+    write_json(run.root / "audit.json", audit.as_dict())
+    return audit
+
+
+def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
+    inputs, targets = run.data.test.rows(slice(0, AUDITED))
+
+    def build(labels: Tensor | None) -> dict[str, Predictor]:
+        # The whole run anew, with these test labels in all its data: wherever a method took them
+        # from, it has others now.
+        other = dataclasses.replace(run)
+        known = torch.zeros_like(targets) if labels is None else labels
+        other.__dict__["data"] = dataclasses.replace(run.data, test=Examples(inputs, known))
+        methods = other.contest(seed).methods(labels)
+        return {name: method.predictor for name, method in methods.items()}
+
+    yield check_labels(build, inputs, targets, USES_LABEL)
+    contest = run.contest(seed)
+    yield _check_figures(run, seed, contest)
+    network, _ = contest.ocd.fitted()
+    training = training_deltas(contest.ocd, contest.overfit, run.lessons(seed))
+    yield check_copying(generated_deltas(contest.ocd, inputs), training)
+    if network.correction is not None:  # which would hide a diffusion that copies
+        with network.only("diffusion"):
+            alone = check_copying(generated_deltas(contest.ocd, inputs), training)
+        yield dataclasses.replace(alone, name="copying without the correction")
+
+
+def _check_figures(run: Run, seed: int, contest: Contest) -> Finding:
+    """Whether the losses that the table is made of are those of the methods that were audited."""
+    inputs, targets = run.data.test.rows(slice(0, AUDITED))
+    saved = read_tensors(run.root / "predictions" / f"seed-{seed}.safetensors")
+    compared, wrong = [], []
+    for name, method in contest.methods(targets).items():
+        # These answers depend on the rest of their batch, which is another one here.
+        if name.startswith(("tent_", "mc_dropout_")) or f"loss/{name}" not in saved:
+            continue
+        prediction = method.predictor.predict(inputs, method.draws)
+        output = method.answer(prediction, run.task.join_draws).cpu()
+        losses = example_losses(run.task.loss, output, targets).float()
+        compared.append(name)
+        if not torch.allclose(
+            losses, saved[f"loss/{name}"][:AUDITED], rtol=1e-2, atol=1e-3, equal_nan=True
+        ):
+            wrong.append(name)
+    if wrong:
+        text = f"the recorded losses are not those of {', '.join(wrong)}: predict again"
+    else:
+        text = (
+            f"the recorded losses of the first {len(targets)} test examples are those of "
+            f"{len(compared)} methods, predicted again"
+        )
+    return Finding("figures", not wrong, text, {"compared": len(compared), "wrong": len(wrong)})

@@ -1,0 +1,94 @@
+"""Which parts of the condition matter: the generator of a run, trained anew on some of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from typing import Any
+
+from ocd.generator import PARTS
+from ocd.baselines import Generated, Plain
+from ocd.lessons import Workdir
+from ocd.errors import OCDError
+from ocd.data import read_json, write_json, write_text
+from ocd.reporting import condition_table
+from ocd.runs.run import Run
+
+VARIANTS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "all": (PARTS, True),
+    "x": ((), True),
+    "I(x)": (PARTS, False),
+    "layer input": (("layer_input",), False),
+    "layer output": (("layer_output",), False),
+    "output": (("output",), False),
+    "x, output": (("output",), True),
+}
+"""Name -> the parts of I(x) that are seen, and whether x is."""
+
+
+def compare_conditions(run: Run) -> str:
+    """Train a generator for each of `VARIANTS`, all on the deltas that the run has overfitted, and
+    predict the test examples; what is trained already is kept.
+
+    Writes condition.json and condition.md, and returns the table. The base stays, and so does all else
+    of the run. Nothing is chosen by this: settings are chosen on held-out training examples.
+    """
+    values: dict[str, Any] = {"task": run.task.name, "seeds": run.seeds, "variants": {}}
+    for seed in run.seeds:
+        for name, losses in _of_seed(run, seed).items():
+            values["variants"].setdefault(name, []).append(losses)
+    write_json(run.root / "condition.json", values)
+    table = condition_table(values)
+    write_text(run.root / "condition.md", table)
+    return table
+
+
+def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
+    """Losses of the test examples by variant: of one draw, and of the mean where there is one."""
+    path = run.root / "condition" / f"seed-{seed}.json"
+    known: dict[str, dict[str, list[float]]] = read_json(path) if path.exists() else {}
+    run.overfit(seed)
+    lessons = run.lessons(seed)
+    base = run.base(seed)
+    selection = read_json(run.selection_path(seed))
+    has_encoder = run.task.make_encoder(run.options, run.base_data) is not None
+    if "base" not in known:
+        known["base"] = {"draw": _losses(run, Plain(base))}
+    for name, (parts, encode_x) in VARIANTS.items():
+        if name in known or (encode_x and not has_encoder):
+            continue
+        seen = {f"condition.{part}": part in parts for part in PARTS}
+        config = run.config.replace({"layer": selection["chosen"], "seed": seed, **seen})
+        ocd = run.unfitted(base, config, seed, encode_x)
+        member = f"condition-{seed}-{name.replace(' ', '-').replace(',', '').replace('(x)', '')}"
+        context = {"seed": seed, "role": f"condition: {name}"}
+        work = Workdir(run.root, member, context, deltas_of=f"seed-{seed}")
+        _take_decisions(run, seed, work, ocd)
+        ocd.train(lessons, work)
+        known[name] = {"draw": _losses(run, Generated(ocd))}
+        if config.diffusion.prediction == "x0":
+            known[name]["mean"] = _losses(run, Generated(ocd, "mean"))
+        write_json(path, known)
+        shutil.rmtree(work.checkpoint)  # only the losses are kept
+    return known
+
+
+def _take_decisions(run: Run, seed: int, work: Workdir, ocd: Any) -> None:
+    """What the run decided by measuring holds for the variants too."""
+    if work.decisions.exists():
+        return
+    made = read_json(Workdir(run.root, f"seed-{seed}").decisions)
+    own = ocd.decisions(run.lessons(seed), work)
+    kept = ("layer", "widen", "lr", "form", "code", "storage")
+    dataclasses.replace(own, **{name: made[name] for name in kept}).save()
+
+
+def _losses(run: Run, predictor: Any) -> list[float]:
+    from ocd.lessons import example_losses
+
+    test = run.data.test
+    prediction = predictor.predict(test.inputs, draws=1)
+    losses = example_losses(run.task.loss, prediction.outputs[0].cpu(), test.targets)
+    if not losses.isfinite().all():
+        raise OCDError("a loss of the test examples is not finite: the table would not be comparable")
+    return [float(value) for value in losses]

@@ -1,0 +1,233 @@
+"""A run folder: what the run is, its data, its log, and the manifest of what it wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from ocd.audit import data_digest, write_manifest
+from ocd.config import OCDConfig, flatten
+from ocd.errors import OCDError
+from ocd.data import locked, read_json, write_json
+from ocd.data import Examples
+from ocd.base import find_layer
+from ocd.data import Log
+from ocd.tasks import get_task
+from ocd.tasks import Task, TaskData, load_base
+from ocd.runs.settings import RunOptions, read_settings, specialised
+
+FORMAT_VERSION = 2
+
+
+@dataclass
+class RunFolder:
+    """A run folder and what it was made for."""
+
+    root: Path
+    task: Task
+    preset: str
+    seeds: list[int]
+    data_dir: Path | None
+    options: Any
+    run_options: RunOptions
+    config: OCDConfig
+    command: str
+    wanted: list[int] = field(default_factory=list)
+    """The seeds that were asked for just now; the folder may hold more."""
+
+    @classmethod
+    def create(
+        cls,
+        task_name: str,
+        root: Path,
+        preset: str = "fast",
+        data_dir: Path | None = None,
+        seeds: Sequence[int] = (0,),
+        settings: Mapping[str, str] | None = None,
+        command: str = "",
+    ) -> Self:
+        """A new run folder, or the same one again. Raises OCDError where it holds another run."""
+        task = get_task(task_name)
+        task, options, run_options, config = read_settings(task, preset, settings or {})
+        run = cls(
+            root, task, preset, list(seeds), data_dir, options, run_options, config, command, [*seeds]
+        )
+        path = root / "config.json"
+        if path.exists():
+            run._check_same(read_json(path))
+        run._check_data()
+        run._check_layer()
+        with locked(path):
+            if path.exists():  # again: other processes may have added other seeds
+                run._check_same(read_json(path))
+            write_json(path, run._as_dict())
+        run.enter()
+        return run
+
+    @classmethod
+    def open(cls, root: Path) -> Self:
+        """The run in a folder. Raises OCDError where there is none, or one of another format."""
+        path = root / "config.json"
+        if not path.exists():
+            raise OCDError(f"{root} is no run folder (it has no config.json): start with `ocd run`")
+        saved = read_json(path)
+        if saved.get("format_version") != FORMAT_VERSION or "task" not in saved:
+            raise OCDError(f"{path} is not a run of format {FORMAT_VERSION}: use another folder")
+        task = get_task(saved["task"])
+        options = task.options(**saved["options"])
+        return cls(
+            root,
+            specialised(task, options),
+            saved["preset"],
+            saved["seeds"],
+            Path(saved["data_dir"]) if saved["data_dir"] else None,
+            options,
+            RunOptions(**saved["run_options"]),
+            OCDConfig.from_dict(saved["config"]),
+            saved["command"],
+        )
+
+    def _as_dict(self) -> dict[str, Any]:
+        metrics = {
+            name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
+            for name, metric in self.task.metrics.items()
+        }
+        published = self.task.published
+        return {
+            "format_version": FORMAT_VERSION,
+            "task": self.task.name,
+            "preset": self.preset,
+            "seeds": self.seeds,
+            "data_dir": str(self.data_dir) if self.data_dir else None,
+            "options": dataclasses.asdict(self.options),
+            "run_options": dataclasses.asdict(self.run_options),
+            "config": self.config.to_dict(),
+            "examples": {"train": len(self.data.train), "test": len(self.data.test)},
+            "metrics": metrics,
+            "published": dataclasses.asdict(published) if published else None,
+            "command": self.command,
+        }
+
+    @cached_property
+    def facts(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the manifest holds this run to: its settings as they were saved, and its data."""
+        saved = read_json(self.root / "config.json")
+        names = ("task", "preset", "options", "run_options", "config")
+        data = {"train": data_digest(self.data.train), "test": data_digest(self.data.test)}
+        return {name: saved[name] for name in names}, data
+
+    def enter(self, *written: Path) -> None:
+        """Enter files that were just written into the manifest."""
+        write_manifest(self.root, *self.facts, written)
+
+    def _check_same(self, saved: dict[str, Any]) -> None:
+        """More seeds may be added to a run; nothing else may change."""
+        mine = self._as_dict()
+        # A setting that the folder does not know yet has its default there.
+        saved = saved | {"config": OCDConfig.from_dict(saved["config"]).to_dict()}
+        for name in ("task", "preset", "options", "run_options", "config"):
+            old, new = _comparable(saved.get(name)), _comparable(mine[name])
+            if old == new:
+                continue
+            changed = name
+            if isinstance(old, dict) and isinstance(new, dict):
+                keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+                changed = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys)
+            raise OCDError(
+                f"{self.root} holds another run ({changed}): give another --out, or delete it"
+            )
+        self.seeds = sorted({*saved["seeds"], *self.seeds})
+
+    def _check_data(self) -> None:
+        if not len(self.data.train) or not len(self.data.test):
+            raise OCDError(f"task {self.task.name} has no examples to train on or to test")
+
+    def _check_layer(self) -> None:
+        """An unknown layer is known before the base is trained and before anything is written."""
+        if self.config.layer != "auto":
+            find_layer(self.task.make_base(self.options, self.base_data), self.config.layer)
+
+    @cached_property
+    def data(self) -> TaskData:
+        return self.task.load(self.options, self.data_dir)
+
+    @cached_property
+    def base_examples(self) -> Examples:
+        """What the base is trained on: all training examples, less those kept for OCD."""
+        return self._split()[0]
+
+    @cached_property
+    def base_data(self) -> TaskData:
+        """What a base may see: the test examples' shapes, and none of them."""
+        nothing = Examples(*self.data.test.rows(slice(0, 0)))
+        return dataclasses.replace(self.data, train=self.base_examples, test=nothing)
+
+    @cached_property
+    def examples(self) -> Examples:
+        """What is overfitted: all training examples, or those kept from the base."""
+        return self._split()[1]
+
+    def _split(self) -> tuple[Examples, Examples]:
+        train, share = self.data.train, self.run_options.held_out
+        if not share:
+            return train, train
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+        kept = int(share * len(train))
+        return Examples(*train.rows(order[kept:])), Examples(*train.rows(order[:kept]))
+
+    # ---- files and log
+
+    def read_base(self, path: Path, options: Any = None) -> nn.Module:
+        """A trained base; `options` where they are not the run's own."""
+        base = self.task.make_base(options or self.options, self.base_data).to(
+            self.run_options.torch_device()
+        )
+        load_base(base, path)
+        return base.eval()
+
+    def phase_seconds(self, seed: int) -> dict[str, float | None]:
+        """Seconds of every phase of a seed so far; None for a base that was loaded, not trained."""
+        seconds: dict[str, float | None] = {}
+        # What follows the last line break is half a line of a run that was killed.
+        for line in (self.root / "metrics.jsonl").read_text().split("\n")[:-1]:
+            event = json.loads(line)
+            if event["event"] == "phase" and event["seed"] == seed:
+                seconds[event["phase"]] = (seconds.get(event["phase"]) or 0) + event["seconds"]
+        if getattr(self.options, "base", None) is not None:
+            seconds["base"] = None
+        return seconds
+
+    def base_path(self, seed: int) -> Path:
+        return self.root / "base" / f"seed-{seed}.safetensors"
+
+    def selection_path(self, seed: int) -> Path:
+        return self.root / "selection" / f"seed-{seed}.json"
+
+    def log(self, seed: int) -> Log:
+        return Log(self.root / "metrics.jsonl", {"seed": seed, "role": "main"})
+
+    @contextmanager
+    def phase(self, name: str, seed: int) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:  # an interrupted phase logs its part; only a killed one cannot
+            seconds = time.perf_counter() - start
+            self.log(seed).write("phase", phase=name, seconds=round(seconds, 3))
+
+
+def _comparable(value: Any) -> Any:
+    """JSON has no tuples; nested settings are compared by their dotted names."""
+    if isinstance(value, dict):
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in flatten(value).items()}
+    return value

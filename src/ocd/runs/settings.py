@@ -1,0 +1,110 @@
+"""What `--set key=value` changes: the task's options, those of every run, and OCDConfig's keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+import torch
+
+from ocd.config import OCDConfig, parse_value, settings_of
+from ocd.errors import OCDError, nearest
+from ocd.tasks import Task
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `--set` can change of a run itself."""
+
+    num_draws: int = field(default=5, metadata={"help": "draws of the ensemble"})
+    other_draws: tuple[int, ...] = field(
+        default=(), metadata={"help": "draws of other ensembles beside that one, such as 5,20"}
+    )
+    alternative: bool = field(
+        default=True, metadata={"help": "also fit the second-best layer, the paper's control"}
+    )
+    controls: str = field(
+        default="all",
+        metadata={
+            "help": "what OCD is compared with: all, more (and the label network trained for as long "
+            "as OCD took), paper (those of the paper) or none"
+        },
+    )
+    num_bases: int = field(default=5, metadata={"help": "bases of the deep ensemble; 1 leaves it out"})
+    held_out: float = field(
+        default=0.0,
+        metadata={"help": "share of the training examples kept from the base, for OCD alone"},
+    )
+    encode_x: bool = field(
+        default=True, metadata={"help": "put x into the condition, by the task's encoder"}
+    )
+    augment: bool = field(
+        default=True, metadata={"help": "overfit on augmented examples, by the task's transform"}
+    )
+    device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "other_draws", tuple(self.other_draws))  # JSON has no tuples
+        if self.num_draws < 1:
+            raise OCDError(f"num_draws is {self.num_draws}: at least one draw is needed")
+        if any(count < 1 or count >= self.num_draws for count in self.other_draws):
+            listed = ",".join(map(str, self.other_draws))
+            raise OCDError(f"other_draws is {listed}: from 1 to below num_draws, {self.num_draws}")
+        if self.num_bases < 1:
+            raise OCDError(f"num_bases is {self.num_bases}: the base itself is one already")
+        if self.controls not in ("all", "more", "paper", "none"):
+            raise OCDError(f"controls is {self.controls!r}: use all, more, paper or none")
+        if not 0 <= self.held_out < 1:
+            raise OCDError(f"held_out is {self.held_out:g}: it must be a share, from 0 to below 1")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise OCDError(f"device is {self.device!r}: use auto, cpu or cuda")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise OCDError("device is 'cuda', but this PyTorch sees none: use auto or cpu")
+
+    @property
+    def has_rivals(self) -> bool:
+        """Whether rivals beyond the paper's are trained."""
+        return self.controls in ("all", "more")
+
+    def torch_device(self) -> torch.device:
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def read_settings(
+    task: Task, preset: str, settings: Mapping[str, str]
+) -> tuple[Task, Any, RunOptions, OCDConfig]:
+    """Sort `--set key=value` into the task's options, the run's, and OCDConfig's dotted keys.
+
+    Returns the task as these options have it too. Raises OCDError for a key that none of them has.
+    """
+    own = {entry.name for entry in dataclasses.fields(task.options)}
+    of_run = {entry.name for entry in dataclasses.fields(RunOptions)}
+    known = [*own, *of_run, *(key for key, _ in settings_of(OCDConfig()))]
+    for key in settings:
+        if key not in known:
+            raise OCDError(f"there is no setting {key!r}{nearest(key, known)}")
+    options = task.options(**_parsed(task.options, own, settings))
+    task = specialised(task, options)
+    config = OCDConfig.preset(preset).replace({"layer": task.layer})
+    config = config.replace(task.settings if preset == "fast" else task.preset_settings.get(preset, {}))
+    run_values: dict[str, Any] = dict(task.run_settings)
+    if preset != "fast":  # neither the paper nor the released code has x in the condition, or shifts
+        run_values |= {"encode_x": False, "augment": False}
+    run_options = RunOptions(**run_values | _parsed(RunOptions, of_run - own, settings))
+    dotted = {key: value for key, value in settings.items() if key not in own | of_run}
+    return task, options, run_options, config.replace(dotted)
+
+
+def specialised(task: Task, options: Any) -> Task:
+    """The task as its own options have it."""
+    return task.specialise(options) if task.specialise is not None else task
+
+
+def _parsed(home: type[Any], names: Collection[str], settings: Mapping[str, str]) -> dict[str, Any]:
+    """Those of the settings that are fields of `home`, as the fields' types."""
+    hints = get_type_hints(home)
+    return {key: parse_value(text, hints[key], key) for key, text in settings.items() if key in names}

@@ -1,0 +1,145 @@
+"""What a task is: a record of functions and data, and nothing to subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ocd.data import Examples, Excerpt, Inputs
+from ocd.errors import OCDError
+from ocd.evaluation import Metric
+from ocd.generator import Describe
+from ocd.lessons import Transform
+from ocd.tasks.published import Published
+
+Progress = Callable[[str], None]
+"""Takes one line for the person who waits."""
+
+
+def _nothing(options: Any) -> None:
+    """Of a task that has no such part."""
+    return None
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The examples of a task. Nothing of `test` is seen before predicting."""
+
+    train: Examples
+    test: Examples
+
+
+@dataclass(frozen=True)
+class Task:
+    """One domain: where its data come from, what its base is, how its answers are judged."""
+
+    # The facts, as in tasks/catalog.py, from where each task takes them.
+    name: str
+    summary: str
+    data: str
+    licence: str
+    size: str
+    minutes: str
+
+    options: type[Any]
+    """Frozen dataclass of the task's own `--set` keys; the help is in each field's metadata."""
+    load: Callable[[Any, Path | None], TaskData]
+    """(options, data_dir): reads data_dir first, in the hub's layout; else downloads."""
+    make_base: Callable[[Any, TaskData], nn.Module]
+    """(options, data): the network f, not trained yet."""
+    train_base: Callable[[nn.Module, TaskData, Any, int, Progress], None]
+    """(base, data, options, seed, progress): trains in place, or loads `options.base`."""
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """(outputs (B, ...), targets (B, ...)) -> (B,), the L of Eq. 1."""
+    metrics: dict[str, Metric]
+    join_draws: Callable[[Tensor], Tensor]
+    """Outputs of K draws (K, B, ...) -> (B, ...), how an ensemble answers."""
+    make_encoder: Callable[[Any, TaskData], nn.Module | None]
+    """(options, data): encodes x for the condition, module(inputs) -> (B, features)."""
+    make_transform: Callable[[Any], Transform | None]
+    """(options): the augmentation under which training examples are overfitted."""
+    make_excerpt: Callable[[Any], Excerpt | None] = _nothing
+    """(options): a random part of large examples (ocd.excerpts)."""
+    make_describe: Callable[[Any], Describe | None] = _nothing
+    """(options): how I(x) is summed up, where mean and deviation are not enough."""
+    settings: dict[str, object] = field(default_factory=dict)
+    """Differences from the preset `fast`, what was tuned for this task: dotted OCDConfig keys."""
+    preset_settings: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Differences from another preset, by its name: what the paper or the released code has for this
+    task alone, and what the size of its examples asks for."""
+    run_settings: dict[str, object] = field(default_factory=dict)
+    """Differences from the options of a run."""
+    classifies: bool = False
+    """Whether outputs are logits of classes, so that answers have an entropy and can be wrong."""
+    layer: str = "auto"
+    """The layer to move where the paper names one; with every preset."""
+    make_targets: Callable[[nn.Module, TaskData, Any, int, Progress], Tensor | None] | None = None
+    """(base, data, options, seed, progress): the targets that OCD is to learn from, one for each of
+    the base's own training examples, where they are not the labels as they are; None: they are."""
+    other_bases: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Rivals that are another base: name -> the task's options that differ."""
+    is_table: bool = False
+    """Whether inputs are features (B, D), for which there are rivals that are no networks."""
+    has_distribution: bool = False
+    """Whether targets are continuous, so that draws are judged as a distribution of them too."""
+    specialise: Callable[[Any], Task] | None = None
+    """(options): the task that it is with these options, where what they say decides its loss,
+    metrics and settings."""
+    has_views: bool = False
+    """Whether outputs are images (3, H, W) of pixels from 0 to 1, which the report shows."""
+    film: Callable[[Any, TaskData], Inputs | None] | None = None
+    """(options, data): inputs in the order of a film, in no set, for base and OCD side by side."""
+    published: Published | None = None
+    """The paper's own table of this task, which the report sets beside a run's."""
+
+
+def load_base(base: nn.Module, path: str | Path) -> None:
+    """Copies the weights in a .safetensors file into the base, which must have just these.
+
+    Raises OCDError where the file cannot be read, or naming each missing, unexpected or
+    differently shaped tensor.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise OCDError(f"base checkpoint {path}: no such file")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise OCDError(f"base checkpoint {path}: not a readable safetensors file ({error})") from error
+    wrong = _differences(base.state_dict(), weights)
+    if wrong:
+        raise OCDError(f"base checkpoint {path} does not fit {type(base).__name__}: {'; '.join(wrong)}")
+    base.load_state_dict(weights)
+
+
+def _differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:
+    wrong = []
+    if missing := sorted(expected.keys() - found.keys()):
+        wrong.append("missing " + ", ".join(missing))
+    if unexpected := sorted(found.keys() - expected.keys()):
+        wrong.append("unexpected " + ", ".join(unexpected))
+    for name in sorted(expected.keys() & found.keys()):
+        shape, needed = tuple(found[name].shape), tuple(expected[name].shape)
+        if shape != needed:
+            wrong.append(f"{name} is {shape} instead of {needed}")
+    return wrong
+
+
+def first_examples(examples: Examples, count: int | None, option: str) -> Examples:
+    """The first `count` examples, all where it is None. Raises OCDError for a count not there."""
+    if count is None:
+        return examples
+    check_count(count, len(examples), option)
+    return Examples(*examples.rows(slice(0, count)))
+
+
+def check_count(count: int | None, available: int, option: str) -> None:
+    """Raises OCDError, naming the option, where `count` examples cannot be taken."""
+    if count is not None and not 1 <= count <= available:
+        raise OCDError(f"{option} is {count}: it must be from 1 to {available}")
