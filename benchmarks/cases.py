@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ocd.base import OpenBase
+from ocd.base import FrozenBase
 from ocd.data import Examples
 from ocd.tasks import TaskData
 from ocd.tasks.images.classification import cross_entropy_per_example
@@ -109,8 +109,8 @@ CASES = (
 )
 
 
-def opened(case: Case, base: nn.Module) -> OpenBase:
+def frozen(case: Case, base: nn.Module) -> FrozenBase:
     """The base at the case's layer, probed."""
-    made = OpenBase(base, case.layer, channels_last=case.channels_last)
+    made = FrozenBase(base, case.layer, channels_last=case.channels_last)
     made.probe(case.examples(4).inputs)
     return made

@@ -29,12 +29,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.cases import CASES, Case, cross_entropy, opened
+from benchmarks.cases import CASES, Case, cross_entropy, frozen
 from benchmarks.measuring import Work, in_turns, matrix_rate
 from benchmarks.released import Generator, fits, overfit_one_by_one
 from ocd import OCD, OCDConfig, overfit
-from ocd.base import OpenBase, run_without_delta
-from ocd.lessons import Maker, OnTheFly
+from ocd.base import FrozenBase, run_without_delta
+from ocd.lessons import FreshLessons, Overfitter
 from ocd.lessons.overfitting import default_chunk_size
 from ocd.training import DiffusionObjective
 
@@ -63,7 +63,7 @@ def overfitting(case: Case, base: nn.Module) -> dict[str, Work]:
     examples = case.examples(case.num_examples)
     inputs, targets = examples.inputs, examples.targets
     assert isinstance(inputs, Tensor)
-    here = opened(case, base)
+    here = frozen(case, base)
     size = (
         min(len(inputs), default_chunk_size(here.weight_shape, "rank_one"))
         if case.batch >= 256
@@ -91,12 +91,12 @@ def in_parts(base: nn.Module, inputs: Tensor, size: int) -> None:
         run_without_delta(base, part)
 
 
-def limit_of_overfitting(here: OpenBase, inputs: Tensor, targets: Tensor, size: int) -> None:
+def limit_of_overfitting(here: FrozenBase, inputs: Tensor, targets: Tensor, size: int) -> None:
     """One pass of the base, and three back and forth of what is behind the layer, from a shift of its
     output: nothing that any way of overfitting could leave out."""
     for rows, labels in zip(inputs.split(size), targets.split(size), strict=True):
         capture = here.capture(rows)
-        shape = (len(rows), 1, capture.rows.shape[1], here.weight_shape[0])
+        shape = (len(rows), 1, capture.positions.shape[1], here.weight_shape[0])
         for _ in range(3):
             shift = torch.zeros(shape, requires_grad=True)
             with torch.enable_grad():
@@ -120,14 +120,14 @@ def training(case: Case, ocd: OCD, unet: Generator | None) -> dict[str, Work]:
     network, here = ocd.fitted()
     training = ocd.config.training
     config = OCDConfig().replace({"overfit.lr": 1e-3}).overfit
-    maker = Maker(here, case.examples(case.batch), cross_entropy, config, ocd.condition)
-    objective = DiffusionObjective(maker, training.num_noise_levels, training.task_loss_weight)
+    overfitter = Overfitter(here, case.examples(case.batch), cross_entropy, config, ocd.condition)
+    objective = DiffusionObjective(overfitter, training.num_noise_levels, training.task_loss_weight)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    source, places = OnTheFly(maker), torch.arange(case.batch)
+    source, indices = FreshLessons(overfitter), torch.arange(case.batch)
 
     def step() -> None:
         network.train()
-        rows = source.rows(places, torch.Generator().manual_seed(0))
+        rows = source.rows(indices, torch.Generator().manual_seed(0))
         objective.losses(network, rows, torch.Generator().manual_seed(0))["loss"].backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -168,7 +168,7 @@ def _with(ocd: OCD, settings: dict[str, object]) -> OCD:
     from ocd.generator.diffusion import Diffusion
 
     other = OCD(ocd.base, loss=ocd.loss, config=ocd.config.replace(settings), encoder=ocd.encoder)
-    network, other.opened = ocd.fitted()
+    network, other.frozen = ocd.fitted()
     other.hypernetwork = copy(network)
     other.hypernetwork.diffusion = Diffusion(other.config.diffusion)
     return other

@@ -109,7 +109,7 @@ def _set(ocd: OCD, way: Way, student: nn.Module | None) -> None:
 def _codes(ocd: OCD, inputs: Tensor, way: Way) -> Tensor:
     """Ω_0 of five draws of every example (of the mean: one), before scale and correction."""
     network, _ = ocd.fitted()
-    _, embedding = ocd.look(inputs)
+    _, embedding = ocd.embed(inputs)
     start = example_noise(example_keys(inputs), 0, DRAWS, network.diffused_shape)
     with torch.autocast("cpu", torch.bfloat16, enabled=way.rough):
         mean = way.kind == "mean"

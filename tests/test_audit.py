@@ -31,11 +31,11 @@ from ocd.audit import (
 )
 from ocd.audit.labels import exchange_labels
 from ocd.audit.overlap import example_digests
-from ocd.base import DenseDelta, OpenBase, RankOneDelta
+from ocd.base import DenseDelta, FrozenBase, RankOneDelta
 from ocd.baselines import NearestNeighbor, OverfitTest
 from ocd.data import read_json, write_json
 from ocd.lessons import OverfitConfig
-from ocd.prediction import Prediction
+from ocd.prediction import Prediction, apply_deltas
 
 TEST = test_digits(40)
 OVERFIT = OverfitConfig(lr=0.02, form="rank_one")
@@ -63,14 +63,14 @@ class Base:
         return Prediction(self.change(outputs).expand(draws, -1, -1), self.mean_change(outputs))
 
 
-def opened() -> OpenBase:
-    found = OpenBase(digits_base(), "fc1")
+def frozen() -> FrozenBase:
+    found = FrozenBase(digits_base(), "fc1")
     found.probe(TEST.inputs[:3])
     return found
 
 
 def honest(targets: Tensor | None):
-    layer = opened()
+    layer = frozen()
     methods = {
         "base": Base(),
         "ocd": fitted(),
@@ -114,7 +114,7 @@ def test_a_bound_that_is_not_declared_is_found():
 
 
 @pytest.mark.parametrize("where", ["outputs", "mean_network"])
-def test_a_control_that_peeks_a_little_is_found_and_named(where):
+def test_a_baseline_that_peeks_a_little_is_found_and_named(where):
     """One unit in the last place, for one example, by nothing but its label."""
 
     def peeking(targets):
@@ -195,7 +195,7 @@ def test_a_method_that_cannot_do_without_labels_is_found():
 
 def test_a_method_that_uses_the_label_may_be_missing_or_raise_without_it():
     def raising(targets):
-        return {"base": Base(), "overfit_test": OverfitTest(opened(), LOSS, OVERFIT, targets)}
+        return {"base": Base(), "overfit_test": OverfitTest(frozen(), LOSS, OVERFIT, targets)}
 
     assert labels_of(raising).passed is True
     assert labels_of(honest).passed is True
@@ -211,7 +211,7 @@ def test_a_method_that_cannot_predict_at_all_is_left_out_and_named():
 
 
 def test_a_check_that_sees_nothing_does_not_pass():
-    """A bound that does not move: the labels do not reach the methods that `build` makes."""
+    """A oracle that does not move: the labels do not reach the methods that `build` makes."""
     found = labels_of(lambda targets: honest(TEST.targets))
     assert found.passed is False
     assert "blind" in found.text
@@ -525,14 +525,14 @@ def test_generated_deltas_are_those_of_predict(settings):
         for b, k in ((0, 0), (39, 1)):
             moved = digits_base()
             moved.get_submodule(ocd.config.layer).weight += delta.dense()[b, k]
-            assert torch.allclose(moved(TEST.inputs[b : b + 1])[0], p.outputs[k, b], atol=1e-4)
+            assert torch.allclose(apply_deltas(TEST.inputs[b : b + 1])[0], p.outputs[k, b], atol=1e-4)
     parts = [generated_deltas(ocd, TEST.inputs[i : i + 20], draws=2, seed=3).dense() for i in (0, 20)]
     assert torch.allclose(torch.cat(parts), delta.dense(), atol=1e-6)
 
 
 def test_training_deltas_too_large_to_hold_are_some_of_them():
     ocd = fitted(PCA)
-    overfit, numbers = replace(OVERFIT, form="dense"), ocd.opened.weight.numel()
+    overfit, numbers = replace(OVERFIT, form="dense"), ocd.frozen.weight.numel()
     some = training_deltas(ocd, overfit, digits(), max_elements=10 * numbers).dense()
     every = training_deltas(ocd, overfit, digits()).dense()
     assert len(some) == 10

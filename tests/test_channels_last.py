@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from helpers import LOSS, config, digits, digits_base
 from nets import CASES, Case, every_case, get_case, state_of
 from ocd import OCD, overfit
-from ocd.base import DenseDelta, OpenBase, run_without_delta
+from ocd.base import DenseDelta, FrozenBase, run_without_delta
 from ocd.data import Inputs, copied, tensors
 from ocd.errors import OCDError
 from ocd.tasks.images.classification import train_classifier
@@ -64,11 +64,11 @@ def test_every_base_answers_the_same(case: Case, draws: int) -> None:
     delta = DenseDelta(case.deltas(4, draws))
     outputs = []
     for channels_last in (False, True):
-        opened = OpenBase(base, case.layer, channels_last=channels_last)
-        opened.probe(inputs)
-        assert opened.widen == case.widens
-        capture = opened.capture(inputs)
-        outputs.append((capture.output, capture.layer_output, opened.run(capture, delta)))
+        frozen = FrozenBase(base, case.layer, channels_last=channels_last)
+        frozen.probe(inputs)
+        assert frozen.widen == case.widens
+        capture = frozen.capture(inputs)
+        outputs.append((capture.output, capture.layer_output, frozen.run(capture, delta)))
     for plain, last in zip(*outputs, strict=True):
         torch.testing.assert_close(plain, last, rtol=1e-9, atol=1e-10)
 
@@ -78,9 +78,9 @@ def test_nothing_of_base_and_inputs_is_changed(name: str) -> None:
     case = get_case(name)
     base, inputs = case.build().train(), case.inputs(4)
     state, before, strides = state_of(base), inputs.clone(), inputs.stride()
-    opened = OpenBase(base, case.layer, channels_last=True)
-    opened.probe(inputs)
-    opened.run(opened.capture(inputs), DenseDelta(case.deltas(4, 2)))
+    frozen = FrozenBase(base, case.layer, channels_last=True)
+    frozen.probe(inputs)
+    frozen.run(frozen.capture(inputs), DenseDelta(case.deltas(4, 2)))
     run_without_delta(base, inputs, channels_last=True)
     assert state_of(base) == state
     assert torch.equal(inputs, before)
@@ -114,10 +114,10 @@ def test_every_pass_has_the_layout(layer: str, channels: int, widen: bool, in_pl
     base, images = Watched(channels, in_place), image(channels)
     weight = base.get_submodule(layer).weight
     for draws in (1, 2):
-        opened = OpenBase(base, layer, widen, channels_last=True)
-        capture = opened.capture(images)
-        opened.run(capture, DenseDelta(torch.zeros(4, draws, *weight.shape)))
-    opened.run_anew(images, DenseDelta(torch.zeros(4, 1, *weight.shape)))
+        frozen = FrozenBase(base, layer, widen, channels_last=True)
+        capture = frozen.capture(images)
+        frozen.run(capture, DenseDelta(torch.zeros(4, draws, *weight.shape)))
+    frozen.run_full(images, DenseDelta(torch.zeros(4, 1, *weight.shape)))
     run_without_delta(base, images, channels_last=True)
     assert len(base.seen) >= 6
     assert all(base.seen)
@@ -178,10 +178,10 @@ def view_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 def test_answers_lie_as_the_loss_expects_them(layer: str) -> None:
     base, images = Segments(), image(1)
     overfit(base, layer, view_loss, images, torch.zeros(4), lr=0.1, channels_last=True)
-    opened = OpenBase(base, layer, channels_last=True)
-    capture = opened.probe(images)
-    delta = DenseDelta(torch.zeros(3, 2, *opened.weight_shape))
-    answers = [capture.output, opened.run(capture, delta), run_without_delta(base, images, True)]
+    frozen = FrozenBase(base, layer, channels_last=True)
+    capture = frozen.probe(images)
+    delta = DenseDelta(torch.zeros(3, 2, *frozen.weight_shape))
+    answers = [capture.output, frozen.run(capture, delta), run_without_delta(base, images, True)]
     assert all(answer.is_contiguous() for answer in answers)
 
 
@@ -193,8 +193,8 @@ def test_rounding_of_half_precision_is_no_other_answer(dtype: torch.dtype, seed:
         nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
     ).to(dtype)  # fmt: skip
-    opened = OpenBase(base, "6", channels_last=True)
-    opened._check_channels_last(torch.randn(3, 3, 16, 16).to(dtype))
+    frozen = FrozenBase(base, "6", channels_last=True)
+    frozen._check_channels_last(torch.randn(3, 3, 16, 16).to(dtype))
 
 
 def test_memory_that_runs_out_is_not_blamed_on_the_layout() -> None:
@@ -205,12 +205,12 @@ def test_memory_that_runs_out_is_not_blamed_on_the_layout() -> None:
             return super().forward(x)
 
     with pytest.raises(MemoryError):
-        OpenBase(Full(3), "conv", channels_last=True).probe(image(3))
+        FrozenBase(Full(3), "conv", channels_last=True).probe(image(3))
 
 
 def test_a_base_that_fails_either_way_says_why_itself() -> None:
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as error:
-        OpenBase(Views(), "fc", channels_last=True).probe(torch.zeros(3, 1, 5, 5))
+        FrozenBase(Views(), "fc", channels_last=True).probe(torch.zeros(3, 1, 5, 5))
     assert not isinstance(error.value, OCDError)
 
 

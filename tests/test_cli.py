@@ -131,7 +131,7 @@ def test_verbs_one_by_one_give_the_same_weights(tmp_path, folder, call):
     assert (root / "selection/seed-0.json").exists()
     assert not (root / "checkpoint").exists()
     expected = {
-        "overfit": "checkpoint/seed-0/decisions.json",
+        "overfit": "checkpoint/seed-0/plan.json",
         "train": "checkpoint/seed-0/model.safetensors",
         "predict": "predictions/seed-0.json",
         "report": "results.json",
@@ -153,7 +153,7 @@ def test_stop_after(tmp_path, call, verb):
     assert code == 0
     assert err.splitlines()[-1] == f"digits, seed 0: {verb}"
     assert (root / "checkpoint/seed-0/model.safetensors").exists() is (verb == "train")
-    assert (root / "checkpoint/seed-0/decisions.json").exists() is (verb != "select")
+    assert (root / "checkpoint/seed-0/plan.json").exists() is (verb != "select")
     assert not (root / "predictions").exists()
 
 

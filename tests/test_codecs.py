@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nets import cross_entropy, get_case, targets
-from ocd.base import DenseDelta, OpenBase, RankOneDelta
+from ocd.base import DenseDelta, FrozenBase, RankOneDelta
 from ocd.errors import OCDError
 from ocd.generator import Codec, CodecConfig, PCACodec, choose_code
 from ocd.generator.codecs import DenseCodec, RankOneCodec, make_codec
@@ -67,9 +67,9 @@ def test_rank_one_needs_only_the_rows_of_the_condition(name: str) -> None:
     case = get_case(name)
     base, inputs = case.build(), case.inputs(4)
     deltas = overfit(base, case.layer, cross_entropy, inputs, targets(4), lr=0.1).delta
-    opened = OpenBase(base, case.layer)
-    codec = RankOneCodec(opened.weight_shape)
-    back = codec.decode(codec.encode(deltas), opened.capture(inputs).rows)
+    frozen = FrozenBase(base, case.layer)
+    codec = RankOneCodec(frozen.weight_shape)
+    back = codec.decode(codec.encode(deltas), frozen.capture(inputs).rows)
     torch.testing.assert_close(back.dense(), deltas.dense(), rtol=1e-12, atol=1e-15)
 
 

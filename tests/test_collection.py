@@ -10,8 +10,8 @@ from torch import nn
 
 from helpers import LOSS, PCA, STORED, config, contents, digits, digits_base, prepared, trainer_of
 from ocd import OCD, Examples, OCDError, overfit
-from ocd.data import read_json
-from ocd.lessons import CollectionConfig, Workdir, seeded
+from ocd.data import read_json, seeded
+from ocd.lessons import CollectionConfig, Workdir
 from ocd.lessons.collection import measure_cost
 from ocd.tasks.images.classification import ImageEncoder, image_transform
 
@@ -33,7 +33,7 @@ def make(settings, *, transform=None, encoder=None) -> OCD:
 def sources(ocd: OCD, examples: Examples, work: Workdir):
     """The training loop's source of examples, and what makes them."""
     trainer = trainer_of(ocd, examples, work)
-    return trainer.source, trainer.maker
+    return trainer.source, trainer.overfitter
 
 
 @pytest.mark.parametrize("settings", [STORED, STORED | PCA], ids=["rank one", "dense"])
@@ -41,11 +41,11 @@ def test_store_holds_what_overfit_gives(tmp_path, settings):
     ocd, work, examples = prepared(tmp_path, settings, num_examples=37)
     expected = overfit(ocd.base, ocd.config.layer, LOSS, examples.inputs, examples.targets, lr=0.02)
     source, _ = sources(ocd, examples, work)
-    places = torch.tensor([36, 0, 17, 16, 3])
-    rows = source.rows(places, seeded(0))
-    assert torch.allclose(rows.delta.dense()[:, 0], expected.dense()[places], atol=1e-7)
-    assert torch.equal(rows.inputs, examples.inputs[places])
-    assert torch.equal(rows.targets, examples.targets[places])
+    indices = torch.tensor([36, 0, 17, 16, 3])
+    rows = source.rows(indices, seeded(0))
+    assert torch.allclose(rows.delta.dense()[:, 0], expected.dense()[indices], atol=1e-7)
+    assert torch.equal(rows.inputs, examples.inputs[indices])
+    assert torch.equal(rows.targets, examples.targets[indices])
     assert source.examples.tolist() == list(range(37))
 
 
@@ -122,11 +122,11 @@ def test_augmented_inputs_are_stored_where_an_encoder_needs_them(tmp_path, encod
     ocd = make(STORED, transform=image_transform(1, 0), encoder=net)
     work = Workdir(tmp_path)
     ocd.overfit(examples, work, progress=False)
-    source, maker = sources(ocd, examples, work)
+    source, overfitter = sources(ocd, examples, work)
     rows = source.rows(torch.arange(20), seeded(0))
     assert torch.equal(rows.inputs, examples.inputs) is not encoder
     if encoder:
-        again = maker.opened.capture(rows.inputs)
+        again = overfitter.frozen.capture(rows.inputs)
         assert torch.allclose(again.output, rows.features["output"], atol=1e-5)
 
 
@@ -174,7 +174,7 @@ def test_examples_that_are_not_finite_are_left_out_and_counted(tmp_path, storage
     broken = Examples(inputs, examples.targets)
     ocd, work = make({"collection.storage": storage}), Workdir(tmp_path)
     ocd.overfit(broken, work, progress=False)
-    source, maker = sources(ocd, broken, work)
+    source, overfitter = sources(ocd, broken, work)
     rows = source.rows(torch.arange(len(source.examples)), seeded(0))
     assert rows.delta.isfinite().all()
     assert len(rows.targets) == 39
@@ -183,7 +183,7 @@ def test_examples_that_are_not_finite_are_left_out_and_counted(tmp_path, storage
         assert read_json(tmp_path / "deltas/manifest.json")["skipped"] == [7]
         assert 7 not in source.examples
     else:
-        assert maker.skipped == {7}
+        assert overfitter.skipped == {7}
 
 
 def test_a_batch_of_bad_examples_alone_is_empty(tmp_path):
@@ -193,11 +193,11 @@ def test_a_batch_of_bad_examples_alone_is_empty(tmp_path):
     broken = Examples(inputs, examples.targets)
     ocd, work = make({"collection.storage": "on_the_fly"}), Workdir(tmp_path)
     ocd.overfit(broken, work, progress=False)
-    source, maker = sources(ocd, broken, work)
-    maker.skipped.clear()
+    source, overfitter = sources(ocd, broken, work)
+    overfitter.skipped.clear()
     assert len(source.rows(torch.tensor([7]), seeded(0))) == 0
     assert len(source.rows(torch.tensor([6, 7]), seeded(0))) == 1
-    assert maker.skipped == {7}
+    assert overfitter.skipped == {7}
 
 
 @pytest.mark.parametrize("storage", ["store", "on_the_fly"])
@@ -214,18 +214,18 @@ def test_too_many_bad_examples_stop_the_run(tmp_path, storage):
 def test_storage_is_chosen_by_measured_cost_and_said(tmp_path, limit, storage):
     settings = {"collection.storage": "auto", "collection.on_the_fly_cost": limit}
     prepared(tmp_path, settings)
-    decisions = read_json(tmp_path / "checkpoint/decisions.json")
-    assert decisions["storage"] == storage
-    assert any("overfitting costs" in note for note in decisions["notes"])
+    plan = read_json(tmp_path / "checkpoint/plan.json")
+    assert plan["storage"] == storage
+    assert any("overfitting costs" in note for note in plan["notes"])
     notes = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [note["text"] for note in notes] == decisions["notes"]
+    assert [note["text"] for note in notes] == plan["notes"]
 
 
 def test_copies_are_always_stored(tmp_path):
     settings = {"collection.storage": "auto", "collection.on_the_fly_cost": 1e9}
     ocd = make(settings | {"collection.num_copies": 2}, transform=image_transform(1, 0))
     ocd.overfit(digits(20), Workdir(tmp_path), progress=False)
-    assert read_json(tmp_path / "checkpoint/decisions.json")["storage"] == "store"
+    assert read_json(tmp_path / "checkpoint/plan.json")["storage"] == "store"
 
 
 @pytest.mark.parametrize(
@@ -239,16 +239,16 @@ def test_copies_that_would_not_be_augmented_or_stored_are_refused(tmp_path, stor
 
 def test_cost_is_at_least_a_forward_pass(tmp_path):
     ocd, work, examples = prepared(tmp_path)
-    _, maker = sources(ocd, examples, work)
-    assert measure_cost(maker, num_examples=64) > 1
+    _, overfitter = sources(ocd, examples, work)
+    assert measure_cost(overfitter, num_examples=64) > 1
 
 
 def test_seeds_are_functions_of_their_numbers():
     def first(*numbers: int) -> float:
         return torch.rand(1, generator=seeded(*numbers)).item()
 
-    places = [(a, b) for a in range(20) for b in range(20)]
-    assert len({first(*place) for place in places}) == len(places)
+    indices = [(a, b) for a in range(20) for b in range(20)]
+    assert len({first(*place) for place in indices}) == len(indices)
     assert first(3, 4, 5) == first(3, 4, 5)
     assert len({first(3, 4), first(4, 3), first(3, 4, 0), first(0, 3, 4)}) == 4
 

@@ -1,4 +1,4 @@
-"""What holds for every control: the shapes, no memory of a batch, a base that stays as it was."""
+"""What holds for every baseline: the shapes, no memory of a batch, a base that stays as it was."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ocd import OCD, Examples, OCDError
 from ocd.base import run_without_delta
 from ocd.baselines import (
     TRAINED,
+    BaseAlone,
     DeepEnsemble,
     Generated,
     NearestNeighbor,
     OverfitTest,
     OverfitTestAllLayers,
-    Plain,
     RandomDirection,
     Tent,
-    fit_control,
+    fit_baseline,
     fit_laplace,
     fit_temperature,
-    load_control,
+    load_baseline,
     mean_delta,
 )
 from ocd.baselines.temperature import TemperatureScaled
@@ -39,13 +39,13 @@ from ocd.prediction import Predictor
 CONFIG = OverfitConfig(lr=0.1)
 DRAWS = 3
 MANY = 300  # more than a chunk of 256
-BOUNDS = ("overfit_test", "overfit_test_all_layers")
+ORACLES = ("overfit_test", "overfit_test_all_layers")
 NUM_OUTPUTS = {"draws": DRAWS, "no_scale": DRAWS, "random_direction": DRAWS, "laplace": DRAWS,
                "deep_ensemble": 2}  # fmt: skip
 """K where it is not one."""
 NAMES = (
     "base", "draws", "mean", "no_scale", "nearest_neighbor", "mean_delta", "random_direction", *TRAINED,
-    "tent", "temperature", "laplace", "deep_ensemble", *BOUNDS,
+    "tent", "temperature", "laplace", "deep_ensemble", *ORACLES,
 )  # fmt: skip
 WITHOUT_SCALE = {"base", "label_head", "label_network", "tent", "temperature", "deep_ensemble"}
 WITHOUT_BASE = {"label_network", "tent"}
@@ -53,21 +53,21 @@ WITHOUT_BASE = {"label_network", "tent"}
 
 @dataclass(frozen=True)
 class Case:
-    """Every control beside one OCD."""
+    """Every baseline beside one OCD."""
 
     tiny: Tiny
     ocd: OCD
     test: Examples
-    controls: dict[str, Predictor]
+    baselines: dict[str, Predictor]
 
-    def control(self, name: str, targets: torch.Tensor) -> Predictor:
-        """The control; the bounds are given these labels."""
-        control: Any = self.controls[name]
-        return replace(control, targets=targets) if name in BOUNDS else control
+    def baseline(self, name: str, targets: torch.Tensor) -> Predictor:
+        """The baseline; the oracles are given these labels."""
+        baseline: Any = self.baselines[name]
+        return replace(baseline, targets=targets) if name in ORACLES else baseline
 
     @property
     def state(self) -> list[dict]:
-        return [state_of(base) for base in (self.ocd.base, *self.controls["deep_ensemble"].bases)]
+        return [state_of(base) for base in (self.ocd.base, *self.baselines["deep_ensemble"].bases)]
 
 
 def make_case(kind: str, root: Path) -> Case:
@@ -79,39 +79,39 @@ def make_case(kind: str, root: Path) -> Case:
     trained = {}
     for name in TRAINED:
         own = Workdir(root / kind, name)
-        fit_control(name, ocd, training, work, own, progress=False)
-        trained[name] = load_control(name, ocd, few, own)
-    base, opened = ocd.base, ocd.fitted()[1]
+        fit_baseline(name, ocd, training, work, own, progress=False)
+        trained[name] = load_baseline(name, ocd, few, own)
+    base, frozen = ocd.base, ocd.fitted()[1]
     temperature = fit_temperature(base, LOSS, training)
-    controls = trained | {
-        "base": Plain(base),
+    baselines = trained | {
+        "base": BaseAlone(base),
         "draws": Generated(ocd),
         "mean": Generated(ocd, "mean"),
         "no_scale": Generated(ocd, use_mean_scale=True),
-        "nearest_neighbor": NearestNeighbor(opened, LOSS, CONFIG, training),
-        "mean_delta": mean_delta(opened, LOSS, CONFIG, training),
+        "nearest_neighbor": NearestNeighbor(frozen, LOSS, CONFIG, training),
+        "mean_delta": mean_delta(frozen, LOSS, CONFIG, training),
         "random_direction": RandomDirection(ocd),
-        "tent": Tent(base, opened.name, 3),
+        "tent": Tent(base, frozen.name, 3),
         "temperature": temperature,
         "laplace": fit_laplace(base, LOSS, training),
         "deep_ensemble": DeepEnsemble([base, tiny.base(1)]),
-        "overfit_test": OverfitTest(opened, LOSS, CONFIG, None),
+        "overfit_test": OverfitTest(frozen, LOSS, CONFIG, None),
         "overfit_test_all_layers": OverfitTestAllLayers(base, LOSS, CONFIG, None),
     }
-    assert set(controls) == set(NAMES)
-    return Case(tiny, ocd, tiny.examples(MANY, seed=5), controls)
+    assert set(baselines) == set(NAMES)
+    return Case(tiny, ocd, tiny.examples(MANY, seed=5), baselines)
 
 
 @pytest.fixture(scope="module", params=TINY)
 def case(request, tmp_path_factory) -> Case:
-    return make_case(request.param, tmp_path_factory.mktemp("controls"))
+    return make_case(request.param, tmp_path_factory.mktemp("baselines"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_are_draws_of_rows_and_the_base_stays_as_it_was(case, name):
     before, few = case.state, part_of(case.test, 0, 9)
     # state_of looks at weights, buffers, modes, hooks, gradients and the global random state.
-    p = case.control(name, few.targets).predict(few.inputs, draws=DRAWS, seed=1)
+    p = case.baseline(name, few.targets).predict(few.inputs, draws=DRAWS, seed=1)
     assert case.state == before
     draws = NUM_OUTPUTS.get(name, 1)
     assert p.outputs.shape == (draws, 9, 3)
@@ -131,20 +131,20 @@ def test_outputs_are_draws_of_rows_and_the_base_stays_as_it_was(case, name):
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"base"}))
-def test_every_control_moves_something(case, name):
-    p = case.control(name, case.test.targets).predict(case.test.inputs, draws=DRAWS)
+def test_every_baseline_moves_something(case, name):
+    p = case.baseline(name, case.test.targets).predict(case.test.inputs, draws=DRAWS)
     assert (p.outputs - run_without_delta(case.ocd.base, case.test.inputs)).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"tent"}))
 def test_an_answer_depends_on_its_own_input_alone(case, name):
     test = case.test
-    whole = case.control(name, test.targets).predict(test.inputs, DRAWS, seed=2)
+    whole = case.baseline(name, test.targets).predict(test.inputs, DRAWS, seed=2)
     order = torch.randperm(MANY, generator=torch.Generator().manual_seed(0))
     pieces = [torch.tensor([4]), torch.tensor([9, 3]), torch.arange(250, 260), order]
     for index in pieces:
         inputs, targets = test.rows(index)
-        p = case.control(name, targets).predict(inputs, DRAWS, seed=2)
+        p = case.baseline(name, targets).predict(inputs, DRAWS, seed=2)
         assert torch.allclose(p.outputs, whole.outputs[:, index], atol=1e-5), len(index)
         assert torch.allclose(p.mean_network, whole.mean_network[index], atol=1e-5)
         if p.scale is not None:
@@ -154,32 +154,32 @@ def test_an_answer_depends_on_its_own_input_alone(case, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_chance_follows_the_seed(case, name):
     few = part_of(case.test, 0, 9)
-    control = case.control(name, few.targets)
-    first = control.predict(few.inputs, DRAWS, seed=3).outputs
+    baseline = case.baseline(name, few.targets)
+    first = baseline.predict(few.inputs, DRAWS, seed=3).outputs
     torch.manual_seed(123)  # nobody's business
-    assert torch.equal(first, control.predict(few.inputs, DRAWS, seed=3).outputs)
+    assert torch.equal(first, baseline.predict(few.inputs, DRAWS, seed=3).outputs)
     has_draws = NUM_OUTPUTS.get(name, 1) > 1 and name != "deep_ensemble"
-    other = control.predict(few.inputs, DRAWS, seed=4).outputs
+    other = baseline.predict(few.inputs, DRAWS, seed=4).outputs
     assert torch.equal(first, other) is not has_draws
     if has_draws:
         assert not torch.allclose(first[0], first[1], atol=1e-5)
     if has_draws and name != "laplace":  # its draws come from one stream of a generator
-        assert torch.allclose(control.predict(few.inputs, 1, seed=3).outputs, first[:1], atol=1e-5)
+        assert torch.allclose(baseline.predict(few.inputs, 1, seed=3).outputs, first[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_input_at_all_is_one_clear_line(case, name):
     nothing = part_of(case.test, 0, 0)
     with pytest.raises(OCDError, match="at least one.* input") as caught:
-        case.control(name, nothing.targets).predict(nothing.inputs, DRAWS)
+        case.baseline(name, nothing.targets).predict(nothing.inputs, DRAWS)
     assert "\n" not in str(caught.value)
 
 
-def over_the_inputs(base: nn.Module, opened: Any, targets: torch.Tensor) -> dict[str, Predictor]:
-    """The controls that run the base by themselves, not through a capture."""
+def over_the_inputs(base: nn.Module, frozen: Any, targets: torch.Tensor) -> dict[str, Predictor]:
+    """The baselines that run the base by themselves, not through a capture."""
     return {
-        "base": Plain(base),
-        "tent": Tent(base, opened, 2),
+        "base": BaseAlone(base),
+        "tent": Tent(base, frozen, 2),
         "temperature": TemperatureScaled(base, 2.0),
         "deep_ensemble": DeepEnsemble([base]),
         "overfit_test_all_layers": OverfitTestAllLayers(base, LOSS, CONFIG, targets),
@@ -192,10 +192,10 @@ def test_inputs_are_not_spoiled_by_a_base_that_works_in_place_on_them(name):
     base, inputs = spoils.build(), spoils.inputs(6)
     expected = run_without_delta(base, inputs.clone())
     before = inputs.clone()
-    controls = over_the_inputs(base, spoils.layer, torch.arange(6) % 3)
-    first = controls[name].predict(inputs)
+    baselines = over_the_inputs(base, spoils.layer, torch.arange(6) % 3)
+    first = baselines[name].predict(inputs)
     assert torch.equal(inputs, before)
-    assert torch.equal(first.outputs, controls[name].predict(inputs).outputs)
+    assert torch.equal(first.outputs, baselines[name].predict(inputs).outputs)
     if name in ("base", "deep_ensemble"):
         assert torch.allclose(first.outputs[0], expected)
 
@@ -208,16 +208,16 @@ def test_a_training_example_that_is_not_finite_is_left_out(tmp_path, name):
     inputs[3] = torch.nan
     training = Examples(inputs, clean.targets)
     ocd = tiny.ocd().fit(training, work, progress=False)
-    base, opened = ocd.base, ocd.fitted()[1]
+    base, frozen = ocd.base, ocd.fitted()[1]
 
     def trained() -> Predictor:
         own = Workdir(tmp_path, name)
-        fit_control(name, ocd, training, work, own, progress=False)
-        return load_control(name, ocd, inputs[:2], own)
+        fit_baseline(name, ocd, training, work, own, progress=False)
+        return load_baseline(name, ocd, inputs[:2], own)
 
     make = {
-        "mean_delta": lambda: mean_delta(opened, LOSS, CONFIG, training),
-        "nearest_neighbor": lambda: NearestNeighbor(opened, LOSS, CONFIG, training),
+        "mean_delta": lambda: mean_delta(frozen, LOSS, CONFIG, training),
+        "nearest_neighbor": lambda: NearestNeighbor(frozen, LOSS, CONFIG, training),
         "temperature": lambda: fit_temperature(base, LOSS, training),
         "laplace": lambda: fit_laplace(base, LOSS, training),
     }
@@ -228,10 +228,10 @@ def test_a_training_example_that_is_not_finite_is_left_out(tmp_path, name):
 # The smallest ones
 
 
-def test_the_base_as_a_control_is_the_base():
+def test_the_base_as_a_baseline_is_the_base():
     tiny = TINY["norms"]
     base, inputs = tiny.base(), tiny.inputs(MANY)
-    p = Plain(base).predict(inputs)
+    p = BaseAlone(base).predict(inputs)
     with torch.no_grad():
         assert torch.allclose(p.outputs[0], copy.deepcopy(base).eval()(inputs), atol=1e-6)
     assert torch.equal(p.base, p.outputs[0])

@@ -1,4 +1,4 @@
-"""Rivals that move OCD's layer without generating: whose delta, which direction, which length."""
+"""Baselines that move OCD's layer without generating: whose delta, which direction, which length."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from torch import nn
 import reference
 from helpers import LOSS, PCA, TINY, digits, digits_base, fitted, part_of, test_digits
 from ocd import Examples, overfit
-from ocd.base import OpenBase
+from ocd.base import FrozenBase
 from ocd.baselines import Generated, NearestNeighbor, OverfitTest, RandomDirection, mean_delta
 from ocd.baselines.deltas import SharedMove, flat_inputs, nearest_in_x
 from ocd.data import tensors
 from ocd.lessons import OverfitConfig
+from ocd.prediction import apply_deltas
 
 CONFIG = OverfitConfig(lr=0.05)
 
 
-def opened(layer: str = "fc1", base: nn.Module | None = None) -> OpenBase:
-    found = OpenBase(base or digits_base(), layer)
+def frozen(layer: str = "fc1", base: nn.Module | None = None) -> FrozenBase:
+    found = FrozenBase(base or digits_base(), layer)
     found.probe(digits(3).inputs)
     return found
 
@@ -56,7 +57,7 @@ def test_all_tensors_of_an_input_count():
 def test_neighbour_lends_its_delta_and_not_its_label(kind):
     tiny = TINY[kind]
     training, test, base = tiny.examples(40), tiny.examples(8, seed=5), tiny.base()
-    found = OpenBase(base, tiny.layer)
+    found = FrozenBase(base, tiny.layer)
     found.probe(training.inputs)
     p = NearestNeighbor(found, LOSS, CONFIG, training).predict(test.inputs)
     columns = zip(tensors(test.inputs), tensors(training.inputs), strict=True)
@@ -71,7 +72,7 @@ def test_neighbour_lends_its_delta_and_not_its_label(kind):
 @pytest.mark.parametrize("layer", ["fc1", "conv2"])
 def test_neighbours_of_digits(layer):
     training, test = digits(40), test_digits(8)
-    p = NearestNeighbor(opened(layer), LOSS, CONFIG, training).predict(test.inputs)
+    p = NearestNeighbor(frozen(layer), LOSS, CONFIG, training).predict(test.inputs)
     places = nearest_in_x(test.inputs, flat_inputs(training.inputs))
     near = Examples(*training.rows(places))
     deltas = overfit(digits_base(), layer, LOSS, near.inputs, near.targets, lr=0.05).dense()
@@ -101,7 +102,7 @@ def test_a_neighbour_without_a_finite_delta_lends_nothing(layer):
     targets = training.targets.clone()
     targets[broken] += 10
     lenders = Examples(training.inputs, targets)
-    p = NearestNeighbor(opened(layer), nan_above_nine, CONFIG, lenders).predict(test.inputs)
+    p = NearestNeighbor(frozen(layer), nan_above_nine, CONFIG, lenders).predict(test.inputs)
     hit = nearest_in_x(test.inputs, flat_inputs(training.inputs)) == broken
     assert torch.equal(p.mean[hit], p.base[hit])
     assert (p.scale[0, hit] == 0).all()
@@ -111,9 +112,9 @@ def test_a_neighbour_without_a_finite_delta_lends_nothing(layer):
 
 def test_neighbour_of_a_training_example_is_the_bound():
     training = digits(20)
-    one = NearestNeighbor(opened(), LOSS, CONFIG, training).predict(training.inputs)
-    bound = OverfitTest(opened(), LOSS, CONFIG, training.targets).predict(training.inputs)
-    assert torch.allclose(one.mean, bound.mean, atol=1e-5)
+    one = NearestNeighbor(frozen(), LOSS, CONFIG, training).predict(training.inputs)
+    oracle = OverfitTest(frozen(), LOSS, CONFIG, training.targets).predict(training.inputs)
+    assert torch.allclose(one.mean, oracle.mean, atol=1e-5)
 
 
 # One move for everybody
@@ -123,7 +124,7 @@ def test_neighbour_of_a_training_example_is_the_bound():
 def test_mean_delta_is_the_mean_of_the_training_deltas(kind):
     tiny = TINY[kind]
     training, test, base = tiny.examples(30), tiny.inputs(6, seed=5), tiny.base()
-    found = OpenBase(base, tiny.layer)
+    found = FrozenBase(base, tiny.layer)
     found.probe(training.inputs)
     shared = mean_delta(found, LOSS, CONFIG, training)
     deltas = overfit(base, tiny.layer, LOSS, training.inputs, training.targets, lr=0.05).dense()
@@ -141,9 +142,9 @@ def test_an_example_without_a_finite_delta_does_not_spoil_the_mean():
     training = digits(20)
     targets = training.targets.clone()
     targets[3] += 10
-    shared = mean_delta(opened(), nan_above_nine, CONFIG, Examples(training.inputs, targets))
+    shared = mean_delta(frozen(), nan_above_nine, CONFIG, Examples(training.inputs, targets))
     good = torch.tensor([i for i in range(20) if i != 3])
-    rest = mean_delta(opened(), LOSS, CONFIG, Examples(*training.rows(good)))
+    rest = mean_delta(frozen(), LOSS, CONFIG, Examples(*training.rows(good)))
     assert torch.nn.functional.cosine_similarity(
         shared.weight.flatten(), rest.weight.flatten(), dim=0
     ).item() == pytest.approx(1, abs=1e-4)
@@ -155,11 +156,11 @@ def test_a_shared_move_is_that_weight_in_a_copy(layer):
     base, inputs = digits_base(), test_digits(300).inputs
     weight = base.get_submodule(layer).weight
     move = 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-    p = SharedMove(opened(layer, base), move).predict(inputs)
+    p = SharedMove(frozen(layer, base), move).predict(inputs)
     moved = copy.deepcopy(base).requires_grad_(False)
     moved.get_submodule(layer).weight += move
-    assert torch.allclose(p.outputs[0], moved(inputs), atol=1e-4)
-    nothing = SharedMove(opened(layer, base), torch.zeros_like(move)).predict(inputs)
+    assert torch.allclose(p.outputs[0], apply_deltas(inputs), atol=1e-4)
+    nothing = SharedMove(frozen(layer, base), torch.zeros_like(move)).predict(inputs)
     assert torch.equal(nothing.outputs[0], nothing.base)
 
 
@@ -187,8 +188,8 @@ def test_random_directions_are_random(kind, prediction):
     ocd = fitted({"layer": "fc2", "scale.kind": kind, "diffusion.prediction": prediction})
     inputs = test_digits(100).inputs
 
-    def directions(control, seed):
-        p = control.predict(inputs, 5, seed)
+    def directions(baseline, seed):
+        p = baseline.predict(inputs, 5, seed)
         return torch.nn.functional.normalize(p.outputs - p.base, dim=2)
 
     one = directions(RandomDirection(ocd), 0)

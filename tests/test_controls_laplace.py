@@ -137,7 +137,7 @@ def test_digits_keep_their_classes():
     p = fitted.predict(test_digits(40).inputs, draws=20)
     assert p.outputs.shape == (20, 40, 10)
     assert (p.mean.argmax(dim=1) == p.base.argmax(dim=1)).float().mean() > 0.8
-    assert fitted.opened.name == "fc2"
+    assert fitted.frozen.name == "fc2"
 
 
 @pytest.mark.parametrize(

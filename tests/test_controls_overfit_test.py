@@ -1,4 +1,4 @@
-"""The bounds against the naive loop: a copy of the base, plain SGD, one example at a time."""
+"""The oracles against the naive loop: a copy of the base, plain SGD, one example at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import reference
 from helpers import LOSS, digits, digits_base, test_digits
 from nets import CASES, Case, cross_entropy, every_case, get_case, state_of, targets
 from ocd import OCDError
-from ocd.base import OpenBase, list_layers
+from ocd.base import FrozenBase, list_layers
 from ocd.baselines import OverfitTest, OverfitTestAllLayers
 from ocd.lessons import LR_GRID, OverfitConfig
 
@@ -35,10 +35,10 @@ OPTIMIZERS = {
 def test_bound_is_the_base_overfitted_on_each_test_example(name, optimizer):
     case = get_case(name)
     base, inputs, labels = case.build(), case.inputs(5), targets(5)
-    opened = OpenBase(base, case.layer)
-    opened.probe(case.inputs(3))
+    frozen = FrozenBase(base, case.layer)
+    frozen.probe(case.inputs(3))
     config = OverfitConfig(lr=LR, optimizer=optimizer)
-    p = OverfitTest(opened, cross_entropy, config, labels).predict(case.inputs(5))
+    p = OverfitTest(frozen, cross_entropy, config, labels).predict(case.inputs(5))
     deltas = reference.overfit(
         base, case.layer, cross_entropy, inputs, labels, OPTIMIZERS[optimizer], 3
     )
@@ -74,14 +74,14 @@ def overfit_all_layers(case: Case, base: nn.Module, example, target: Tensor) -> 
 def test_bound_of_all_layers_is_the_naive_loop_or_one_clear_line(case):
     base, inputs, labels = case.build().train(), case.inputs(4), targets(4)
     before = state_of(base)
-    bound = OverfitTestAllLayers(base, cross_entropy, OverfitConfig(lr=LR), labels)
+    oracle = OverfitTestAllLayers(base, cross_entropy, OverfitConfig(lr=LR), labels)
     if case.name in NOT_AT_ONCE:
         with pytest.raises(OCDError, match="cannot be overfitted on all layers at once: ") as caught:
-            bound.predict(case.inputs(4))
+            oracle.predict(case.inputs(4))
         assert "\n" not in str(caught.value)
         assert state_of(base) == before
         return
-    p = bound.predict(case.inputs(4))
+    p = oracle.predict(case.inputs(4))
     assert state_of(base) == before
     for i in range(4):
         example = reference.one_example(inputs, i)
@@ -93,9 +93,9 @@ def test_bound_of_all_layers_is_the_naive_loop_or_one_clear_line(case):
 
 def test_all_layers_reach_further_than_one():
     test, base = test_digits(20), digits_base()
-    opened = OpenBase(base, "fc1")
+    frozen = FrozenBase(base, "fc1")
     config = OverfitConfig(lr=0.02)
-    one = OverfitTest(opened, LOSS, config, test.targets).predict(test.inputs)
+    one = OverfitTest(frozen, LOSS, config, test.targets).predict(test.inputs)
     every = OverfitTestAllLayers(base, LOSS, config, test.targets).predict(test.inputs)
     assert LOSS(every.mean, test.targets).mean() < LOSS(one.mean, test.targets).mean()
     assert (every.scale > one.scale).all()
@@ -104,7 +104,7 @@ def test_all_layers_reach_further_than_one():
 def test_rate_of_all_layers_is_chosen_by_the_rule_of_one():
     """The smallest that has nine tenths of the best fall; up to where losses of some rise."""
     few, base = digits(12), digits_base()
-    bound = OverfitTestAllLayers(base, LOSS, OverfitConfig(), None)
+    oracle = OverfitTestAllLayers(base, LOSS, OverfitConfig(), None)
     before = LOSS(base(few.inputs), few.targets).detach()
     falls = {}
     for lr in LR_GRID:
@@ -114,9 +114,9 @@ def test_rate_of_all_layers_is_chosen_by_the_rule_of_one():
             break
         falls[lr] = (before - after).mean().item()
     expected = min(lr for lr, fall in falls.items() if fall >= 0.9 * max(falls.values()))
-    chosen = bound.with_lr(few.inputs, few.targets)
+    chosen = oracle.with_lr(few.inputs, few.targets)
     assert chosen.config.lr == expected
-    assert chosen == replace(bound, config=replace(bound.config, lr=expected))
+    assert chosen == replace(oracle, config=replace(oracle.config, lr=expected))
     assert LR_GRID[0] < expected < LR_GRID[-1]
 
 
@@ -126,16 +126,16 @@ def test_no_rate_that_helps_is_said():
         return 2 * outputs.detach().square().sum(dim=1) - outputs.square().sum(dim=1)
 
     case = get_case("last of two linear")
-    bound = OverfitTestAllLayers(case.build(), rises, OverfitConfig(), None)
+    oracle = OverfitTestAllLayers(case.build(), rises, OverfitConfig(), None)
     with pytest.raises(OCDError, match="no learning rate makes the loss fall"):
-        bound.with_lr(case.inputs(4), targets(4))
+        oracle.with_lr(case.inputs(4), targets(4))
 
 
 def test_a_rate_must_be_chosen_first():
     case = get_case("last of two linear")
-    bound = OverfitTestAllLayers(case.build(), cross_entropy, OverfitConfig(), None)
+    oracle = OverfitTestAllLayers(case.build(), cross_entropy, OverfitConfig(), None)
     with pytest.raises(OCDError, match="lr is not chosen yet"):
-        replace(bound, targets=targets(4)).predict(case.inputs(4))
+        replace(oracle, targets=targets(4)).predict(case.inputs(4))
 
 
 @pytest.mark.parametrize("kind", ["one layer", "all layers"])
@@ -143,9 +143,9 @@ def test_the_label_is_needed_and_one_each(kind):
     test, base = test_digits(6), digits_base()
     config = OverfitConfig(lr=LR)
 
-    def bound(labels):
+    def oracle(labels):
         if kind == "one layer":
-            return OverfitTest(OpenBase(base, "fc1"), LOSS, config, labels)
+            return OverfitTest(FrozenBase(base, "fc1"), LOSS, config, labels)
         return OverfitTestAllLayers(base, LOSS, config, labels)
 
     for labels, message in [
@@ -154,18 +154,18 @@ def test_the_label_is_needed_and_one_each(kind):
         (test.targets.repeat(2), "12 labels for 6 inputs"),
     ]:
         with pytest.raises(OCDError, match=message) as caught:
-            bound(labels).predict(test.inputs)
+            oracle(labels).predict(test.inputs)
         assert "\n" not in str(caught.value)
-    one = bound(test.targets).predict(test.inputs).mean
-    other = bound((test.targets + 1) % 10).predict(test.inputs).mean
+    one = oracle(test.targets).predict(test.inputs).mean
+    other = oracle((test.targets + 1) % 10).predict(test.inputs).mean
     assert not torch.allclose(one, other, atol=1e-3)
 
 
 @every_case
 def test_the_bound_of_one_layer_leaves_every_base_as_it_was(case):
     base = case.build().train()
-    opened = OpenBase(base, case.layer)
-    opened.probe(case.inputs(3))
+    frozen = FrozenBase(base, case.layer)
+    frozen.probe(case.inputs(3))
     before = state_of(base)
-    OverfitTest(opened, cross_entropy, OverfitConfig(lr=LR), targets(4)).predict(case.inputs(4))
+    OverfitTest(frozen, cross_entropy, OverfitConfig(lr=LR), targets(4)).predict(case.inputs(4))
     assert state_of(base) == before

@@ -48,7 +48,7 @@ def test_it_is_the_best_temperature_of_the_first_examples():
         scaled = logits.double() / torch.tensor(log_temperature).double().exp()
         return LOSS(scaled, examples.targets[:60]).mean().item()
 
-    best = minimize_scalar(mean_loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-6}).x
+    best = minimize_scalar(mean_loss, oracles=(-4, 4), method="bounded", options={"xatol": 1e-6}).x
     found = fit_temperature(base, LOSS, examples, num_examples=60).temperature
     assert found == pytest.approx(float(torch.tensor(best).exp()), rel=1e-3)
     assert found != pytest.approx(fit_temperature(base, LOSS, examples).temperature, rel=1e-3)

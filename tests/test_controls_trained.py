@@ -1,4 +1,4 @@
-"""The rivals that are trained: what each can learn, where it begins, and that it can be stopped."""
+"""The baselines that are trained: what each can learn, where it begins, and that it can be stopped."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ from ocd.base import DenseDelta, run_without_delta
 from ocd.baselines import (
     TRAINED,
     OverfitTest,
-    TrainedControl,
-    fit_control,
-    load_control,
+    TrainedBaseline,
+    fit_baseline,
+    load_baseline,
     mean_delta,
     why_not,
 )
 from ocd.baselines.trained import OBJECTIVES, Labelled, make_network
-from ocd.lessons import OverfitConfig, TrainingRows, Workdir, read_tensors, seeded
+from ocd.data import read_tensors, seeded
+from ocd.lessons import LessonBatch, OverfitConfig, Workdir
+from ocd.prediction import apply_deltas
 from ocd.tasks.images.classification import ImageEncoder, image_transform
 from ocd.training import Trainer
 
@@ -61,7 +63,7 @@ Fit = Callable[..., tuple[OCD, Workdir]]
 
 @pytest.fixture(scope="module")
 def fit(tmp_path_factory) -> Fit:
-    """An OCD with an encoder of x, beside which controls can be trained; the same one for the same
+    """An OCD with an encoder of x, beside which baselines can be trained; the same one for the same
     settings, so no test may change it."""
     made: dict[str, tuple[OCD, Workdir]] = {}
 
@@ -86,14 +88,14 @@ def encoder() -> nn.Module:
 
 def trained(
     kind: str, ocd: OCD, main: Workdir, root: Path, examples: Examples = FEW, name: str = ""
-) -> TrainedControl:
+) -> TrainedBaseline:
     own = Workdir(root, name or kind)
-    fit_control(kind, ocd, examples, main, own, progress=False)
-    return load_control(kind, ocd, examples.rows(slice(0, 2))[0], own)
+    fit_baseline(kind, ocd, examples, main, own, progress=False)
+    return load_baseline(kind, ocd, examples.rows(slice(0, 2))[0], own)
 
 
-def untrained(kind: str, ocd: OCD) -> TrainedControl:
-    return TrainedControl(kind, ocd, make_network(kind, ocd, FEW.inputs[:2]).eval())
+def untrained(kind: str, ocd: OCD) -> TrainedBaseline:
+    return TrainedBaseline(kind, ocd, make_network(kind, ocd, FEW.inputs[:2]).eval())
 
 
 # What each of them learns
@@ -125,20 +127,20 @@ def test_delta_regression_learns_a_delta_that_follows_from_the_input(tmp_path):
     ocd, training, test = known_deltas()
     main = Workdir(tmp_path, "main")
     ocd.fit(training, main, progress=False)
-    opened, rule = ocd.fitted()[1], OverfitConfig(lr=0.05)
-    bound = OverfitTest(opened, squared, rule, test.targets).predict(test.inputs)
-    mean = mean_delta(opened, squared, rule, training).predict(test.inputs)
+    frozen, rule = ocd.fitted()[1], OverfitConfig(lr=0.05)
+    oracle = OverfitTest(frozen, squared, rule, test.targets).predict(test.inputs)
+    mean = mean_delta(frozen, squared, rule, training).predict(test.inputs)
     found = trained("delta_regression", ocd, main, tmp_path, training).predict(test.inputs)
 
     def missed(outputs: Tensor) -> float:
-        """Share of the bound's own moves that is not met."""
-        moves = (bound.mean - bound.base).square().sum()
-        return ((outputs - bound.mean).square().sum() / moves).item()
+        """Share of the oracle's own moves that is not met."""
+        moves = (oracle.mean - oracle.base).square().sum()
+        return ((outputs - oracle.mean).square().sum() / moves).item()
 
     assert missed(mean.mean) > 0.8
     assert missed(found.mean) < 0.05
     assert squared(found.mean, test.targets).mean() < 0.5 * squared(found.base, test.targets).mean()
-    assert torch.allclose(found.scale, bound.scale, atol=0.2 * bound.scale.max().item())
+    assert torch.allclose(found.scale, oracle.scale, atol=0.2 * oracle.scale.max().item())
 
 
 def test_label_head_begins_as_the_base_and_training_lowers_the_loss(tmp_path, fit):
@@ -152,8 +154,8 @@ def test_label_head_begins_as_the_base_and_training_lowers_the_loss(tmp_path, fi
 
 def test_label_network_never_asks_the_base(tmp_path, fit):
     ocd, main = fit(QUICK, moved=False)
-    control = trained("label_network", ocd, main, tmp_path)
-    outputs = control.predict(FEW.inputs).outputs
+    baseline = trained("label_network", ocd, main, tmp_path)
+    outputs = baseline.predict(FEW.inputs).outputs
     assert (
         LOSS(outputs[0], FEW.targets).mean()
         < 0.9 * LOSS(untrained("label_network", ocd).predict(FEW.inputs).mean, FEW.targets).mean()
@@ -162,7 +164,7 @@ def test_label_network_never_asks_the_base(tmp_path, fit):
     try:
         for parameter in ocd.base.parameters():
             parameter.data.fill_(torch.nan)
-        assert torch.equal(control.predict(FEW.inputs).outputs, outputs)
+        assert torch.equal(baseline.predict(FEW.inputs).outputs, outputs)
     finally:
         ocd.base.load_state_dict(before)
 
@@ -172,13 +174,13 @@ def test_fine_tuned_layer_begins_as_the_base_and_lowers_the_mean_loss(tmp_path, 
     ocd, main = fit(QUICK if layer == "fc1" else QUICK | {"layer": layer}, moved=False)
     start = untrained("fine_tuned_layer", ocd).predict(FEW.inputs)
     assert torch.equal(start.outputs[0], start.base)
-    control = trained("fine_tuned_layer", ocd, main, tmp_path)
-    p = control.predict(FEW.inputs)
+    baseline = trained("fine_tuned_layer", ocd, main, tmp_path)
+    p = baseline.predict(FEW.inputs)
     assert LOSS(p.mean, FEW.targets).mean() < 0.8 * LOSS(p.base, FEW.targets).mean()
     moved = copy.deepcopy(ocd.base).requires_grad_(False)
-    moved.get_submodule(layer).weight.data += control.network.weight.data  # and nothing else
-    assert torch.allclose(p.outputs[0], moved(FEW.inputs), atol=1e-4)
-    assert (p.scale == control.network.weight.norm()).all()
+    moved.get_submodule(layer).weight.data += baseline.network.weight.data  # and nothing else
+    assert torch.allclose(p.outputs[0], apply_deltas(FEW.inputs), atol=1e-4)
+    assert (p.scale == baseline.network.weight.norm()).all()
 
 
 # What they minimise
@@ -193,7 +195,7 @@ def test_the_objective_is_what_it_says(fit, kind):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    _, maker, source = ocd.overfitted(FEW, main)
+    _, overfitter, source = ocd.overfitted(FEW, main)
     places = torch.tensor([3, 1, 8])
     if kind == "delta_regression":
         rows = source.rows(places, seeded(0))
@@ -202,10 +204,10 @@ def test_the_objective_is_what_it_says(fit, kind):
         unit = ocd.fitted()[0].mean_scale
         expected = (((answer - codes) / unit) ** 2).mean().item()
     else:
-        rows = Labelled(maker, with_condition=kind != "label_network").rows(places, seeded(0))
-        outputs = [TrainedControl(kind, ocd, network).predict(x[None]).mean for x in rows.inputs]
+        rows = Labelled(overfitter, with_condition=kind != "label_network").rows(places, seeded(0))
+        outputs = [TrainedBaseline(kind, ocd, network).predict(x[None]).mean for x in rows.inputs]
         expected = LOSS(torch.cat(outputs), FEW.targets[places]).mean().item()
-    objective = OBJECTIVES[kind](maker, ocd.fitted()[0].codec)
+    objective = OBJECTIVES[kind](overfitter, ocd.fitted()[0].codec)
     losses = objective.losses(network, rows, seeded(1))
     assert losses["loss"].item() == pytest.approx(expected, rel=1e-4)
     assert objective.held_out(network, rows, seeded(2)).item() == pytest.approx(expected, rel=1e-4)
@@ -216,18 +218,18 @@ def test_the_objective_is_what_it_says(fit, kind):
 
 def test_labelled_examples_have_no_delta_and_are_moved_by_the_transform(fit):
     ocd, main = fit(EVERY_TEN)
-    _, maker, source = ocd.overfitted(FEW, main)
-    labelled = Labelled(maker, with_condition=True)
+    _, overfitter, source = ocd.overfitted(FEW, main)
+    labelled = Labelled(overfitter, with_condition=True)
     assert torch.equal(labelled.examples, source.examples)
     places = torch.tensor([5, 2])
     one, other = labelled.rows(places, seeded(1)), source.rows(places, seeded(1))
-    assert isinstance(one, TrainingRows) and one.delta is None
+    assert isinstance(one, LessonBatch) and one.delta is None
     assert torch.equal(one.inputs, other.inputs)  # the very same batch that OCD is trained on
     assert not torch.equal(one.inputs, FEW.inputs[places])
     assert torch.equal(one.targets, FEW.targets[places])
     for name, values in other.features.items():
         assert torch.equal(one.features[name], values)
-    blind = Labelled(maker, with_condition=False).rows(places, seeded(1))
+    blind = Labelled(overfitter, with_condition=False).rows(places, seeded(1))
     assert torch.equal(blind.inputs, other.inputs)
     assert not blind.features and blind.capture is None
 
@@ -254,7 +256,7 @@ def size_of(*modules: nn.Module | None) -> int:
     return sum(p.numel() for module in modules if module is not None for p in module.parameters())
 
 
-def test_a_control_has_the_size_of_the_generator(fit):
+def test_a_baseline_has_the_size_of_the_generator(fit):
     ocd, _ = fit(EVERY_TEN)
     network = ocd.fitted()[0]
     generator = size_of(network) - size_of(network.scale)
@@ -279,7 +281,9 @@ STOPPED += [("delta_regression", "store"), ("delta_regression", "pca")]
 
 
 @pytest.mark.parametrize(("kind", "route"), STOPPED)
-def test_a_control_that_was_stopped_ends_with_the_same_weights(tmp_path, fit, monkeypatch, kind, route):
+def test_a_baseline_that_was_stopped_ends_with_the_same_weights(
+    tmp_path, fit, monkeypatch, kind, route
+):
     """Bit for bit, with batch norm in the encoder, and augmentation."""
     ocd, main = fit(ROUTES[route])
     before = everything_of(ocd.base)
@@ -329,7 +333,7 @@ def test_training_says_whose_it_is_and_leaves_the_main_fit_alone(tmp_path, fit):
     ocd, main = fit(EVERY_TEN)
     files = {path: path.read_bytes() for path in main.checkpoint.iterdir()}
     work = Workdir(tmp_path, "own", {"seed": 0, "role": "fine_tuned_layer"})
-    fit_control("fine_tuned_layer", ocd, FEW, main, work, progress=False)
+    fit_baseline("fine_tuned_layer", ocd, FEW, main, work, progress=False)
     assert {path: path.read_bytes() for path in main.checkpoint.iterdir()} == files
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if line["event"] == "train" and line["role"] != "main"]
@@ -338,20 +342,20 @@ def test_training_says_whose_it_is_and_leaves_the_main_fit_alone(tmp_path, fit):
     assert work.is_finished
     assert same_state(
         read_tensors(work.checkpoint / "model.safetensors"),
-        state_of(load_control("fine_tuned_layer", ocd, FEW.inputs[:2], work).network),
+        state_of(load_baseline("fine_tuned_layer", ocd, FEW.inputs[:2], work).network),
     )
 
 
-def test_a_checkpoint_of_another_control_is_refused(tmp_path, fit):
+def test_a_checkpoint_of_another_baseline_is_refused(tmp_path, fit):
     ocd, main = fit(EVERY_TEN)
     trained("label_head", ocd, main, tmp_path, name="one")
     with pytest.raises(OCDError, match="belongs to a run with other settings"):
         trained("fine_tuned_layer", ocd, main, tmp_path, name="one")
     with pytest.raises(OCDError, match="which the network has not|has no "):
-        load_control("fine_tuned_layer", ocd, FEW.inputs[:2], Workdir(tmp_path, "one"))
+        load_baseline("fine_tuned_layer", ocd, FEW.inputs[:2], Workdir(tmp_path, "one"))
 
 
-def test_a_control_is_trained_beside_a_generator_that_was_loaded_again(tmp_path, fit):
+def test_a_baseline_is_trained_beside_a_generator_that_was_loaded_again(tmp_path, fit):
     """As a run does it: the generator read back, not the one that was trained."""
     ocd, main = fit(ROUTES["store"])
     again = OCD.from_pretrained(main.checkpoint, ocd.base, loss=LOSS, encoder=encoder())
@@ -364,7 +368,7 @@ def test_a_control_is_trained_beside_a_generator_that_was_loaded_again(tmp_path,
 # Where there is none
 
 
-def test_reasons_for_which_there_is_no_control():
+def test_reasons_for_which_there_is_no_baseline():
     plain, unet = fitted(), fitted({"overfit.lr": 5e-4}, "released")
     assert unet.config.denoiser.kind == "unet" and UNET["layer"] == unet.config.layer
     for kind in TRAINED:
@@ -376,7 +380,7 @@ def test_reasons_for_which_there_is_no_control():
             if why is None:
                 make_network(kind, ocd, FEW.inputs[:2])
                 continue
-            with pytest.raises(OCDError, match=f"there is no control {kind} here: ") as caught:
+            with pytest.raises(OCDError, match=f"there is no baseline {kind} here: ") as caught:
                 make_network(kind, ocd, FEW.inputs[:2])
             assert str(caught.value).endswith(why) and "\n" not in str(caught.value)
     assert "this OCD has no encoder of x" in why_not("label_network", plain)
@@ -384,7 +388,7 @@ def test_reasons_for_which_there_is_no_control():
     assert why_not("label_network", TINY["dict"].ocd()) is None
 
 
-def test_a_control_needs_a_fitted_ocd():
+def test_a_baseline_needs_a_fitted_ocd():
     ocd = OCD(digits_base(), loss=LOSS, config=config())
     with pytest.raises(OCDError, match="not fitted"):
         make_network("fine_tuned_layer", ocd, FEW.inputs[:2])
@@ -396,13 +400,13 @@ def test_regressed_deltas_are_decoded_as_ocds_are(tmp_path, kind):
     tiny = TINY[kind]
     ocd, main, training = tiny.ocd(), Workdir(tmp_path, "main"), tiny.examples(40)
     ocd.fit(training, main, progress=False)
-    control = trained("delta_regression", ocd, main, tmp_path, training)
+    baseline = trained("delta_regression", ocd, main, tmp_path, training)
     inputs = tiny.inputs(3, seed=8)
     seen = []
-    opened = ocd.fitted()[1]
-    run = opened.run
-    opened.run = lambda capture, delta: seen.append(delta) or run(capture, delta)
-    p = control.predict(inputs)
+    frozen = ocd.fitted()[1]
+    run = frozen.run
+    frozen.run = lambda capture, delta: seen.append(delta) or run(capture, delta)
+    p = baseline.predict(inputs)
     weights = seen[0].dense()
     assert torch.allclose(
         p.outputs[0], reference.run(ocd.base, tiny.layer, inputs, weights)[:, 0], atol=1e-5

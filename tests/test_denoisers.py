@@ -50,10 +50,10 @@ def test_odd_matrices_are_padded_to_a_square_and_cropped(shape, side):
     unet = UNetDenoiser(shape, SMALL).eval()
     seen = {}
 
-    def look(module, args, kwargs, output):
+    def observe(module, args, kwargs, output):
         seen["padded"], seen["answer"] = args[0], output.sample
 
-    unet.unet.register_forward_hook(look, with_kwargs=True)
+    unet.unet.register_forward_hook(observe, with_kwargs=True)
     noisy = random(2, 3, *shape)
     with torch.no_grad():
         answer = unet(noisy, torch.tensor([[4]]), random(2, 32))

@@ -20,7 +20,7 @@ def one_pass_and_all_steps(ocd):
     """Ω_0 by the student and by the teacher's steps, from the same noise."""
     network, _ = ocd.fitted()
     with torch.no_grad():
-        _, embedding = ocd.look(INPUTS)
+        _, embedding = ocd.embed(INPUTS)
         start = example_noise(example_keys(INPUTS), 0, 8, (1, *network.diffused_shape))[:, :, 0]
         level = network.level(network.diffusion.last_step)
         passes = [

@@ -1,4 +1,4 @@
-"""The table of all methods: none but the bounds sees a test label, and every number has its place."""
+"""The table of all methods: none but the oracles sees a test label, and every number has its place."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import nn
 
 from helpers import DIGITS, LOSS, TINY, config, digits, digits_base, fitted, test_digits
 from ocd import OCD, Examples, OCDError
-from ocd.baselines import TRAINED, TrainedControl
+from ocd.baselines import TRAINED, TrainedBaseline
 from ocd.baselines.trained import make_network
 from ocd.data import take_rows
-from ocd.evaluation import REGRESSION_METRICS, Contest, Metric, evaluate
+from ocd.evaluation import REGRESSION_METRICS, Comparison, Metric, evaluate
 from ocd.evaluation import comparison as evaluation
 from ocd.evaluation.comparison import Method
 from ocd.lessons import OverfitConfig
@@ -35,11 +35,11 @@ TRAINING, TEST = digits(60), test_digits(30)
 OWN = {"base", "ocd", "ocd_ensemble_3", "ocd_mean_network_3", "ocd_mean"}
 ABLATIONS = {"no_scale", "alternative_layer", "alternative_layer_ensemble_3"}
 PAPER = {"nearest_neighbor", "tent_1", "tent_10", "tent_30"}
-RIVALS = {"mean_delta", "random_direction", "temperature", "laplace", "deep_ensemble_2", *TRAINED}
-BOUNDS = {"overfit_test", "overfit_test_all_layers"}
+BASELINES = {"mean_delta", "random_direction", "temperature", "laplace", "deep_ensemble_2", *TRAINED}
+ORACLES = {"overfit_test", "overfit_test_all_layers"}
 METHODS = {
-    "all": OWN | ABLATIONS | PAPER | RIVALS | BOUNDS,
-    "paper": OWN | ABLATIONS | PAPER | BOUNDS,
+    "all": OWN | ABLATIONS | PAPER | BASELINES | ORACLES,
+    "paper": OWN | ABLATIONS | PAPER | ORACLES,
     "none": OWN | {"overfit_test"},
 }
 SCORES = {"base_entropy", "spread", "predictive_entropy", "mutual_information"}
@@ -53,14 +53,14 @@ def encoder() -> nn.Module:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run would have trained; the controls are in their first state, but for some noise."""
+    """What a run would have trained; the baselines are in their first state, but for some noise."""
 
     main: OCD
     alternative: OCD
-    trained: dict[str, TrainedControl]
+    trained: dict[str, TrainedBaseline]
     bases: list[nn.Module]
 
-    def contest(self, task: Task = SHOWS, num_draws: int = 3, **changes: Any) -> Contest:
+    def comparison(self, task: Task = SHOWS, num_draws: int = 3, **changes: Any) -> Comparison:
         arguments = {
             "alternative": self.alternative,
             "trained": self.trained,
@@ -69,7 +69,7 @@ class Parts:
                         "deep_ensemble": 40.0} | dict.fromkeys(TRAINED, 8.0),
         }  # fmt: skip
         arguments |= changes
-        return Contest(task, TRAINING, self.main, LR, num_draws, **arguments)
+        return Comparison(task, TRAINING, self.main, LR, num_draws, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def parts() -> Parts:
         generator = torch.Generator().manual_seed(3)
         for parameter in network.parameters():
             parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
-        trained[kind] = TrainedControl(kind, ocds[0], network)
+        trained[kind] = TrainedBaseline(kind, ocds[0], network)
     other = digits_base()
     other.fc1.weight.data *= 0.9
     return Parts(ocds[0], ocds[1], trained, [base, other])
@@ -97,20 +97,20 @@ def parts() -> Parts:
 def _few_rates() -> Iterator[None]:
     """To try all learning rates takes most of an evaluation of thirty digits."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ocd.controls.overfit_test.LR_GRID", (0.002, 0.01, 0.05))
+        patch.setattr("ocd.baselines.overfit_test.LR_GRID", (0.002, 0.01, 0.05))
         yield
 
 
 @pytest.fixture(scope="module")
 def shown(parts) -> tuple[dict, dict]:
     """Every method's outputs on thirty digits."""
-    return evaluate(parts.contest(), TEST)
+    return evaluate(parts.comparison(), TEST)
 
 
 @pytest.fixture(scope="module")
 def judged(parts) -> tuple[dict, dict]:
     """Every method judged by the task's own metrics."""
-    return evaluate(parts.contest(DIGITS), TEST)
+    return evaluate(parts.comparison(DIGITS), TEST)
 
 
 def outputs_of(results: dict) -> dict[str, torch.Tensor]:
@@ -123,23 +123,23 @@ def outputs_of(results: dict) -> dict[str, torch.Tensor]:
 def test_labels_reach_the_bounds_alone(parts, shown):
     shuffled = Examples(TEST.inputs, TEST.targets.roll(1))
     assert not torch.equal(shuffled.targets, TEST.targets)
-    results, tensors = evaluate(parts.contest(), shuffled)
+    results, tensors = evaluate(parts.comparison(), shuffled)
     one, other = outputs_of(shown[0]), outputs_of(results)
     assert one.keys() == other.keys() == METHODS["all"]
-    for name in METHODS["all"] - BOUNDS:
+    for name in METHODS["all"] - ORACLES:
         assert torch.equal(one[name], other[name]), name
-    for name in BOUNDS:
+    for name in ORACLES:
         assert not torch.allclose(one[name], other[name]), name
     for name in SCORES:
         assert torch.equal(shown[1][f"uncertainty/{name}"], tensors[f"uncertainty/{name}"])
-    assert results["uses_label"] == sorted(BOUNDS)
+    assert results["uses_label"] == sorted(ORACLES)
 
 
 def test_without_labels_there_are_no_bounds(parts):
-    contest = parts.contest()
-    assert contest.methods(None).keys() == METHODS["all"] - BOUNDS
-    assert contest.methods(TEST.targets).keys() == METHODS["all"]
-    for name, method in contest.methods(None).items():
+    comparison = parts.comparison()
+    assert comparison.methods(None).keys() == METHODS["all"] - ORACLES
+    assert comparison.methods(TEST.targets).keys() == METHODS["all"]
+    for name, method in comparison.methods(None).items():
         p = method.predictor.predict(TEST.inputs[:4], method.draws)
         assert p.outputs.shape[1:] == (4, 10), name
 
@@ -147,12 +147,12 @@ def test_without_labels_there_are_no_bounds(parts):
 # Names and numbers
 
 
-@pytest.mark.parametrize("controls", ["paper", "none"])
-def test_fewer_controls_leave_out_what_they_say(parts, controls):
-    results, tensors = evaluate(parts.contest(DIGITS, controls=controls), TEST)
-    assert results["methods"].keys() == METHODS[controls]
+@pytest.mark.parametrize("baselines", ["paper", "none"])
+def test_fewer_baselines_leave_out_what_they_say(parts, baselines):
+    results, tensors = evaluate(parts.comparison(DIGITS, baselines=baselines), TEST)
+    assert results["methods"].keys() == METHODS[baselines]
     losses = {name.removeprefix("loss/") for name in tensors if name.startswith("loss/")}
-    assert losses == METHODS[controls]
+    assert losses == METHODS[baselines]
     assert results["skipped"] == {}
 
 
@@ -172,7 +172,7 @@ def test_methods_are_what_their_names_say(parts, shown):
         "deep_ensemble_2": torch.stack([base(inputs) for base in parts.bases])
         .softmax(-1).mean(0).log(),
     }  # fmt: skip
-    expected |= {kind: control.predict(inputs).mean for kind, control in parts.trained.items()}
+    expected |= {kind: baseline.predict(inputs).mean for kind, baseline in parts.trained.items()}
     for name, values in expected.items():
         assert torch.allclose(outputs[name], values, atol=1e-4), name
     assert torch.equal(outputs["temperature"].argmax(1), outputs["base"].argmax(1))
@@ -256,7 +256,7 @@ def test_parameters_are_those_that_must_be_kept(parts, judged, names):
     last_layer = parts.main.base.fc2.weight.numel()
     wanted = dict.fromkeys(METHODS["all"], base)
     wanted |= dict.fromkeys(OWN - {"base"} | {"no_scale", "random_direction"}, base + own)
-    heads = {kind: size(control.network) for kind, control in parts.trained.items()}
+    heads = {kind: size(baseline.network) for kind, baseline in parts.trained.items()}
     wanted |= {kind: base + heads[kind] for kind in ("delta_regression", "label_head")}
     wanted |= {"label_network": heads["label_network"], "laplace": base + last_layer**2}
     wanted |= {"deep_ensemble_2": 2 * base}
@@ -285,19 +285,19 @@ def test_training_seconds_follow_the_phases(parts, judged):
         assert 0 < found[name] < 60  # fitted here, and timed here
     for name in PAPER | {"overfit_test"}:
         assert found[name] == 0, name
-    unknown, _ = evaluate(parts.contest(controls="none", seconds={"base": None}), TEST)
+    unknown, _ = evaluate(parts.comparison(baselines="none", seconds={"base": None}), TEST)
     assert unknown["training_seconds"]["base"] is None
     assert unknown["training_seconds"]["ocd"] is None
 
 
 def test_evaluating_twice_gives_the_same_numbers(parts, judged):
-    again, tensors = evaluate(parts.contest(DIGITS), TEST)
+    again, tensors = evaluate(parts.comparison(DIGITS), TEST)
     assert again["methods"] == judged[0]["methods"]
     assert all(torch.equal(values, judged[1][name]) for name, values in tensors.items())
 
 
 def test_one_draw_is_an_ensemble_of_its_own(parts):
-    results, tensors = evaluate(parts.contest(num_draws=1, controls="none"), TEST)
+    results, tensors = evaluate(parts.comparison(num_draws=1, baselines="none"), TEST)
     outputs = outputs_of(results)
     assert outputs.keys() == {"base", "ocd", "ocd_ensemble_1", "ocd_mean_network_1", "ocd_mean",
                               "overfit_test"}  # fmt: skip
@@ -308,8 +308,8 @@ def test_one_draw_is_an_ensemble_of_its_own(parts):
 
 def test_no_mean_in_one_pass_where_the_noise_is_predicted():
     noisy = fitted({"diffusion.prediction": "epsilon"})
-    contest = Contest(SHOWS, digits(10), noisy, LR, num_draws=1, controls="paper")
-    results, _ = evaluate(contest, test_digits(6))
+    comparison = Comparison(SHOWS, digits(10), noisy, LR, num_draws=1, baselines="paper")
+    results, _ = evaluate(comparison, test_digits(6))
     assert "ocd_mean" not in results["methods"]
     assert "alternative_layer" not in results["methods"]
     assert "no_scale" in results["methods"]
@@ -329,11 +329,11 @@ FITTED = {
     "ocd.tasks.evaluation.OverfitTestAllLayers.with_lr": {"overfit_test_all_layers"},
 }
 PREDICTING = {
-    "ocd.controls.NearestNeighbor.predict": {"nearest_neighbor"},
-    "ocd.controls.Tent.predict": {"tent_1", "tent_10", "tent_30"},
-    "ocd.controls.OverfitTest.predict": {"overfit_test"},
-    "ocd.controls.DeepEnsemble.predict": {"deep_ensemble_2"},
-    "ocd.controls.TrainedControl.predict": {*TRAINED},
+    "ocd.baselines.NearestNeighbor.predict": {"nearest_neighbor"},
+    "ocd.baselines.Tent.predict": {"tent_1", "tent_10", "tent_30"},
+    "ocd.baselines.OverfitTest.predict": {"overfit_test"},
+    "ocd.baselines.DeepEnsemble.predict": {"deep_ensemble_2"},
+    "ocd.baselines.TrainedBaseline.predict": {*TRAINED},
 }
 
 
@@ -341,14 +341,14 @@ PREDICTING = {
 def test_what_cannot_be_had_is_left_out_with_its_reason(parts, judged, monkeypatch, places):
     for place in places:
         monkeypatch.setattr(place, refuse)
-    results, tensors = evaluate(parts.contest(DIGITS), TEST)
+    results, tensors = evaluate(parts.comparison(DIGITS), TEST)
     missing = set().union(*places.values())
     assert results["skipped"] == dict.fromkeys(missing, "it cannot be had")
     left = METHODS["all"] - missing
     assert results["methods"] == {name: judged[0]["methods"][name] for name in left}
     for key in ("training_seconds", "parameters"):
         assert results[key].keys() == left
-    assert set(results["uses_label"]) == BOUNDS - missing
+    assert set(results["uses_label"]) == ORACLES - missing
     assert {name.split("/")[1] for name in tensors if name.startswith(("loss", "value"))} == left
 
 
@@ -358,25 +358,25 @@ def test_a_defect_is_no_reason_to_leave_a_method_out(parts, monkeypatch):
 
     monkeypatch.setattr("ocd.tasks.evaluation.fit_laplace", broken)
     with pytest.raises(ZeroDivisionError):
-        evaluate(parts.contest(), TEST)
+        evaluate(parts.comparison(), TEST)
 
 
 def test_the_report_is_told_what_tent_and_the_bound_moved(parts):
-    contest = parts.contest()
-    contest.prepare()
-    contest.prepare()
-    notes = [note for note in contest.notes if "Tent" in note]
+    comparison = parts.comparison()
+    comparison.prepare()
+    comparison.prepare()
+    notes = [note for note in comparison.notes if "Tent" in note]
     assert notes == ["Tent moves the weight of fc1: the base has no normalisation layer"]
-    assert any(note.startswith("all layers overfitted with lr ") for note in contest.notes)
+    assert any(note.startswith("all layers overfitted with lr ") for note in comparison.notes)
 
 
 def test_bounds_are_prepared_once_and_given_new_labels(parts, monkeypatch):
     calls = []
     fit = evaluation.fit_laplace
     monkeypatch.setattr(evaluation, "fit_laplace", lambda *a, **k: calls.append(1) or fit(*a, **k))
-    contest = parts.contest()
-    first = contest.methods(TEST.targets)["overfit_test_all_layers"].predictor
-    second = contest.methods(TEST.targets[:5])["overfit_test_all_layers"].predictor
+    comparison = parts.comparison()
+    first = comparison.methods(TEST.targets)["overfit_test_all_layers"].predictor
+    second = comparison.methods(TEST.targets[:5])["overfit_test_all_layers"].predictor
     assert first.targets is TEST.targets and len(second.targets) == 5
     assert first.config == second.config
     assert calls == [1]
@@ -422,14 +422,14 @@ def test_a_regression_has_no_entropies_no_tent_and_no_temperature(kind):
     ocd = OCD(base, loss=squared, config=tiny.ocd().config, encoder=tiny.encoder())
     ocd.fit(examples, progress=False)
     trained = {
-        name: TrainedControl(name, ocd, make_network(name, ocd, take_rows(inputs, slice(0, 2))).eval())
+        name: TrainedBaseline(name, ocd, make_network(name, ocd, take_rows(inputs, slice(0, 2))).eval())
         for name in TRAINED
     }
-    contest = Contest(
+    comparison = Comparison(
         task, examples, ocd, OverfitConfig(lr=0.1), 3, trained=trained, bases=[base, tiny.base(1)]
     )
     test = Examples(*examples.rows(slice(10, 40)))
-    results, tensors = evaluate(contest, test)
+    results, tensors = evaluate(comparison, test)
     assert results["skipped"].keys() == {"tent_1", "tent_10", "tent_30", "temperature"}
     assert "entropy of classes" in results["skipped"]["tent_1"]
     assert "is for classifiers" in results["skipped"]["temperature"]

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 import reference
 from nets import (
     CASES,
+    BaseAlone,
     Case,
     GivesDict,
     GivesScalar,
     MixesRows,
     NotReached,
-    Plain,
     Residual,
     SequenceFirst,
     SpoilsInputs,
@@ -30,9 +30,9 @@ from nets import (
 )
 from ocd.base import (
     DenseDelta,
-    OpenBase,
+    FrozenBase,
+    eval_mode,
     find_layer,
-    frozen,
     list_layers,
     run_without_delta,
     usable_layers,
@@ -69,12 +69,12 @@ def own_output(base: nn.Module, inputs: object) -> Tensor:
 def test_zero_delta_is_bit_identical(case: Case) -> None:
     base, inputs = case.build().train(), case.inputs(4)
     expected = own_output(base, inputs)
-    opened = OpenBase(base, case.layer)
-    capture = opened.capture(inputs)
+    frozen = FrozenBase(base, case.layer)
+    capture = frozen.capture(inputs)
     assert torch.equal(capture.output, expected)
     zero = DenseDelta(torch.zeros_like(case.deltas(4, 1)))
     for _ in range(2):  # a second replay of the same capture, too
-        assert torch.equal(opened.run(capture, zero)[:, 0], expected)
+        assert torch.equal(frozen.run(capture, zero)[:, 0], expected)
     assert torch.equal(run_without_delta(base, copy.deepcopy(inputs)), expected)
 
 
@@ -82,9 +82,9 @@ def test_zero_delta_is_bit_identical(case: Case) -> None:
 def test_zero_delta_is_bit_identical_in_float32(name: str) -> None:
     case = get_case(name)
     base, inputs = case.build().float(), case.inputs(5).float()
-    opened = OpenBase(base, case.layer)
+    frozen = FrozenBase(base, case.layer)
     zero = DenseDelta(case.deltas(5, 1).float() * 0)
-    assert torch.equal(opened.run(opened.capture(inputs), zero)[:, 0], own_output(base, inputs))
+    assert torch.equal(frozen.run(frozen.capture(inputs), zero)[:, 0], own_output(base, inputs))
 
 
 # A delta a row
@@ -96,9 +96,9 @@ def test_run_equals_the_loop_over_copies(case: Case, draws: int) -> None:
     base, inputs = case.build().train(), case.inputs(4)
     deltas = case.deltas(4, draws)
     expected = reference.run(base, case.layer, inputs, deltas)
-    opened = OpenBase(base, case.layer)
-    opened.probe(inputs)
-    assert_equal(opened.run(opened.capture(inputs), DenseDelta(deltas)).detach(), expected)
+    frozen = FrozenBase(base, case.layer)
+    frozen.probe(inputs)
+    assert_equal(frozen.run(frozen.capture(inputs), DenseDelta(deltas)).detach(), expected)
     spread = (expected - own_output(base, inputs)[:, None]).abs().amax((1, 2))
     assert (spread > 1e-4).all(), "the deltas move nothing: this test would prove nothing"
 
@@ -106,57 +106,57 @@ def test_run_equals_the_loop_over_copies(case: Case, draws: int) -> None:
 @every_case
 def test_repeating_the_inputs_equals_the_loop_too(case: Case) -> None:
     base, inputs, deltas = case.build(), case.inputs(3), case.deltas(3, 2)
-    opened = OpenBase(base, case.layer, widen=False)
-    output = opened.run(opened.capture(inputs), DenseDelta(deltas))
+    frozen = FrozenBase(base, case.layer, widen=False)
+    output = frozen.run(frozen.capture(inputs), DenseDelta(deltas))
     assert_equal(output.detach(), reference.run(base, case.layer, inputs, deltas))
 
 
 @every_case
 def test_one_delta_shared_by_all_examples(case: Case) -> None:
     base, inputs, deltas = case.build(), case.inputs(3), case.deltas(1, 2)
-    opened = OpenBase(base, case.layer)
-    opened.probe(inputs)
-    output = opened.run(opened.capture(inputs), DenseDelta(deltas))
+    frozen = FrozenBase(base, case.layer)
+    frozen.probe(inputs)
+    output = frozen.run(frozen.capture(inputs), DenseDelta(deltas))
     expected = reference.run(base, case.layer, inputs, deltas.expand(3, *deltas.shape[1:]))
     assert_equal(output.detach(), expected)
 
 
 @every_case
 def test_probe_finds_out_whether_widening_is_valid(case: Case) -> None:
-    opened = OpenBase(case.build(), case.layer)
-    assert opened.widen is None
+    frozen = FrozenBase(case.build(), case.layer)
+    assert frozen.widen is None
     for batch in (1, 2, 5):  # a single row would go with any batch size, by broadcasting
-        capture = opened.probe(case.inputs(batch))
-        assert opened.widen is case.widens
+        capture = frozen.probe(case.inputs(batch))
+        assert frozen.widen is case.widens
         assert capture.recording.reusable is case.reuses
 
 
 def test_a_probe_of_one_row_serves_larger_batches() -> None:
     case = get_case("residual")
     base, inputs, deltas = case.build(), case.inputs(4), case.deltas(4, 2)
-    opened = OpenBase(base, case.layer)
-    opened.probe(case.inputs(1))
-    output = opened.run(opened.capture(inputs), DenseDelta(deltas))
+    frozen = FrozenBase(base, case.layer)
+    frozen.probe(case.inputs(1))
+    output = frozen.run(frozen.capture(inputs), DenseDelta(deltas))
     assert_equal(output.detach(), reference.run(base, case.layer, inputs, deltas))
 
 
 def test_widening_computes_the_front_once() -> None:
-    base, seen = Plain().double(), []
+    base, seen = BaseAlone().double(), []
     base.c.register_forward_hook(lambda module, args, output: seen.append(len(output)))
-    opened = OpenBase(base, "b", widen=True)
-    capture = opened.capture(torch.randn(3, 5).double())
-    opened.run(capture, DenseDelta(torch.zeros(3, 4, 6, 6).double()))
+    frozen = FrozenBase(base, "b", widen=True)
+    capture = frozen.capture(torch.randn(3, 5).double())
+    frozen.run(capture, DenseDelta(torch.zeros(3, 4, 6, 6).double()))
     assert seen == [3, 12]
 
 
 def test_draws_are_independent_of_each_other_and_of_other_rows() -> None:
     case = get_case("batch norm, dropout: conv2")
     base, inputs, deltas = case.build(), case.inputs(3), case.deltas(3, 2)
-    opened = OpenBase(base, case.layer, widen=True)
-    capture = opened.capture(inputs)
-    before = opened.run(capture, DenseDelta(deltas)).detach()
+    frozen = FrozenBase(base, case.layer, widen=True)
+    capture = frozen.capture(inputs)
+    before = frozen.run(capture, DenseDelta(deltas)).detach()
     deltas[1, 0] = 5.0
-    after = opened.run(capture, DenseDelta(deltas)).detach()
+    after = frozen.run(capture, DenseDelta(deltas)).detach()
     changed = (before != after).any(dim=2)
     assert changed.tolist() == [[False, False], [True, False], [False, False]]
 
@@ -164,9 +164,9 @@ def test_draws_are_independent_of_each_other_and_of_other_rows() -> None:
 def test_run_is_differentiable_in_the_delta_alone() -> None:
     case = get_case("in-place ReLUs")
     base = case.build()
-    opened = OpenBase(base, case.layer)
+    frozen = FrozenBase(base, case.layer)
     delta = case.deltas(3, 1).requires_grad_()
-    opened.run(opened.capture(case.inputs(3)), DenseDelta(delta)).square().sum().backward()
+    frozen.run(frozen.capture(case.inputs(3)), DenseDelta(delta)).square().sum().backward()
     assert delta.grad is not None and delta.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in base.parameters())
 
@@ -180,12 +180,12 @@ def test_capture_holds_what_the_layer_sees_and_gives() -> None:
             lambda m, x, y, seen=seen: seen.append((x[0].clone(), y.clone()))
         )
         own_output_of(watched, inputs)
-        capture = OpenBase(base, case.layer).capture(inputs)
+        capture = FrozenBase(base, case.layer).capture(inputs)
         assert len(capture) == 4
         assert torch.equal(capture.layer_input, seen[0][0])
         assert torch.equal(capture.layer_output, seen[0][1])
-        assert torch.equal(capture.rows[:, 0, 0], seen[0][0])
-        assert torch.equal(capture.output_rows()[:, 0], seen[0][1])
+        assert torch.equal(capture.positions[:, 0, 0], seen[0][0])
+        assert torch.equal(capture.output_positions()[:, 0], seen[0][1])
 
 
 def own_output_of(base: nn.Module, inputs: Tensor) -> None:
@@ -196,10 +196,10 @@ def own_output_of(base: nn.Module, inputs: Tensor) -> None:
 def test_the_users_inputs_are_not_changed() -> None:
     base, inputs = SpoilsInputs().double(), torch.randn(4, 5).double()
     before = inputs.clone()
-    opened = OpenBase(base, "b")
-    opened.probe(inputs)
+    frozen = FrozenBase(base, "b")
+    frozen.probe(inputs)
     for draws in (1, 2):
-        opened.run(opened.capture(inputs), DenseDelta(torch.zeros(4, draws, 6, 6).double()))
+        frozen.run(frozen.capture(inputs), DenseDelta(torch.zeros(4, draws, 6, 6).double()))
     assert torch.equal(inputs, before)
 
 
@@ -212,9 +212,9 @@ def test_hooks_of_the_user_still_act(name: str, draws: int) -> None:
     for module in base.children():
         module.register_forward_hook(lambda module, args, output: 2 * output + 1)
         module.register_forward_pre_hook(lambda module, args: (args[0] - 0.1,))
-    opened = OpenBase(base, case.layer)
-    opened.probe(inputs)
-    output = opened.run(opened.capture(inputs), DenseDelta(deltas))
+    frozen = FrozenBase(base, case.layer)
+    frozen.probe(inputs)
+    output = frozen.run(frozen.capture(inputs), DenseDelta(deltas))
     assert_equal(output.detach(), reference.run(base, case.layer, inputs, deltas))
 
 
@@ -223,9 +223,9 @@ def test_works_under_inference_mode() -> None:
         base, inputs, deltas = case.build(), case.inputs(3), case.deltas(3, 2)
         expected = reference.run(base, case.layer, inputs, deltas)
         with torch.inference_mode():
-            opened = OpenBase(base, case.layer)
-            opened.probe(inputs)
-            output = opened.run(opened.capture(inputs), DenseDelta(deltas))
+            frozen = FrozenBase(base, case.layer)
+            frozen.probe(inputs)
+            output = frozen.run(frozen.capture(inputs), DenseDelta(deltas))
         assert_equal(output.clone(), expected)
 
 
@@ -233,12 +233,12 @@ def test_works_under_inference_mode() -> None:
 
 
 def everything(base: nn.Module, layer: str, inputs: object, deltas: Tensor) -> None:
-    opened = OpenBase(base, layer)
-    capture = opened.probe(inputs)
-    opened.run(capture, DenseDelta(deltas))
-    opened.widen = not opened.widen
-    with pytest.raises((RuntimeError, OCDError)) if opened.widen else frozen(base):
-        opened.run(capture, DenseDelta(deltas))
+    frozen = FrozenBase(base, layer)
+    capture = frozen.probe(inputs)
+    frozen.run(capture, DenseDelta(deltas))
+    frozen.widen = not frozen.widen
+    with pytest.raises((RuntimeError, OCDError)) if frozen.widen else eval_mode(base):
+        frozen.run(capture, DenseDelta(deltas))
     usable_layers(base, inputs)
     run_without_delta(base, inputs)
 
@@ -259,7 +259,7 @@ def test_the_attention_fast_path_is_put_back(fast_path: bool) -> None:
     was = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(fast_path)
     try:
-        with frozen(Transformer()):
+        with eval_mode(Transformer()):
             assert not torch.backends.mha.get_fastpath_enabled()
         assert torch.backends.mha.get_fastpath_enabled() is fast_path
     finally:
@@ -267,16 +267,16 @@ def test_the_attention_fast_path_is_put_back(fast_path: bool) -> None:
 
 
 def test_a_forward_of_the_users_own_is_put_back() -> None:
-    base = Plain()
+    base = BaseAlone()
 
     def doubled(x: Tensor) -> Tensor:
         return 2 * nn.Linear.forward(base.b, x)
 
     base.b.forward = doubled
     expected = own_output_of_patched(base)
-    opened = OpenBase(base, "b")
-    capture = opened.capture(torch.ones(2, 5))
-    opened.run(capture, DenseDelta(torch.zeros(2, 1, 6, 6)))
+    frozen = FrozenBase(base, "b")
+    capture = frozen.capture(torch.ones(2, 5))
+    frozen.run(capture, DenseDelta(torch.zeros(2, 1, 6, 6)))
     assert base.b.forward is doubled
     assert torch.equal(capture.output, expected)
 
@@ -314,15 +314,15 @@ def test_nothing_is_changed_by_a_base_that_raises(place: str, call: int) -> None
             return self.c(self.fails(y) if place == "behind" else y)
 
     base, inputs = Raises().train(), torch.randn(4, 5)
-    opened, before = OpenBase(base, "b", widen=False), state_of(base)
+    frozen, before = FrozenBase(base, "b", widen=False), state_of(base)
     with pytest.raises(RuntimeError, match="gave up"):
         for _ in range(3):
-            opened.run(opened.capture(inputs), DenseDelta(torch.zeros(4, 2, 6, 6)))
+            frozen.run(frozen.capture(inputs), DenseDelta(torch.zeros(4, 2, 6, 6)))
     assert state_of(base) == before
 
 
 def test_what_the_base_changes_of_itself_is_put_back_too() -> None:
-    class Restless(Plain):
+    class Restless(BaseAlone):
         def forward(self, x: Tensor) -> Tensor:
             self.a.train()
             self.a.weight.requires_grad_(True)
@@ -367,7 +367,7 @@ def test_a_module_that_is_no_layer(module: nn.Module) -> None:
 def test_tied_weights(name: str) -> None:
     base = Tied()
     other = {"b": "decoder.weight", "decoder": "b.weight"}[name]
-    text = error_of(lambda: OpenBase(base, name))
+    text = error_of(lambda: FrozenBase(base, name))
     assert other in text and "tied" in text
     assert find_layer(base, "a") is base.a
 
@@ -379,16 +379,16 @@ def test_a_weight_tied_to_an_embedding() -> None:
 
 
 def test_a_layer_that_is_used_on_two_shapes() -> None:
-    text = error_of(lambda: OpenBase(TwoScales(), "b").probe(torch.ones(3, 9)))
+    text = error_of(lambda: FrozenBase(TwoScales(), "b").probe(torch.ones(3, 9)))
     assert "'b' is used 2 times" in text and "different shapes" in text
 
 
 def test_a_layer_that_is_not_reached() -> None:
-    text = error_of(lambda: OpenBase(NotReached(), "b").capture(torch.ones(3, 5)))
+    text = error_of(lambda: FrozenBase(NotReached(), "b").capture(torch.ones(3, 5)))
     assert "'b' is not reached" in text
     # nn.MultiheadAttention reads the weight of out_proj and never calls it.
     name = "encoder.layers.0.self_attn.out_proj"
-    text = error_of(lambda: OpenBase(Transformer(), name).probe(torch.ones(3, 6, 8)))
+    text = error_of(lambda: FrozenBase(Transformer(), name).probe(torch.ones(3, 6, 8)))
     assert f"'{name}' is not reached" in text
 
 
@@ -396,29 +396,29 @@ def test_a_layer_that_is_not_reached() -> None:
 @pytest.mark.parametrize("batch", [1, 3, 4])
 def test_a_layer_whose_leading_dimension_is_not_the_batch(length: int, batch: int) -> None:
     inputs = torch.randn(batch, length, 4)
-    text = error_of(lambda: OpenBase(SequenceFirst(), "layer").probe(inputs))
+    text = error_of(lambda: FrozenBase(SequenceFirst(), "layer").probe(inputs))
     assert "leading dimension" in text and "'layer'" in text
 
 
 def test_a_base_that_mixes_its_rows() -> None:
-    text = error_of(lambda: OpenBase(MixesRows(), "b").probe(torch.randn(3, 5)))
+    text = error_of(lambda: FrozenBase(MixesRows(), "b").probe(torch.randn(3, 5)))
     assert "mixes its rows" in text
 
 
 def test_a_base_that_gives_no_tensor() -> None:
-    text = error_of(lambda: OpenBase(GivesDict(), "b").capture(torch.ones(3, 5)))
+    text = error_of(lambda: FrozenBase(GivesDict(), "b").capture(torch.ones(3, 5)))
     assert "returns a dict" in text and "one tensor" in text
 
 
 def test_a_base_that_gives_no_row_an_example() -> None:
-    text = error_of(lambda: OpenBase(GivesScalar(), "b").capture(torch.ones(3, 5)))
+    text = error_of(lambda: FrozenBase(GivesScalar(), "b").capture(torch.ones(3, 5)))
     assert "shape ()" in text and "3 examples" in text
 
 
 def test_inputs_that_do_not_agree_on_the_batch() -> None:
     case = get_case("tuple")
     inputs = (torch.ones(3, 4), torch.ones(2, 3))
-    assert "leading dimension" in error_of(lambda: OpenBase(case.build(), "layer").probe(inputs))
+    assert "leading dimension" in error_of(lambda: FrozenBase(case.build(), "layer").probe(inputs))
 
 
 def test_usable_layers_say_why_the_others_are_not() -> None:

@@ -29,11 +29,13 @@ from helpers import (
     trainer_of,
 )
 from ocd import OCD, Examples, OCDConfig, OCDError, overfit, select_layer
-from ocd.checkpoint import base_digest
-from ocd.data import read_json, write_json
-from ocd.lessons import OnTheFly, file_digest, read_tensors, split_places, write_tensors
+from ocd.base import base_digest
+from ocd.data import file_digest, read_json, read_tensors, write_json, write_tensors
+from ocd.lessons import FreshLessons
 from ocd.model import _prediction_chunk
+from ocd.prediction import apply_deltas
 from ocd.tasks.images.classification import ImageEncoder
+from ocd.training.batches import split_indices
 
 KINDS: dict[str, tuple[dict, str]] = {
     "rank one": ({"scale.kind": "log"}, "fast"),
@@ -123,7 +125,7 @@ def test_outputs_are_those_of_the_base_with_the_delta_added():
             moved = digits_base().requires_grad_(False)
             moved.fc1.weight += delta
             expected = p.mean_network[b] if name == "mean" else p.outputs[name, b]
-            assert torch.allclose(moved(INPUTS[b : b + 1])[0], expected, atol=1e-4)
+            assert torch.allclose(apply_deltas(INPUTS[b : b + 1])[0], expected, atol=1e-4)
 
 
 def test_mean_of_the_networks_is_the_mean_of_the_outputs_only_at_the_last_layer():
@@ -269,7 +271,7 @@ def test_saved_and_loaded_predicts_the_same(tmp_path, kind):
     assert torch.equal(ocd.predict(INPUTS, draws=2).outputs, again.predict(INPUTS, draws=2).outputs)
     assert again.config == ocd.config
     assert again.notes == ocd.notes
-    assert again.opened.name == ocd.opened.name
+    assert again.frozen.name == ocd.frozen.name
     assert sorted(path.name for path in (tmp_path / "dir").iterdir()) == [
         "config.json",
         "model.safetensors",
@@ -481,7 +483,7 @@ def test_a_fit_that_holds_nothing_out(tmp_path, moved):
 def test_a_held_out_example_that_is_not_finite_does_not_choose_how_draws_are_taken():
     training = digits(60)
     inputs = training.inputs.clone()
-    inputs[split_places(torch.arange(60), 0.05, seed=0)[1][0]] = torch.nan
+    inputs[split_indices(torch.arange(60), 0.05, seed=0)[1][0]] = torch.nan
     ocd = OCD(digits_base(), loss=LOSS, config=config({"overfit.max_skipped": 0.5}))
     ocd.fit(Examples(inputs, training.targets), progress=False)
     (text,) = [note for note in ocd.notes if note.startswith("sampling")]
@@ -503,15 +505,15 @@ def test_a_fit_says_what_it_decided(tmp_path):
 def test_decisions_are_taken_once(tmp_path):
     """What was measured is remembered, since it would not come out alike twice."""
     prepared(tmp_path, {"overfit.lr": None, "collection.storage": "auto"})
-    path = tmp_path / "checkpoint/decisions.json"
-    decisions = read_json(path)
-    write_json(path, decisions | {"lr": 0.0123, "storage": "on_the_fly"})
+    path = tmp_path / "checkpoint/plan.json"
+    plan = read_json(path)
+    write_json(path, plan | {"lr": 0.0123, "storage": "on_the_fly"})
     before = contents(tmp_path)
     ocd, work, examples = prepared(tmp_path, {"overfit.lr": None, "collection.storage": "auto"})
     assert contents(tmp_path) == before
     trainer = trainer_of(ocd, examples, work)
-    assert trainer.maker.overfit.lr == 0.0123
-    assert isinstance(trainer.source, OnTheFly)
+    assert trainer.overfitter.overfit.lr == 0.0123
+    assert isinstance(trainer.source, FreshLessons)
 
 
 # Networks that the project does not know, by "The public face" of the design
@@ -622,7 +624,7 @@ def test_mixed_precision_moves_the_generator_alone(mode):
 @pytest.mark.parametrize("mode", ["draws", "mean"])
 def test_the_generator_keeps_its_precision_in_the_callers_autocast(mode):
     ocd = fitted({"scale.kind": "joint"})
-    opened_base = ocd.look(INPUTS)[0].output
+    opened_base = ocd.embed(INPUTS)[0].output
     with torch.autocast("cpu", torch.bfloat16), ocd._precision():
         assert not torch.is_autocast_enabled("cpu")
         assert torch.equal(ocd.base(INPUTS), opened_base)

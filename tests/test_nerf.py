@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ocd import OCD, OCDConfig, OCDError, overfit
-from ocd.base import DenseDelta, OpenBase
+from ocd.base import DenseDelta, FrozenBase
 from ocd.baselines import mean_delta
 from ocd.cli import main
 from ocd.lessons import OverfitConfig
 from ocd.lessons.overfitting import overfit_rows
+from ocd.prediction import apply_deltas
 from ocd.runs import Run
 from ocd.tasks import get_task
 from ocd.tasks.views.blender import circle_of_poses, read_views
@@ -204,26 +205,26 @@ def test_depths_are_stratified_in_training_alone() -> None:
 @pytest.mark.parametrize("layer", ["layer1", "layer2", "layer3"])
 def test_draws_are_those_of_a_moved_copy(layer: str, positions: int) -> None:
     base = small_base(positions=positions).double()
-    opened, cameras = OpenBase(base, layer), poses().double()
-    capture = opened.probe(cameras)
-    assert opened.widen and capture.rows.shape[1] == 64 * 6
-    deltas = 0.1 * torch.randn(3, 2, *opened.weight_shape, generator=generator()).double()
-    for captured in (capture, opened.capture(cameras, keep_rows=False)):
-        output = opened.run(captured, DenseDelta(deltas))
+    frozen, cameras = FrozenBase(base, layer), poses().double()
+    capture = frozen.probe(cameras)
+    assert frozen.widen and capture.positions.shape[1] == 64 * 6
+    deltas = 0.1 * torch.randn(3, 2, *frozen.weight_shape, generator=generator()).double()
+    for captured in (capture, frozen.capture(cameras, keep_positions=False)):
+        output = frozen.run(captured, DenseDelta(deltas))
         for b in range(3):
             for k in range(2):
                 moved = copy.deepcopy(base)
                 with torch.no_grad():
                     moved.get_submodule(layer).weight += deltas[b, k]
-                    expected = moved(cameras[b : b + 1])[0]
+                    expected = apply_deltas(cameras[b : b + 1])[0]
                 assert torch.allclose(output[b, k], expected, atol=1e-10)
 
 
 def test_rows_of_a_view_in_chunks_are_left_out_on_demand() -> None:
-    opened = OpenBase(small_base(positions=30), "layer2")
-    capture = opened.capture(poses(), keep_rows=False)
-    assert capture.rows.numel() == 0 and capture.layer_input.numel() == 0
-    assert opened.capture(poses()).rows.shape == (3, 64 * 6, 1, 16)
+    frozen = FrozenBase(small_base(positions=30), "layer2")
+    capture = frozen.capture(poses(), keep_positions=False)
+    assert capture.positions.numel() == 0 and capture.layer_input.numel() == 0
+    assert frozen.capture(poses()).rows.shape == (3, 64 * 6, 1, 16)
 
 
 # Overfitting on rays
@@ -234,7 +235,7 @@ def test_overfitting_on_new_rays_is_what_a_loop_would_do() -> None:
     inputs, targets = data.train.inputs.double(), data.train.targets.double()
     config = OverfitConfig(num_steps=3, lr=5e-3, optimizer="adam", excerpt=20)
     deltas, capture, kept = overfit_rows(
-        OpenBase(base, "layer1"), squared_error_per_view, inputs, targets, config, some_rays
+        FrozenBase(base, "layer1"), squared_error_per_view, inputs, targets, config, some_rays
     )
     assert capture is None and kept.tolist() == [0, 1, 2, 3]
     for b in range(4):
@@ -243,7 +244,7 @@ def test_overfitting_on_new_rays_is_what_a_loop_would_do() -> None:
         optimizer = torch.optim.Adam([weight], lr=5e-3)
         for _ in range(3):
             part, labels = some_rays(inputs, targets, 20, random)
-            colours = moved(part[0][b : b + 1], part[1][b : b + 1])
+            colours = apply_deltas(part[0][b : b + 1], part[1][b : b + 1])
             optimizer.zero_grad()
             squared_error_per_view(colours, labels[b : b + 1]).sum().backward()
             optimizer.step()
@@ -288,7 +289,7 @@ def test_summary_weighs_positions_by_their_light() -> None:
 def test_described_features_follow_the_settings() -> None:
     base = small_base()
     describe = DescribeViews(Options(size=8, grid=8))
-    features = describe(OpenBase(base, "layer1"), poses())
+    features = describe(FrozenBase(base, "layer1"), poses())
     assert {name: value.shape[1] for name, value in features.items()} == {
         "layer_input": 21,
         "layer_output": 16,
@@ -296,7 +297,7 @@ def test_described_features_follow_the_settings() -> None:
     }
     config = OCDConfig().replace({"condition.output": False, "condition.layer_input": False})
     ocd = OCD(base, config=config, describe=describe)
-    assert list(ocd.condition.features(OpenBase(base, "layer1"), poses())) == ["layer_output"]
+    assert list(ocd.condition.features(FrozenBase(base, "layer1"), poses())) == ["layer_output"]
     nothing = config.replace({"condition.layer_output": False})
     with pytest.raises(OCDError, match="condition has no part"):
         OCD(base, config=nothing)
@@ -331,7 +332,7 @@ def test_vgg11_has_the_names_of_torchvision(tmp_path: Path) -> None:
     describe = DescribeViews(
         Options(size=8, grid=8, image_encoder="vgg11", vgg=str(tmp_path / "vgg.safetensors"))
     )
-    assert describe(OpenBase(small_base(), "layer1"), poses())["output"].shape == (3, 512)
+    assert describe(FrozenBase(small_base(), "layer1"), poses())["output"].shape == (3, 512)
     wrong = network.state_dict()
     del wrong["features.8.bias"]
     torch.save(wrong, tmp_path / "wrong.pth")
@@ -433,7 +434,7 @@ def test_test_images_never_reach_a_prediction(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", ["paper", "released"])
 def test_the_other_presets_run_with_the_unet(tmp_path: Path, preset: str) -> None:
     run = make(
-        tmp_path / "run", write_scene(tmp_path / "data"), preset, controls="none", alternative=False,
+        tmp_path / "run", write_scene(tmp_path / "data"), preset, baselines="none", alternative=False,
         num_draws=2, denoiser__channels=8, denoiser__multipliers="1,1", diffusion__num_sampling_steps=2,
         overfit__lr=0.005, training__num_steps=2, training__num_accumulated=1, film_frames=1,
     )  # fmt: skip
@@ -474,10 +475,10 @@ def test_overfitting_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 def test_the_mean_of_the_store_is_that_of_deltas_made_anew(tmp_path: Path) -> None:
     run = make(tmp_path / "run", write_scene(tmp_path / "data"))
     run.train(0)
-    contest = run.contest(0)
-    kept = contest.methods(None)["mean_delta"].predictor
-    opened = contest.ocd.fitted()[1]
-    anew = mean_delta(opened, run.task.loss, contest.overfit, run.examples, excerpt=some_rays)
+    comparison = run.comparison(0)
+    kept = comparison.methods(None)["mean_delta"].predictor
+    frozen = comparison.ocd.fitted()[1]
+    anew = mean_delta(frozen, run.task.loss, comparison.overfit, run.examples, excerpt=some_rays)
     assert torch.allclose(kept.weight, anew.weight, atol=1e-7)
     assert kept.weight.abs().sum() > 0
 
@@ -486,7 +487,7 @@ def test_conditions_are_compared_on_the_deltas_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_scene(tmp_path / "data")
-    run = make(tmp_path / "run", data, controls="none")
+    run = make(tmp_path / "run", data, baselines="none")
     run.predict(0)
     before = (run.root / "predictions" / "seed-0.json").read_bytes()
     with pytest.MonkeyPatch.context() as patch:  # no view is overfitted again
@@ -523,7 +524,7 @@ def test_overfit_of_the_library_takes_excerpts() -> None:
     rays = {"excerpt": some_rays, "excerpt_size": 20}
     deltas = overfit(*arguments, steps=3, lr=5e-3, optimizer="adam", **rays)
     config = OverfitConfig(num_steps=3, lr=5e-3, optimizer="adam", excerpt=20)
-    same, _, _ = overfit_rows(OpenBase(base, "layer1"), *arguments[2:], config, some_rays)
+    same, _, _ = overfit_rows(FrozenBase(base, "layer1"), *arguments[2:], config, some_rays)
     assert torch.equal(deltas.dense(), same.dense())
     chosen = overfit(*arguments, steps=3, optimizer="sgd", **rays)
     assert (chosen.loss_after < chosen.loss_before).float().mean() > 0.5

@@ -7,8 +7,9 @@ import torch
 
 import reference
 from helpers import LOSS, PCA, STORED, prepared, state_of, trainer_of
+from ocd.data import seeded
 from ocd.generator import HyperNetwork
-from ocd.lessons import TrainingRows, seeded
+from ocd.lessons import LessonBatch
 from ocd.training import DiffusionObjective, Trainer
 
 
@@ -16,11 +17,11 @@ def make(root, settings: dict | None = None, num_levels: int = 3, weight: float 
     """A trainer, an objective of its own, and some rows."""
     ocd, work, examples = prepared(root, {"training.batch_size": 8, **(settings or {})})
     trainer = trainer_of(ocd, examples, work)
-    return trainer, DiffusionObjective(trainer.maker, num_levels, weight), trainer._batch(0)
+    return trainer, DiffusionObjective(trainer.overfitter, num_levels, weight), trainer._batch(0)
 
 
 def expected(
-    trainer: Trainer, rows: TrainingRows, num_levels: int, seed: int
+    trainer: Trainer, rows: LessonBatch, num_levels: int, seed: int
 ) -> dict[str, torch.Tensor]:
     """Eq. 7 and Eq. 8 with noise from the same generator: levels first, then the noise."""
     network, generator = trainer.network, seeded(seed)
@@ -53,13 +54,13 @@ def test_held_out_examples_are_judged_by_the_papers_objective_alone(tmp_path, we
 @pytest.mark.parametrize("settings", [{}, PCA], ids=str)
 def test_task_loss_is_that_of_the_mean_delta_in_a_copy_of_the_base(tmp_path, settings):
     trainer, objective, rows = make(tmp_path, settings, weight=2.0)
-    network, opened = trainer.network.eval(), trainer.maker.opened
+    network, frozen = trainer.network.eval(), trainer.overfitter.frozen
     losses = objective.losses(network, rows, seeded(4))
     assert losses.keys() == expected(trainer, rows, 3, 4).keys() | {"task_loss"}
     with torch.no_grad():
-        capture = opened.capture(rows.inputs)
-        delta = network.mean(network.embed(rows.features, rows.inputs), capture.rows).dense()
-    outputs = reference.run(opened.base, opened.name, rows.inputs, delta)[:, 0]
+        capture = frozen.capture(rows.inputs)
+        delta = network.mean(network.embed(rows.features, rows.inputs), capture.positions).dense()
+    outputs = reference.run(frozen.base, frozen.name, rows.inputs, delta)[:, 0]
     assert losses["task_loss"].item() == pytest.approx(
         LOSS(outputs, rows.targets).mean().item(), rel=1e-4
     )
@@ -69,7 +70,7 @@ def test_task_loss_is_that_of_the_mean_delta_in_a_copy_of_the_base(tmp_path, set
 
 def test_gradients_reach_the_whole_generator_and_never_the_base(tmp_path):
     trainer, objective, rows = make(tmp_path, weight=1.0)
-    network, base = trainer.network, trainer.maker.opened.base
+    network, base = trainer.network, trainer.overfitter.frozen.base
     assert isinstance(network, HyperNetwork)
     before = state_of(base)
     objective.losses(network, rows, seeded(0))["loss"].backward()

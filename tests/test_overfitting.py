@@ -28,7 +28,7 @@ from nets import (
     state_of,
     targets,
 )
-from ocd.base import DenseDelta, OpenBase, RankOneDelta
+from ocd.base import DenseDelta, FrozenBase, RankOneDelta
 from ocd.errors import OCDError
 from ocd.lessons import LR_GRID, OverfitConfig, overfit
 from ocd.lessons.overfitting import (
@@ -225,7 +225,7 @@ def test_auto_takes_rank_one_where_it_is_exact() -> None:
 def test_groups_are_not_rank_one() -> None:
     """Each group has a vector of its own, even where there is one row."""
     base = nn.Sequential(nn.Conv1d(4, 4, 3, groups=2), nn.Flatten(), nn.Linear(4, 3))
-    capture = OpenBase(base, "0").capture(torch.randn(3, 4, 3))
+    capture = FrozenBase(base, "0").capture(torch.randn(3, 4, 3))
     assert resolve_form(capture, OverfitConfig()) == "dense"
     with pytest.raises(OCDError, match="2 groups"):
         resolve_form(capture, OverfitConfig(form="rank_one"))
@@ -329,9 +329,9 @@ def test_the_smallest_rate_that_takes_nine_tenths_of_the_best_fall(optimizer: st
         falls[lr] = float((deltas.loss_before - deltas.loss_after).mean())
     assert 3 < len(falls) < len(LR_GRID)
     expected = min(lr for lr, fall in falls.items() if fall >= 0.9 * max(falls.values()))
-    opened = OpenBase(base, case.layer)
+    frozen = FrozenBase(base, case.layer)
     config = OverfitConfig(optimizer=optimizer)
-    lr, text = choose_lr(opened, opened.capture(inputs), squared_error, labels, config)
+    lr, text = choose_lr(frozen, frozen.capture(inputs), squared_error, labels, config)
     assert lr == expected
     assert f"lr {lr:g}" in text and "3 " + optimizer in text
 
@@ -339,11 +339,11 @@ def test_the_smallest_rate_that_takes_nine_tenths_of_the_best_fall(optimizer: st
 def test_an_example_without_a_finite_loss_does_not_choose_the_rate() -> None:
     case = get_case("last of two linear")
     base, inputs = case.build(), case.inputs(8)
-    opened, config = OpenBase(base, case.layer), OverfitConfig()
+    frozen, config = FrozenBase(base, case.layer), OverfitConfig()
     keep = torch.tensor([0, 1, 3, 4, 5, 6, 7])
-    without = choose_lr(opened, opened.capture(inputs[keep]), cross_entropy, targets(8)[keep], config)
+    without = choose_lr(frozen, frozen.capture(inputs[keep]), cross_entropy, targets(8)[keep], config)
     inputs[2] = torch.nan
-    spoiled = choose_lr(opened, opened.capture(inputs), cross_entropy, targets(8), config)
+    spoiled = choose_lr(frozen, frozen.capture(inputs), cross_entropy, targets(8), config)
     assert spoiled == without and "of 7 examples" in spoiled[1]
 
 
@@ -357,10 +357,10 @@ def test_no_rate_makes_a_constant_loss_fall() -> None:
 
 def test_a_capture_is_not_overfitted_without_a_rate() -> None:
     case = get_case("last of two linear")
-    opened = OpenBase(case.build(), case.layer)
+    frozen = FrozenBase(case.build(), case.layer)
     with pytest.raises(OCDError, match="choose_lr first"):
         overfit_capture(
-            opened, opened.capture(case.inputs(2)), cross_entropy, targets(2), OverfitConfig()
+            frozen, frozen.capture(case.inputs(2)), cross_entropy, targets(2), OverfitConfig()
         )
 
 
@@ -430,15 +430,15 @@ def test_chunks_change_nothing(form: str) -> None:
 
 def limit_rows(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> list[int]:
     """Let captures of more than `most` rows fail; gives the sizes that were tried."""
-    tried, original = [], OpenBase.capture
+    tried, original = [], FrozenBase.capture
 
-    def capture(self: OpenBase, inputs: Tensor) -> object:
+    def capture(self: FrozenBase, inputs: Tensor) -> object:
         tried.append(len(inputs))
         if len(inputs) > most:
             raise error
         return original(self, inputs)
 
-    monkeypatch.setattr(OpenBase, "capture", capture)
+    monkeypatch.setattr(FrozenBase, "capture", capture)
     return tried
 
 

@@ -20,7 +20,7 @@ from nets import (
     UsedBeforeInPlace,
     get_case,
 )
-from ocd.base import DenseDelta, OpenBase
+from ocd.base import DenseDelta, FrozenBase
 from ocd.base.replay import patched_forward, record, replaying
 
 
@@ -73,12 +73,12 @@ def recorded(base: nn.Module, layer: nn.Module, inputs: Tensor) -> list[nn.Modul
 
 def test_only_the_part_behind_the_layer_is_computed_again() -> None:
     base, inputs = Deep().double(), torch.randn(3, 5).double()
-    opened = OpenBase(base, "middle.1.1", widen=True)
-    capture = opened.capture(inputs)
+    frozen = FrozenBase(base, "middle.1.1", widen=True)
+    capture = frozen.capture(inputs)
     assert computed(base) == [1, 1, 1, 1, 1, 1]
     for _ in range(3):
         delta = torch.randn(3, 2, 5, 5).double()
-        output = opened.run(capture, DenseDelta(delta))
+        output = frozen.run(capture, DenseDelta(delta))
         torch.testing.assert_close(
             output.detach(), reference.run(base, "middle.1.1", inputs, delta), rtol=1e-10, atol=1e-12
         )
@@ -98,11 +98,11 @@ def test_an_in_place_module_is_computed_again_and_the_rest_is_not() -> None:
             self.a = Counts(5, 6)
 
     base = Gated()
-    opened = OpenBase(base, "b")
-    capture = opened.capture(torch.randn(3, 5))
+    frozen = FrozenBase(base, "b")
+    capture = frozen.capture(torch.randn(3, 5))
     assert capture.recording.reusable
     for _ in range(3):
-        output = opened.run(capture, DenseDelta(torch.zeros(3, 1, 6, 6)))
+        output = frozen.run(capture, DenseDelta(torch.zeros(3, 1, 6, 6)))
         assert torch.equal(output[:, 0], capture.output)
     assert base.a.computed == 1
 
@@ -116,11 +116,11 @@ def test_a_memory_that_became_untrue_is_not_reused(make: Callable[[], nn.Module]
     base = make()
     layer = "inner.b" if isinstance(base, Nested) else "b"
     inputs, delta = torch.randn(3, 5), torch.randn(3, 1, 6, 6)
-    opened = OpenBase(base, layer)
-    capture = opened.capture(inputs)
+    frozen = FrozenBase(base, layer)
+    capture = frozen.capture(inputs)
     assert not capture.recording.reusable
     for _ in range(2):
-        output = opened.run(capture, DenseDelta(delta)).detach()
+        output = frozen.run(capture, DenseDelta(delta)).detach()
         torch.testing.assert_close(output, reference.run(base, layer, inputs, delta))
 
 
@@ -133,10 +133,10 @@ def test_a_change_behind_the_layer_counts_too() -> None:
             return self.c(x * y)
 
     base, inputs, delta = ChangesBehind(), torch.randn(3, 5), torch.randn(3, 1, 6, 6)
-    opened = OpenBase(base, "b")
-    capture = opened.capture(inputs)
+    frozen = FrozenBase(base, "b")
+    capture = frozen.capture(inputs)
     assert not capture.recording.reusable
-    output = opened.run(capture, DenseDelta(delta)).detach()
+    output = frozen.run(capture, DenseDelta(delta)).detach()
     torch.testing.assert_close(output, reference.run(base, "b", inputs, delta))
 
 
@@ -153,21 +153,21 @@ def test_two_answers_in_one_memory_are_not_reused_once_changed() -> None:
             return self.c(self.b(y) + x)
 
     base, inputs, delta = Views(), torch.randn(3, 5), torch.randn(3, 1, 6, 6)
-    opened = OpenBase(base, "b")
-    capture = opened.capture(inputs)
+    frozen = FrozenBase(base, "b")
+    capture = frozen.capture(inputs)
     assert not capture.recording.reusable
-    output = opened.run(capture, DenseDelta(delta)).detach()
+    output = frozen.run(capture, DenseDelta(delta)).detach()
     torch.testing.assert_close(output, reference.run(base, "b", inputs, delta))
 
 
 def test_a_module_called_in_front_and_behind() -> None:
     base = SharedReLU()
     inputs = torch.randn(4, 5)
-    opened = OpenBase(base, "layer")
-    capture = opened.capture(inputs)
+    frozen = FrozenBase(base, "layer")
+    capture = frozen.capture(inputs)
     assert recorded(base, base.layer, inputs) == [base.a, base.act, base.b, base.act]
     delta = torch.randn(4, 1, 6, 7)
-    output = opened.run(capture, DenseDelta(delta)).detach()
+    output = frozen.run(capture, DenseDelta(delta)).detach()
     torch.testing.assert_close(output, reference.run(base, "layer", inputs, delta))
 
 
@@ -190,9 +190,9 @@ def test_a_layer_reached_from_a_module_that_does_not_hold_it() -> None:
             return self.c(self.borrows(self.borrows.act(self.a(x))))
 
     base, inputs, delta = Lends(), torch.randn(3, 5), torch.randn(3, 2, 6, 6)
-    opened = OpenBase(base, "b")
-    opened.probe(inputs)
-    output = opened.run(opened.capture(inputs), DenseDelta(delta)).detach()
+    frozen = FrozenBase(base, "b")
+    frozen.probe(inputs)
+    output = frozen.run(frozen.capture(inputs), DenseDelta(delta)).detach()
     torch.testing.assert_close(output, reference.run(base, "b", inputs, delta))
 
 
@@ -215,16 +215,16 @@ def test_a_base_that_catches_an_error_of_its_own() -> None:
             return self.c(self.b(x))
 
     base, inputs, delta = Tries(), torch.randn(3, 5), torch.randn(3, 2, 6, 6)
-    opened = OpenBase(base, "b")
-    opened.probe(inputs)
-    output = opened.run(opened.capture(inputs), DenseDelta(delta)).detach()
+    frozen = FrozenBase(base, "b")
+    frozen.probe(inputs)
+    output = frozen.run(frozen.capture(inputs), DenseDelta(delta)).detach()
     torch.testing.assert_close(output, reference.run(base, "b", inputs, delta))
 
 
 def test_replaying_answers_first_calls_only_and_is_put_back() -> None:
     case = get_case("shared ReLU")
     base, inputs = case.build(), case.inputs(2)
-    capture = OpenBase(base, "layer").capture(inputs)
+    capture = FrozenBase(base, "layer").capture(inputs)
     with replaying(capture.recording):
         assert torch.equal(base.act(-torch.ones(1)), capture.recording.calls[1].output)
         base.act(-torch.ones(1))

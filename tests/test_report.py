@@ -136,10 +136,10 @@ def test_table_has_groups_mean_spread_and_the_best_in_bold(tmp_path: Path) -> No
         assert len(cells) == 1 + len(METRICS)
         assert cells[1] == f"{mark}{mean(losses):.4f} ± {stdev(losses):.4f}{mark}"
         assert cells[2] == f"{mark}{mean(accuracies):.2f} ± {stdev(accuracies):.2f}{mark}"
-    assert "**" not in " ".join(report_row(tmp_path, "overfit_test"))  # lower, but a bound
+    assert "**" not in " ".join(report_row(tmp_path, "overfit_test"))  # lower, but a oracle
     lines = (tmp_path / "report.md").read_text().splitlines()
     groups = [line.split("|")[1].strip() for line in lines if line.startswith("| **")]
-    assert groups == 2 * ["**OCD**", "**rivals**", "**bounds (use the test label)**"]
+    assert groups == 2 * ["**OCD**", "**baselines**", "**oracles (use the test label)**"]
 
 
 def test_narrow_table_for_readers(tmp_path: Path) -> None:
@@ -178,30 +178,32 @@ def test_report_tells_a_stranger_what_was_run(tmp_path: Path) -> None:
 def test_comparisons_are_in_the_report(tmp_path: Path) -> None:
     verdict = write_report(make_run(tmp_path))["verdict"]
     for found in verdict["against"]:
-        cells = against_row(tmp_path, found["rival"], "why")
+        cells = against_row(tmp_path, found["baseline"], "why")
         assert cells[1:3] == [found["why"], found["statement"]]
         difference, (low, high) = found["difference"], found["interval"]
         assert float(cells[3].split()[0]) == pytest.approx(difference, abs=1e-4)
         assert f"({low:+.2g}"[:5] in cells[3] and low < high
 
 
-def test_one_draw_is_set_against_the_base_and_every_rival(tmp_path: Path) -> None:
+def test_one_draw_is_set_against_the_base_and_every_baseline(tmp_path: Path) -> None:
     results = write_report(make_run(tmp_path))
-    found = {one["rival"]: one for one in results["verdict"]["one_draw"]}
+    found = {one["baseline"]: one for one in results["verdict"]["one_draw"]}
     assert "base" in found and len(found) > len(results["verdict"]["against"])
     losses = {name: mean(results["methods"][name]["cross_entropy"]) for name in ("ocd", *found)}
-    for rival, facts in found.items():
-        difference = losses[rival] - losses["ocd"]
+    for baseline, facts in found.items():
+        difference = losses[baseline] - losses["ocd"]
         assert facts["difference"] == pytest.approx(difference, rel=1e-4)
         assert facts["interval"][0] < difference < facts["interval"][1]
-        cells = against_row(tmp_path, rival, "share")
+        cells = against_row(tmp_path, baseline, "share")
         assert cells[1] == facts["statement"]
-        assert cells[3] == f"{100 * difference / losses[rival]:+.1f} %"
+        assert cells[3] == f"{100 * difference / losses[baseline]:+.1f} %"
 
 
 def against_row(folder: Path, key: str, column: str) -> list[str]:
     """Of the table with this column."""
-    text = (folder / "report.md").read_text().split("\n## Against base and rivals")[1].split("\n## ")[0]
+    text = (
+        (folder / "report.md").read_text().split("\n## Against base and baselines")[1].split("\n## ")[0]
+    )
     (table,) = [part for part in text.split("\n\n") if f"| {column}" in part]
     return cells_of(table, key)
 
@@ -349,7 +351,7 @@ def test_no_names_overlap_in_the_comparison(scatter: float) -> None:
 
     places = np.exp(np.random.default_rng(0).normal(0, scatter, (len(ORDER), 2))).tolist()
     pairs = zip(ORDER, places, strict=True)
-    points = [MethodPoint(title(name), "rivals", *place) for name, place in pairs]
+    points = [MethodPoint(title(name), "baselines", *place) for name, place in pairs]
     figure = draw_comparison(points, "loss")
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nets import Case, every_case
-from ocd.base import OpenBase
-from ocd.base.positions import as_rows, from_rows, output_as_rows
+from ocd.base import FrozenBase
+from ocd.base.positions import output_positions, shift_output, to_positions
 from ocd.errors import OCDError
 
 
@@ -34,20 +34,20 @@ def rows_times_weight(module: nn.Module, rows: Tensor) -> Tensor:
 
 def check_rows(module: nn.Module, layer_input: Tensor, batch: int) -> None:
     layer_output = module(layer_input).detach()
-    rows = as_rows(module, layer_input, batch, "layer")
-    expected = output_as_rows(module, layer_output, batch)
+    rows = to_positions(module, layer_input, batch, "layer")
+    expected = output_positions(module, layer_output, batch)
     assert_equal(rows_times_weight(module, rows), expected)
     # A shift by the rows themselves doubles the output; a shift of zero leaves it as it is.
-    assert torch.equal(from_rows(module, layer_output, 0 * expected[:, None]), layer_output)
-    assert_equal(from_rows(module, layer_output, expected[:, None]), 2 * layer_output)
+    assert torch.equal(shift_output(module, layer_output, 0 * expected[:, None]), layer_output)
+    assert_equal(shift_output(module, layer_output, expected[:, None]), 2 * layer_output)
 
 
 @every_case
 def test_rows_times_weight_is_the_layers_output(case: Case) -> None:
-    opened = OpenBase(case.build(), case.layer)
-    capture = opened.capture(case.inputs(3))
-    assert_equal(rows_times_weight(opened.module, capture.rows), capture.output_rows())
-    check_rows(opened.module, capture.layer_input, 3)
+    frozen = FrozenBase(case.build(), case.layer)
+    capture = frozen.capture(case.inputs(3))
+    assert_equal(rows_times_weight(frozen.module, capture.positions), capture.output_positions())
+    check_rows(frozen.module, capture.layer_input, 3)
 
 
 @settings(max_examples=40, deadline=None)
@@ -83,17 +83,17 @@ def test_widened_rows_are_in_the_order_of_example_draw_position() -> None:
     batch, draws, positions, out = 2, 3, 4, 5
     layer_output = torch.zeros(batch * positions, out)
     shift = torch.arange(batch * draws * positions * out).float().view(batch, draws, positions, out)
-    moved = from_rows(nn.Linear(2, out), layer_output, shift)
+    moved = shift_output(nn.Linear(2, out), layer_output, shift)
     assert torch.equal(moved, shift.flatten(0, 2))
 
 
 def test_a_leading_dimension_that_is_no_multiple_of_the_batch() -> None:
     with pytest.raises(OCDError, match="'fc' sees shape .5, 3. for 2 examples.*B or B·P"):
-        as_rows(nn.Linear(3, 4), torch.ones(5, 3), 2, "fc")
+        to_positions(nn.Linear(3, 4), torch.ones(5, 3), 2, "fc")
     with pytest.raises(OCDError, match="leading dimension"):
-        as_rows(nn.Linear(3, 4), torch.tensor(1.0), 2, "fc")
+        to_positions(nn.Linear(3, 4), torch.tensor(1.0), 2, "fc")
 
 
 def test_a_module_without_rows() -> None:
     with pytest.raises(OCDError, match="ReLU.*no rows"):
-        as_rows(nn.ReLU(), torch.ones(2, 3), 2, "act")
+        to_positions(nn.ReLU(), torch.ones(2, 3), 2, "act")

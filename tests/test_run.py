@@ -23,8 +23,7 @@ from ocd import Examples, OCDError
 from ocd.baselines import TRAINED
 from ocd.cli import main
 from ocd.config import settings_of
-from ocd.data import read_json, write_json
-from ocd.lessons import read_tensors
+from ocd.data import read_json, read_tensors, write_json
 from ocd.runs import Run, audit_run, read_settings
 from ocd.runs.folder import FORMAT_VERSION
 from ocd.runs.settings import RunOptions
@@ -37,7 +36,7 @@ SMALL = {
     "test_size": 20,
     "base_epochs": 1,
     "alternative": False,
-    "controls": "none",
+    "baselines": "none",
     "num_bases": 2,
     "layer": "fc1",
     "overfit.lr": 0.02,
@@ -55,7 +54,7 @@ SMALL = {
 }
 """A run of digits that takes a second."""
 
-ALL = SMALL | {"alternative": True, "controls": "all"}
+ALL = SMALL | {"alternative": True, "baselines": "all"}
 """With everything that OCD is compared with."""
 
 KILLED = SMALL | {
@@ -184,7 +183,7 @@ def test_every_verb_goes_on_where_it_was_stopped(tmp_path):
         seen[verb] = now
     assert "selection/seed-0.json" in seen["select"]
     assert not any(name.startswith(("deltas", "checkpoint")) for name in seen["select"])
-    assert "checkpoint/seed-0/decisions.json" in seen["overfit"]
+    assert "checkpoint/seed-0/plan.json" in seen["overfit"]
     assert "checkpoint/seed-0/model.safetensors" in seen["train"]
     assert not any(name.startswith("predictions") for name in seen["train"])
     assert "predictions/seed-0.json" in seen["predict"]
@@ -265,8 +264,8 @@ def test_mnist_survives_a_tiny_run(tmp_path):
     assert results["skipped"].keys() <= {"temperature"}
 
 
-@pytest.mark.parametrize(("preset", "controls"), [("paper", "paper"), ("released", "all")])
-def test_presets_survive_a_tiny_run(tmp_path, preset, controls):
+@pytest.mark.parametrize(("preset", "baselines"), [("paper", "paper"), ("released", "all")])
+def test_presets_survive_a_tiny_run(tmp_path, preset, baselines):
     settings = {
         "layer": "conv1",
         "denoiser.channels": 8,
@@ -276,7 +275,7 @@ def test_presets_survive_a_tiny_run(tmp_path, preset, controls):
         "training.batch_size": 2,
         "training.num_accumulated": 1,
         "training.task_loss_weight": 0,
-        "controls": controls,
+        "baselines": baselines,
     }
     run = make(tmp_path, settings, preset=preset)
     assert not run.run_options.encode_x and not run.run_options.augment  # theirs have neither
@@ -285,12 +284,12 @@ def test_presets_survive_a_tiny_run(tmp_path, preset, controls):
     methods = predictions["methods"]
     assert "ocd_mean" not in methods  # these two predict the noise
     assert {"ocd", "ocd_ensemble_5", "no_scale", "nearest_neighbor"} <= methods.keys()
-    # Their U-Net has no control of its size.
-    like_an_mlp = {"delta_regression", "label_head", "label_network"} if controls == "all" else set()
+    # Their U-Net has no baseline of its size.
+    like_an_mlp = {"delta_regression", "label_head", "label_network"} if baselines == "all" else set()
     assert predictions["skipped"].keys() == like_an_mlp
     assert all("size of an MLP denoiser" in why for why in predictions["skipped"].values())
     assert not {*TRAINED} & methods.keys() - {"fine_tuned_layer"}
-    assert ("fine_tuned_layer" in methods) is (controls == "all")
+    assert ("fine_tuned_layer" in methods) is (baselines == "all")
 
 
 # What OCD is compared with
@@ -298,7 +297,7 @@ def test_presets_survive_a_tiny_run(tmp_path, preset, controls):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> tuple[Run, dict]:
-    """A run with every control, never interrupted, and its results."""
+    """A run with every baseline, never interrupted, and its results."""
     run = make(tmp_path_factory.mktemp("whole"), ALL)
     run.do("predict")
     return run, run.report()
@@ -326,7 +325,7 @@ def test_results_have_every_method(whole):
     assert tensors["draw_loss"].shape == (5, 20)
 
 
-def test_controls_are_trained_each_in_a_folder_of_its_own(whole):
+def test_baselines_are_trained_each_in_a_folder_of_its_own(whole):
     run, _ = whole
     trained = {f"checkpoint/seed-0-{kind}/model.safetensors" for kind in TRAINED}
     bases = {"base/seed-0.safetensors", "base/seed-0-member-1.safetensors"}
@@ -360,17 +359,17 @@ def test_the_audit_finds_no_label_in_any_method(whole):
     assert "copying without the correction, seed 0" in found
 
 
-def test_the_audit_finds_a_control_that_was_fitted_on_test_labels(whole, monkeypatch):
-    """Wherever in the run it took them from: here, where the controls are put together."""
-    contest = Run.contest
+def test_the_audit_finds_a_baseline_that_was_fitted_on_test_labels(whole, monkeypatch):
+    """Wherever in the run it took them from: here, where the baselines are put together."""
+    comparison = Run.comparison
 
     def leaking(run, seed):
-        made = contest(run, seed)
+        made = comparison(run, seed)
         # Its inputs and its labels, for whatever is fitted there.
         made.training = made.labelled = run.data.test
         return made
 
-    monkeypatch.setattr(Run, "contest", leaking)
+    monkeypatch.setattr(Run, "comparison", leaking)
     found = {finding.name: finding for finding in audit_run(whole[0]).findings}
     labels = found["labels, seed 0"]
     assert labels.passed is False
@@ -410,8 +409,8 @@ class Stop(Exception):
     """Stands for a kill."""
 
 
-def test_stopped_among_the_controls_it_goes_on(whole, tmp_path, monkeypatch):
-    """In the middle of a control, in front of the ensemble's other bases, and while predicting."""
+def test_stopped_among_the_baselines_it_goes_on(whole, tmp_path, monkeypatch):
+    """In the middle of a baseline, in front of the ensemble's other bases, and while predicting."""
     take, places = Trainer._train_step, []
 
     def step(self):
@@ -439,15 +438,15 @@ def test_stopped_among_the_controls_it_goes_on(whole, tmp_path, monkeypatch):
         assert not list((tmp_path / "predictions").glob("*"))
     make(tmp_path, ALL).do("predict")
     assert weights_of(tmp_path) == weights_of(whole[0].root)  # bit for bit
-    # A checkpoint every five steps: two are taken again, of the control that was stopped.
+    # A checkpoint every five steps: two are taken again, of the baseline that was stopped.
     again = {place for place in places if places.count(place) > 1}
     assert again == {("label_head", 5), ("label_head", 6)}
     found = read_json(tmp_path / "predictions/seed-0.json")["methods"]
     assert found == read_json(whole[0].root / "predictions/seed-0.json")["methods"]
 
 
-def test_fewer_controls_train_nothing_for_them(tmp_path):
-    make(tmp_path, ALL | {"controls": "paper", "alternative": False}).do("predict")
+def test_fewer_baselines_train_nothing_for_them(tmp_path):
+    make(tmp_path, ALL | {"baselines": "paper", "alternative": False}).do("predict")
     assert roles(tmp_path) == {"main"}
     assert not list((tmp_path / "base").glob("*member*"))
     methods = read_json(tmp_path / "predictions/seed-0.json")["methods"]
@@ -458,7 +457,7 @@ def test_fewer_controls_train_nothing_for_them(tmp_path):
 
 
 def test_the_label_network_is_also_trained_for_as_long_as_ocd(tmp_path):
-    settings = {"controls": "more", "training.num_steps": 30, "num_bases": 1}
+    settings = {"baselines": "more", "training.num_steps": 30, "num_bases": 1}
     run = make(tmp_path, settings)
     run.train(0)
     seconds = run.phase_seconds(0)
@@ -479,12 +478,12 @@ def test_the_label_network_is_also_trained_for_as_long_as_ocd(tmp_path):
     assert read_json(plan) == {"num_steps": longer}
 
 
-def test_a_rival_that_diverges_does_not_take_the_table_away(tmp_path, monkeypatch):
+def test_a_baseline_that_diverges_does_not_take_the_table_away(tmp_path, monkeypatch):
     def broken(self, network, rows, generator):
         return torch.full((), torch.nan, requires_grad=True)
 
-    monkeypatch.setattr("ocd.controls.trained.PredictLabel.held_out", broken)
-    run = make(tmp_path, {"controls": "all", "num_bases": 1})
+    monkeypatch.setattr("ocd.baselines.trained.PredictLabel.held_out", broken)
+    run = make(tmp_path, {"baselines": "all", "num_bases": 1})
     run.do("predict")
     predictions = read_json(tmp_path / "predictions/seed-0.json")
     assert "label_network" not in predictions["methods"]
@@ -577,7 +576,7 @@ def test_a_task_without_examples_is_refused(tmp_path, monkeypatch, part):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"num_draws": 0}, {"held_out": 1.0}, {"held_out": -0.1}, {"num_bases": 0}, {"controls": "some"},
+    [{"num_draws": 0}, {"held_out": 1.0}, {"held_out": -0.1}, {"num_bases": 0}, {"baselines": "some"},
      {"device": "tpu"}],
     ids=str,
 )  # fmt: skip
@@ -597,9 +596,9 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 def test_an_opened_run_is_the_one_that_was_made(tmp_path):
     made = make(tmp_path, {"held_out": 0.5, "denoiser.multipliers": "1,2"}, seeds=(2, 1))
-    opened = Run.open(tmp_path)
+    frozen = Run.open(tmp_path)
     for name in ("preset", "seeds", "options", "run_options", "config", "data_dir"):
-        assert getattr(opened, name) == getattr(made, name), name
+        assert getattr(frozen, name) == getattr(made, name), name
 
 
 def test_settings_find_their_home():

@@ -24,7 +24,7 @@ def test_skipped_examples_are_the_bases_own_and_the_others_as_before(spread):
     ocd.fit(digits(), progress=False)
     network, _ = ocd.fitted()
     with torch.no_grad():
-        _, embedding = ocd.look(TEST.inputs)
+        _, embedding = ocd.embed(TEST.inputs)
         sizes = network.sizes(network.mean_code(embedding))
     before = ocd.predict(TEST.inputs, draws=3)
     network.set_sampling(skip_below=float(sizes.median()))

@@ -23,7 +23,7 @@ from nets import (
     state_of,
     targets,
 )
-from ocd.base import OpenBase
+from ocd.base import FrozenBase
 from ocd.errors import OCDError
 from ocd.lessons import LayerScores, SelectionConfig, select_layer
 from ocd.lessons.selection import SMALLEST_SPREAD, kde_entropies, perturbed_losses
@@ -89,12 +89,12 @@ def test_a_constant_loss_has_a_finite_and_very_low_entropy() -> None:
 def test_perturbed_losses_are_those_of_perturbed_copies(case: Case) -> None:
     base, inputs, labels = case.build(), case.inputs(3), targets(3)
     config = SelectionConfig(num_draws=4, relative_size=0.2)
-    opened = OpenBase(base, case.layer)
-    opened.probe(inputs)
+    frozen = FrozenBase(base, case.layer)
+    frozen.probe(inputs)
     with torch.no_grad():
         losses = perturbed_losses(
-            opened,
-            opened.capture(inputs),
+            frozen,
+            frozen.capture(inputs),
             cross_entropy,
             labels,
             config,
@@ -114,7 +114,7 @@ def test_perturbations_in_several_chunks_have_the_right_size() -> None:
     """The loss is the squared shift of the output, so its mean is the perturbation's variance."""
     base = nn.Linear(3, 2, bias=False)
     inputs = torch.ones(64, 3)
-    opened = OpenBase(base, "", widen=True)
+    frozen = FrozenBase(base, "", widen=True)
     own = base(inputs).detach()
 
     def loss(outputs: Tensor, which: Tensor) -> Tensor:
@@ -123,8 +123,8 @@ def test_perturbations_in_several_chunks_have_the_right_size() -> None:
     config = SelectionConfig(num_draws=2000, relative_size=0.3)  # 64 draws fit into a chunk
     with torch.no_grad():
         losses = perturbed_losses(
-            opened,
-            opened.capture(inputs),
+            frozen,
+            frozen.capture(inputs),
             loss,
             torch.arange(64),
             config,
@@ -140,11 +140,11 @@ def test_an_absolute_size_is_the_deviation_itself() -> None:
     """Half of the relative size of a layer whose weights are all 2 is an absolute size of 1."""
     base, inputs = nn.Linear(3, 2), torch.ones(4, 3)
     nn.init.constant_(base.weight, 2.0)
-    opened = OpenBase(base, "", widen=True)
+    frozen = FrozenBase(base, "", widen=True)
     relative, absolute = (
         perturbed_losses(
-            opened,
-            opened.capture(inputs),
+            frozen,
+            frozen.capture(inputs),
             lambda outputs, _: outputs.detach().sum(1),
             targets(4),
             SelectionConfig(num_draws=5, relative_size=0.5, absolute_size=size),
@@ -165,12 +165,12 @@ def test_scores_are_means_over_examples_with_their_standard_errors() -> None:
     scores = select_layer(base, cross_entropy, inputs, labels, FEW, seed=3)
     assert scores.names == ["conv", "conv2", "fc", "head"]  # the order of the network
     for name, score, error in zip(scores.names, scores.scores, scores.standard_errors, strict=True):
-        opened = OpenBase(base, name)
-        opened.probe(inputs)
+        frozen = FrozenBase(base, name)
+        frozen.probe(inputs)
         with torch.no_grad():
             losses = perturbed_losses(
-                opened,
-                opened.capture(inputs[:8]),
+                frozen,
+                frozen.capture(inputs[:8]),
                 cross_entropy,
                 labels[:8],
                 FEW,

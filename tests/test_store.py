@@ -9,8 +9,8 @@ import torch
 
 from helpers import STORED, contents, prepared
 from ocd import OCDError
-from ocd.data import read_json, write_json
-from ocd.lessons import DeltaStore, file_digest, read_tensors, write_tensors
+from ocd.data import file_digest, read_json, read_tensors, write_json, write_tensors
+from ocd.lessons import DeltaStore
 
 KEY = {"base": "a", "data": "b", "overfit": "c"}
 
@@ -44,8 +44,8 @@ def test_a_store_is_found_again_as_it_was_left(tmp_path):
 def test_rows_of_several_shards_come_in_the_order_asked(tmp_path):
     reader = filled(tmp_path).reader()
     assert len(reader) == 8
-    places = torch.tensor([7, 0, 4, 3, 0, 6])
-    rows = reader.rows(places)
+    indices = torch.tensor([7, 0, 4, 3, 0, 6])
+    rows = reader.rows(indices)
     assert rows["index"].tolist() == [8, 0, 5, 3, 0, 7]
     assert rows["delta.left"][:, 1].tolist() == [24, 0, 15, 9, 0, 21]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ocd import OCD, OCDConfig, metrics
-from ocd.baselines import Conformal, DeepEnsemble, MCDropout, Plain, fit_boosting
+from ocd.baselines import BaseAlone, Conformal, DeepEnsemble, MCDropout, fit_boosting
 from ocd.data import Examples
 from ocd.errors import OCDError
 from ocd.evaluation.distributions import judge_distributions, samples_of
@@ -139,7 +139,7 @@ def test_the_encoder_knows_its_features_and_forgets_in_training_alone() -> None:
     assert not torch.equal(encoder(features), encoder(features))
 
 
-# Controls
+# Baselines
 
 
 def test_conformal_residuals_cover_what_they_claim() -> None:
@@ -150,27 +150,27 @@ def test_conformal_residuals_cover_what_they_claim() -> None:
         line.bias.fill_(5.0)
         residuals = data.train.targets - line(data.train.inputs)
     new = table(20_000, seed=1, noise=1.0).train
-    prediction = Conformal(Plain(line), residuals).predict(new.inputs, 100)
+    prediction = Conformal(BaseAlone(line), residuals).predict(new.inputs, 100)
     assert prediction.outputs.shape == (100, 20_000, 1)
     width = prediction.outputs[-1] - prediction.outputs[0]
     assert width.max() - width.min() < 1e-4  # one for all
     assert metrics.interval_coverage(prediction.outputs, new.targets, 90) == pytest.approx(90, abs=1)
     for wrong in (residuals[:0], torch.tensor([[float("nan")]])):
         with pytest.raises(OCDError, match="conformal residuals are needed"):
-            Conformal(Plain(line), wrong)
+            Conformal(BaseAlone(line), wrong)
 
 
 def test_dropout_stays_on_in_draws_and_off_in_the_base() -> None:
     base = nn.Sequential(nn.Linear(3, 64), nn.Dropout(0.5), nn.BatchNorm1d(64), nn.Linear(64, 1)).eval()
     inputs = torch.randn(7, 3)
     expected = base(inputs).detach()
-    control = MCDropout(base)
-    prediction = control.predict(inputs, 400)
+    baseline = MCDropout(base)
+    prediction = baseline.predict(inputs, 400)
     assert prediction.outputs.shape == (400, 7, 1)
     assert prediction.outputs.std(dim=0).min() > 0
     error = prediction.outputs.std(dim=0) / 20
     assert ((prediction.mean - expected).abs() < 5 * error).all()  # this base is linear in dropout
-    assert torch.equal(control.predict(inputs, 3).outputs, control.predict(inputs, 3).outputs)
+    assert torch.equal(baseline.predict(inputs, 3).outputs, baseline.predict(inputs, 3).outputs)
     assert torch.equal(base(inputs), expected) and not base[1].training
     with pytest.raises(OCDError, match="trained with dropout"):
         MCDropout(nn.Linear(3, 1))
@@ -328,10 +328,10 @@ def test_ocd_learns_from_the_carried_targets_and_the_label_network_from_the_labe
     first = make_folds(ranked.base_data, ranked.options)[0]
     assert not torch.equal(lessons.targets, labels)
     torch.testing.assert_close(lessons.targets[first], labels[first], rtol=1e-4, atol=1e-4)
-    contest = ranked.contest(0)
-    assert torch.equal(contest.labelled.targets, labels)
-    assert torch.equal(contest.training.targets, lessons.targets)
-    assert contest.residuals() is not None
+    comparison = ranked.comparison(0)
+    assert torch.equal(comparison.labelled.targets, labels)
+    assert torch.equal(comparison.training.targets, lessons.targets)
+    assert comparison.residuals() is not None
 
 
 def test_examples_that_the_base_has_not_seen_are_learnt_as_they_are(

@@ -25,9 +25,11 @@ from helpers import (
     trainer_of,
 )
 from ocd import OCD, Examples, OCDError
-from ocd.lessons import Workdir, places_of_batch, read_tensors, seeded, split_places
+from ocd.data import read_tensors, seeded
+from ocd.lessons import Workdir
 from ocd.tasks.images.classification import ImageEncoder, image_transform
 from ocd.training import Trainer, TrainingConfig
+from ocd.training.batches import batch_indices, split_indices
 from ocd.training.trainer import rate_factor
 
 # One noise level, at which nothing is noise: the loss is a function of the examples alone.
@@ -61,32 +63,32 @@ def events(root: Path, kind: str) -> list[dict]:
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
 def test_held_out_examples_are_apart_from_all_their_copies(share):
     examples = torch.arange(50).repeat(3)
-    train, held_out = split_places(examples, share, seed=0)
+    train, held_out = split_indices(examples, share, seed=0)
     assert sorted([*train.tolist(), *held_out.tolist()]) == list(range(150))
     assert len(held_out) == 3 * int(50 * share)
     assert not set(examples[train].tolist()) & set(examples[held_out].tolist())
-    assert share == 0 or not torch.equal(held_out, split_places(examples, share, seed=1)[1])
+    assert share == 0 or not torch.equal(held_out, split_indices(examples, share, seed=1)[1])
 
 
 def test_at_most_2048_examples_are_held_out():
-    assert len(split_places(torch.arange(100_000), 0.5, seed=0)[1]) == 2048
+    assert len(split_indices(torch.arange(100_000), 0.5, seed=0)[1]) == 2048
 
 
 def test_nothing_left_to_train_on_is_said(tmp_path, monkeypatch):
     nothing = torch.arange(0)
-    monkeypatch.setattr("ocd.training.split_places", lambda *_: (nothing, nothing))
+    monkeypatch.setattr("ocd.training.split_indices", lambda *_: (nothing, nothing))
     with pytest.raises(OCDError, match="no example is left to train on"):
         make_trainer(tmp_path)
 
 
 @pytest.mark.parametrize(("batch_size", "size"), [(4, 12), (5, 12), (30, 12)])
 def test_batches_are_shuffled_epochs(batch_size, size):
-    stream = torch.cat([places_of_batch(n, batch_size, size, seed=3) for n in range(12)])
+    stream = torch.cat([batch_indices(n, batch_size, size, seed=3) for n in range(12)])
     epochs = [epoch.tolist() for epoch in stream.split(size) if len(epoch) == size]
     assert all(sorted(epoch) == list(range(size)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
-    halves = [places_of_batch(n, batch_size, size, seed=3) for n in (6, 7)]
-    assert torch.equal(torch.cat(halves), places_of_batch(3, 2 * batch_size, size, seed=3))
+    halves = [batch_indices(n, batch_size, size, seed=3) for n in (6, 7)]
+    assert torch.equal(torch.cat(halves), batch_indices(3, 2 * batch_size, size, seed=3))
 
 
 def test_rate_rises_over_three_tenths_and_falls_to_nothing():
@@ -149,11 +151,11 @@ def test_gradients_are_clipped(tmp_path, monkeypatch, limit):
     trainer = make_trainer(tmp_path, {"training.clip_norm": limit})
     norms = []
 
-    def look(*_):
+    def observe(*_):
         grads = [p.grad for p in trainer.network.parameters() if p.grad is not None]
         norms.append(torch.cat([grad.flatten() for grad in grads]).norm().item())
 
-    trainer.optimizer.register_step_pre_hook(look)
+    trainer.optimizer.register_step_pre_hook(observe)
     trainer._train_step()
     assert norms[0] <= limit * 1.01
     assert (norms[0] > 0.99 * limit) is (limit < 1)
@@ -163,12 +165,12 @@ def test_a_scale_network_with_its_own_encoders_is_clipped_apart(tmp_path):
     trainer = make_trainer(tmp_path, {"training.clip_norm": 1e-3}, "released")
     norms = []
 
-    def look(*_):
+    def observe(*_):
         for group in trainer.optimizer.param_groups:
             grads = [p.grad.flatten() for p in group["params"] if p.grad is not None]
             norms.append(torch.cat(grads).norm().item())
 
-    trainer.optimizer.register_step_pre_hook(look)
+    trainer.optimizer.register_step_pre_hook(observe)
     trainer._train_step()
     assert norms == pytest.approx([1e-3, 1e-3], rel=0.01)
 
@@ -237,18 +239,18 @@ def test_patience_zero_never_stops(tmp_path):
 # Examples that are not finite
 
 
-def broken_trainer(root: Path, places: list[int], settings: dict) -> Trainer:
+def broken_trainer(root: Path, indices: list[int], settings: dict) -> Trainer:
     ocd, work, examples = prepared(root, {"overfit.max_skipped": 1.0} | settings)
     trainer = trainer_of(ocd, examples, work)
     inputs = examples.inputs.clone()
-    inputs[places] = torch.nan
-    trainer.maker.dataset = Examples(inputs, examples.targets)
+    inputs[indices] = torch.nan
+    trainer.overfitter.dataset = Examples(inputs, examples.targets)
     return trainer
 
 
 def test_a_batch_without_finite_examples_is_no_step(tmp_path):
     settings = {"training.batch_size": 1, "training.validation_share": 0.0, "training.log_every": 1}
-    place = int(places_of_batch(2, 1, 100, 0))  # the third batch is this example alone
+    place = int(batch_indices(2, 1, 100, 0))  # the third batch is this example alone
     trainer = broken_trainer(tmp_path, [place], settings)
     assert trainer._train_step()
     before = state_of(trainer.average)
@@ -266,11 +268,11 @@ def test_a_batch_without_finite_examples_is_no_step(tmp_path):
 def test_an_empty_part_of_a_step_does_not_count(tmp_path):
     """The step is that of the parts which are there."""
     small = NOISELESS | {"training.batch_size": 1, "training.validation_share": 0.0}
-    place = int(places_of_batch(1, 1, 100, 0))
+    place = int(batch_indices(1, 1, 100, 0))
     gradients, losses = [], []
-    for number, places in ((2, [place]), (1, [])):
+    for number, indices in ((2, [place]), (1, [])):
         settings = small | {"training.num_accumulated": number, "training.clip_norm": 1e6}
-        trainer = broken_trainer(tmp_path / str(number), places, settings)
+        trainer = broken_trainer(tmp_path / str(number), indices, settings)
         losses.append(trainer._train_step()["loss"])
         states = trainer.optimizer.state_dict()["state"]
         gradients.append(torch.cat([states[i]["exp_avg"].flatten() for i in sorted(states)]))
@@ -292,7 +294,7 @@ def test_a_look_leaves_out_what_is_not_finite(tmp_path):
     assert not events(tmp_path / "all", "validate")
     assert (trainer.best, trainer.looks_since_best, trainer.stopped_early) == (None, 0, False)
     told = [event["examples"] for event in events(tmp_path / "all", "skipped")]
-    assert [place for places in told for place in places] == held_out  # once each
+    assert [place for indices in told for place in indices] == held_out  # once each
 
 
 # Stopping and going on
@@ -357,17 +359,17 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatc
 
 
 def test_a_checkpoint_is_read_to_the_device_of_the_base(tmp_path, monkeypatch):
-    trainer, places = make_trainer(tmp_path), []
+    trainer, indices = make_trainer(tmp_path), []
     trainer.save()
     load = torch.load
 
-    def look(*args, **kwargs):
-        places.append(kwargs["map_location"])
+    def observe(*args, **kwargs):
+        indices.append(kwargs["map_location"])
         return load(*args, **kwargs)
 
-    monkeypatch.setattr("torch.load", look)
+    monkeypatch.setattr("torch.load", observe)
     assert trainer.resume()
-    assert places == [trainer.maker.opened.device]
+    assert indices == [trainer.overfitter.frozen.device]
 
 
 def test_fit_leaves_the_global_random_state(tmp_path):
@@ -472,7 +474,7 @@ def linear_trainer(root: Path, objective, **settings) -> Trainer:
     torch.manual_seed(0)
     network = nn.Linear(64, 1)
     changed = dataclasses.replace(plain.config, **settings)
-    arguments = plain.source, plain.maker, objective, changed, 0, plain.log
+    arguments = plain.source, plain.overfitter, objective, changed, 0, plain.log
     return Trainer(network, *arguments, root / "linear.pt", "linear")
 
 
@@ -545,7 +547,7 @@ def test_task_loss_follows_the_loss_under_the_mean_delta(tmp_path):
     rows = trainer._batch(0)
     losses = trainer._losses(rows, seeded(1), 1)
     embedding = trainer.network.embed(rows.features, rows.inputs)
-    delta = trainer.network.mean(embedding, rows.capture.rows).dense()[:, 0]
+    delta = trainer.network.mean(embedding, rows.capture.positions).dense()[:, 0]
     total = 0.0
     for i in range(len(rows.targets)):
         base = digits_base().requires_grad_(False)
@@ -566,7 +568,7 @@ def test_task_loss_of_stored_deltas_is_that_of_their_own_images(tmp_path, transf
     rows = trainer.source.rows(torch.arange(40), seeded(0))
     assert torch.equal(rows.inputs, examples.inputs) is (transform is None)
     assert torch.equal(rows.targets, examples.targets)
-    seen = trainer.maker.opened.capture(rows.inputs)
+    seen = trainer.overfitter.frozen.capture(rows.inputs)
     assert torch.allclose(seen.output, rows.features["output"], atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The verdict says what a bootstrap over test examples and seeds allows, and names the right rival."""
+"""The verdict says what a bootstrap over test examples and seeds allows, and names the right baseline."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def verdict_of(folder: Path) -> dict[str, Any]:
 
 
 def make_verdict(
-    folder: Path, seeds: tuple[int, ...] = SEEDS, num_test: int = 400, **rivals: Made
+    folder: Path, seeds: tuple[int, ...] = SEEDS, num_test: int = 400, **baselines: Made
 ) -> dict[str, Any]:
     """Of base, OCD's ensemble and these others."""
-    made = {"base": BASE, "ocd_ensemble_5": OCD, **rivals}
+    made = {"base": BASE, "ocd_ensemble_5": OCD, **baselines}
     return verdict_of(make_run(folder, seeds=seeds, made=made, num_test=num_test))
 
 
 def chosen(verdict: dict[str, Any]) -> dict[str, str]:
-    return {found["rival"]: found["why"] for found in verdict["against"]}
+    return {found["baseline"]: found["why"] for found in verdict["against"]}
 
 
 def brute_force(difference: Any, num_resamples: int = 4000) -> Any:
@@ -99,7 +99,7 @@ def test_statement_has_the_sign_of_the_difference(
     assert verdict["sentence"].startswith(f"{statement.capitalize()}: on `digits`, the ensemble of 5")
     assert "over test examples and seeds" in verdict["sentence"]
     (against,) = verdict["against"]
-    assert against["rival"] == against["why"] == "base"
+    assert against["baseline"] == against["why"] == "base"
     assert [against[key] for key in ("difference", "interval")] == [verdict["difference"], [low, high]]
 
 
@@ -116,7 +116,7 @@ def test_positive_means_better_where_higher_is_better_too(tmp_path: Path) -> Non
     assert "calibration_error" not in against["metrics"]  # no mean of examples
 
 
-def test_best_rivals_by_cost(tmp_path: Path) -> None:
+def test_best_baselines_by_cost(tmp_path: Path) -> None:
     """A cheap and worse one, a cheap and better one, a dear and still better one: the last two."""
     verdict = make_verdict(
         tmp_path,
@@ -132,33 +132,35 @@ def test_best_rivals_by_cost(tmp_path: Path) -> None:
     assert [found["statement"] for found in verdict["against"]] == ["gain", "worse", "worse"]
     first, equal, any_cost = verdict["sentence"].split(" Against ")
     assert first.startswith("Gain:")
-    assert equal.startswith("the best rival of at most equal cost, head trained on labels")
+    assert equal.startswith("the best baseline of at most equal cost, head trained on labels")
     assert "(`label_head`): worse, -0.0" in equal
-    assert any_cost.startswith("the best rival at any cost, deep ensemble of 5 bases")
+    assert any_cost.startswith("the best baseline at any cost, deep ensemble of 5 bases")
     assert "0.8 × OCD's time to predict and 2.2 × its training): worse, -0.0" in any_cost
 
 
-def test_a_dearer_and_worse_rival_is_not_mentioned(tmp_path: Path) -> None:
+def test_a_dearer_and_worse_baseline_is_not_mentioned(tmp_path: Path) -> None:
     verdict = make_verdict(tmp_path, label_head=Made(4.5, 130.0, 300.0), tent_30=Made(3.0, 5000.0, 0.0))
     assert chosen(verdict) == {"base": "base", "label_head": EQUAL_COST}
-    assert "Against the best rival of at most equal cost and at any cost, head" in verdict["sentence"]
+    assert (
+        "Against the best baseline of at most equal cost and at any cost, head" in verdict["sentence"]
+    )
     assert "gain, +0.0" in verdict["sentence"]
 
 
-def test_a_rival_of_unknown_cost_competes_at_any_cost_only(tmp_path: Path) -> None:
+def test_a_baseline_of_unknown_cost_competes_at_any_cost_only(tmp_path: Path) -> None:
     verdict = make_verdict(
         tmp_path, laplace=Made(7.0, None, 2.0), delta_regression=Made(4.5, 130.0, None)
     )
     assert chosen(verdict) == {"base": "base", "laplace": ANY_COST}
     assert verdict["left_out"].keys() == {"laplace", "delta_regression"}
-    assert "No rival is known to be of at most equal cost." in verdict["sentence"]
+    assert "No baseline is known to be of at most equal cost." in verdict["sentence"]
     assert verdict["sentence"].endswith(
         "Left out at equal cost, as not all costs are known: `delta_regression`, `laplace`."
     )
 
 
 @pytest.mark.parametrize(
-    ("rival", "expected"),
+    ("baseline", "expected"),
     [
         ((100.0, 100.0), True),
         ((109.0, 109.0), True),
@@ -170,13 +172,13 @@ def test_a_rival_of_unknown_cost_competes_at_any_cost_only(tmp_path: Path) -> No
         ((None, 111.0), False),
     ],
 )
-def test_cost_rule(rival: tuple[float | None, float | None], expected: bool | None) -> None:
-    costs = dict(zip(("microseconds", "training_seconds"), rival, strict=True))
+def test_cost_rule(baseline: tuple[float | None, float | None], expected: bool | None) -> None:
+    costs = dict(zip(("microseconds", "training_seconds"), baseline, strict=True))
     assert costs_no_more(costs, {"microseconds": 100.0, "training_seconds": 100.0}) is expected
     assert costs_no_more(costs, {}) is None
 
 
-def test_own_variants_and_users_of_the_label_are_no_rivals(tmp_path: Path) -> None:
+def test_own_variants_and_users_of_the_label_are_no_baselines(tmp_path: Path) -> None:
     cheap = Made(9.0, 1.0, 0.0)
     own = ("ocd", "ocd_mean", "no_scale", "alternative_layer", "alternative_layer_ensemble_5",
            "correction_only", "ocd_without_correction_5")  # fmt: skip
@@ -192,7 +194,7 @@ def test_own_variants_and_users_of_the_label_are_no_rivals(tmp_path: Path) -> No
 
 
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
-    """Of a rival, it is left out; of the base or of OCD, there is no verdict."""
+    """Of a baseline, it is left out; of the base or of OCD, there is no verdict."""
     make_verdict(tmp_path, mean_delta=Made(4.5, 80.0, 4.0), label_head=Made(9.0, 80.0, 4.0))
     change_tensors(tmp_path, 1, lambda t: t["loss/label_head"].__setitem__(3, np.nan))
     verdict = verdict_of(tmp_path)
@@ -260,7 +262,7 @@ def test_parts_are_in_the_verdict(tmp_path: Path) -> None:
     )
     sentence = (
         f" Of this gain of {whole} the correction alone (no diffusion) has {correction}, and OCD "
-        f"without the correction {diffusion}: what helps here is the correction. Against the best rival"
+        f"without the correction {diffusion}: what helps here is the correction. Against the best baseline"
     )
     assert sentence in verdict["sentence"]
 

@@ -11,23 +11,22 @@ from ocd._version import __version__
 
 if TYPE_CHECKING:
     from ocd.config import OCDConfig
+    from ocd.data import Examples
     from ocd.errors import OCDError
-    from ocd.inputs import Examples
+    from ocd.lessons import Deltas, LayerScores, overfit, select_layer
     from ocd.model import OCD
-    from ocd.overfitting import Deltas, overfit
     from ocd.prediction import Prediction
-    from ocd.selection import LayerScores, select_layer
 
 _HOMES = {
     "OCD": "ocd.model",
     "OCDConfig": "ocd.config",
     "OCDError": "ocd.errors",
-    "Deltas": "ocd.overfitting",
-    "Examples": "ocd.inputs",
-    "LayerScores": "ocd.selection",
+    "Deltas": "ocd.lessons",
+    "Examples": "ocd.data",
+    "LayerScores": "ocd.lessons",
     "Prediction": "ocd.prediction",
-    "overfit": "ocd.overfitting",
-    "select_layer": "ocd.selection",
+    "overfit": "ocd.lessons",
+    "select_layer": "ocd.lessons",
 }
 
 __all__ = [

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from ocd.base import OpenBase
+from ocd.base import FrozenBase, base_digest
 from ocd.config import OCDConfig
-from ocd.data import read_json, write_json
+from ocd.data import file_digest, load_strictly, read_json, write_json, write_tensors
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork, Shapes
-from ocd.lessons import file_digest, read_tensors, write_tensors
 
 FORMAT_VERSION = 3
-
-
-def base_digest(base: nn.Module) -> str:
-    """A hash of every parameter and buffer of the base, by name."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(base.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -36,12 +23,12 @@ class Checkpoint:
 
     config: OCDConfig
     network: HyperNetwork
-    opened: OpenBase
+    frozen: FrozenBase
     notes: list[str]
 
 
 def save_checkpoint(
-    folder: Path, config: OCDConfig, network: HyperNetwork, opened: OpenBase, notes: list[str]
+    folder: Path, config: OCDConfig, network: HyperNetwork, frozen: FrozenBase, notes: list[str]
 ) -> None:
     """Write the generator. The weights come first, and config.json holds their digest, so that the
     two files of different saves are never taken for one."""
@@ -51,9 +38,9 @@ def save_checkpoint(
         folder / "config.json",
         {
             "format_version": FORMAT_VERSION,
-            "layer": opened.name,
-            "widen": bool(opened.widen),
-            "base": base_digest(opened.base),
+            "layer": frozen.name,
+            "widen": bool(frozen.widen),
+            "base": base_digest(frozen.base),
             "weights": file_digest(weights),
             "shapes": network.shapes.as_dict(),
             "config": config.to_dict(),
@@ -77,7 +64,7 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
             "base with the weights that it was fitted on"
         )
     config = OCDConfig.from_dict(saved["config"])
-    opened = OpenBase(base, saved["layer"], saved["widen"], config.channels_last)
+    frozen = FrozenBase(base, saved["layer"], saved["widen"], config.channels_last)
     shapes = Shapes.from_dict(saved["shapes"])
     network = HyperNetwork(
         shapes,
@@ -90,26 +77,7 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
         student=config.distillation.num_steps > 0,
     )
     load_strictly(network, path / "model.safetensors", saved.get("weights"))
-    return Checkpoint(config, network.to(opened.device).eval(), opened, saved["notes"])
-
-
-def load_strictly(module: nn.Module, path: Path, digest: str | None) -> None:
-    """Raises OCDError for weights of another digest (None: not known, as in the first checkpoints),
-    and naming the first parameter that is missing, unexpected or of another shape."""
-    state, wanted = read_tensors(path), module.state_dict()
-    if digest is not None and file_digest(path) != digest:
-        raise OCDError(f"{path} belongs to another save than its config.json: save again")
-    for name in sorted(wanted.keys() | state.keys()):
-        if name not in state:
-            raise OCDError(f"{path} has no {name!r}")
-        if name not in wanted:
-            raise OCDError(f"{path} has {name!r}, which the network has not")
-        if state[name].shape != wanted[name].shape:
-            raise OCDError(
-                f"{path}: {name!r} has shape {tuple(state[name].shape)}, the network's has "
-                f"{tuple(wanted[name].shape)}"
-            )
-    module.load_state_dict(state)
+    return Checkpoint(config, network.to(frozen.device).eval(), frozen, saved["notes"])
 
 
 def _local_folder(folder: str | Path) -> Path:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import Capture, Delta, OpenBase, find_layer, num_weights
-from ocd.checkpoint import base_digest, load_checkpoint, save_checkpoint
+from ocd.base import Capture, Delta, FrozenBase, Loss, base_digest, find_layer, num_weights
+from ocd.checkpoint import load_checkpoint, save_checkpoint
 from ocd.config import OCDConfig
 from ocd.data import (
     Excerpt,
@@ -26,6 +26,7 @@ from ocd.data import (
     join_rows,
     num_rows,
     progress_bar,
+    seeded,
     take_rows,
     tensors,
     to_device,
@@ -33,21 +34,19 @@ from ocd.data import (
 from ocd.errors import OCDError
 from ocd.generator import Condition, Describe, Embedding, HyperNetwork, example_keys, example_noise
 from ocd.lessons import (
-    Decisions,
     DeltaStore,
+    FreshLessons,
     LayerScores,
-    Loss,
-    Maker,
-    OnTheFly,
-    Source,
-    Stored,
+    LessonSource,
+    Overfitter,
+    Plan,
+    StoredLessons,
     Transform,
     Workdir,
     build_network,
     collect,
-    decide,
-    make_maker,
-    seeded,
+    fill_plan,
+    make_overfitter,
     select_layer,
 )
 from ocd.prediction import (
@@ -55,11 +54,11 @@ from ocd.prediction import (
     NUM_DRAWS,
     Join,
     Prediction,
+    apply_deltas,
     choose_sampling,
     join_by_mean,
     join_predictions,
     keep_sampling,
-    moved,
 )
 from ocd.training import DiffusionObjective, Trainer, distill
 
@@ -104,7 +103,7 @@ class OCD:
         self.excerpt = excerpt
         self.describe = describe
         self.hypernetwork: HyperNetwork | None = None
-        self.opened: OpenBase | None = None
+        self.frozen: FrozenBase | None = None
         self.notes: list[str] = []
 
     # ---------------------------------------------------------------- fit
@@ -132,12 +131,12 @@ class OCD:
 
     def select(self, dataset: Dataset[Any], work: Workdir) -> LayerScores | None:
         """Eq. 3, where the layer is "auto": scores of all layers. Remembered in the workdir."""
-        decisions = self.decisions(dataset, work)
-        if decisions.layer is not None:
+        plan = self.plan(dataset, work)
+        if plan.layer is not None:
             return None
         if self.config.layer != "auto":
             find_layer(self.base, self.config.layer)  # fails before anything is written
-            decisions.layer = self.config.layer
+            plan.layer = self.config.layer
             scores = None
         else:
             count = min(self.config.selection.num_examples, dataset_size(dataset))
@@ -151,33 +150,33 @@ class OCD:
                 seed=self.config.seed,
                 excerpt=self.excerpt,
             )
-            decisions.layer = scores.layer(self.config.rank)
+            plan.layer = scores.layer(self.config.rank)
             best = max(scores.scores)
-            decisions.note(f"layer {decisions.layer}: Eq. 3, best mean entropy {best:.3f} nats")
-        decisions.save()
+            plan.note(f"layer {plan.layer}: Eq. 3, best mean entropy {best:.3f} nats")
+        plan.save()
         return scores
 
     def overfit(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
         """Eq. 1 for every example, into the store; or only what is needed to do it on the fly."""
-        decisions = self.decisions(dataset, work)
-        if decisions.layer is None:
+        plan = self.plan(dataset, work)
+        if plan.layer is None:
             self.select(dataset, work)
-            decisions = self.decisions(dataset, work)
-        if decisions.lr is None:
-            decide(
-                self.base, self._loss(), dataset, self.config, self.transform, decisions,
+            plan = self.plan(dataset, work)
+        if plan.lr is None:
+            fill_plan(
+                self.base, self._loss(), dataset, self.config, self.transform, plan,
                 self.excerpt, self.condition,
             )  # fmt: skip
-        if decisions.storage != "store":
+        if plan.storage != "store":
             return
-        maker = self._maker(dataset, decisions)
-        store = self._store(work, decisions)
+        overfitter = self._maker(dataset, plan)
+        store = self._store(work, plan)
         if store.complete:
             return
         total = dataset_size(dataset) * self.config.collection.num_copies
-        with progress_bar(f"overfit {decisions.layer}", total, progress) as advance:
+        with progress_bar(f"overfit {plan.layer}", total, progress) as advance:
             collect(
-                maker, store, self.config.collection, decisions.form, self.config.seed,
+                overfitter, store, self.config.collection, plan.form, self.config.seed,
                 self._keeps_inputs, advance,
             )  # fmt: skip
 
@@ -189,77 +188,77 @@ class OCD:
 
     def is_overfitted(self, dataset: Dataset[Any], work: Workdir) -> bool:
         """Whether `overfit` has nothing left to do in this workdir."""
-        decisions = self.decisions(dataset, work)
-        if decisions.lr is None:
+        plan = self.plan(dataset, work)
+        if plan.lr is None:
             return False
-        return decisions.storage != "store" or self._store(work, decisions).complete
+        return plan.storage != "store" or self._store(work, plan).complete
 
-    def overfitted(self, dataset: Dataset[Any], work: Workdir) -> tuple[Decisions, Maker, Source]:
+    def overfitted(self, dataset: Dataset[Any], work: Workdir) -> tuple[Plan, Overfitter, LessonSource]:
         """What was decided in a workdir, what overfits, and the overfitted examples to train on."""
-        decisions = self.decisions(dataset, work)
-        if decisions.lr is None or decisions.layer is None:
+        plan = self.plan(dataset, work)
+        if plan.lr is None or plan.layer is None:
             raise OCDError(f"nothing is overfitted yet in {work.root}: overfit first")
-        maker = self._maker(dataset, decisions)
-        return decisions, maker, self._source(work, decisions, maker)
+        overfitter = self._maker(dataset, plan)
+        return plan, overfitter, self._source(work, plan, overfitter)
 
     def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> OCD:
         """Alg. 1: train the generator on the overfitted deltas; resumes. Saves `checkpoint/`."""
-        decisions, maker, source = self.overfitted(dataset, work)
+        plan, overfitter, source = self.overfitted(dataset, work)
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            network = build_network(source, maker, self.config, self.encoder, decisions)
+            network = build_network(source, overfitter, self.config, self.encoder, plan)
         training = self.config.training
         objective = DiffusionObjective(
-            maker, training.num_noise_levels, training.task_loss_weight, training.excerpt
+            overfitter, training.num_noise_levels, training.task_loss_weight, training.excerpt
         )
         trainer = Trainer(
-            network, source, maker, objective, training, self.config.seed, work.log(),
-            work.checkpoint / "training.pt", decisions.key["all"],
+            network, source, overfitter, objective, training, self.config.seed, work.log(),
+            work.checkpoint / "training.pt", plan.key["all"],
         )  # fmt: skip
         trainer.resume()
         num_steps = trainer.config.num_steps
-        with progress_bar(f"train {decisions.layer}", num_steps, progress) as advance:
+        with progress_bar(f"train {plan.layer}", num_steps, progress) as advance:
             trained = trainer.run(advance)
         assert isinstance(trained, HyperNetwork)
         distillation = self.config.distillation
         if distillation.num_steps:
             with progress_bar("distill", distillation.num_steps, progress) as advance:
                 distill(
-                    trained, source, maker, distillation, training, self.config.seed,
-                    work.log("student"), work.checkpoint / "student.pt", decisions.key["all"],
+                    trained, source, overfitter, distillation, training, self.config.seed,
+                    work.log("student"), work.checkpoint / "student.pt", plan.key["all"],
                     advance,
                 )  # fmt: skip
-        self.hypernetwork, self.opened = trained, maker.opened
+        self.hypernetwork, self.frozen = trained, overfitter.frozen
         held_out = source.examples[trainer.held_out].unique()
-        self._choose_sampling(held_out, maker, decisions)
-        self.notes = decisions.notes
+        self._choose_sampling(held_out, overfitter, plan)
+        self.notes = plan.notes
         self.save_pretrained(work.checkpoint)
         return self
 
-    def _choose_sampling(self, held_out: Tensor, maker: Maker, decisions: Decisions) -> None:
+    def _choose_sampling(self, held_out: Tensor, overfitter: Overfitter, plan: Plan) -> None:
         """On the held-out examples, as they are and augmented."""
-        network, opened = self.fitted()
+        network, frozen = self.fitted()
         config = self.config
         sampling = config.sampling
         settled = None not in (sampling.scale_factor, sampling.spread) and not sampling.skip
         if settled or not len(held_out):
-            decisions.note(keep_sampling(network, sampling))
-            decisions.save()
+            plan.note(keep_sampling(network, sampling))
+            plan.save()
             return
         copies = 1 if self.transform is None else max(1, ENOUGH // (2 * len(held_out)))
         index = held_out.repeat(copies)
-        inputs, targets = fetch_rows(maker.dataset, index)
+        inputs, targets = fetch_rows(overfitter.dataset, index)
         if self.transform is not None:
-            augmented, _ = maker.fetch(index, seeded(config.seed, 10))
-            inputs = join_rows(to_device(inputs, opened.device), augmented)
+            augmented, _ = overfitter.fetch(index, seeded(config.seed, 10))
+            inputs = join_rows(to_device(inputs, frozen.device), augmented)
             targets = targets.repeat(2, *[1] * (targets.dim() - 1))
         text = choose_sampling(
-            network, opened, self._loss(), self.condition, sampling, inputs, targets,
+            network, frozen, self._loss(), self.condition, sampling, inputs, targets,
             self.join, config.overfit.chunk_size or _prediction_chunk(network, NUM_DRAWS),
             self.excerpt, config.training.excerpt or config.overfit.excerpt,
         )  # fmt: skip
-        decisions.note(text)
-        decisions.save()
+        plan.note(text)
+        plan.save()
 
     # ------------------------------------------------------------ predict
 
@@ -284,52 +283,52 @@ class OCD:
             raise OCDError(f"mode is {mode!r}: use one of {MODES}")
         if draws < 1 or num_rows(inputs) == 0:
             raise OCDError(f"predict needs at least one draw and one input, got {draws} draws")
-        network, opened = self.fitted()
+        network, frozen = self.fitted()
         network.eval()  # once, with every part of it
         num_draws = draws if mode == "draws" else 1
         size = chunk_size or _prediction_chunk(network, num_draws)
 
         def work(chunk: slice) -> Prediction:
-            rows = to_device(take_rows(inputs, chunk), opened.device)
-            return self._predict_chunk(network, opened, rows, num_draws, mode, seed, use_mean_scale)
+            rows = to_device(take_rows(inputs, chunk), frozen.device)
+            return self._predict_chunk(network, frozen, rows, num_draws, mode, seed, use_mean_scale)
 
         return join_predictions([part for _, part in in_chunks(num_rows(inputs), size, work)])
 
     def _predict_chunk(
         self,
         network: HyperNetwork,
-        opened: OpenBase,
+        frozen: FrozenBase,
         inputs: Inputs,
         num_draws: int,
         mode: str,
         seed: int,
         use_mean_scale: bool,
     ) -> Prediction:
-        capture, embedding = self.look(inputs)
+        capture, embedding = self.embed(inputs)
         delta: Delta
         with self._precision():
             if mode == "mean":
-                delta = network.mean(embedding, capture.rows, use_mean_scale)
+                delta = network.mean(embedding, capture.positions, use_mean_scale)
             else:
                 shape = (network.diffusion.num_noises, *network.diffused_shape)
                 noise = example_noise(example_keys(inputs), seed, num_draws, shape)
-                delta = network.draw(embedding, capture.rows, noise, use_mean_scale)
-        return moved(opened, capture, delta)
+                delta = network.draw(embedding, capture.positions, noise, use_mean_scale)
+        return apply_deltas(frozen, capture, delta)
 
     def _precision(self) -> AbstractContextManager[None]:
         """bfloat16 for the generator's own matrix products where that is wanted, and only there."""
-        assert self.opened is not None  # only what is fitted predicts
-        device, wanted = self.opened.device.type, self.config.sampling.mixed_precision
+        assert self.frozen is not None  # only what is fitted predicts
+        device, wanted = self.frozen.device.type, self.config.sampling.mixed_precision
         if not wanted and not torch.is_autocast_enabled(device):
             return nullcontext()
         return torch.autocast(device, dtype=torch.bfloat16, enabled=wanted)
 
-    def look(self, inputs: Inputs) -> tuple[Capture, Embedding]:
+    def embed(self, inputs: Inputs) -> tuple[Capture, Embedding]:
         """What passes through the layer for these inputs, and the embedding of I(x)."""
-        network, opened = self.fitted()
+        network, frozen = self.fitted()
         rank_one = network.shapes.code == "rank_one"
-        capture = opened.capture(inputs, keep_rows=rank_one or self.condition.needs_rows)
-        features = self.condition.features(opened, inputs, capture)
+        capture = frozen.capture(inputs, keep_positions=rank_one or self.condition.needs_positions)
+        features = self.condition.features(frozen, inputs, capture)
         with self._precision():
             return capture, network.embed(features, inputs)
 
@@ -342,8 +341,8 @@ class OCD:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors: the generator only, never the base."""
-        network, opened = self.fitted()
-        save_checkpoint(Path(folder), self.config, network, opened, self.notes)
+        network, frozen = self.fitted()
+        save_checkpoint(Path(folder), self.config, network, frozen, self.notes)
 
     @classmethod
     def from_pretrained(
@@ -361,7 +360,7 @@ class OCD:
         """
         loaded = load_checkpoint(folder, base, encoder)
         ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder, describe=describe)
-        ocd.hypernetwork, ocd.opened, ocd.notes = loaded.network, loaded.opened, loaded.notes
+        ocd.hypernetwork, ocd.frozen, ocd.notes = loaded.network, loaded.frozen, loaded.notes
         return ocd
 
     # ------------------------------------------------------------ details
@@ -376,20 +375,20 @@ class OCD:
             )
         return self.loss
 
-    def fitted(self) -> tuple[HyperNetwork, OpenBase]:
-        """The trained generator and the base opened at its layer. Raises OCDError before `fit`."""
-        if self.hypernetwork is None or self.opened is None:
+    def fitted(self) -> tuple[HyperNetwork, FrozenBase]:
+        """The trained generator and the base frozen at its layer. Raises OCDError before `fit`."""
+        if self.hypernetwork is None or self.frozen is None:
             raise OCDError("this OCD is not fitted: call fit, or OCD.from_pretrained")
         if self.hypernetwork.training:  # to visit all modules is as slow as a small product
             self.hypernetwork.eval()
-        return self.hypernetwork, self.opened
+        return self.hypernetwork, self.frozen
 
     def _fetch(self, dataset: Dataset[Any], count: int) -> tuple[Inputs, Tensor]:
         device = next(self.base.parameters()).device
         inputs, targets = fetch_rows(dataset, torch.arange(count))
         return to_device(inputs, device), targets.to(device)
 
-    def decisions(self, dataset: Dataset[Any], work: Workdir) -> Decisions:
+    def plan(self, dataset: Dataset[Any], work: Workdir) -> Plan:
         """What was decided in this workdir so far; new where nothing was."""
         few = self._fetch(dataset, min(64, dataset_size(dataset)))
         again = self._fetch(dataset, min(4, dataset_size(dataset)))
@@ -403,25 +402,25 @@ class OCD:
         parts = (*made_by, self.encoder)
         digest = base_digest(self.base)
         size = dataset_size(dataset)
-        return Decisions.open(work, self.config, digest, size, few, parts, made_by)
+        return Plan.open(work, self.config, digest, size, few, parts, made_by)
 
-    def _maker(self, dataset: Dataset[Any], decisions: Decisions) -> Maker:
-        return make_maker(
-            self.base, self._loss(), dataset, self.config, self.transform, decisions,
+    def _maker(self, dataset: Dataset[Any], plan: Plan) -> Overfitter:
+        return make_overfitter(
+            self.base, self._loss(), dataset, self.config, self.transform, plan,
             self.excerpt, self.condition,
         )  # fmt: skip
 
-    def _store(self, work: Workdir, decisions: Decisions) -> DeltaStore:
-        key = {name: decisions.key[name] for name in ("base", "data", "overfit", "made_by")}
+    def _store(self, work: Workdir, plan: Plan) -> DeltaStore:
+        key = {name: plan.key[name] for name in ("base", "data", "overfit", "made_by")}
         return DeltaStore.open(work.deltas, key)
 
-    def _source(self, work: Workdir, decisions: Decisions, maker: Maker) -> Source:
-        if decisions.storage == "on_the_fly":
-            return OnTheFly(maker)
-        store = self._store(work, decisions)
+    def _source(self, work: Workdir, plan: Plan, overfitter: Overfitter) -> LessonSource:
+        if plan.storage == "on_the_fly":
+            return FreshLessons(overfitter)
+        store = self._store(work, plan)
         if not store.complete:
             raise OCDError(f"the deltas in {work.deltas} are not complete: overfit first")
-        return Stored(store.reader(), maker)
+        return StoredLessons(store.reader(), overfitter)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ocd.audit.findings import Finding, counted
 from ocd.base import Delta, DenseDelta, RankOneDelta, num_weights
-from ocd.data import Examples, Inputs, in_chunks, num_rows, take_rows, to_device
+from ocd.data import Examples, Inputs, in_chunks, num_rows, seeded, take_rows, to_device
 from ocd.errors import OCDError
 from ocd.generator import example_keys, example_noise
-from ocd.lessons import OverfitConfig, overfit_chunks, seeded
+from ocd.lessons import OverfitConfig, overfit_chunks
 from ocd.model import OCD
 
 EXACT = 1e-3
@@ -82,14 +82,14 @@ _TITLES = {"weights": "directions", "u": "u of u·aᵀ"}
 @torch.no_grad()
 def generated_deltas(ocd: OCD, inputs: Inputs, draws: int = 1, seed: int = 0) -> Delta:
     """The deltas that `ocd.predict` adds to the layer for these inputs (Alg. 2), on the CPU."""
-    network, opened = ocd.fitted()
+    network, frozen = ocd.fitted()
     shape = (network.diffusion.num_noises, *network.diffused_shape)
 
     def work(chunk: slice) -> Delta:
-        rows = to_device(take_rows(inputs, chunk), opened.device)
-        capture, embedding = ocd.look(rows)
+        rows = to_device(take_rows(inputs, chunk), frozen.device)
+        capture, embedding = ocd.embed(rows)
         noise = example_noise(example_keys(rows), seed, draws, shape)
-        return _on_cpu(network.draw(embedding, capture.rows, noise))
+        return _on_cpu(network.draw(embedding, capture.positions, noise))
 
     return _joined([part for _, part in in_chunks(num_rows(inputs), 64, work)])
 
@@ -102,20 +102,20 @@ def training_deltas(
     `overfit`: with the learning rate and the form of the fit. Where all of them would be more than
     `max_elements` numbers, as many examples are taken at random.
     """
-    (_, opened), loss = ocd.fitted(), ocd.loss
+    (_, frozen), loss = ocd.fitted(), ocd.loss
     if loss is None:
         raise OCDError("training deltas need the loss: OCD.from_pretrained(..., loss=loss)")
     inputs, targets = examples.inputs, examples.targets
-    numbers = num_weights(opened.weight_shape)
+    numbers = num_weights(frozen.weight_shape)
     if overfit.form == "rank_one":  # u and a
-        numbers = opened.weight_shape[0] + numbers // opened.weight_shape[0]
+        numbers = frozen.weight_shape[0] + numbers // frozen.weight_shape[0]
     count = max(1, max_elements // numbers)
     if len(examples) > count:
         chosen = torch.randperm(len(examples), generator=seeded(0))[:count].sort().values
         inputs, targets = examples.rows(chosen)
-    inputs, targets = to_device(inputs, opened.device), targets.to(opened.device)
+    inputs, targets = to_device(inputs, frozen.device), targets.to(frozen.device)
     return _on_cpu(
-        overfit_chunks(opened, loss, inputs, targets, overfit, overfit.form, ocd.excerpt).delta
+        overfit_chunks(frozen, loss, inputs, targets, overfit, overfit.form, ocd.excerpt).delta
     )
 
 

@@ -20,9 +20,8 @@ import ocd
 from ocd._version import __version__
 from ocd.audit.findings import Finding, counted, listed
 from ocd.audit.overlap import describe, tensor_bytes
-from ocd.data import Examples, locked, read_json, tensors, write_json
+from ocd.data import Examples, file_digest, locked, read_json, tensors, write_json
 from ocd.errors import OCDError
-from ocd.lessons import file_digest
 
 FORMAT_VERSION = 1
 PATTERNS = (

@@ -1,18 +1,24 @@
-"""The user's frozen network: find a layer, see what passes through it, run it with a delta per example."""
+"""The user's frozen network: find a layer, see what passes through it, run it with deltas."""
 
 from ocd.base.capture import Capture
 from ocd.base.deltas import Delta, DenseDelta, RankOneDelta, num_weights
-from ocd.base.frozen_base import OpenBase, find_layer, list_layers, usable_layers
-from ocd.base.passes import frozen, run_without_delta
+from ocd.base.digest import base_digest
+from ocd.base.frozen_base import FrozenBase, usable_layers
+from ocd.base.layers import find_layer, list_layers
+from ocd.base.losses import Loss, example_losses
+from ocd.base.passes import eval_mode, run_without_delta
 
 __all__ = [
     "Capture",
     "Delta",
     "DenseDelta",
-    "OpenBase",
+    "FrozenBase",
+    "Loss",
     "RankOneDelta",
+    "base_digest",
+    "eval_mode",
+    "example_losses",
     "find_layer",
-    "frozen",
     "list_layers",
     "num_weights",
     "run_without_delta",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ocd.base.positions import as_rows, output_as_rows
+from ocd.base.positions import output_positions, to_positions
 from ocd.base.replay import Recording
 from ocd.data import Inputs
 from ocd.errors import OCDError
@@ -17,16 +17,16 @@ from ocd.errors import OCDError
 class Capture:
     """I(x) of a batch (Eq. 4) and what is needed to run it again from the layer on.
 
-    `rows`: what the weight multiplies, (B, R, G, I). `layer_input`, `layer_output`: i_L and a_L with
+    `positions`: the vectors that the weight multiplies, (B, R, G, I). `layer_input`, `layer_output`: i_L and a_L with
     their leading dimension B or B·P; of a layer that is used several times all positions, use after
     use. `output`: f(x), (B, ...). `leading`: the leading dimension of i_L in each use.
     `spoils_inputs`: whether the base works in place on its inputs, so that each pass needs a copy.
-    Of a large example that is used several times rows, i_L and a_L are left out on demand: they are
+    Of a large example that is used several times positions, i_L and a_L are left out on demand: they are
     empty then.
     """
 
     inputs: Inputs
-    rows: Tensor
+    positions: Tensor
     layer_input: Tensor
     layer_output: Tensor
     output: Tensor
@@ -35,9 +35,9 @@ class Capture:
     leading: tuple[int, ...]
     spoils_inputs: bool = False
 
-    def output_rows(self) -> Tensor:
+    def output_positions(self) -> Tensor:
         """a_L as rows, (B, R, O)."""
-        return output_as_rows(self.module, self.layer_output, len(self))
+        return output_positions(self.module, self.layer_output, len(self))
 
     def __len__(self) -> int:
         return len(self.output)
@@ -63,7 +63,7 @@ class Uses:
         """i_L, a_L and the rows, all positions of an example beside one another."""
         if len(self.kept) < len(self.leading):
             return *self.kept[0], self.kept[0][0].new_empty(self.batch, 0, 1, 0)
-        every = [as_rows(self.module, input, self.batch, self.name) for input, _ in self.kept]
+        every = [to_positions(self.module, input, self.batch, self.name) for input, _ in self.kept]
         if len(self.kept) == 1:
             return *self.kept[0], every[0]
         inputs, outputs = zip(*self.kept, strict=True)

@@ -26,48 +26,16 @@ from torch.nn import functional as F
 
 from ocd.base.capture import Capture, Uses
 from ocd.base.deltas import Delta, DenseDelta
-from ocd.base.passes import answer, frozen, run_without_delta
-from ocd.base.positions import as_rows, from_rows
+from ocd.base.layers import find_layer, list_layers
+from ocd.base.passes import answer, eval_mode, run_without_delta
+from ocd.base.positions import shift_output, to_positions
 from ocd.base.replay import patched_forward, record, replaying
 from ocd.data import Inputs, copied, is_out_of_memory, map_tensors, num_rows, take_rows, tensors
-from ocd.errors import OCDError, nearest
-
-SUPPORTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
+from ocd.errors import OCDError
 
 
-def list_layers(base: nn.Module) -> list[str]:
-    """The names of all layers that OCD can move, in the order of the network."""
-    return [name for name, module in base.named_modules() if isinstance(module, SUPPORTED)]
-
-
-def find_layer(base: nn.Module, name: str) -> nn.Module:
-    """The layer called `name`.
-
-    Raises OCDError for an unknown name (with the nearest names), a module that is no Linear,
-    Conv1d or Conv2d, and a weight that another module shares.
-    """
-    modules = dict(base.named_modules())
-    if name not in modules:
-        known = list_layers(base)
-        hint = nearest(name, known) or f"; the layers are {', '.join(known) or 'none'}"
-        raise OCDError(f"the base has no layer {name!r}{hint}")
-    module = modules[name]
-    if not isinstance(module, SUPPORTED):
-        raise OCDError(
-            f"layer {name!r} is a {type(module).__name__}: OCD moves Linear, Conv1d and Conv2d layers"
-        )
-    for other_name, other in base.named_modules():
-        for parameter_name, parameter in other.named_parameters(recurse=False):
-            if other is not module and parameter is module.weight:
-                raise OCDError(
-                    f"layer {name!r} shares its weight with {other_name}.{parameter_name}: "
-                    "a delta on a tied weight would move both; choose another layer"
-                )
-    return module
-
-
-class OpenBase:
-    """A frozen base, opened at one layer.
+class FrozenBase:
+    """A frozen base, frozen at one layer.
 
     `widen` says whether K deltas share one pass through the part in front of the layer; None until
     `probe` has tried it. `channels_last`: whether images lie channels last in memory in its passes
@@ -94,14 +62,14 @@ class OpenBase:
     def device(self) -> torch.device:
         return self.weight.device
 
-    def capture(self, inputs: Inputs, keep_rows: bool = True) -> Capture:
+    def capture(self, inputs: Inputs, keep_positions: bool = True) -> Capture:
         """One pass of the base: i_L(x), a_L(x), f(x). No gradients; f(x) is the base's own answer.
 
-        `keep_rows`: False where i_L and a_L are not asked for, which keeps large examples out of
+        `keep_positions`: False where i_L and a_L are not asked for, which keeps large examples out of
         memory (they are kept all the same where a later pass is made of them). Raises OCDError where
         the layer is not reached, or is used on inputs of different kinds.
         """
-        uses = Uses(self.module, self.name, num_rows(inputs), keep_rows)
+        uses = Uses(self.module, self.name, num_rows(inputs), keep_positions)
         original = self.module.forward
 
         def watched(input: Tensor) -> Tensor:  # named as nn.Linear and the convolutions name it
@@ -110,7 +78,7 @@ class OpenBase:
             uses.add(input, output)
             return output.clone()  # what follows may work in place, on either
 
-        with torch.no_grad(), frozen(self.base), record(self.base, self.module) as recording:
+        with torch.no_grad(), eval_mode(self.base), record(self.base, self.module) as recording:
             own = copied(inputs, self.channels_last)
             with patched_forward(self.module, watched):
                 output = self._answer(own)
@@ -127,7 +95,7 @@ class OpenBase:
 
     def run(self, capture: Capture, delta: Delta) -> Tensor:
         """f(x; θ + delta) for every example and draw, (B, K, ...). Differentiable in the delta."""
-        with frozen(self.base):
+        with eval_mode(self.base):
             if self.widen or delta.num_draws == 1:
                 output = self._run_widened(capture, delta)
             else:
@@ -139,21 +107,21 @@ class OpenBase:
             )
         return output.view(len(capture), delta.num_draws, *output.shape[1:])
 
-    def run_anew(self, inputs: Inputs, delta: Delta) -> Tensor:
+    def run_full(self, inputs: Inputs, delta: Delta) -> Tensor:
         """`run` of inputs that were not captured, one draw an example: f(x; θ + delta), (B, 1, ...).
 
         What is in front of the layer is computed too, but nothing is remembered.
         """
         if delta.num_draws != 1:
-            raise ValueError(f"run_anew takes one draw an example, not {delta.num_draws}")
-        with frozen(self.base):
+            raise ValueError(f"run_full takes one draw an example, not {delta.num_draws}")
+        with eval_mode(self.base):
             output = self._pass(copied(inputs, self.channels_last), delta)
         return output[:, None]
 
     def _run_widened(self, capture: Capture, delta: Delta) -> Tensor:
         if len(capture.leading) > 1:
             return self._pass(self._inputs_to_spend(capture), delta, capture.leading)
-        moved = from_rows(self.module, capture.layer_output, delta.shift(capture.rows))
+        moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
         if capture.recording.reusable:
             with (
                 replaying(capture.recording),
@@ -179,7 +147,7 @@ class OpenBase:
             inputs = copied(inputs, channels_last=True)
         if len(capture.leading) > 1:
             return self._pass(inputs, delta.as_examples(len(capture)))
-        moved = from_rows(self.module, capture.layer_output, delta.shift(capture.rows))
+        moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
         with patched_forward(self.module, lambda input: moved):
             return self._answer(inputs)
 
@@ -202,8 +170,8 @@ class OpenBase:
                 self.module, nn.Linear
             ):  # one product, where a shift is two and a sum
                 return F.linear(input, self.weight + own.dense()[0, 0], self.module.bias)
-            rows = as_rows(self.module, input, rows_of, self.name)
-            return from_rows(self.module, original(input), own.shift(rows))
+            rows = to_positions(self.module, input, rows_of, self.name)
+            return shift_output(self.module, original(input), own.shift(rows))
 
         with patched_forward(self.module, moved):
             output = self._answer(inputs)
@@ -261,7 +229,7 @@ class OpenBase:
             )
 
     def _widening_is_valid(self, capture: Capture, delta: DenseDelta) -> bool:
-        with frozen(self.base):
+        with eval_mode(self.base):
             repeated = self._run_repeated(capture, delta)
             try:
                 widened = self._run_widened(capture, delta)
@@ -309,7 +277,7 @@ def usable_layers(base: nn.Module, inputs: Inputs) -> tuple[list[str], dict[str,
     skipped: dict[str, str] = {}
     for name in list_layers(base):
         try:
-            OpenBase(base, name).probe(inputs)
+            FrozenBase(base, name).probe(inputs)
             usable.append(name)
         except OCDError as error:
             skipped[name] = str(error)

@@ -13,7 +13,7 @@ from ocd.data import Inputs, call, copied
 
 
 @contextmanager
-def frozen(base: nn.Module) -> Iterator[None]:
+def eval_mode(base: nn.Module) -> Iterator[None]:
     """The base in eval mode and without gradients of its own; everything put back afterwards.
 
     The fused attention path is off meanwhile: it skips the modules that a delta may sit on.
@@ -52,7 +52,7 @@ def run_without_delta(base: nn.Module, inputs: Inputs, channels_last: bool = Fal
     """f(x), in eval mode and without gradients. `channels_last`: see ocd.inputs.copied."""
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(frozen(base))
+        stack.enter_context(eval_mode(base))
         # A base may work in place on what it is given.
         output: Tensor = answer(base, copied(inputs, channels_last), channels_last)
     return output

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ocd.errors import OCDError
 
 
-def as_rows(module: nn.Module, layer_input: Tensor, batch: int, name: str) -> Tensor:
+def to_positions(module: nn.Module, layer_input: Tensor, batch: int, name: str) -> Tensor:
     """i_L as rows: (B·P, ...) -> (B, R, G, I). Raises OCDError where B does not divide it."""
     if layer_input.dim() == 0 or layer_input.shape[0] % batch:
         raise OCDError(
@@ -29,7 +29,7 @@ def as_rows(module: nn.Module, layer_input: Tensor, batch: int, name: str) -> Te
     return rows.reshape(batch, -1, module.groups, rows.shape[-1] // module.groups)
 
 
-def from_rows(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tensor:
+def shift_output(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tensor:
     """a_L widened and moved: a_L (B·P, ...) and shift (B, K, R, O) -> (B·K·P, ...).
 
     Images that lie channels last in memory stay so, for what follows the layer.
@@ -50,8 +50,8 @@ def from_rows(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tensor:
     return widened
 
 
-def output_as_rows(module: nn.Module, layer_output: Tensor, batch: int) -> Tensor:
-    """a_L as rows: (B·P, ...) -> (B, R, O), in the order of `as_rows`."""
+def output_positions(module: nn.Module, layer_output: Tensor, batch: int) -> Tensor:
+    """a_L as rows: (B·P, ...) -> (B, R, O), in the order of `to_positions`."""
     if isinstance(module, nn.Linear):
         return layer_output.reshape(batch, -1, layer_output.shape[-1])
     rows = layer_output.flatten(2).transpose(1, 2)  # (B·P, L, O)

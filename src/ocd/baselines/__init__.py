@@ -8,15 +8,15 @@ from ocd.baselines.generated import Generated
 from ocd.baselines.laplace import fit_laplace
 from ocd.baselines.mc_dropout import MCDropout
 from ocd.baselines.overfit_test import OverfitTest, OverfitTestAllLayers
-from ocd.baselines.temperature import Plain, base_outputs, fit_temperature
+from ocd.baselines.temperature import BaseAlone, base_outputs, fit_temperature
 from ocd.baselines.tent import Tent
 from ocd.baselines.trained import (
     EQUAL_TIME,
     TRAINED,
-    TrainedControl,
+    TrainedBaseline,
     failure,
-    fit_control,
-    load_control,
+    fit_baseline,
+    load_baseline,
     plain_kind,
     why_not,
 )
@@ -24,6 +24,7 @@ from ocd.baselines.trained import (
 __all__ = [
     "EQUAL_TIME",
     "TRAINED",
+    "BaseAlone",
     "Boosting",
     "Conformal",
     "DeepEnsemble",
@@ -32,17 +33,16 @@ __all__ = [
     "NearestNeighbor",
     "OverfitTest",
     "OverfitTestAllLayers",
-    "Plain",
     "RandomDirection",
     "Tent",
-    "TrainedControl",
+    "TrainedBaseline",
     "base_outputs",
     "failure",
+    "fit_baseline",
     "fit_boosting",
-    "fit_control",
     "fit_laplace",
     "fit_temperature",
-    "load_control",
+    "load_baseline",
     "mean_delta",
     "mean_of_store",
     "plain_kind",

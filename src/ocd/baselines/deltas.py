@@ -1,4 +1,4 @@
-"""Rivals that move OCD's layer without generating: nearest neighbour, mean delta, random direction."""
+"""Baselines that move OCD's layer without generating: nearest neighbour, mean delta, random direction."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ocd.base import Delta, DenseDelta, OpenBase, RankOneDelta
+from ocd.base import Delta, DenseDelta, FrozenBase, Loss, RankOneDelta
 from ocd.data import Examples, Excerpt, Inputs, tensors, to_device
 from ocd.generator import example_keys, example_noise
-from ocd.lessons import Loss, OverfitConfig, StoreReader, chunk_of, overfit_batch
+from ocd.lessons import OverfitConfig, StoreReader, chunk_of, overfit_batch
 from ocd.model import OCD
-from ocd.prediction import Prediction, moved, predict_in_chunks
+from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
 
 def flat_inputs(inputs: Inputs) -> Tensor:
@@ -56,7 +56,7 @@ def finite_or_zero(delta: Delta) -> Delta:
 
 
 def _overfitted(
-    opened: OpenBase,
+    frozen: FrozenBase,
     loss: Loss,
     config: OverfitConfig,
     training: Examples,
@@ -65,15 +65,15 @@ def _overfitted(
 ) -> Delta:
     """Deltas of the training examples named by `index`, by Eq. 1; zero where not finite."""
     inputs, targets = training.rows(index)
-    inputs, targets = to_device(inputs, opened.device), targets.to(opened.device)
-    return finite_or_zero(overfit_batch(opened, loss, inputs, targets, config, excerpt))
+    inputs, targets = to_device(inputs, frozen.device), targets.to(frozen.device)
+    return finite_or_zero(overfit_batch(frozen, loss, inputs, targets, config, excerpt))
 
 
 @dataclass(frozen=True)
 class NearestNeighbor:
-    """f(x; θ + delta of the nearest training example in x): the paper's simplest rival."""
+    """f(x; θ + delta of the nearest training example in x): the paper's simplest baseline."""
 
-    opened: OpenBase
+    frozen: FrozenBase
     loss: Loss
     config: OverfitConfig
     training: Examples
@@ -84,34 +84,34 @@ class NearestNeighbor:
         return flat_inputs(self.training.inputs)
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
-        opened = self.opened
+        frozen = self.frozen
 
         def work(rows: Inputs, where: slice) -> Prediction:
             nearest = nearest_in_x(rows, self._flat).cpu()
-            delta = _overfitted(opened, self.loss, self.config, self.training, nearest, self.excerpt)
-            return moved(opened, opened.capture(rows, keep_rows=False), delta)
+            delta = _overfitted(frozen, self.loss, self.config, self.training, nearest, self.excerpt)
+            return apply_deltas(frozen, frozen.capture(rows, keep_positions=False), delta)
 
-        return predict_in_chunks(inputs, opened.device, work, chunk_of(opened, self.config))
+        return predict_in_chunks(inputs, frozen.device, work, chunk_of(frozen, self.config))
 
 
 @dataclass(frozen=True)
 class SharedMove:
     """f(x; θ + delta) with one delta for everybody. `weight`: (*weight.shape)."""
 
-    opened: OpenBase
+    frozen: FrozenBase
     weight: Tensor
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
         delta = DenseDelta(self.weight[None, None])
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            return moved(self.opened, self.opened.capture(rows, keep_rows=False), delta)
+            return apply_deltas(self.frozen, self.frozen.capture(rows, keep_positions=False), delta)
 
-        return predict_in_chunks(inputs, self.opened.device, work)
+        return predict_in_chunks(inputs, self.frozen.device, work)
 
 
 def mean_delta(
-    opened: OpenBase,
+    frozen: FrozenBase,
     loss: Loss,
     config: OverfitConfig,
     training: Examples,
@@ -122,17 +122,17 @@ def mean_delta(
 
     Over the first `num_examples` training examples, as they are (no augmentation).
     """
-    total = opened.weight.new_zeros(opened.weight_shape)
+    total = frozen.weight.new_zeros(frozen.weight_shape)
     used = torch.arange(min(num_examples, len(training)))
-    for index in used.split(chunk_of(opened, config)):
-        total += _overfitted(opened, loss, config, training, index, excerpt).dense()[:, 0].sum(dim=0)
-    return SharedMove(opened, total / len(used))
+    for index in used.split(chunk_of(frozen, config)):
+        total += _overfitted(frozen, loss, config, training, index, excerpt).dense()[:, 0].sum(dim=0)
+    return SharedMove(frozen, total / len(used))
 
 
-def mean_of_store(opened: OpenBase, reader: StoreReader) -> SharedMove:
+def mean_of_store(frozen: FrozenBase, reader: StoreReader) -> SharedMove:
     """`mean_delta` where all training deltas are at hand, whole weights, in a store."""
     total = sum((shard["delta.weight"].sum(dim=0) for shard in reader.shards), torch.zeros(()))
-    return SharedMove(opened, total.to(opened.weight) / len(reader))
+    return SharedMove(frozen, total.to(frozen.weight) / len(reader))
 
 
 @dataclass(frozen=True)
@@ -142,24 +142,24 @@ class RandomDirection:
     ocd: OCD
 
     def predict(self, inputs: Inputs, draws: int = 5, seed: int = 0) -> Prediction:
-        network, opened = self.ocd.fitted()
+        network, frozen = self.ocd.fitted()
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            capture, embedding = self.ocd.look(rows)
+            capture, embedding = self.ocd.embed(rows)
             keys = example_keys(rows)
             noise = example_noise(
                 keys, seed, draws, (network.diffusion.num_noises, *network.diffused_shape)
             )
-            norms = network.draw(embedding, capture.rows, noise).norms()  # (B, K)
+            norms = network.draw(embedding, capture.positions, noise).norms()  # (B, K)
             # A code has its delta's norm. Other keys: these directions are not those of the noise.
             code = example_noise(~keys, seed, draws, network.shapes.code_shape)
             code = code * (norms / code.flatten(2).norm(dim=2)).view(
                 *norms.shape, *[1] * (code.dim() - 2)
             )
-            delta = network.codec.decode(code, capture.rows)
-            outputs = opened.run(capture, delta)
-            mean = opened.run(capture, delta.mean_draw())[:, 0]
+            delta = network.codec.decode(code, capture.positions)
+            outputs = frozen.run(capture, delta)
+            mean = frozen.run(capture, delta.mean_draw())[:, 0]
             return Prediction(outputs.transpose(0, 1), mean, capture.output, delta.norms().T)
 
         with torch.no_grad():
-            return predict_in_chunks(inputs, opened.device, work)
+            return predict_in_chunks(inputs, frozen.device, work)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocd.base import DenseDelta, OpenBase, list_layers
+from ocd.base import DenseDelta, FrozenBase, Loss, example_losses, list_layers
 from ocd.data import Examples, Inputs, take_rows, to_device
 from ocd.errors import OCDError
-from ocd.lessons import Loss, example_losses
 from ocd.prediction import Prediction, predict_in_chunks
 
 MAX_WEIGHTS = 8192
@@ -29,41 +28,41 @@ class Laplace:
     maximises the marginal likelihood.
     """
 
-    opened: OpenBase
+    frozen: FrozenBase
     eigenvalues: Tensor
     eigenvectors: Tensor
     prior: float
 
     def predict(self, inputs: Inputs, draws: int = 5, seed: int = 0) -> Prediction:
-        opened = self.opened
+        frozen = self.frozen
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(draws, len(self.eigenvalues), generator=generator)
         standard = noise.to(self.eigenvalues) / (self.eigenvalues + self.prior).sqrt()
-        moves = (standard @ self.eigenvectors.T).to(opened.weight)
-        delta = DenseDelta(moves.view(1, draws, *opened.weight_shape))
+        moves = (standard @ self.eigenvectors.T).to(frozen.weight)
+        delta = DenseDelta(moves.view(1, draws, *frozen.weight_shape))
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            capture = opened.capture(rows)
+            capture = frozen.capture(rows)
             with torch.no_grad():
-                outputs = opened.run(capture, delta).transpose(0, 1)
-                mean = opened.run(capture, delta.mean_draw())[:, 0]
+                outputs = frozen.run(capture, delta).transpose(0, 1)
+                mean = frozen.run(capture, delta.mean_draw())[:, 0]
             norms = delta.norms().expand(len(capture), -1).T
             return Prediction(outputs, mean, capture.output, norms)
 
-        return predict_in_chunks(inputs, opened.device, work)
+        return predict_in_chunks(inputs, frozen.device, work)
 
 
-def last_layer(base: nn.Module, inputs: Inputs) -> OpenBase:
+def last_layer(base: nn.Module, inputs: Inputs) -> FrozenBase:
     """The linear layer whose output is the base's own. Raises OCDError where there is none."""
     for name in reversed(list_layers(base)):
         try:
-            opened = OpenBase(base, name)
-            capture = opened.probe(to_device(inputs, opened.device))
+            frozen = FrozenBase(base, name)
+            capture = frozen.probe(to_device(inputs, frozen.device))
         except OCDError:
             continue
-        one_row = capture.rows.shape[1:3] == (1, 1) and capture.output.dim() == 2
+        one_row = capture.positions.shape[1:3] == (1, 1) and capture.output.dim() == 2
         if one_row and torch.equal(capture.layer_output, capture.output):
-            return opened
+            return frozen
     raise OCDError("last-layer Laplace needs a base that ends in a linear layer on one vector")
 
 
@@ -78,20 +77,20 @@ def fit_laplace(
 
     Raises OCDError where the base does not end in a linear layer, or this has too many weights.
     """
-    opened = last_layer(base, take_rows(training.inputs, slice(0, 3)))
-    size = opened.weight.numel()
+    frozen = last_layer(base, take_rows(training.inputs, slice(0, 3)))
+    size = frozen.weight.numel()
     if size > MAX_WEIGHTS:
         raise OCDError(
-            f"last-layer Laplace would need a {size} x {size} matrix for {opened.name!r}: at most "
+            f"last-layer Laplace would need a {size} x {size} matrix for {frozen.name!r}: at most "
             f"{MAX_WEIGHTS} weights"
         )
-    total = torch.zeros(size, size, dtype=torch.float64, device=opened.device)
+    total = torch.zeros(size, size, dtype=torch.float64, device=frozen.device)
     count = min(num_examples, len(training))
     for index in torch.arange(count).split(chunk_size):
         inputs, targets = training.rows(index)
-        capture = opened.capture(to_device(inputs, opened.device))
-        curvature = _output_curvature(loss, capture.output, targets.to(opened.device))
-        features = capture.rows[:, 0, 0]
+        capture = frozen.capture(to_device(inputs, frozen.device))
+        curvature = _output_curvature(loss, capture.output, targets.to(frozen.device))
+        features = capture.positions[:, 0, 0]
         good = curvature.flatten(1).isfinite().all(dim=1) & features.isfinite().all(dim=1)
         curvature, features = curvature[good], features[good]
         # Λ = S Sᵀ, so that H = Σ (Sᵀ ⊗ φ)ᵀ (Sᵀ ⊗ φ): one matrix product a chunk.
@@ -101,8 +100,8 @@ def fit_laplace(
         total += (jacobian.T @ jacobian).double()
     eigenvalues, eigenvectors = torch.linalg.eigh(total)
     eigenvalues = eigenvalues.clamp_min(0)
-    prior = _best_prior(eigenvalues, float(opened.weight.detach().double().square().sum()))
-    return Laplace(opened, eigenvalues, eigenvectors, prior)
+    prior = _best_prior(eigenvalues, float(frozen.weight.detach().double().square().sum()))
+    return Laplace(frozen, eigenvalues, eigenvectors, prior)
 
 
 def _output_curvature(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:

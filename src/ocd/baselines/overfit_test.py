@@ -1,4 +1,4 @@
-"""The paper's bounds: overfit on the test example itself. They use the label, and say so."""
+"""The paper's oracles: overfit on the test example itself. They use the label, and say so."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from ocd.base import OpenBase, frozen, list_layers, run_without_delta
+from ocd.base import FrozenBase, Loss, eval_mode, list_layers, run_without_delta
 from ocd.data import Excerpt, Inputs, map_tensors, num_rows
 from ocd.errors import OCDError
-from ocd.lessons import LR_GRID, Loss, OverfitConfig, chunk_of, overfit_batch
-from ocd.prediction import Prediction, moved, predict_in_chunks
+from ocd.lessons import LR_GRID, OverfitConfig, chunk_of, overfit_batch
+from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
 
 def check_labels(targets: Tensor | None, inputs: Inputs) -> Tensor:
@@ -31,28 +31,28 @@ class OverfitTest:
     `targets`: the labels of the inputs that `predict` will be given, in their order.
     """
 
-    opened: OpenBase
+    frozen: FrozenBase
     loss: Loss
     config: OverfitConfig
     targets: Tensor | None
     excerpt: Excerpt | None = None
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
-        opened, targets = self.opened, check_labels(self.targets, inputs)
+        frozen, targets = self.frozen, check_labels(self.targets, inputs)
 
         def work(rows: Inputs, where: slice) -> Prediction:
             on_excerpts = self.excerpt is not None and self.config.excerpt > 0
-            capture = opened.capture(rows, keep_rows=not on_excerpts)
-            labels = targets[where].to(opened.device)
-            delta = overfit_batch(opened, self.loss, rows, labels, self.config, self.excerpt, capture)
-            return moved(opened, capture, delta)
+            capture = frozen.capture(rows, keep_positions=not on_excerpts)
+            labels = targets[where].to(frozen.device)
+            delta = overfit_batch(frozen, self.loss, rows, labels, self.config, self.excerpt, capture)
+            return apply_deltas(frozen, capture, delta)
 
-        return predict_in_chunks(inputs, opened.device, work, chunk_of(opened, self.config))
+        return predict_in_chunks(inputs, frozen.device, work, chunk_of(frozen, self.config))
 
 
 @dataclass(frozen=True)
 class OverfitTestAllLayers:
-    """The same bound with the weights of all layers moved at once (the paper's second bound).
+    """The same oracle with the weights of all layers moved at once (the paper's second oracle).
 
     The layers are those that OCD can move; SGD with `config.num_steps` steps whatever the optimiser
     of `config`, since each example has weights of its own: one gradient an example, by vmap.
@@ -118,7 +118,7 @@ class OverfitTestAllLayers:
             return self.loss(answer(own, row), target[None])[0]
 
         try:
-            with frozen(self.base):
+            with eval_mode(self.base):
                 for _ in range(self.config.num_steps):
                     gradients = vmap(grad(objective))(weights, inputs, targets)
                     weights = {name: w - lr * gradients[name] for name, w in weights.items()}

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocd.base import run_without_delta
+from ocd.base import Loss, example_losses, run_without_delta
 from ocd.data import Examples, Inputs
 from ocd.errors import OCDError
-from ocd.lessons import Loss, example_losses
 from ocd.prediction import Prediction, predict_in_chunks
 
 
@@ -26,7 +25,7 @@ def base_outputs(base: nn.Module, inputs: Inputs) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Plain:
+class BaseAlone:
     """The base itself, as one more row of the table."""
 
     base: nn.Module

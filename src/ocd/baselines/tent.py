@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from ocd.base import find_layer
 from ocd.data import Inputs, call, map_tensors, num_rows
 from ocd.errors import OCDError
-from ocd.evaluation import softmax_entropy
-from ocd.prediction import Prediction, predict_in_chunks
+from ocd.prediction import Prediction, predict_in_chunks, softmax_entropy
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d)

@@ -1,4 +1,4 @@
-"""Rivals that are trained on the same examples, for as many steps, as OCD's generator.
+"""Baselines that are trained on the same examples, for as many steps, as OCD's generator.
 
 * delta_regression: the same MLP on the same condition answers with the delta itself, no diffusion;
 * label_head: the same MLP on the same condition answers with a correction of f(x), trained on the
@@ -20,24 +20,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import DenseDelta, OpenBase
-from ocd.checkpoint import load_strictly
+from ocd.base import DenseDelta, FrozenBase, example_losses
 from ocd.data import (
     Inputs,
     call,
     dataset_size,
+    file_digest,
+    load_strictly,
     progress_bar,
     read_json,
     take_rows,
     tensors,
     to_device,
     write_json,
+    write_tensors,
 )
 from ocd.errors import OCDError
 from ocd.generator import Codec, Conditioning, DenoiserConfig, Features, MLPDenoiser
-from ocd.lessons import Maker, Source, TrainingRows, Workdir, example_losses, file_digest, write_tensors
+from ocd.lessons import LessonBatch, LessonSource, Overfitter, Workdir
 from ocd.model import OCD
-from ocd.prediction import Prediction, moved, predict_in_chunks
+from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 from ocd.training import Fetched, Objective, Trainer
 
 TRAINED = ("delta_regression", "label_head", "label_network", "fine_tuned_layer")
@@ -91,9 +93,9 @@ class ConditionedNetwork(nn.Module):
 class SharedWeight(nn.Module):
     """One delta for everybody, (*weight.shape): what `fine_tuned_layer` trains."""
 
-    def __init__(self, opened: OpenBase) -> None:
+    def __init__(self, frozen: FrozenBase) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros_like(opened.weight))
+        self.weight = nn.Parameter(torch.zeros_like(frozen.weight))
 
     def delta(self) -> DenseDelta:
         return DenseDelta(self.weight[None, None])
@@ -106,46 +108,46 @@ class SharedWeight(nn.Module):
 class Labelled:
     """Training examples with I(x) and their label, not overfitted."""
 
-    maker: Maker
+    overfitter: Overfitter
     with_condition: bool
     reads = True
 
     def __post_init__(self) -> None:
-        self.examples = torch.arange(dataset_size(self.maker.dataset))
+        self.examples = torch.arange(dataset_size(self.overfitter.dataset))
 
     def rows(
-        self, places: Tensor, generator: torch.Generator, fetched: Fetched | None = None
-    ) -> TrainingRows:
-        inputs, targets = self.maker.fetch(places, generator, fetched)
-        opened = self.maker.opened
-        capture = opened.capture(inputs) if self.with_condition else None
+        self, indices: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+    ) -> LessonBatch:
+        inputs, targets = self.overfitter.fetch(indices, generator, fetched)
+        frozen = self.overfitter.frozen
+        capture = frozen.capture(inputs) if self.with_condition else None
         seen = tensors(inputs) if capture is None else [capture.output]
         good = torch.stack([values.flatten(1).isfinite().all(dim=1) for values in seen]).all(dim=0)
         if not good.all():
             kept = good.nonzero()[:, 0]
             inputs, targets = take_rows(inputs, kept), targets[kept]
-            self.maker.skipped.update(places[~good.cpu()].tolist())
+            self.overfitter.skipped.update(indices[~good.cpu()].tolist())
             if not len(kept):
-                return TrainingRows({}, inputs, targets, None)
-            capture = opened.capture(inputs) if self.with_condition else None
+                return LessonBatch({}, inputs, targets, None)
+            capture = frozen.capture(inputs) if self.with_condition else None
         if capture is None:
-            return TrainingRows({}, inputs, targets, None)
-        features = self.maker.condition.features(opened, inputs, capture)
-        return TrainingRows(features, inputs, targets, None, capture)
+            return LessonBatch({}, inputs, targets, None)
+        features = self.overfitter.condition.features(frozen, inputs, capture)
+        return LessonBatch(features, inputs, targets, None, capture)
 
 
 @dataclass(frozen=True)
 class _OneLoss:
     """An objective that is one number, in training and on held-out examples."""
 
-    maker: Maker
+    overfitter: Overfitter
     codec: Codec
     excerpt: int = 0
 
-    def losses(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> dict[str, Tensor]:
         return {"loss": self.held_out(network, rows, generator)}
 
-    def held_out(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> Tensor:
+    def held_out(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
         raise TypeError(f"{type(self).__name__} has no loss")
 
 
@@ -153,7 +155,7 @@ class RegressDelta(_OneLoss):
     """Mean squared error of the code, in units of the training codes' mean scale."""
 
     def held_out(
-        self, network: ConditionedNetwork, rows: TrainingRows, generator: torch.Generator
+        self, network: ConditionedNetwork, rows: LessonBatch, generator: torch.Generator
     ) -> Tensor:
         assert rows.delta is not None
         codes = self.codec.encode(rows.delta)[:, 0]
@@ -161,18 +163,18 @@ class RegressDelta(_OneLoss):
 
 
 class _TaskLoss(_OneLoss):
-    def output(self, network: Any, rows: TrainingRows) -> Tensor:
+    def output(self, network: Any, rows: LessonBatch) -> Tensor:
         raise TypeError(f"{type(self).__name__} has no output")
 
-    def held_out(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> Tensor:
+    def held_out(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
         assert rows.targets is not None
-        return example_losses(self.maker.loss, self.output(network, rows), rows.targets).mean()
+        return example_losses(self.overfitter.loss, self.output(network, rows), rows.targets).mean()
 
 
 class CorrectOutput(_TaskLoss):
     """The base's own loss of f(x) + answer."""
 
-    def output(self, network: ConditionedNetwork, rows: TrainingRows) -> Tensor:
+    def output(self, network: ConditionedNetwork, rows: LessonBatch) -> Tensor:
         assert rows.capture is not None
         correction: Tensor = network(rows.features, rows.inputs)
         return rows.capture.output + correction
@@ -181,7 +183,7 @@ class CorrectOutput(_TaskLoss):
 class PredictLabel(_TaskLoss):
     """The base's own loss of the answer itself."""
 
-    def output(self, network: ConditionedNetwork, rows: TrainingRows) -> Tensor:
+    def output(self, network: ConditionedNetwork, rows: LessonBatch) -> Tensor:
         answer: Tensor = network({}, rows.inputs)
         return answer
 
@@ -190,16 +192,16 @@ class TuneLayer(_OneLoss):
     """The base's own loss with the shared delta. Of large examples a batch together has as many
     positions as otherwise one of them: all share the delta, so that its gradient is no noisier."""
 
-    def held_out(self, network: SharedWeight, rows: TrainingRows, generator: torch.Generator) -> Tensor:
+    def held_out(self, network: SharedWeight, rows: LessonBatch, generator: torch.Generator) -> Tensor:
         assert rows.targets is not None
-        maker = self.maker
+        overfitter = self.overfitter
         size = -(-self.excerpt // len(rows))
-        part, targets = maker.part(rows.inputs, rows.targets, size, generator)
+        part, targets = overfitter.part(rows.inputs, rows.targets, size, generator)
         if rows.capture is None:
-            output = maker.opened.run_anew(part, network.delta())
+            output = overfitter.frozen.run_full(part, network.delta())
         else:
-            output = maker.opened.run(rows.capture, network.delta())
-        return example_losses(maker.loss, output[:, 0], targets).mean()
+            output = overfitter.frozen.run(rows.capture, network.delta())
+        return example_losses(overfitter.loss, output[:, 0], targets).mean()
 
 
 OBJECTIVES: dict[str, type[_OneLoss]] = {
@@ -214,7 +216,7 @@ OBJECTIVES: dict[str, type[_OneLoss]] = {
 
 
 def why_not(kind: str, ocd: OCD) -> str | None:
-    """The reason why this OCD has no such control beside it; None where it has."""
+    """The reason why this OCD has no such baseline beside it; None where it has."""
     kind = plain_kind(kind)
     if kind == "fine_tuned_layer":
         return None
@@ -228,16 +230,16 @@ def why_not(kind: str, ocd: OCD) -> str | None:
 
 
 def make_network(kind: str, ocd: OCD, inputs: Inputs) -> nn.Module:
-    """The untrained network of a control, beside a fitted OCD. `inputs`: a few, for f(x)'s shape."""
+    """The untrained network of a baseline, beside a fitted OCD. `inputs`: a few, for f(x)'s shape."""
     kind = plain_kind(kind)
     if reason := why_not(kind, ocd):
-        raise OCDError(f"there is no control {kind} here: {reason}")
-    generator, opened = ocd.fitted()
+        raise OCDError(f"there is no baseline {kind} here: {reason}")
+    generator, frozen = ocd.fitted()
     if kind == "fine_tuned_layer":
-        return SharedWeight(opened)
+        return SharedWeight(frozen)
     config, shapes = ocd.config, generator.shapes
-    few = to_device(take_rows(inputs, slice(0, 2)), opened.device)
-    output = opened.capture(few).output
+    few = to_device(take_rows(inputs, slice(0, 2)), frozen.device)
+    output = frozen.capture(few).output
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         conditioning = None
@@ -261,10 +263,10 @@ def make_network(kind: str, ocd: OCD, inputs: Inputs) -> nn.Module:
     if kind == "label_head":  # begins as the base itself
         nn.init.zeros_(network.network.leave.weight)
         nn.init.zeros_(network.network.leave.bias)
-    return network.to(opened.device)
+    return network.to(frozen.device)
 
 
-def fit_control(
+def fit_baseline(
     kind: str,
     ocd: OCD,
     dataset: Dataset[Any],
@@ -274,49 +276,51 @@ def fit_control(
     num_steps: int | None = None,
     labelled: Dataset[Any] | None = None,
 ) -> None:
-    """Train a control in `work`, beside a fitted OCD whose files are in `main`; resumes.
+    """Train a baseline in `work`, beside a fitted OCD whose files are in `main`; resumes.
 
     `num_steps`: another number of steps than OCD's. The one that training began with is kept.
-    `labelled`: the same examples with their labels, for the control that has no base, where OCD learns
+    `labelled`: the same examples with their labels, for the baseline that has no base, where OCD learns
     from other targets.
     """
-    decisions, maker, source = ocd.overfitted(dataset, main)
-    examples: Source = source
+    plan, overfitter, source = ocd.overfitted(dataset, main)
+    examples: LessonSource = source
     form = plain_kind(kind)
     if form == "label_network" and labelled is not None:
-        maker = replace(maker, dataset=labelled)
+        overfitter = replace(overfitter, dataset=labelled)
     if form != "delta_regression":
-        alone = form == "label_network" or (form == "fine_tuned_layer" and maker.excerpt is not None)
-        examples = Labelled(maker, with_condition=not alone)
-    few, _ = maker.fetch(torch.arange(min(2, dataset_size(dataset))), torch.Generator())
+        alone = form == "label_network" or (
+            form == "fine_tuned_layer" and overfitter.excerpt is not None
+        )
+        examples = Labelled(overfitter, with_condition=not alone)
+    few, _ = overfitter.fetch(torch.arange(min(2, dataset_size(dataset))), torch.Generator())
     network = make_network(kind, ocd, few)
     config = ocd.config.training
-    objective: Objective = OBJECTIVES[form](maker, ocd.fitted()[0].codec, config.excerpt)
+    objective: Objective = OBJECTIVES[form](overfitter, ocd.fitted()[0].codec, config.excerpt)
     if num_steps is not None:
-        plan = work.checkpoint / "plan.json"
-        if not plan.exists():
-            write_json(plan, {"num_steps": num_steps})
-        config = replace(config, num_steps=read_json(plan)["num_steps"])
+        steps = work.checkpoint / "steps.json"
+        if not steps.exists():
+            write_json(steps, {"num_steps": num_steps})
+        config = replace(config, num_steps=read_json(steps)["num_steps"])
     trainer = Trainer(
-        network, examples, maker, objective, config, ocd.config.seed, work.log(),
-        work.checkpoint / "training.pt", f"{kind} {decisions.key['all']}",
+        network, examples, overfitter, objective, config, ocd.config.seed, work.log(),
+        work.checkpoint / "training.pt", f"{kind} {plan.key['all']}",
     )  # fmt: skip
     trainer.resume()
     try:
         with progress_bar(f"train {kind}", trainer.config.num_steps, progress) as advance:
             trained = trainer.run(advance)
-    except OCDError as error:  # a rival that diverges must not take the table away
-        write_json(work.checkpoint / "config.json", {"control": kind, "failed": str(error)})
+    except OCDError as error:  # a baseline that diverges must not take the table away
+        write_json(work.checkpoint / "config.json", {"baseline": kind, "failed": str(error)})
         return
     weights = work.checkpoint / "model.safetensors"
     write_tensors(weights, trained.state_dict())
-    finished = {"control": kind, "weights": file_digest(weights), "num_steps": trainer.step}
+    finished = {"baseline": kind, "weights": file_digest(weights), "num_steps": trainer.step}
     write_json(work.checkpoint / "config.json", finished)
 
 
 @dataclass(frozen=True)
-class TrainedControl:
-    """A trained control as a predictor."""
+class TrainedBaseline:
+    """A trained baseline as a predictor."""
 
     kind: str
     ocd: OCD
@@ -327,37 +331,39 @@ class TrainedControl:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
-        opened = self.ocd.fitted()[1]
+        frozen = self.ocd.fitted()[1]
         with torch.no_grad():
-            return predict_in_chunks(inputs, opened.device, self._predict)
+            return predict_in_chunks(inputs, frozen.device, self._predict)
 
     def _predict(self, inputs: Inputs, where: slice) -> Prediction:
         if plain_kind(self.kind) == "label_network":
             outputs = self.network({}, inputs)
             return Prediction(outputs[None], outputs)
-        generator, opened = self.ocd.fitted()
+        generator, frozen = self.ocd.fitted()
         condition = self.ocd.condition
         if self.kind == "fine_tuned_layer":
             assert isinstance(self.network, SharedWeight)
-            return moved(opened, opened.capture(inputs, keep_rows=False), self.network.delta())
-        capture = opened.capture(inputs, keep_rows=condition.needs_rows)
-        features = condition.features(opened, inputs, capture)
+            return apply_deltas(
+                frozen, frozen.capture(inputs, keep_positions=False), self.network.delta()
+            )
+        capture = frozen.capture(inputs, keep_positions=condition.needs_positions)
+        features = condition.features(frozen, inputs, capture)
         if self.kind == "label_head":
             outputs = capture.output + self.network(features, inputs)
             return Prediction(outputs[None], outputs, capture.output)
         code = self.network(features, inputs)[:, None]
-        return moved(opened, capture, generator.codec.decode(code, capture.rows))
+        return apply_deltas(frozen, capture, generator.codec.decode(code, capture.positions))
 
 
 def failure(work: Workdir) -> str | None:
-    """Why the training of a finished control failed; None where it did not."""
+    """Why the training of a finished baseline failed; None where it did not."""
     reason: str | None = read_json(work.checkpoint / "config.json").get("failed")
     return reason
 
 
-def load_control(kind: str, ocd: OCD, inputs: Inputs, work: Workdir) -> TrainedControl:
-    """The control that `fit_control` left in `work`."""
+def load_baseline(kind: str, ocd: OCD, inputs: Inputs, work: Workdir) -> TrainedBaseline:
+    """The baseline that `fit_baseline` left in `work`."""
     saved = read_json(work.checkpoint / "config.json")
     network = make_network(kind, ocd, inputs)
     load_strictly(network, work.checkpoint / "model.safetensors", saved["weights"])
-    return TrainedControl(kind, ocd, network.eval())
+    return TrainedBaseline(kind, ocd, network.eval())

@@ -1,0 +1,5 @@
+"""The command `ocd`."""
+
+from ocd.cli.app import main
+
+__all__ = ["main"]

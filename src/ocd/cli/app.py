@@ -163,11 +163,11 @@ def settings(
 def _verb(name: str, folder: Path) -> None:
     from ocd.runs import Run
 
-    opened = Run.open(folder)
+    frozen = Run.open(folder)
     if name == "report":
-        _show(opened)
+        _show(frozen)
     else:
-        opened.do(name)
+        frozen.do(name)
 
 
 def _show(run: Run) -> None:

@@ -1,15 +1,13 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
 from ocd.data.chunks import in_chunks, is_out_of_memory
+from ocd.data.datasets import Examples, dataset_size, fetch_rows
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text
 from ocd.data.inputs import (
-    Examples,
     Inputs,
     call,
     copied,
-    dataset_size,
-    fetch_rows,
     join_rows,
     map_tensors,
     num_rows,
@@ -17,7 +15,10 @@ from ocd.data.inputs import (
     tensors,
     to_device,
 )
-from ocd.data.progress import Log, progress_bar
+from ocd.data.log import Log
+from ocd.data.progress import progress_bar
+from ocd.data.seeds import seeded
+from ocd.data.tensor_files import file_digest, load_strictly, put_in_place, read_tensors, write_tensors
 
 __all__ = [
     "Examples",
@@ -28,18 +29,24 @@ __all__ = [
     "copied",
     "dataset_size",
     "fetch_rows",
+    "file_digest",
     "in_chunks",
     "is_out_of_memory",
     "join_rows",
+    "load_strictly",
     "locked",
     "map_tensors",
     "num_rows",
     "progress_bar",
+    "put_in_place",
     "read_json",
+    "read_tensors",
+    "seeded",
     "take_excerpt",
     "take_rows",
     "tensors",
     "to_device",
     "write_json",
+    "write_tensors",
     "write_text",
 ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from ocd.reporting import Array, Json
+from ocd.evaluation.ranking import Array
 
-Pair = tuple[str, str]  # a method and a metric
+MethodMetric = tuple[str, str]  # a method and a metric
+
+Json = dict[str, Any]
 
 
 def paired_bootstrap(differences: Array, num_resamples: int = 2000, seed: int = 0) -> Array:
@@ -33,8 +36,8 @@ def paired_bootstrap(differences: Array, num_resamples: int = 2000, seed: int = 
 
 
 def add_differences(
-    paired: dict[Pair, Array],
-    key: Pair,
+    paired: dict[MethodMetric, Array],
+    key: MethodMetric,
     sign: int,
     ours: Array | None,
     theirs: Array | None,
@@ -46,7 +49,7 @@ def add_differences(
         paired[key] = sign * (ours - theirs)
 
 
-def resample(paired: Mapping[Pair, Array]) -> dict[Pair, Json]:
+def resample(paired: Mapping[MethodMetric, Array]) -> dict[MethodMetric, Json]:
     """Mean and 95 % interval of each of the differences (S, N), all from the same resamples."""
     intervals = paired_bootstrap(np.stack([*paired.values()])).tolist() if paired else []
     return {

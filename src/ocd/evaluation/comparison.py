@@ -1,4 +1,4 @@
-"""Every method of the table on the test examples. Labels go to the metrics and to the bounds only."""
+"""Every method of the table on the test examples. Labels go to the metrics and to the oracles only."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ocd.base import example_losses
 from ocd.baselines import (
+    BaseAlone,
     DeepEnsemble,
     Generated,
     MCDropout,
     NearestNeighbor,
     OverfitTest,
     OverfitTestAllLayers,
-    Plain,
     RandomDirection,
     Tent,
-    TrainedControl,
+    TrainedBaseline,
     base_outputs,
     fit_boosting,
     fit_laplace,
@@ -32,11 +33,17 @@ from ocd.baselines import (
 )
 from ocd.data import Examples, Inputs, num_rows, take_rows, to_device
 from ocd.errors import OCDError
-from ocd.evaluation import metrics
 from ocd.evaluation.distributions import judge_distributions, make_distributions
-from ocd.lessons import OverfitConfig, StoreReader, example_losses
+from ocd.lessons import OverfitConfig, StoreReader
 from ocd.model import OCD
-from ocd.prediction import Prediction, Predictor
+from ocd.prediction import (
+    Prediction,
+    Predictor,
+    mutual_information,
+    predictive_entropy,
+    softmax_entropy,
+    spread,
+)
 from ocd.tasks import Task
 
 TENT_ITERATIONS = (1, 10, 30)
@@ -66,7 +73,7 @@ class Method:
 
 
 @dataclass
-class Contest:
+class Comparison:
     """Everything that takes part in a table: OCD as it was fitted, and what it is compared with.
 
     `seconds`: training seconds of phases, by name. `bases`: of the deep ensemble, the base first.
@@ -77,9 +84,9 @@ class Contest:
     ocd: OCD
     overfit: OverfitConfig
     num_draws: int = 5
-    controls: str = "all"
+    baselines: str = "all"
     alternative: OCD | None = None
-    trained: dict[str, TrainedControl] = field(default_factory=dict)
+    trained: dict[str, TrainedBaseline] = field(default_factory=dict)
     bases: Sequence[nn.Module] = ()
     seconds: Mapping[str, float | None] = field(default_factory=dict)
     stored: StoreReader | None = None
@@ -103,25 +110,25 @@ class Contest:
         if self._fixed:
             return
         self._fixed |= self._own_methods()
-        if self.controls != "none":
-            self._fixed |= self._paper_rivals()
+        if self.baselines != "none":
+            self._fixed |= self._paper_baselines()
             self._add("overfit_test_all_layers", self._open_all_layers)
-        if self.controls in ("all", "more"):
-            self._add_rivals()
+        if self.baselines in ("all", "more"):
+            self._add_baselines()
 
     def methods(self, targets: Tensor | None) -> dict[str, Method]:
-        """Every method. `targets`: the labels of the inputs to come, for the bounds alone; None
+        """Every method. `targets`: the labels of the inputs to come, for the oracles alone; None
         where there are none."""
         self.prepare()
-        _, opened = self.ocd.fitted()
-        bounds: dict[str, Method] = {}
+        _, frozen = self.ocd.fitted()
+        oracles: dict[str, Method] = {}
         if targets is not None:
-            one = OverfitTest(opened, self.task.loss, self.overfit, targets, self.ocd.excerpt)
-            bounds["overfit_test"] = Method(one, parameters=self.base_size)
+            one = OverfitTest(frozen, self.task.loss, self.overfit, targets, self.ocd.excerpt)
+            oracles["overfit_test"] = Method(one, parameters=self.base_size)
             if self._all_layers is not None:
                 every = replace(self._all_layers, targets=targets)
-                bounds["overfit_test_all_layers"] = Method(every, parameters=self.base_size)
-        return self._fixed | bounds
+                oracles["overfit_test_all_layers"] = Method(every, parameters=self.base_size)
+        return self._fixed | oracles
 
     @property
     def base_size(self) -> int:
@@ -135,7 +142,7 @@ class Contest:
         size = self.base_size + count_parameters(network)
         phases = [self.seconds.get(name) for name in ("select", "folds", "overfit", "train")]
         seconds = sum(value for value in phases if value is not None) if phases[-1] else None
-        base = Method(Plain(ocd.base), 1, self.base_size, self.seconds.get("base"))
+        base = Method(BaseAlone(ocd.base), 1, self.base_size, self.seconds.get("base"))
         many = Method(Generated(ocd), draws, size, seconds)
         methods = {
             "base": base,
@@ -152,7 +159,7 @@ class Contest:
             methods[f"ocd_without_correction_{draws}"] = paper
             alone = Generated(ocd, "mean" if "ocd_mean" in methods else "draws", part="correction")
             methods["correction_only"] = Method(alone, 1, size, seconds)
-        if self.controls == "none":
+        if self.baselines == "none":
             return methods
         methods["no_scale"] = Method(Generated(ocd, use_mean_scale=True), 1, size, seconds)
         if self.alternative is not None:
@@ -162,11 +169,11 @@ class Contest:
             methods[f"alternative_layer_ensemble_{draws}"] = replace(other, draws=draws)
         return methods
 
-    def _paper_rivals(self) -> dict[str, Method]:
+    def _paper_baselines(self) -> dict[str, Method]:
         ocd, size = self.ocd, self.base_size
-        _, opened = ocd.fitted()
+        _, frozen = ocd.fitted()
         neighbour = NearestNeighbor(
-            opened, self.task.loss, self.overfit, self.training, self.ocd.excerpt
+            frozen, self.task.loss, self.overfit, self.training, self.ocd.excerpt
         )
         methods = {"nearest_neighbor": Method(neighbour, 1, size)}
         if not self.task.classifies:
@@ -174,28 +181,28 @@ class Contest:
                 self.skipped[f"tent_{count}"] = "Tent minimises the entropy of classes"
             return methods
         for count in TENT_ITERATIONS:
-            tent = Tent(ocd.base, opened.name, count)
+            tent = Tent(ocd.base, frozen.name, count)
             methods[f"tent_{count}"] = Method(tent, 1, size)
         self.notes.append(tent.what_moves())
         return methods
 
-    def _add_rivals(self) -> None:
+    def _add_baselines(self) -> None:
         ocd, loss, training, size = self.ocd, self.task.loss, self.training, self.base_size
-        _, opened = ocd.fitted()
+        _, frozen = ocd.fitted()
         self._fixed["random_direction"] = replace(self._fixed["ocd"], predictor=RandomDirection(ocd))
 
         def shared() -> Method:
             if self.stored is not None and "delta.weight" in self.stored.shards[0]:
-                of_store = mean_of_store(opened, self.stored)
+                of_store = mean_of_store(frozen, self.stored)
                 return Method(of_store, 1, size, self.seconds.get("overfit"))
-            delta = mean_delta(opened, loss, self.overfit, training, excerpt=ocd.excerpt)
+            delta = mean_delta(frozen, loss, self.overfit, training, excerpt=ocd.excerpt)
             return Method(delta, 1, size)
 
         self._add("mean_delta", shared)
-        for kind, control in self.trained.items():
+        for kind, baseline in self.trained.items():
             own = 0 if plain_kind(kind) == "label_network" else size
-            own += 0 if kind == "fine_tuned_layer" else control.num_parameters
-            self._fixed[kind] = Method(control, 1, own, self._trained_seconds(kind))
+            own += 0 if kind == "fine_tuned_layer" else baseline.num_parameters
+            self._fixed[kind] = Method(baseline, 1, own, self._trained_seconds(kind))
         labelled = self.labelled or training
         self._add("temperature", lambda: Method(fit_temperature(ocd.base, loss, labelled), 1, size))
 
@@ -210,7 +217,9 @@ class Contest:
             together = Method(DeepEnsemble(self.bases), count, count * size, seconds)
             self._fixed[f"deep_ensemble_{count}"] = together
         for name, base in self.other_bases.items():
-            self._fixed[name] = Method(Plain(base), 1, count_parameters(base), self.seconds.get(name))
+            self._fixed[name] = Method(
+                BaseAlone(base), 1, count_parameters(base), self.seconds.get(name)
+            )
         if self.task.is_table:
             self._add("boosting", lambda: Method(fit_boosting(labelled, self.seed), 1, None))
         if self.task.has_distribution:
@@ -240,7 +249,7 @@ class Contest:
         self.notes.append(f"all layers overfitted with lr {self._all_layers.config.lr:g}")
 
     def _add(self, name: str, fit: Callable[[], Method | None]) -> None:
-        """Fit a control and keep its time; where it cannot be had, the reason goes into the table."""
+        """Fit a baseline and keep its time; where it cannot be had, the reason goes into the table."""
         start = time.perf_counter()
         try:
             method = fit()
@@ -259,11 +268,11 @@ def count_parameters(module: nn.Module) -> int:
 # ---- the numbers -------------------------------------------------------------------------
 
 
-def evaluate(contest: Contest, test: Examples) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def evaluate(comparison: Comparison, test: Examples) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What a seed's predictions file holds: numbers of every method, and values of each example."""
-    task, targets = contest.task, test.targets
-    methods = contest.methods(targets)
-    contest.ocd.predict(take_rows(test.inputs, slice(0, 256)))  # imports and warms up: not timed
+    task, targets = comparison.task, test.targets
+    methods = comparison.methods(targets)
+    comparison.ocd.predict(take_rows(test.inputs, slice(0, 256)))  # imports and warms up: not timed
     outputs: dict[str, Tensor] = {}
     costs: dict[str, float] = {}
     drawn: Prediction | None = None
@@ -277,16 +286,16 @@ def evaluate(contest: Contest, test: Examples) -> tuple[dict[str, Any], dict[str
         except OCDError as error:
             if name == "base" or name.startswith("ocd"):
                 raise  # without these there is no table
-            contest.skipped[name] = str(error)
+            comparison.skipped[name] = str(error)
             continue
         outputs[name] = method.answer(prediction, task.join_draws).cpu()
-        if name == f"ocd_ensemble_{contest.num_draws}":
+        if name == f"ocd_ensemble_{comparison.num_draws}":
             drawn = prediction
     assert drawn is not None
     if task.has_views:
         known = {name: outputs[name] for name in SHOWN if name in outputs} | {"truth": targets}
         places = torch.linspace(0, len(test) - 1, min(NUM_SHOWN, len(test))).round().long()
-        contest.shown |= {name: as_pixels(images[places]) for name, images in known.items()}
+        comparison.shown |= {name: as_pixels(images[places]) for name, images in known.items()}
     numbers: dict[str, Any] = {
         "methods": {
             name: {metric: facts.fn(output, targets) for metric, facts in task.metrics.items()}
@@ -296,14 +305,14 @@ def evaluate(contest: Contest, test: Examples) -> tuple[dict[str, Any], dict[str
         "training_seconds": {name: methods[name].training_seconds for name in outputs},
         "parameters": {name: methods[name].parameters for name in outputs},
         "uses_label": [name for name in USES_LABEL if name in outputs],
-        "skipped": contest.skipped,
+        "skipped": comparison.skipped,
         "num_test": num_rows(test.inputs),
     }
     tensors = _per_example(task, targets, outputs, drawn.outputs.cpu())
     if task.has_distribution:
-        rivals = {name: method.predictor for name, method in methods.items()}
-        distributions = make_distributions(Generated(contest.ocd), contest.residuals(), rivals)
-        numbers["distribution"], scores = judge_distributions(distributions, test, contest.skipped)
+        baselines = {name: method.predictor for name, method in methods.items()}
+        distributions = make_distributions(Generated(comparison.ocd), comparison.residuals(), baselines)
+        numbers["distribution"], scores = judge_distributions(distributions, test, comparison.skipped)
         tensors |= scores
     return numbers, tensors
 
@@ -344,14 +353,14 @@ def _per_example(
     base = outputs["base"]
     if task.classifies:
         scores = {
-            "base_entropy": metrics.softmax_entropy(base),
-            "spread": metrics.spread(draws.softmax(dim=-1)),
-            "predictive_entropy": metrics.predictive_entropy(draws),
-            "mutual_information": metrics.mutual_information(draws),
+            "base_entropy": softmax_entropy(base),
+            "spread": spread(draws.softmax(dim=-1)),
+            "predictive_entropy": predictive_entropy(draws),
+            "mutual_information": mutual_information(draws),
         }
         wrong = base.argmax(dim=1) != targets
     else:
-        scores = {"spread": metrics.spread(draws)}
+        scores = {"spread": spread(draws)}
         losses = tensors["loss/base"]
         wrong = losses >= losses.quantile(0.9)
     tensors |= {f"uncertainty/{name}": values.float() for name, values in scores.items()}

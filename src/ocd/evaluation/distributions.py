@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ocd.baselines import Boosting, Conformal, DeepEnsemble, Generated, MCDropout, Plain
+from ocd.baselines import BaseAlone, Boosting, Conformal, DeepEnsemble, Generated, MCDropout
 from ocd.data import Examples, Inputs
 from ocd.errors import OCDError
-from ocd.evaluation import metrics
-from ocd.prediction import Predictor
+from ocd.prediction import Predictor, crps_per_example, interval_coverage
 
 NUM_DRAWS = 100
 LEVELS = (50, 90)  # per cent of the central intervals
@@ -23,19 +22,19 @@ COVERAGES = tuple(range(5, 100, 5))  # of the figure
 
 
 def make_distributions(
-    ocd: Generated, residuals: Tensor | None, rivals: dict[str, Any]
+    ocd: Generated, residuals: Tensor | None, baselines: dict[str, Any]
 ) -> dict[str, Any]:
     """Name -> what predicts samples. `residuals` (N, ...): of the base, on examples that it was not
-    trained on. `rivals`: those of the table that have a distribution, by name."""
-    base = Plain(ocd.ocd.base)
+    trained on. `baselines`: those of the table that have a distribution, by name."""
+    base = BaseAlone(ocd.ocd.base)
     found: dict[str, Any] = {"ocd": ocd}
     if residuals is not None:
         found["base_conformal"] = Conformal(base, residuals)
-    for name, rival in rivals.items():
-        if isinstance(rival, Boosting) and rival.residuals is not None:
-            found["boosting_conformal"] = Conformal(rival, rival.residuals)
-        elif isinstance(rival, DeepEnsemble | MCDropout):
-            found[name] = rival
+    for name, baseline in baselines.items():
+        if isinstance(baseline, Boosting) and baseline.residuals is not None:
+            found["boosting_conformal"] = Conformal(baseline, baseline.residuals)
+        elif isinstance(baseline, DeepEnsemble | MCDropout):
+            found[name] = baseline
     return found
 
 
@@ -62,16 +61,16 @@ def judge_distributions(
         except OCDError as error:
             skipped[f"distribution of {name}"] = str(error)
             continue
-        scores = metrics.crps_per_example(draws, test.targets)
+        scores = crps_per_example(draws, test.targets)
         tensors[f"crps/{name}"] = scores.float()
         numbers[name] = {"crps": float(scores.mean())}
         for level in LEVELS:
             low, high = draws.double().quantile(
                 torch.tensor([50 - level / 2, 50 + level / 2], dtype=torch.float64) / 100, dim=0
             )
-            numbers[name][f"coverage_{level}"] = metrics.interval_coverage(draws, test.targets, level)
+            numbers[name][f"coverage_{level}"] = interval_coverage(draws, test.targets, level)
             numbers[name][f"width_{level}"] = float((high - low).mean())
         numbers[name]["coverages"] = [
-            metrics.interval_coverage(draws, test.targets, level) for level in COVERAGES
+            interval_coverage(draws, test.targets, level) for level in COVERAGES
         ]
     return numbers, tensors

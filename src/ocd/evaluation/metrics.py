@@ -134,49 +134,6 @@ def mae_per_example(outputs: Tensor, targets: Tensor) -> Tensor:
     return _differences(outputs, targets).abs().mean(dim=1)
 
 
-def crps(draws: Tensor, targets: Tensor) -> float:
-    """Continuous ranked probability score of draws (K, N, ...), in the targets' unit; lower is better.
-
-    mean |x_k - y| - sum |x_k - x_l| / 2K², the score of the draws' own distribution (Gneiting &
-    Raftery 2007, Eq. 21): one draw has its absolute error. Several outputs are judged one by one.
-    """
-    return crps_per_example(draws, targets).mean().item()
-
-
-def crps_per_example(draws: Tensor, targets: Tensor) -> Tensor:
-    # torchmetrics has the mean over the examples alone, of two draws or more, in memory K².
-    errors = _draw_differences(draws, targets).sort(dim=0).values
-    num_draws = len(errors)
-    # In order, the i-th of K is above i - 1 others and below K - i.
-    weights = torch.arange(1 - num_draws, num_draws, 2, dtype=errors.dtype, device=errors.device)
-    between = torch.einsum("k,kno->no", weights, errors) / num_draws**2
-    return (errors.abs().mean(dim=0) - between).mean(dim=1)
-
-
-def interval_coverage(draws: Tensor, targets: Tensor, level: float) -> float:
-    """Per cent of targets within the central interval of the draws: `level`, if they are calibrated.
-
-    Draws (K, N, ...), level 50 or 90 (per cent). Between the r-th draws from both ends another one
-    lies in (K + 1 - 2r) / (K + 1) of the cases; a level between two of these shares is interpolated
-    from the two coverages. Beyond all draws there is no interval: a level is reached only with
-    K ≥ (100 + level) / (100 - level), which is 3 draws for 50 and 19 for 90, and fewer give less.
-    """
-    if not 1 < level < 100:
-        raise OCDError(f"level is {level}: it is in per cent, above 1 and below 100")
-    errors = _draw_differences(draws, targets).sort(dim=0).values
-    num_draws = len(errors)
-
-    def coverage(rank: int) -> float:
-        if 2 * rank > num_draws + 1:
-            return 0.0
-        inside = (errors[rank - 1] <= 0) & (errors[num_draws - rank] >= 0)
-        return 100 * inside.double().mean().item()
-
-    share = max(1.0, (num_draws + 1) * (100 - level) / 200)
-    rank = math.floor(share)
-    return coverage(rank) + (share - rank) * (coverage(rank + 1) - coverage(rank))
-
-
 # Views: images (N, C, H, W) of pixels in 0..1.
 
 
@@ -212,39 +169,6 @@ def ssim_per_example(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 # Uncertainty: scores (N,), larger where less certain. How well they rank: `auroc`, `risk_coverage`.
-
-
-def softmax_entropy(logits: Tensor) -> Tensor:
-    """Entropy of the probabilities of logits (N, C), in nats: 0 to log C."""
-    if logits.ndim != 2:
-        raise OCDError(f"a classifier's outputs are logits (N, C): got {tuple(logits.shape)}")
-    return _entropy(logits.double().softmax(dim=-1))
-
-
-def predictive_entropy(draw_logits: Tensor) -> Tensor:
-    """Entropy of the mean probabilities of the draws' logits (K, N, C), in nats."""
-    return _entropy(_draw_probabilities(draw_logits).mean(dim=0))
-
-
-def mutual_information(draw_logits: Tensor) -> Tensor:
-    """What the draws disagree about: predictive entropy less the draws' mean entropy, in nats.
-
-    Logits (K, N, C). 0 to log K, 0 where all draws agree (Houlsby et al. 2011).
-    """
-    probabilities = _draw_probabilities(draw_logits)
-    between = _entropy(probabilities.mean(dim=0)) - _entropy(probabilities).mean(dim=0)
-    return between.clamp_min(0.0)  # rounding alone takes it below
-
-
-def spread(draws: Tensor) -> Tensor:
-    """Root of the variance over the draws (K, N, ...), averaged over an example's outputs.
-
-    Of a classifier, give the probabilities. 0 for one draw: the variance is divided by K.
-    """
-    if draws.ndim < 2 or not len(draws):
-        raise OCDError(f"draws are (K, N, ...) with K of at least 1: got {tuple(draws.shape)}")
-    variance = draws.double().var(dim=0, correction=0)
-    return variance.reshape(draws.shape[1], -1).mean(dim=1).sqrt()
 
 
 CLASSIFIER_METRICS: dict[str, Metric] = {
@@ -300,16 +224,6 @@ def _differences(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.double() - targets.double()).reshape(len(outputs), -1)
 
 
-def _draw_differences(draws: Tensor, targets: Tensor) -> Tensor:
-    """draws - targets, (K, N, outputs of an example)."""
-    if targets.ndim < 1 or draws.shape[1:] != targets.shape or not draws.numel():
-        raise OCDError(
-            "draws are (K, N, ...) of targets (N, ...), with one draw and one example or more: "
-            f"got {tuple(draws.shape)} and {tuple(targets.shape)}"
-        )
-    return (draws.double() - targets.double()).reshape(len(draws), len(targets), -1)
-
-
 def _views(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if outputs.shape != targets.shape or outputs.ndim != 4 or not outputs.numel():
         raise OCDError(
@@ -317,19 +231,6 @@ def _views(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             f"got {tuple(outputs.shape)} and {tuple(targets.shape)}"
         )
     return outputs.double(), targets.double()
-
-
-def _draw_probabilities(draw_logits: Tensor) -> Tensor:
-    if draw_logits.ndim != 3 or not len(draw_logits):
-        raise OCDError(
-            "draws of a classifier are logits (K, N, C) with K of at least 1: "
-            f"got {tuple(draw_logits.shape)}"
-        )
-    return draw_logits.double().softmax(dim=-1)
-
-
-def _entropy(probabilities: Tensor) -> Tensor:
-    return torch.special.entr(probabilities).sum(dim=-1)
 
 
 def _torchmetrics(part: str) -> Any:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ocd.base import Capture, OpenBase
+from ocd.base import Capture, FrozenBase
 from ocd.data import Inputs, call
 from ocd.errors import OCDError
 
@@ -44,8 +44,8 @@ class ConditionConfig:
 
 Features = dict[str, Tensor]
 
-Describe = Callable[[OpenBase, Inputs], Features]
-"""(the opened base, inputs (B, ...)) -> parts of I(x) as vectors, name -> (B, F), for a base whose
+Describe = Callable[[FrozenBase, Inputs], Features]
+"""(the frozen base, inputs (B, ...)) -> parts of I(x) as vectors, name -> (B, F), for a base whose
 positions or outputs are better summed up than by mean and deviation. A part is named `layer_input`,
 `layer_output` or `output`; it is left out where the settings leave that out."""
 
@@ -66,17 +66,17 @@ class Condition:
         return {name: values for name, values in features.items() if getattr(self.config, name)}
 
     @property
-    def needs_rows(self) -> bool:
+    def needs_positions(self) -> bool:
         """Whether i_L and a_L are needed of a capture."""
         return self.describe is None
 
-    def features(self, opened: OpenBase, inputs: Inputs, capture: Capture | None = None) -> Features:
+    def features(self, frozen: FrozenBase, inputs: Inputs, capture: Capture | None = None) -> Features:
         """The parts of I(x) as vectors: name -> (B, F). Without a capture one is made if needed."""
         if not self.config.has_parts:
             return {}
         if self.describe is None:
-            return condition_features(capture or opened.capture(inputs), self.config)
-        described = self.describe(opened, inputs)
+            return condition_features(capture or frozen.capture(inputs), self.config)
+        described = self.describe(frozen, inputs)
         for name, values in described.items():
             if name not in PARTS or values.dim() != 2:
                 raise OCDError(
@@ -90,9 +90,9 @@ def condition_features(capture: Capture, config: ConditionConfig) -> Features:
     """The parts of I(x) as vectors: name -> (B, F)."""
     features: Features = {}
     if config.layer_input:
-        features["layer_input"] = _pool_rows(capture.rows.flatten(2), config.max_features)
+        features["layer_input"] = _pool_rows(capture.positions.flatten(2), config.max_features)
     if config.layer_output:
-        features["layer_output"] = _pool_rows(capture.output_rows(), config.max_features)
+        features["layer_output"] = _pool_rows(capture.output_positions(), config.max_features)
     if config.output:
         flat = capture.output.flatten(1)
         if flat.shape[1] > config.max_features:

@@ -7,17 +7,25 @@ does to the stack what it would do to each delta. One backward pass serves the w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from ocd.base import Capture, Delta, DenseDelta, OpenBase, RankOneDelta, num_weights, run_without_delta
+from ocd.base import (
+    Capture,
+    Delta,
+    DenseDelta,
+    FrozenBase,
+    Loss,
+    RankOneDelta,
+    example_losses,
+    num_weights,
+    run_without_delta,
+)
 from ocd.data import Excerpt, Inputs, in_chunks, num_rows, take_excerpt, take_rows
 from ocd.errors import OCDError
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 OPTIMIZERS = ("sgd", "momentum", "adam", "polyak")
 FORMS = ("auto", "dense", "rank_one")
 
@@ -85,7 +93,7 @@ class Deltas:
 
 def rank_one_is_exact(capture: Capture, optimizer: str) -> str | None:
     """None where every delta is exactly u·aᵀ; otherwise the reason why it is not."""
-    _, num_positions, groups, _ = capture.rows.shape
+    _, num_positions, groups, _ = capture.positions.shape
     if num_positions > 1:
         return f"the layer sees {num_positions} rows an example"
     if groups > 1:
@@ -103,18 +111,6 @@ def resolve_form(capture: Capture, config: OverfitConfig) -> str:
     if config.form == "auto":
         return "dense" if reason else "rank_one"
     return config.form
-
-
-def example_losses(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
-    """loss(outputs, targets) with its shape checked: (B,). Raises OCDError for any other shape."""
-    values = loss(output, targets)
-    if not isinstance(values, Tensor) or values.shape != (len(output),):
-        shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise OCDError(
-            f"loss(outputs, targets) returned {shape} for {len(output)} examples: it must return one "
-            f"value an example, shape ({len(output)},) (reduction='none')"
-        )
-    return values
 
 
 def _polyak(gradient: Tensor, losses: Tensor, squared_norm: Tensor) -> Tensor:
@@ -143,7 +139,7 @@ def _make_optimizer(parameter: Tensor, config: OverfitConfig, lr: float) -> torc
 
 
 def overfit_batch(
-    opened: OpenBase,
+    frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
     targets: Tensor,
@@ -154,12 +150,12 @@ def overfit_batch(
     """The deltas of a batch, one draw an example (Eq. 1): each step on the whole examples, or on new
     excerpts of them. `capture`: of the inputs, where it is at hand."""
     if excerpt is not None and config.excerpt:
-        return _overfit_excerpts(opened, loss, inputs, targets, config, excerpt)
-    return overfit_capture(opened, capture or opened.capture(inputs), loss, targets, config)
+        return _overfit_excerpts(frozen, loss, inputs, targets, config, excerpt)
+    return overfit_capture(frozen, capture or frozen.capture(inputs), loss, targets, config)
 
 
 def _overfit_excerpts(
-    opened: OpenBase,
+    frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
     targets: Tensor,
@@ -173,13 +169,13 @@ def _overfit_excerpts(
     """
     if config.lr is None:
         raise OCDError("overfit.lr is not chosen yet: call choose_lr first")
-    weight = opened.weight.new_zeros(len(targets), 1, *opened.weight_shape, requires_grad=True)
+    weight = frozen.weight.new_zeros(len(targets), 1, *frozen.weight_shape, requires_grad=True)
     optimizer = _make_optimizer(weight, config, config.lr)
     generator = torch.Generator().manual_seed(0)
     for _ in range(config.num_steps):
         part, labels = excerpt(inputs, targets, config.excerpt, generator)
         with torch.enable_grad():
-            output = opened.run_anew(part, DenseDelta(weight))[:, 0]
+            output = frozen.run_full(part, DenseDelta(weight))[:, 0]
             losses = example_losses(loss, output, labels)
             (gradient,) = torch.autograd.grad(losses.sum(), weight)
         if config.optimizer == "polyak":
@@ -190,7 +186,7 @@ def _overfit_excerpts(
 
 
 def overfit_capture(
-    opened: OpenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
 ) -> Delta:
     """The deltas of a captured batch, one draw an example (Eq. 1). `config.lr` must be set.
 
@@ -199,17 +195,17 @@ def overfit_capture(
     if config.lr is None:
         raise OCDError("overfit.lr is not chosen yet: call choose_lr first")
     if resolve_form(capture, config) == "rank_one":
-        left = _overfit_along_rows(opened, capture, loss, targets, config, config.lr)
-        return RankOneDelta(left, capture.rows[:, 0, 0], opened.weight_shape)
-    if _along_rows_is_cheaper(opened, capture, config):
-        left = _overfit_along_rows(opened, capture, loss, targets, config, config.lr)
-        weight = left.transpose(1, 2) @ capture.rows[:, :, 0]
-        return DenseDelta(weight.view(len(capture), 1, *opened.weight_shape))
-    weight = opened.weight.new_zeros(len(capture), 1, *opened.weight_shape, requires_grad=True)
+        left = _overfit_along_rows(frozen, capture, loss, targets, config, config.lr)
+        return RankOneDelta(left, capture.positions[:, 0, 0], frozen.weight_shape)
+    if _along_rows_is_cheaper(frozen, capture, config):
+        left = _overfit_along_rows(frozen, capture, loss, targets, config, config.lr)
+        weight = left.transpose(1, 2) @ capture.positions[:, :, 0]
+        return DenseDelta(weight.view(len(capture), 1, *frozen.weight_shape))
+    weight = frozen.weight.new_zeros(len(capture), 1, *frozen.weight_shape, requires_grad=True)
     optimizer = _make_optimizer(weight, config, config.lr)
     for _ in range(config.num_steps):
         with torch.enable_grad():
-            output = opened.run(capture, DenseDelta(weight))[:, 0]
+            output = frozen.run(capture, DenseDelta(weight))[:, 0]
             losses = example_losses(loss, output, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), weight)
         if config.optimizer == "polyak":
@@ -219,18 +215,18 @@ def overfit_capture(
     return DenseDelta(weight.detach())
 
 
-def _along_rows_is_cheaper(opened: OpenBase, capture: Capture, config: OverfitConfig) -> bool:
+def _along_rows_is_cheaper(frozen: FrozenBase, capture: Capture, config: OverfitConfig) -> bool:
     """Whether P rows of an example need fewer multiplications than the weights that they span."""
-    _, positions, groups, fan_in = capture.rows.shape
+    _, positions, groups, fan_in = capture.positions.shape
     if groups > 1 or len(capture.leading) > 1 or config.optimizer == "adam":
         return False
-    whole = positions * fan_in * opened.weight_shape[0]
-    of_steps = config.num_steps * positions**2 * opened.weight_shape[0]
+    whole = positions * fan_in * frozen.weight_shape[0]
+    of_steps = config.num_steps * positions**2 * frozen.weight_shape[0]
     return positions**2 * fan_in + of_steps + whole < 2 * config.num_steps * whole
 
 
 def _overfit_along_rows(
-    opened: OpenBase,
+    frozen: FrozenBase,
     capture: Capture,
     loss: Loss,
     targets: Tensor,
@@ -243,15 +239,15 @@ def _overfit_along_rows(
     optimiser's steps (any that is linear in gradients) with G alone. The output moves by A·Aᵀ·U. With
     one row this is u·aᵀ; with several the weight itself is made once, at the end.
     """
-    rows = capture.rows[:, :, 0]
+    rows = capture.positions[:, :, 0]
     gram = rows @ rows.transpose(1, 2)  # (B, P, P)
     along = torch.mul if rows.shape[1] == 1 else torch.matmul  # one row needs no matrix product
-    left = opened.weight.new_zeros(len(capture), rows.shape[1], opened.weight_shape[0])
+    left = frozen.weight.new_zeros(len(capture), rows.shape[1], frozen.weight_shape[0])
     optimizer = _make_optimizer(left, config, lr)
     for _ in range(config.num_steps):
         values = along(gram, left)[:, None].requires_grad_()
         with torch.enable_grad():
-            output = opened.run(capture, _OutputShift(values))[:, 0]  # type: ignore[arg-type]
+            output = frozen.run(capture, _OutputShift(values))[:, 0]  # type: ignore[arg-type]
             losses = example_losses(loss, output, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), values)
         gradient = gradient[:, 0]
@@ -270,9 +266,9 @@ def default_chunk_size(weight_shape: tuple[int, ...], form: str) -> int:
     return max(1, min(1024, 2**28 // (5 * num_weights(weight_shape))))
 
 
-def chunk_of(opened: OpenBase, config: OverfitConfig) -> int:
+def chunk_of(frozen: FrozenBase, config: OverfitConfig) -> int:
     """Examples that a prediction overfits at once: at most 256, and what memory should hold."""
-    return min(256, config.chunk_size or default_chunk_size(opened.weight_shape, config.form))
+    return min(256, config.chunk_size or default_chunk_size(frozen.weight_shape, config.form))
 
 
 def num_tried(weight_shape: tuple[int, ...], available: int, num_rows: int = 1) -> int:
@@ -286,7 +282,7 @@ LR_GRID = tuple(base * 10.0**power for power in range(-6, 3) for base in (1.0, 2
 
 
 def choose_lr(
-    opened: OpenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
 ) -> tuple[float, str]:
     """The smallest learning rate that takes away nine tenths of what the best one takes away,
     while the loss rises for at most one example in a hundred; and a line that says so.
@@ -298,9 +294,9 @@ def choose_lr(
     usable = before.isfinite()
     falls: list[tuple[float, float]] = []
     for lr in LR_GRID:
-        delta = overfit_capture(opened, capture, loss, targets, replace(config, lr=lr))
+        delta = overfit_capture(frozen, capture, loss, targets, replace(config, lr=lr))
         with torch.no_grad():
-            after = example_losses(loss, opened.run(capture, delta)[:, 0], targets)
+            after = example_losses(loss, frozen.run(capture, delta)[:, 0], targets)
         after, at_start = after[usable], before[usable]
         slack = 1e-6 + 1e-4 * at_start.abs()
         if not after.isfinite().all() or (after > at_start + slack).float().mean() > 0.01:
@@ -309,7 +305,7 @@ def choose_lr(
     if not falls or max(fall for _, fall in falls) <= 0:
         raise OCDError(
             f"no learning rate from {LR_GRID[0]:g} to {LR_GRID[-1]:g} makes the loss fall at layer "
-            f"{opened.name!r}: set overfit.lr, or choose another layer"
+            f"{frozen.name!r}: set overfit.lr, or choose another layer"
         )
     best = max(fall for _, fall in falls)
     lr, fall = next((lr, fall) for lr, fall in falls if fall >= 0.9 * best)
@@ -350,24 +346,24 @@ def overfit(
     if num_rows(inputs) == 0:
         raise OCDError("there are no inputs to overfit: at least one example is needed")
     config = OverfitConfig(steps, lr, optimizer, momentum, form, chunk_size, max_skipped, excerpt_size)
-    opened = OpenBase(base, layer, channels_last=channels_last)
+    frozen = FrozenBase(base, layer, channels_last=channels_last)
     generator = torch.Generator().manual_seed(0)
-    few = slice(0, num_tried(opened.weight_shape, num_rows(inputs)))
+    few = slice(0, num_tried(frozen.weight_shape, num_rows(inputs)))
     tried, labels = take_excerpt(
         excerpt, take_rows(inputs, few), targets[few], config.excerpt, generator
     )
-    probe = opened.probe(tried)
+    probe = frozen.probe(tried)
     if config.lr is None:
-        fewer = slice(0, num_tried(opened.weight_shape, len(labels), probe.rows.shape[1]))
-        capture = opened.capture(take_rows(tried, fewer))
-        chosen, _ = choose_lr(opened, capture, loss, labels[fewer], config)
+        fewer = slice(0, num_tried(frozen.weight_shape, len(labels), probe.positions.shape[1]))
+        capture = frozen.capture(take_rows(tried, fewer))
+        chosen, _ = choose_lr(frozen, capture, loss, labels[fewer], config)
         config = replace(config, lr=chosen)
     form = resolve_form(probe, config)
-    return overfit_chunks(opened, loss, inputs, targets, config, form, excerpt)
+    return overfit_chunks(frozen, loss, inputs, targets, config, form, excerpt)
 
 
 def overfit_chunks(
-    opened: OpenBase,
+    frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
     targets: Tensor,
@@ -377,11 +373,11 @@ def overfit_chunks(
 ) -> Deltas:
     """`overfit` with everything chosen; halves its chunks when memory runs out."""
     total = num_rows(inputs)
-    size = config.chunk_size or default_chunk_size(opened.weight_shape, form)
+    size = config.chunk_size or default_chunk_size(frozen.weight_shape, form)
 
     def work(chunk: slice) -> Deltas:
         rows = take_rows(inputs, chunk)
-        return overfit_rows(opened, loss, rows, targets[chunk], config, excerpt, chunk.start)[0]
+        return overfit_rows(frozen, loss, rows, targets[chunk], config, excerpt, chunk.start)[0]
 
     parts = [deltas for _, deltas in in_chunks(total, size, work)]
     result = join(parts)
@@ -390,7 +386,7 @@ def overfit_chunks(
 
 
 def overfit_rows(
-    opened: OpenBase,
+    frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
     targets: Tensor,
@@ -404,16 +400,16 @@ def overfit_rows(
     """
     capture: Capture | None = None
     if excerpt is None or not config.excerpt:
-        capture = opened.capture(inputs)
-    delta = overfit_batch(opened, loss, inputs, targets, config, excerpt, capture)
+        capture = frozen.capture(inputs)
+    delta = overfit_batch(frozen, loss, inputs, targets, config, excerpt, capture)
     with torch.no_grad():
         if capture is None:
             generator = torch.Generator().manual_seed(1)
             inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, generator)
-            output = run_without_delta(opened.base, inputs, opened.channels_last)
-            moved = opened.run_anew(inputs, delta)[:, 0]
+            output = run_without_delta(frozen.base, inputs, frozen.channels_last)
+            moved = frozen.run_full(inputs, delta)[:, 0]
         else:
-            output, moved = capture.output, opened.run(capture, delta)[:, 0]
+            output, moved = capture.output, frozen.run(capture, delta)[:, 0]
         before = example_losses(loss, output, targets)
         after = example_losses(loss, moved, targets)
     kept = (before.isfinite() & after.isfinite() & delta.isfinite()).nonzero()[:, 0]

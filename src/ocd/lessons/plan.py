@@ -1,6 +1,6 @@
 """Where a fit keeps its files, and what it decided on the way.
 
-Some decisions come from measurements (a learning rate, the cost of overfitting) which would not come
+Some plan come from measurements (a learning rate, the cost of overfitting) which would not come
 out alike twice. They are written down once, so that a run that goes on uses the same.
 """
 
@@ -40,8 +40,8 @@ class Workdir:
         return self.root / "checkpoint" / self.member
 
     @property
-    def decisions(self) -> Path:
-        return self.checkpoint / "decisions.json"
+    def plan(self) -> Path:
+        return self.checkpoint / "plan.json"
 
     @property
     def is_finished(self) -> bool:
@@ -55,7 +55,7 @@ class Workdir:
 
 
 @dataclass
-class Decisions:
+class Plan:
     """Everything that a fit chose by itself; None or "" where it has not yet."""
 
     work: Workdir
@@ -78,16 +78,16 @@ class Decisions:
         few: tuple[Inputs, Tensor],
         parts: tuple[object, ...] = (),
         made_by: tuple[object, ...] = (),
-    ) -> Decisions:
-        """The decisions of a workdir. Raises OCDError where they belong to another run.
+    ) -> Plan:
+        """The plan of a workdir. Raises OCDError where they belong to another run.
 
         `parts`: the loss, the transform and the encoder, told apart by their names and structure.
         `made_by`: those of them that the deltas in a store depend on.
         """
         key = _key(config, base, num_examples, few, parts, made_by)
-        if not work.decisions.exists():
+        if not work.plan.exists():
             return cls(work, key)
-        saved = read_json(work.decisions)
+        saved = read_json(work.plan)
         kinds = {
             "base": "base",
             "data": "dataset",
@@ -97,7 +97,7 @@ class Decisions:
         for name, what in kinds.items():
             if saved["key"][name] != key[name]:
                 raise OCDError(
-                    f"{work.decisions} belongs to a run with another {what}: use another folder, or "
+                    f"{work.plan} belongs to a run with another {what}: use another folder, or "
                     "delete this one"
                 )
         return cls(work, **saved)
@@ -111,7 +111,7 @@ class Decisions:
     def save(self) -> None:
         values = dataclasses.asdict(dataclasses.replace(self, work=Workdir(Path())))
         del values["work"]
-        write_json(self.work.decisions, values)
+        write_json(self.work.plan, values)
 
 
 def _key(

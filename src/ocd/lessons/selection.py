@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ocd.base import Capture, DenseDelta, OpenBase, num_weights, usable_layers
+from ocd.base import Capture, DenseDelta, FrozenBase, Loss, example_losses, num_weights, usable_layers
 from ocd.data import Excerpt, Inputs, num_rows, take_excerpt, take_rows
 from ocd.errors import OCDError
-from ocd.lessons.overfitting import Loss, example_losses
 
 # Losses closer together than this are the same in float32; keeps the entropy of a constant finite.
 SMALLEST_SPREAD = 1e-7
@@ -107,7 +106,7 @@ def kde_entropies(losses: Tensor) -> Tensor:
 
 
 def perturbed_losses(
-    opened: OpenBase,
+    frozen: FrozenBase,
     capture: Capture,
     loss: Loss,
     targets: Tensor,
@@ -115,14 +114,14 @@ def perturbed_losses(
     generator: torch.Generator,
 ) -> Tensor:
     """Losses under perturbed weights, (N, R). All examples share the R perturbed weights."""
-    weight = opened.weight.detach()
+    weight = frozen.weight.detach()
     size = config.absolute_size or float(config.relative_size * weight.square().mean().sqrt())
     if config.redraw:
         size = math.sqrt(2.0 / weight[0].numel())  # Kaiming's deviation for a layer before a ReLU
     parts = []
-    for draws in _draw_chunks(config.num_draws, len(capture), opened.weight_shape):
-        noise = torch.randn(1, draws, *opened.weight_shape, generator=generator).to(weight) * size
-        output = opened.run(capture, DenseDelta(noise - weight if config.redraw else noise))
+    for draws in _draw_chunks(config.num_draws, len(capture), frozen.weight_shape):
+        noise = torch.randn(1, draws, *frozen.weight_shape, generator=generator).to(weight) * size
+        output = frozen.run(capture, DenseDelta(noise - weight if config.redraw else noise))
         repeated = targets.repeat_interleave(draws, dim=0)
         parts.append(example_losses(loss, output.flatten(0, 1), repeated).view(-1, draws))
     return torch.cat(parts, dim=1)
@@ -163,12 +162,12 @@ def select_layer(
         raise OCDError(f"the base has no layer that OCD can move: {reasons}")
     scored, scores, errors = [], [], []
     for name in names:
-        opened = OpenBase(base, name)
-        opened.probe(inputs)
+        frozen = FrozenBase(base, name)
+        frozen.probe(inputs)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            capture = opened.capture(inputs)
-            losses = perturbed_losses(opened, capture, loss, targets, config, generator)
+            capture = frozen.capture(inputs)
+            losses = perturbed_losses(frozen, capture, loss, targets, config, generator)
         finite = losses.isfinite().all(dim=1)
         if not finite.any():
             skipped[name] = f"no example has finite losses while layer {name!r} is perturbed"

@@ -6,52 +6,17 @@ leaves whole shards and a manifest that names them all.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ocd.data import read_json, write_json
+from ocd.data import file_digest, read_json, read_tensors, write_json, write_tensors
 from ocd.errors import OCDError
 
 FORMAT_VERSION = 1
-
-
-def put_in_place(aside: Path, path: Path) -> None:
-    """Rename a file that was written aside, once all of it is on the disk."""
-    with aside.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file, written aside and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
-    put_in_place(aside, path)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Raises OCDError where the file is missing, truncated or not safetensors."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise OCDError(f"{path} is missing") from None
-    except Exception as error:  # safetensors raises its own types for a damaged header
-        raise OCDError(f"{path} cannot be read as safetensors: {error}") from None
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass
@@ -157,9 +122,9 @@ class StoreReader:
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def rows(self, places: Tensor) -> dict[str, Tensor]:
-        """Rows at `places` (positions in the store, in any order), by tensor name."""
-        shard_of = torch.searchsorted(self._ends, places, right=True)
+    def rows(self, indices: Tensor) -> dict[str, Tensor]:
+        """Rows at `indices` (positions in the store, in any order), by tensor name."""
+        shard_of = torch.searchsorted(self._ends, indices, right=True)
         order: list[Tensor] = []
         parts: dict[str, list[Tensor]] = {name: [] for name in self.shards[0]}
         for shard in shard_of.unique().tolist():
@@ -167,6 +132,6 @@ class StoreReader:
             start = int(self._ends[shard - 1]) if shard else 0
             order.append(chosen)
             for name, tensor in self.shards[shard].items():
-                parts[name].append(tensor[places[chosen] - start])
+                parts[name].append(tensor[indices[chosen] - start])
         back = torch.cat(order).argsort()
         return {name: torch.cat(tensors)[back] for name, tensors in parts.items()}

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ocd.base import Capture, Delta, OpenBase
+from ocd.base import Capture, Delta, FrozenBase
 from ocd.data import Inputs, in_chunks, num_rows, take_rows, to_device
 from ocd.errors import OCDError
 
@@ -20,7 +20,7 @@ class Prediction:
 
     `outputs`: f(x; θ + delta) of every draw, (K, B, ...). `mean_network`: the output of the averaged
     deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of every draw, (K, B). The last two
-    are None where a control has no delta to speak of.
+    are None where a baseline has no delta to speak of.
     """
 
     outputs: Tensor
@@ -63,12 +63,12 @@ def predict_in_chunks(
     return join_predictions([part for _, part in in_chunks(num_rows(inputs), size, one)])
 
 
-def moved(opened: OpenBase, capture: Capture, delta: Delta) -> Prediction:
+def apply_deltas(frozen: FrozenBase, capture: Capture, delta: Delta) -> Prediction:
     """f(x; θ + delta) of a captured batch. `delta`: of each example, or one for all of them."""
     with torch.no_grad():
-        outputs = opened.run(capture, delta)  # (B, K, ...)
+        outputs = frozen.run(capture, delta)  # (B, K, ...)
         alone = delta.num_draws == 1
-        mean = outputs[:, 0] if alone else opened.run(capture, delta.mean_draw())[:, 0]
+        mean = outputs[:, 0] if alone else frozen.run(capture, delta.mean_draw())[:, 0]
     norms = delta.norms().expand(len(capture), -1)
     return Prediction(outputs.transpose(0, 1), mean, capture.output, norms.T)
 

@@ -26,12 +26,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ocd.base import OpenBase
+from ocd.base import FrozenBase, Loss, example_losses
 from ocd.data import Excerpt, Inputs, num_rows, take_excerpt, take_rows, to_device
 from ocd.errors import OCDError
-from ocd.evaluation import interval_coverage
 from ocd.generator import Condition, HyperNetwork, example_keys, example_noise
-from ocd.lessons import Loss, example_losses
+from ocd.prediction.uncertainty import interval_coverage
 
 Join = Callable[[Tensor], Tensor]
 """Outputs of K draws (K, B, ...) -> (B, ...), how they answer as one."""
@@ -99,7 +98,7 @@ def keep_sampling(network: HyperNetwork, config: SamplingConfig) -> str:
 @torch.no_grad()
 def choose_sampling(
     network: HyperNetwork,
-    opened: OpenBase,
+    frozen: FrozenBase,
     loss: Loss,
     condition: Condition,
     config: SamplingConfig,
@@ -120,7 +119,7 @@ def choose_sampling(
     """
     if config.coverage and config.spread is None:
         return _choose_by_coverage(
-            network, opened, condition, config, _chunks(inputs, targets, opened.device, chunk_size)
+            network, frozen, condition, config, _chunks(inputs, targets, frozen.device, chunk_size)
         )
     # A generator of the noise ε cannot be asked for its mean, which a spread is relative to.
     has_mean = network.diffusion.config.prediction == "x0"
@@ -135,20 +134,20 @@ def choose_sampling(
         raise OCDError("sampling.skip needs diffusion.prediction = 'x0', which has a mean to go by")
     network.set_sampling(spread=1.0, scale_factor=1.0, skip_below=0.0)
     parts, sizes = [], []
-    for rows, labels in _chunks(inputs, targets, opened.device, chunk_size):
+    for rows, labels in _chunks(inputs, targets, frozen.device, chunk_size):
         part, labels = take_excerpt(
             excerpt, rows, labels, excerpt_size, torch.Generator().manual_seed(0)
         )
-        capture = opened.capture(part)
+        capture = frozen.capture(part)
         whole = capture if part is rows else None
-        embedding = network.embed(condition.features(opened, rows, whole), rows)
+        embedding = network.embed(condition.features(frozen, rows, whole), rows)
         shape = (network.diffusion.num_noises, *network.diffused_shape)
         draws = network.draw_code(embedding, example_noise(example_keys(rows), 0, NUM_DRAWS, shape))
         mean = network.mean_code(embedding) if has_mean else draws
         losses = [example_losses(loss, capture.output, labels)]  # the base's own come first
         for spread, factor in pairs:
             code = factor * (mean + spread * (draws - mean))
-            outputs = opened.run(capture, network.codec.decode(code, capture.rows))
+            outputs = frozen.run(capture, network.codec.decode(code, capture.positions))
             losses.append(example_losses(loss, join(outputs.transpose(0, 1)), labels))
         parts.append(torch.stack(losses))
         sizes.append(network.sizes(mean))
@@ -198,7 +197,7 @@ def _choose_skip(
 @torch.no_grad()
 def _choose_by_coverage(
     network: HyperNetwork,
-    opened: OpenBase,
+    frozen: FrozenBase,
     condition: Condition,
     config: SamplingConfig,
     chunks: Iterator[tuple[Inputs, Tensor]],
@@ -212,13 +211,13 @@ def _choose_by_coverage(
     factor = 1.0 if config.scale_factor is None else config.scale_factor
     held_out = []
     for rows, labels in chunks:
-        capture = opened.capture(rows)
+        capture = frozen.capture(rows)
         if capture.output.shape != labels.shape:
             raise OCDError(
                 "sampling.coverage is for continuous targets in the shape of the outputs, not "
                 f"{tuple(labels.shape)} for outputs {tuple(capture.output.shape)}: set it to 0"
             )
-        embedding = network.embed(condition.features(opened, rows, capture), rows)
+        embedding = network.embed(condition.features(frozen, rows, capture), rows)
         shape = (network.diffusion.num_noises, *network.diffused_shape)
         noise = example_noise(example_keys(rows), 0, NUM_COVERING, shape)
         drawn = network.draw_code(embedding, noise), network.mean_code(embedding)
@@ -229,7 +228,7 @@ def _choose_by_coverage(
         total = 0.0
         for capture, labels, draws, mean in held_out:
             code = factor * (mean + spread * (draws - mean))
-            outputs = opened.run(capture, network.codec.decode(code, capture.rows)).transpose(0, 1)
+            outputs = frozen.run(capture, network.codec.decode(code, capture.positions)).transpose(0, 1)
             total += len(labels) * interval_coverage(outputs, labels, 100 * config.coverage)
         return total / count
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ocd.reporting.methods import BASE, OWN, RIVALS
+from ocd.evaluation import Array
+from ocd.reporting.methods import BASE, BASELINES, OWN
 from ocd.reporting.plotting import BLACK, BLUE, VERMILION, canvas, legend, title
-from ocd.reporting.records import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOKS = {RIVALS: (VERMILION, "^"), OWN: (BLUE, "o"), BASE: (BLACK, "s")}  # the last lies on top
+LOOKS = {BASELINES: (VERMILION, "^"), OWN: (BLUE, "o"), BASE: (BLACK, "s")}  # the last lies on top
 FONT_SIZE = 8.5
 NUM_ORDERS = 100
 CROSSING = 2000.0  # what a line through another name weighs, in squared places

@@ -5,9 +5,9 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from ocd.evaluation import Pair, add_differences, resample
+from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
 from ocd.reporting.plotting import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, legend, title
-from ocd.reporting.records import Array, Json, RunRecords
+from ocd.reporting.records import RunRecords
 from ocd.reporting.tables import grid
 from ocd.reporting.wording import decimals, spread
 
@@ -41,7 +41,7 @@ def distribution_results(run: RunRecords) -> Json:
     found: Json = {
         name: {key: [of[name][key] for of in of_seeds] for key in of_seeds[0][name]} for name in names
     }
-    paired: dict[Pair, Array] = {}
+    paired: dict[MethodMetric, Array] = {}
     ours = run.of_seeds(f"crps/{OURS}")
     for name in names:
         if name != OURS:

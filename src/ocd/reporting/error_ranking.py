@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ocd.evaluation import area_under_risk_coverage, auroc, risk_coverage
-from ocd.reporting.records import Array, Json, RunRecords
+from ocd.evaluation import Array, Json, area_under_risk_coverage, auroc, risk_coverage
+from ocd.reporting.records import RunRecords
 from ocd.reporting.wording import known_mean, words
 
 Pair = tuple[Array, Array]  # a score (N,) and the base's errors (N,) of a seed

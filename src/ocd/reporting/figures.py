@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ocd.evaluation import Array, Json
 from ocd.reporting.comparison_figure import MethodPoint, draw_comparison
 from ocd.reporting.distribution import draw_coverage
 from ocd.reporting.plotting import LOSS_FLOOR, save
 from ocd.reporting.prediction_figures import draw_base_vs_ocd, draw_risk_coverage, draw_worst_examples
-from ocd.reporting.records import Array, Json
 from ocd.reporting.training_figures import Curve, LayerScore, draw_layer_scores, draw_training
 from ocd.reporting.view_figures import Pixels, draw_views, write_film
 
@@ -49,7 +49,7 @@ CAPTIONS = {  # of each figure, and why it may be missing
     ),
     "worst_examples": (
         "The test examples with the largest base loss of the first seed: what the single draws, "
-        "their ensemble and the bound make of them.",
+        "their ensemble and the oracle make of them.",
         "the predictions lack the base's loss per example",
     ),
 }

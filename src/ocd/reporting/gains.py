@@ -10,9 +10,9 @@ import math
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from ocd.evaluation import Pair, add_differences, resample
+from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
 from ocd.reporting.methods import OWN, group, table_order, uses_label
-from ocd.reporting.records import Array, Json, RunRecords
+from ocd.reporting.records import RunRecords
 from ocd.reporting.wording import known_mean
 
 HEADLINE = "ocd"  # the paper's own method: one draw
@@ -44,7 +44,7 @@ def compare(run: RunRecords, results: Json) -> list[Compared]:
     pairs = [
         (method, name) for name in results["metrics"] for method in methods if name in figures[method]
     ]
-    paired: dict[Pair, Array] = {}
+    paired: dict[MethodMetric, Array] = {}
     for method, name in pairs:
         if method == "base" or method not in results["methods"]:
             continue

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from ocd.reporting.wording import words
 
-BASE, OWN, RIVALS, BOUNDS = "base", "OCD", "rivals", "bounds (use the test label)"
+BASE, OWN, BASELINES, ORACLES = "base", "OCD", "baselines", "oracles (use the test label)"
 METHODS = (  # the tables' order: the group, a pattern of the key, and what people read
     (BASE, r"base", "base"),
     (OWN, r"ocd", "OCD, one draw"),
@@ -19,25 +19,25 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (OWN, r"no_scale", "OCD without predicted scale"),
     (OWN, r"alternative_layer", "alternative layer, one draw"),
     (OWN, r"alternative_layer_ensemble_(\d+)", "alternative layer, ensemble of {} draws"),
-    (RIVALS, r"nearest_neighbor", "nearest training example's delta"),
-    (RIVALS, r"mean_delta", "mean training delta for all inputs"),
-    (RIVALS, r"random_direction", "random direction, OCD's scale"),
-    (RIVALS, r"delta_regression", "delta by regression, no diffusion"),
-    (RIVALS, r"fine_tuned_layer", "layer fine-tuned once for all inputs"),
-    (RIVALS, r"label_head", "head trained on labels, added to base"),
-    (RIVALS, r"label_network", "network trained on labels, no base"),
-    (RIVALS, r"label_network_equal_time", "label network, trained as long as OCD"),
-    (RIVALS, r"tent_(\d+)", "Tent, iterations: {}"),
-    (RIVALS, r"temperature", "temperature scaling"),
-    (RIVALS, r"laplace", "last-layer Laplace"),
-    (RIVALS, r"deep_ensemble_(\d+)", "deep ensemble of {} bases"),
-    (RIVALS, r"mc_dropout_(\d+)", "Monte Carlo dropout, {} draws"),
-    (RIVALS, r"resnet", "ResNet in the base's place"),
-    (RIVALS, r"boosting", "boosted trees"),
-    (BOUNDS, r"overfit_test", "overfitted on each test example"),
-    (BOUNDS, r"overfit_test_all_layers", "overfitted in all layers"),
+    (BASELINES, r"nearest_neighbor", "nearest training example's delta"),
+    (BASELINES, r"mean_delta", "mean training delta for all inputs"),
+    (BASELINES, r"random_direction", "random direction, OCD's scale"),
+    (BASELINES, r"delta_regression", "delta by regression, no diffusion"),
+    (BASELINES, r"fine_tuned_layer", "layer fine-tuned once for all inputs"),
+    (BASELINES, r"label_head", "head trained on labels, added to base"),
+    (BASELINES, r"label_network", "network trained on labels, no base"),
+    (BASELINES, r"label_network_equal_time", "label network, trained as long as OCD"),
+    (BASELINES, r"tent_(\d+)", "Tent, iterations: {}"),
+    (BASELINES, r"temperature", "temperature scaling"),
+    (BASELINES, r"laplace", "last-layer Laplace"),
+    (BASELINES, r"deep_ensemble_(\d+)", "deep ensemble of {} bases"),
+    (BASELINES, r"mc_dropout_(\d+)", "Monte Carlo dropout, {} draws"),
+    (BASELINES, r"resnet", "ResNet in the base's place"),
+    (BASELINES, r"boosting", "boosted trees"),
+    (ORACLES, r"overfit_test", "overfitted on each test example"),
+    (ORACLES, r"overfit_test_all_layers", "overfitted in all layers"),
 )
-GROUPS = (BASE, OWN, RIVALS, BOUNDS)
+GROUPS = (BASE, OWN, BASELINES, ORACLES)
 OWN_VARIANTS = (
     r"(ocd|correction_only|no_scale|alternative_layer)(_.*)?"  # also those that no table lists
 )
@@ -45,17 +45,17 @@ OWN_VARIANTS = (
 
 def uses_label(methods: Collection[str], declared: Collection[str]) -> list[str]:
     """Those of the methods that see the test label: declared in the run, or known for it."""
-    known = {name for name in methods if _entry(name)[1] == BOUNDS}
+    known = {name for name in methods if _entry(name)[1] == ORACLES}
     return [name for name in methods if name in known or name in declared]
 
 
 def group(method: str, with_label: Collection[str]) -> str:
-    """Of these the rivals are what OCD has to beat: all but the base, its own and the bounds."""
+    """Of these the baselines are what OCD has to beat: all but the base, its own and the oracles."""
     if method in with_label:
-        return BOUNDS
+        return ORACLES
     if method == "base":
         return BASE
-    return OWN if re.fullmatch(OWN_VARIANTS, method) else RIVALS
+    return OWN if re.fullmatch(OWN_VARIANTS, method) else BASELINES
 
 
 def table_order(method: str, with_label: Collection[str]) -> tuple[int, int, int]:
@@ -78,4 +78,4 @@ def _entry(method: str) -> tuple[int, str, str]:
     for place, (side, pattern, text) in enumerate(METHODS):
         if re.fullmatch(pattern, method):
             return place, side, text
-    return len(METHODS), RIVALS, words(method)
+    return len(METHODS), BASELINES, words(method)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ocd.evaluation import Pair, add_differences, resample
+from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
 from ocd.reporting.methods import number
-from ocd.reporting.records import Array, Json, RunRecords
+from ocd.reporting.records import RunRecords
 from ocd.reporting.wording import decimals
 
 CORRECTION = "correction_only"
@@ -23,7 +23,7 @@ def compare_parts(run: RunRecords, ensemble: str) -> Parts | None:
     """None where one of both is missing. The resamples are those of the verdict."""
     without = f"ocd_without_correction_{number(ensemble)}"
     base, correction, diffusion = (run.of_seeds(f"loss/{m}") for m in ("base", CORRECTION, without))
-    paired: dict[Pair, Array] = {}
+    paired: dict[MethodMetric, Array] = {}
     add_differences(paired, (CORRECTION, "base"), -1, correction, base)
     add_differences(paired, (without, "base"), -1, diffusion, base)
     add_differences(paired, (CORRECTION, without), -1, correction, diffusion)

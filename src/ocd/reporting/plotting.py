@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ocd.reporting.records import Array
+from ocd.evaluation import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

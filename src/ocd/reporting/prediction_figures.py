@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ocd.evaluation import Array
 from ocd.reporting.plotting import (
     BLACK,
     BLUE,
@@ -20,7 +21,6 @@ from ocd.reporting.plotting import (
     legend,
     title,
 )
-from ocd.reporting.records import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +30,8 @@ LOOKS: dict[str, dict[str, Any]] = {  # of each kind of loss among the worst exa
     "base": {"marker": "_", "ms": 13, "mew": 2.5, "color": BLACK, "label": "base"},
     "draws": {"marker": "o", "ms": 4, "mew": 0, "color": SKY, "zorder": 3, "label": "one draw"},
     "ensemble": {"marker": "D", "ms": 6, "color": BLUE, "label": "ensemble"},
-    "bound": {"marker": "^", "ms": 6, "mfc": "white", "color": VERMILION,
-                   "label": "bound (uses the label)"},
+    "oracle": {"marker": "^", "ms": 6, "mfc": "white", "color": VERMILION,
+                   "label": "oracle (uses the label)"},
 }  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def _opaque_legend(axes: Axes) -> None:
 def draw_worst_examples(losses: Mapping[str, Array], loss_name: str, count: int = 20) -> Figure:
     """The test examples with the largest base loss: what each draw makes of them.
 
-    `losses` holds base (N,) and whichever there are of draws (K, N), ensemble (N,) and bound (N,).
+    `losses` holds base (N,) and whichever there are of draws (K, N), ensemble (N,) and oracle (N,).
     """
     base = losses["base"]
     chosen = np.argsort(-base, kind="stable")[:count]

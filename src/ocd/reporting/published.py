@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ocd.evaluation import Json
 from ocd.reporting.gains import HEADLINE, STATUSES, Compared, compare, extensions, judge, what_is_left
 from ocd.reporting.methods import title
-from ocd.reporting.records import Json, RunRecords
+from ocd.reporting.records import RunRecords
 from ocd.reporting.tables import grid
 from ocd.reporting.wording import decimals, known_mean, spread, words
 

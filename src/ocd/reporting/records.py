@@ -6,15 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ocd.errors import OCDError
+from ocd.evaluation import Array, Json
 
-Array = NDArray[np.float64]
-Json = dict[str, Any]
 EVENTS = {  # what a line of metrics.jsonl must hold to be used here
     "train": ("seed", "step", "loss"),
     "validate": ("seed", "step", "loss"),

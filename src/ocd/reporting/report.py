@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from ocd.data import write_text
+from ocd.evaluation import Array, Json
 from ocd.reporting import figures
 from ocd.reporting.comparison_figure import MethodPoint
 from ocd.reporting.distribution import distribution_section
 from ocd.reporting.error_ranking import own_score_sentence, risk_curves
-from ocd.reporting.methods import BOUNDS, group, title
+from ocd.reporting.methods import ORACLES, group, title
 from ocd.reporting.published import published_section
-from ocd.reporting.records import Array, Json, RunRecords, read_run
+from ocd.reporting.records import RunRecords, read_run
 from ocd.reporting.results import is_main, layer_scores, make_results
 from ocd.reporting.tables import (
     comparison_table,
@@ -37,7 +38,7 @@ from ocd.reporting.wording import of_seeds, words
 __all__ = ["markdown_table", "results_table", "table_width", "write_report"]
 
 ONE_DRAW = (
-    "One draw of OCD, the method of the paper's tables, against the base and every rival, in the "
+    "One draw of OCD, the method of the paper's tables, against the base and every baseline, in the "
     "task's loss, likewise."
 )
 COSTS_MEAN = (
@@ -71,7 +72,7 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         quality_table(results),
         _legend(results),
         *_skipped(results),
-        "## Against base and rivals",
+        "## Against base and baselines",
         comparison_table(results),
         _how_compared(results),
         one_draw_table(results),
@@ -110,7 +111,7 @@ def _what_was_run(run: RunRecords, results: Json) -> str:
     meaning = (
         "OCD leaves the trained network (the *base*) as it is. For each test example it generates, "
         "without the label, a change of one layer's weights (a *draw*); several draws make an "
-        "ensemble. *Rivals* are what else could be done. The *bounds* fine-tune on the test example "
+        "ensemble. *Baselines* are what else could be done. The *oracles* fine-tune on the test example "
         "with its label: nothing that can be used, but what generation could reach at best."
     )
     return "\n".join(lines) + "\n\n" + meaning
@@ -134,9 +135,9 @@ def _how_compared(results: Json) -> str:
     return (
         "OCD's ensemble against each of them: the difference in each metric, positive where OCD is "
         f"better, and in brackets its 95 % interval of a paired bootstrap over test examples{seeds}. "
-        "The statement is that of the task's loss. A rival costs at most as much when neither its time "
+        "The statement is that of the task's loss. A baseline costs at most as much when neither its time "
         "to predict nor its training exceeds OCD's by more than 10 %; the best has the lowest loss on "
-        "the test examples, a choice that favours the rivals."
+        "the test examples, a choice that favours the baselines."
     )
 
 
@@ -168,7 +169,7 @@ def _notes(run: RunRecords) -> list[str]:
     for note in run.of("note"):
         text = " ".join(str(note["text"]).split())
         if not is_main(note):
-            # Of the roles, only this one is a layer; others are rivals.
+            # Of the roles, only this one is a layer; others are baselines.
             layer = " layer" if note["role"] == "alternative" else ""
             text = f"{note['role']}{layer}: {text}"
         seeds.setdefault(text, []).append(note["seed"])
@@ -206,7 +207,7 @@ def _points(run: RunRecords, results: Json) -> list[MethodPoint]:
     points = []
     for method, costs in results["costs"].items():
         losses, of = run.of_seeds(f"loss/{method}"), group(method, results["uses_label"])
-        if of != BOUNDS and costs["microseconds"] and losses is not None and np.isfinite(losses).all():
+        if of != ORACLES and costs["microseconds"] and losses is not None and np.isfinite(losses).all():
             points.append(MethodPoint(title(method), of, costs["microseconds"], float(losses.mean())))
     return points
 
@@ -216,7 +217,7 @@ def _first_seed(run: RunRecords, ensemble: str) -> dict[str, Array]:
         "base": "loss/base",
         "draws": "draw_loss",
         "ensemble": f"loss/{ensemble}",
-        "bound": "loss/overfit_test",
+        "oracle": "loss/overfit_test",
     }
     tensors = run.tensors[run.seeds[0]]
     return {role: tensors[name] for role, name in names.items() if name in tensors}

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from statistics import mean
 from typing import Any
 
+from ocd.evaluation import Json
 from ocd.reporting.distribution import distribution_results
 from ocd.reporting.error_ranking import rank_errors
 from ocd.reporting.methods import table_order, uses_label
-from ocd.reporting.records import Json, RunRecords
+from ocd.reporting.records import RunRecords
 from ocd.reporting.training_figures import LayerScore
 from ocd.reporting.verdict import make_verdict
 from ocd.reporting.wording import known_mean, of_seeds, ratio

@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from ocd.evaluation import Json
 from ocd.reporting.error_ranking import score_title
 from ocd.reporting.methods import BASE, group, table_order, title, uses_label
-from ocd.reporting.records import Json
 from ocd.reporting.wording import counted, decimals, known_mean, ratio, spread, times, words
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ def comparison_table(results: Json) -> str:
     for found in against:
         numbers = [_difference(found["metrics"].get(metric, {}), units[metric]) for metric in metrics]
         loss = [] if found["metric"] in metrics else [_difference(found, "")]
-        rows.append([f"{found['title']} `{found['rival']}`", found["why"], found["statement"], *loss])
+        rows.append(
+            [f"{found['title']} `{found['baseline']}`", found["why"], found["statement"], *loss]
+        )
         rows[-1] += numbers
     loss_header = [] if against[0]["metric"] in metrics else [words(against[0]["metric"])]
     headers = [f"{words(metric)}{_in_brackets(units[metric])}" for metric in metrics]
@@ -132,7 +134,7 @@ def one_draw_table(results: Json) -> str:
     """One draw of OCD less each opponent, in the loss, with the intervals."""
     found = results["verdict"]["one_draw"]
     rows = [
-        [f"{of['title']} `{of['rival']}`", of["statement"], _difference(of, ""), _share(of, results)]
+        [f"{of['title']} `{of['baseline']}`", of["statement"], _difference(of, ""), _share(of, results)]
         for of in found
     ]
     return grid(["against", "statement", words(found[0]["metric"]), "share of the opponent's"], rows)
@@ -140,7 +142,7 @@ def one_draw_table(results: Json) -> str:
 
 def _share(found: Json, results: Json) -> str:
     """The difference as a share of the opponent's loss."""
-    of = known_mean(results["methods"].get(found["rival"], {}).get(found["metric"], []))
+    of = known_mean(results["methods"].get(found["baseline"], {}).get(found["metric"], []))
     size = found["difference"]
     return "—" if not of or size is None or found["metric"] == "loss" else f"{100 * size / of:+.1f} %"
 

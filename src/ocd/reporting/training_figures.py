@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ocd.evaluation import Array
 from ocd.reporting.plotting import BLACK, BLUE, GREY, SEED_COLOURS, canvas, is_wide, legend, title
-from ocd.reporting.records import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

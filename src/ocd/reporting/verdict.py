@@ -1,4 +1,4 @@
-"""Does it help? OCD's ensemble against the base and against the best of its rivals.
+"""Does it help? OCD's ensemble against the base and against the best of its baselines.
 
 The verdict speaks of the task's loss of each test example (the paper compares means, Sec. 4), and
 says no more than a paired bootstrap over the test examples and the seeds allows.
@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ocd.evaluation import Pair, add_differences, resample
-from ocd.reporting.methods import RIVALS, group, number, title
+from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
+from ocd.reporting.methods import BASELINES, group, number, title
 from ocd.reporting.parts import Parts, compare_parts, parts_sentence
-from ocd.reporting.records import Array, Json, RunRecords
+from ocd.reporting.records import RunRecords
 from ocd.reporting.wording import counted, decimals, known_mean, ratio, times, words
 
 DRAW = "ocd"  # one draw, the method of the paper's tables
 AGAINST_BASE = "base"
-EQUAL_COST = "best rival of at most equal cost"
-ANY_COST = "best rival at any cost"
+EQUAL_COST = "best baseline of at most equal cost"
+ANY_COST = "best baseline at any cost"
 NOT_TESTED = "altogether, as not every seed has its losses"
 NOT_FINITE = "altogether, as a loss is not finite"
 COST_UNKNOWN = "at equal cost, as not all costs are known"
@@ -37,8 +37,8 @@ class Opponent(NamedTuple):
 def make_verdict(run: RunRecords, results: Json) -> Json:
     """OCD's ensemble against all its opponents; a positive difference means that OCD is better."""
     name = _ensemble(results)
-    rivals, tested, left_out = _rivals(run, results, name)
-    against = _compare(run, results, name, [Opponent("base", AGAINST_BASE), *rivals])
+    baselines, tested, left_out = _baselines(run, results, name)
+    against = _compare(run, results, name, [Opponent("base", AGAINST_BASE), *baselines])
     one_draw = _compare(run, results, DRAW, [Opponent(other, "") for other in ("base", *tested)], [])
     parts = compare_parts(run, name)
     facts = {key: against[0][key] for key in ("metric", "difference", "interval", "statement")}
@@ -64,34 +64,34 @@ def loss_name(run: RunRecords, results: Json) -> str:
     return "loss"
 
 
-# ---- rivals --------------------------------------------------------------------------
+# ---- baselines --------------------------------------------------------------------------
 
 
-def _rivals(
+def _baselines(
     run: RunRecords, results: Json, name: str
 ) -> tuple[list[Opponent], list[str], dict[str, str]]:
-    """The best rival of at most equal cost and the best at any; all that were tested; those left out,
+    """The best baseline of at most equal cost and the best at any; all that were tested; those left out,
     and of what.
 
-    The best is chosen by the loss on the test examples themselves. That favours the rivals: what
+    The best is chosen by the loss on the test examples themselves. That favours the baselines: what
     is said against them has to hold against the luckiest of them.
     """
     means: dict[str, float] = {}
     equal: list[str] = []
     left_out: dict[str, str] = {}
-    for rival in results["methods"]:
-        if group(rival, results["uses_label"]) != RIVALS:
+    for baseline in results["methods"]:
+        if group(baseline, results["uses_label"]) != BASELINES:
             continue
-        losses = run.of_seeds(f"loss/{rival}")
+        losses = run.of_seeds(f"loss/{baseline}")
         if losses is None or not np.isfinite(losses).all():
-            left_out[rival] = NOT_TESTED if losses is None else NOT_FINITE
+            left_out[baseline] = NOT_TESTED if losses is None else NOT_FINITE
             continue
-        means[rival] = float(losses.mean())
-        no_more = costs_no_more(results["costs"][rival], results["costs"].get(name, {}))
+        means[baseline] = float(losses.mean())
+        no_more = costs_no_more(results["costs"][baseline], results["costs"].get(name, {}))
         if no_more is None:
-            left_out[rival] = COST_UNKNOWN
+            left_out[baseline] = COST_UNKNOWN
         elif no_more:
-            equal.append(rival)
+            equal.append(baseline)
     best = [Opponent(min(equal, key=means.__getitem__), EQUAL_COST)] if equal else []
     winner = min(means, key=means.__getitem__, default=None)
     if winner is not None and winner not in (opponent.method for opponent in best):
@@ -99,9 +99,9 @@ def _rivals(
     return best, list(means), left_out
 
 
-def costs_no_more(rival: Mapping[str, Any], ours: Mapping[str, Any]) -> bool | None:
-    """Whether predicting and training cost the rival at most what they cost us; None: unknown."""
-    pairs = [(rival.get(key), ours.get(key)) for key in COSTS]
+def costs_no_more(baseline: Mapping[str, Any], ours: Mapping[str, Any]) -> bool | None:
+    """Whether predicting and training cost the baseline at most what they cost us; None: unknown."""
+    pairs = [(baseline.get(key), ours.get(key)) for key in COSTS]
     known = [(cost, limit) for cost, limit in pairs if cost is not None and limit is not None]
     if any(cost > COST_SLACK * limit for cost, limit in known):
         return False
@@ -127,7 +127,7 @@ def _compare(
         for metric, of in results["metrics"].items()
         if metrics is None or metric in metrics
     }
-    paired: dict[Pair, Array] = {}  # "" stands for the loss
+    paired: dict[MethodMetric, Array] = {}  # "" stands for the loss
     for opponent, _ in opponents:
         losses = (run.of_seeds(f"loss/{method}") for method in (name, opponent))
         add_differences(paired, (opponent, ""), -1, *losses)
@@ -136,12 +136,18 @@ def _compare(
             add_differences(paired, (opponent, metric), sign, *values)
     found = resample(paired)
     loss_metric, against = loss_name(run, results), []
-    for rival, why in opponents:
-        loss = found.get((rival, ""), {"difference": None, "interval": None})
-        facts = {"rival": rival, "title": title(rival), "why": why, "metric": loss_metric, **loss}
+    for baseline, why in opponents:
+        loss = found.get((baseline, ""), {"difference": None, "interval": None})
+        facts = {
+            "baseline": baseline,
+            "title": title(baseline),
+            "why": why,
+            "metric": loss_metric,
+            **loss,
+        }
         facts["statement"] = _statement(loss["interval"])
         facts["metrics"] = {
-            metric: found[rival, metric] for metric in signs if (rival, metric) in found
+            metric: found[baseline, metric] for metric in signs if (baseline, metric) in found
         }
         against.append(facts)
     return against
@@ -168,7 +174,7 @@ def _why_undecided(run: RunRecords, name: str) -> str:
 
 
 def _paragraph(run: RunRecords, results: Json, name: str, verdict: Json, parts: Parts | None) -> str:
-    base, *rivals = verdict["against"]
+    base, *baselines = verdict["against"]
     sentences = [
         f"Undecided: {_why_undecided(run, name)}."
         if base["statement"] == "undecided"
@@ -176,12 +182,14 @@ def _paragraph(run: RunRecords, results: Json, name: str, verdict: Json, parts: 
     ]
     if parts and base["statement"] != "undecided":
         sentences.append(parts_sentence(parts, base))
-    at_equal_cost = [rival for rival in rivals if rival["why"] == EQUAL_COST]
+    at_equal_cost = [baseline for baseline in baselines if baseline["why"] == EQUAL_COST]
     if not at_equal_cost:
-        sentences.append("No rival is known to be of at most equal cost.")
-    for rival in rivals:
-        if rival["statement"] != "undecided":
-            sentences.append(_against_rival(results, name, rival, best_of_all=rivals == at_equal_cost))
+        sentences.append("No baseline is known to be of at most equal cost.")
+    for baseline in baselines:
+        if baseline["statement"] != "undecided":
+            sentences.append(
+                _against_baseline(results, name, baseline, best_of_all=baselines == at_equal_cost)
+            )
     for reason in dict.fromkeys(verdict["left_out"].values()):
         listed = [f"`{method}`" for method, of in verdict["left_out"].items() if of == reason]
         sentences.append(f"Left out {reason}: {', '.join(listed)}.")
@@ -214,18 +222,18 @@ def _against_base(run: RunRecords, results: Json, name: str, facts: Json) -> str
     )
 
 
-def _against_rival(results: Json, name: str, facts: Json, *, best_of_all: bool) -> str:
+def _against_baseline(results: Json, name: str, facts: Json, *, best_of_all: bool) -> str:
     size, (low, high) = facts["difference"], facts["interval"]
     places = decimals([size])
     both = " and at any cost" if best_of_all else ""
-    ours, theirs = results["costs"][name], results["costs"][facts["rival"]]
+    ours, theirs = results["costs"][name], results["costs"][facts["baseline"]]
     ratios = [ratio(theirs[key], ours[key]) for key in COSTS]
     price = ""
     if facts["why"] == ANY_COST and None not in ratios:
         predicting, training = map(times, ratios)
         price = f", {predicting} × OCD's time to predict and {training} × its training"
     return (
-        f"Against the {facts['why']}{both}, {facts['title']} (`{facts['rival']}`{price}): "
+        f"Against the {facts['why']}{both}, {facts['title']} (`{facts['baseline']}`{price}): "
         f"{facts['statement']}, {size:+.{places}f} in {words(facts['metric'])} "
         f"({low:+.{places}f} to {high:+.{places}f})."
     )

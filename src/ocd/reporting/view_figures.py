@@ -1,4 +1,4 @@
-"""Views side by side: truth, base, OCD, bound, and maps of their errors; a film around the scene."""
+"""Views side by side: truth, base, OCD, oracle, and maps of their errors; a film around the scene."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from ocd.audit import Audit, Finding, check_copying, check_labels, check_manifes
 from ocd.errors import OCDError
 from ocd.data import write_json
 from ocd.data import Examples
-from ocd.lessons import example_losses
+from ocd.base import example_losses
 from ocd.prediction import Predictor
 from ocd.runs.run import Run
-from ocd.lessons import read_tensors
-from ocd.evaluation import Contest, USES_LABEL
+from ocd.data import read_tensors
+from ocd.evaluation import Comparison, USES_LABEL
 
 AUDITED = 300  # test examples that are predicted again
 
@@ -54,27 +54,27 @@ def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
         other = dataclasses.replace(run)
         known = torch.zeros_like(targets) if labels is None else labels
         other.__dict__["data"] = dataclasses.replace(run.data, test=Examples(inputs, known))
-        methods = other.contest(seed).methods(labels)
+        methods = other.comparison(seed).methods(labels)
         return {name: method.predictor for name, method in methods.items()}
 
     yield check_labels(build, inputs, targets, USES_LABEL)
-    contest = run.contest(seed)
-    yield _check_figures(run, seed, contest)
-    network, _ = contest.ocd.fitted()
-    training = training_deltas(contest.ocd, contest.overfit, run.lessons(seed))
-    yield check_copying(generated_deltas(contest.ocd, inputs), training)
+    comparison = run.comparison(seed)
+    yield _check_figures(run, seed, comparison)
+    network, _ = comparison.ocd.fitted()
+    training = training_deltas(comparison.ocd, comparison.overfit, run.lessons(seed))
+    yield check_copying(generated_deltas(comparison.ocd, inputs), training)
     if network.correction is not None:  # which would hide a diffusion that copies
         with network.only("diffusion"):
-            alone = check_copying(generated_deltas(contest.ocd, inputs), training)
+            alone = check_copying(generated_deltas(comparison.ocd, inputs), training)
         yield dataclasses.replace(alone, name="copying without the correction")
 
 
-def _check_figures(run: Run, seed: int, contest: Contest) -> Finding:
+def _check_figures(run: Run, seed: int, comparison: Comparison) -> Finding:
     """Whether the losses that the table is made of are those of the methods that were audited."""
     inputs, targets = run.data.test.rows(slice(0, AUDITED))
     saved = read_tensors(run.root / "predictions" / f"seed-{seed}.safetensors")
     compared, wrong = [], []
-    for name, method in contest.methods(targets).items():
+    for name, method in comparison.methods(targets).items():
         # These answers depend on the rest of their batch, which is another one here.
         if name.startswith(("tent_", "mc_dropout_")) or f"loss/{name}" not in saved:
             continue

@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from ocd.generator import PARTS
-from ocd.baselines import Generated, Plain
+from ocd.baselines import BaseAlone, Generated
 from ocd.lessons import Workdir
 from ocd.errors import OCDError
 from ocd.data import read_json, write_json, write_text
@@ -53,7 +53,7 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
     selection = read_json(run.selection_path(seed))
     has_encoder = run.task.make_encoder(run.options, run.base_data) is not None
     if "base" not in known:
-        known["base"] = {"draw": _losses(run, Plain(base))}
+        known["base"] = {"draw": _losses(run, BaseAlone(base))}
     for name, (parts, encode_x) in VARIANTS.items():
         if name in known or (encode_x and not has_encoder):
             continue
@@ -75,16 +75,16 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
 
 def _take_decisions(run: Run, seed: int, work: Workdir, ocd: Any) -> None:
     """What the run decided by measuring holds for the variants too."""
-    if work.decisions.exists():
+    if work.plan.exists():
         return
-    made = read_json(Workdir(run.root, f"seed-{seed}").decisions)
-    own = ocd.decisions(run.lessons(seed), work)
+    made = read_json(Workdir(run.root, f"seed-{seed}").plan)
+    own = ocd.plan(run.lessons(seed), work)
     kept = ("layer", "widen", "lr", "form", "code", "storage")
     dataclasses.replace(own, **{name: made[name] for name in kept}).save()
 
 
 def _losses(run: Run, predictor: Any) -> list[float]:
-    from ocd.lessons import example_losses
+    from ocd.base import example_losses
 
     test = run.data.test
     prediction = predictor.predict(test.inputs, draws=1)

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from ocd.lessons import Stored
+from ocd.lessons import StoredLessons
 from ocd.config import OCDConfig
-from ocd.baselines import EQUAL_TIME, TRAINED, failure, fit_control, load_control, why_not
+from ocd.baselines import EQUAL_TIME, TRAINED, failure, fit_baseline, load_baseline, why_not
 from ocd.lessons import Workdir
 from ocd.data import read_json, write_json
 from ocd.data import Examples, to_device
 from ocd.model import OCD
 from ocd.runs.folder import RunFolder
 from ocd.lessons import select_layer
-from ocd.lessons import read_tensors, write_tensors
-from ocd.evaluation import Contest, evaluate, show_film
+from ocd.data import read_tensors, write_tensors
+from ocd.evaluation import Comparison, evaluate, show_film
 
 VERBS = ("select", "overfit", "train", "predict", "report")
 
@@ -87,7 +87,7 @@ class Run(RunFolder):
                 ocd.overfit(lessons, work)
 
     def train(self, seed: int) -> None:
-        """The generator, and the controls that are trained beside it."""
+        """The generator, and the baselines that are trained beside it."""
         self.overfit(seed)
         lessons = self.lessons(seed)
         for role, ocd, work in self._fits(seed):
@@ -96,8 +96,8 @@ class Run(RunFolder):
             with self.phase("train" if role == "main" else "alternative", seed):
                 ocd.train(lessons, work)
             self.enter(work.checkpoint)
-        if self.run_options.has_rivals:
-            self._train_controls(seed)
+        if self.run_options.has_baselines:
+            self._train_baselines(seed)
             self._train_bases(seed)
 
     def lessons(self, seed: int) -> Examples:
@@ -120,8 +120,8 @@ class Run(RunFolder):
             self.enter(path)
         return Examples(self.examples.inputs, read_tensors(path)["targets"])
 
-    def _train_controls(self, seed: int) -> None:
-        left = [kind for kind in self._kinds() if not self._control(kind, seed).is_finished]
+    def _train_baselines(self, seed: int) -> None:
+        left = [kind for kind in self._kinds() if not self._baseline_work(kind, seed).is_finished]
         if not left:
             return
         fits = {role: (ocd, work) for role, ocd, work in self._fits(seed)}
@@ -131,21 +131,21 @@ class Run(RunFolder):
             if why_not(kind, fitted) is None:
                 num_steps = self._equal_time(seed) if kind == EQUAL_TIME else None
                 with self.phase(kind, seed):
-                    work = self._control(kind, seed)
-                    fit_control(
+                    work = self._baseline_work(kind, seed)
+                    fit_baseline(
                         kind, fitted, self.lessons(seed), main, work, num_steps=num_steps,
                         labelled=self.examples,
                     )  # fmt: skip
-                self.enter(self._control(kind, seed).checkpoint)
+                self.enter(self._baseline_work(kind, seed).checkpoint)
 
     def _kinds(self) -> list[str]:
-        """The trained controls of this run, in the order in which they are trained."""
-        return [*TRAINED, *([EQUAL_TIME] if self.run_options.controls == "more" else [])]
+        """The trained baselines of this run, in the order in which they are trained."""
+        return [*TRAINED, *([EQUAL_TIME] if self.run_options.baselines == "more" else [])]
 
     def _equal_time(self, seed: int) -> int | None:
         """The steps of the label network that take as long as OCD's overfitting and training took;
         None where it failed."""
-        shorter = read_json(self._control("label_network", seed).checkpoint / "config.json")
+        shorter = read_json(self._baseline_work("label_network", seed).checkpoint / "config.json")
         seconds = self.phase_seconds(seed)
         ours = (seconds.get("overfit") or 0) + (seconds.get("train") or 0)
         theirs = seconds.get("label_network")
@@ -158,11 +158,11 @@ class Run(RunFolder):
         the task's other kinds of base."""
         for path in self._member_paths(seed):
             number = int(path.stem.rpartition("-")[2])
-            self._train_rival(path, self._trained_options(), "deep_ensemble", seed, number)
+            self._train_base(path, self._trained_options(), "deep_ensemble", seed, number)
         for name, (options, path) in self._other_bases(seed).items():
-            self._train_rival(path, options, name, seed, 0)
+            self._train_base(path, options, name, seed, 0)
 
-    def _train_rival(self, path: Path, options: Any, name: str, seed: int, number: int) -> None:
+    def _train_base(self, path: Path, options: Any, name: str, seed: int, number: int) -> None:
         if path.exists():
             return
         base = self.task.make_base(options, self.base_data).to(self.run_options.torch_device())
@@ -197,59 +197,59 @@ class Run(RunFolder):
         if path.exists():
             return
         self.train(seed)
-        contest = self.contest(seed)
+        comparison = self.comparison(seed)
         with self.phase("predict", seed):
-            results, tensors = evaluate(contest, self.data.test)
+            results, tensors = evaluate(comparison, self.data.test)
             if self.task.film is not None and seed == self.seeds[0]:
                 frames = self.task.film(self.options, self.data)
-                contest.shown |= {} if frames is None else show_film(contest.ocd, frames)
-        for note in contest.notes:
+                comparison.shown |= {} if frames is None else show_film(comparison.ocd, frames)
+        for note in comparison.notes:
             self.log(seed).write("note", text=note)
-        if contest.shown:
+        if comparison.shown:
             views = self.root / "views" / f"seed-{seed}.safetensors"
-            write_tensors(views, contest.shown)
+            write_tensors(views, comparison.shown)
             self.enter(views)
         write_tensors(path.with_suffix(".safetensors"), tensors)
         write_json(path, results)
         self.enter(path, path.with_suffix(".safetensors"))
 
-    def contest(self, seed: int) -> Contest:
+    def comparison(self, seed: int) -> Comparison:
         """Everything that was fitted for a seed, ready to predict."""
         fits = {role: (ocd, work) for role, ocd, work in self._fits(seed)}
         ocd, main = fits["main"]
-        fitted, decisions = self._load(ocd, main), read_json(main.decisions)
-        contest = Contest(
+        fitted, plan = self._load(ocd, main), read_json(main.plan)
+        comparison = Comparison(
             self.task,
             self.lessons(seed),
             fitted,
-            dataclasses.replace(self.config.overfit, lr=decisions["lr"], form=decisions["form"]),
+            dataclasses.replace(self.config.overfit, lr=plan["lr"], form=plan["form"]),
             self.run_options.num_draws,
-            self.run_options.controls,
+            self.run_options.baselines,
             self._load(*fits["alternative"]) if "alternative" in fits else None,
             seconds=self.phase_seconds(seed),
             other_draws=self.run_options.other_draws,
             labelled=self.base_examples,
             seed=seed,
         )
-        _, _, source = ocd.overfitted(contest.training, main)
-        if isinstance(source, Stored) and ocd.transform is None:
-            contest.stored = source.reader
-        if self.run_options.has_rivals:
+        _, _, source = ocd.overfitted(comparison.training, main)
+        if isinstance(source, StoredLessons) and ocd.transform is None:
+            comparison.stored = source.reader
+        if self.run_options.has_baselines:
             few = self.examples.rows(slice(0, 2))[0]
             for kind in self._kinds():
                 if reason := why_not(kind, fitted):
-                    contest.skipped[kind] = reason
+                    comparison.skipped[kind] = reason
                     continue
-                work = self._control(kind, seed)
+                work = self._baseline_work(kind, seed)
                 if (reason := failure(work)) is not None:
-                    contest.skipped[kind] = reason
+                    comparison.skipped[kind] = reason
                 else:
-                    contest.trained[kind] = load_control(kind, fitted, few, work)
+                    comparison.trained[kind] = load_baseline(kind, fitted, few, work)
             if self.run_options.num_bases > 1:
-                contest.bases = [ocd.base, *map(self.read_base, self._member_paths(seed))]
+                comparison.bases = [ocd.base, *map(self.read_base, self._member_paths(seed))]
             for name, (options, path) in self._other_bases(seed).items():
-                contest.other_bases[name] = self.read_base(path, options)
-        return contest
+                comparison.other_bases[name] = self.read_base(path, options)
+        return comparison
 
     def report(self) -> dict[str, Any]:
         from ocd.reporting import write_report
@@ -264,13 +264,13 @@ class Run(RunFolder):
                 return str(path)
         fits = list(self._fits(seed))
         works = [work for _, _, work in fits]
-        if self.run_options.has_rivals and works[0].is_finished:
+        if self.run_options.has_baselines and works[0].is_finished:
             _, ocd, main = fits[0]
             fitted = self._load(ocd, main)
             kinds = [kind for kind in self._kinds() if why_not(kind, fitted) is None]
-            works += [self._control(kind, seed) for kind in kinds]
+            works += [self._baseline_work(kind, seed) for kind in kinds]
         paths = [work.checkpoint / "config.json" for work in works]
-        if self.run_options.has_rivals:
+        if self.run_options.has_baselines:
             paths += self._member_paths(seed)
             paths += [path for _, path in self._other_bases(seed).values()]
         paths.append(self.root / "predictions" / f"seed-{seed}.safetensors")
@@ -324,7 +324,7 @@ class Run(RunFolder):
         fitted.transform, fitted.excerpt = ocd.transform, ocd.excerpt
         return fitted
 
-    def _control(self, kind: str, seed: int) -> Workdir:
+    def _baseline_work(self, kind: str, seed: int) -> Workdir:
         return Workdir(self.root, f"seed-{seed}-{kind}", {"seed": seed, "role": kind})
 
 

@@ -23,9 +23,9 @@ class RunOptions:
         default=(), metadata={"help": "draws of other ensembles beside that one, such as 5,20"}
     )
     alternative: bool = field(
-        default=True, metadata={"help": "also fit the second-best layer, the paper's control"}
+        default=True, metadata={"help": "also fit the second-best layer, the paper's baseline"}
     )
-    controls: str = field(
+    baselines: str = field(
         default="all",
         metadata={
             "help": "what OCD is compared with: all, more (and the label network trained for as long "
@@ -54,8 +54,8 @@ class RunOptions:
             raise OCDError(f"other_draws is {listed}: from 1 to below num_draws, {self.num_draws}")
         if self.num_bases < 1:
             raise OCDError(f"num_bases is {self.num_bases}: the base itself is one already")
-        if self.controls not in ("all", "more", "paper", "none"):
-            raise OCDError(f"controls is {self.controls!r}: use all, more, paper or none")
+        if self.baselines not in ("all", "more", "paper", "none"):
+            raise OCDError(f"baselines is {self.baselines!r}: use all, more, paper or none")
         if not 0 <= self.held_out < 1:
             raise OCDError(f"held_out is {self.held_out:g}: it must be a share, from 0 to below 1")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -64,9 +64,9 @@ class RunOptions:
             raise OCDError("device is 'cuda', but this PyTorch sees none: use auto or cpu")
 
     @property
-    def has_rivals(self) -> bool:
-        """Whether rivals beyond the paper's are trained."""
-        return self.controls in ("all", "more")
+    def has_baselines(self) -> bool:
+        """Whether baselines beyond the paper's are trained."""
+        return self.baselines in ("all", "more")
 
     def torch_device(self) -> torch.device:
         if self.device != "auto":

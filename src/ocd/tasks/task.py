@@ -41,6 +41,7 @@ class Task:
 
     # The facts, as in tasks/catalog.py, from where each task takes them.
     name: str
+    module: str
     summary: str
     data: str
     licence: str
@@ -83,9 +84,9 @@ class Task:
     """(base, data, options, seed, progress): the targets that OCD is to learn from, one for each of
     the base's own training examples, where they are not the labels as they are; None: they are."""
     other_bases: dict[str, dict[str, object]] = field(default_factory=dict)
-    """Rivals that are another base: name -> the task's options that differ."""
+    """Baselines that are another base: name -> the task's options that differ."""
     is_table: bool = False
-    """Whether inputs are features (B, D), for which there are rivals that are no networks."""
+    """Whether inputs are features (B, D), for which there are baselines that are no networks."""
     has_distribution: bool = False
     """Whether targets are continuous, so that draws are judged as a distribution of them too."""
     specialise: Callable[[Any], Task] | None = None

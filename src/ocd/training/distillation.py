@@ -20,7 +20,7 @@ from torch import Tensor
 from ocd.data import Log
 from ocd.errors import OCDError
 from ocd.generator import Denoiser, HyperNetwork, MLPDenoiser, UNetDenoiser
-from ocd.lessons import Maker, Source, TrainingRows
+from ocd.lessons import LessonBatch, LessonSource, Overfitter
 from ocd.training.trainer import Trainer, TrainingConfig
 
 NUM_STARTS = 4
@@ -51,11 +51,11 @@ class FollowTeacher:
     teacher: HyperNetwork
 
     def losses(
-        self, network: Denoiser, rows: TrainingRows, generator: torch.Generator
+        self, network: Denoiser, rows: LessonBatch, generator: torch.Generator
     ) -> dict[str, Tensor]:
         return {"loss": self.held_out(network, rows, generator)}
 
-    def held_out(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> Tensor:
+    def held_out(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
         teacher = self.teacher
         with torch.no_grad():
             embedding = teacher.embed(rows.features, rows.inputs)
@@ -69,8 +69,8 @@ class FollowTeacher:
 
 def distill(
     teacher: HyperNetwork,
-    source: Source,
-    maker: Maker,
+    source: LessonSource,
+    overfitter: Overfitter,
     config: DistillationConfig,
     training: TrainingConfig,
     seed: int,
@@ -87,7 +87,7 @@ def distill(
         patience=0, keep_best=False, schedule="one_cycle",
     )  # fmt: skip
     objective = FollowTeacher(teacher)
-    trainer = Trainer(student, source, maker, objective, training, seed, log, checkpoint, key)
+    trainer = Trainer(student, source, overfitter, objective, training, seed, log, checkpoint, key)
     trainer.resume()
     trained = trainer.run(advance)
     teacher.requires_grad_(True)

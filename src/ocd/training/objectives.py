@@ -8,18 +8,19 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ocd.base import example_losses
 from ocd.generator import Embedding, HyperNetwork
-from ocd.lessons import Maker, TrainingRows, example_losses
+from ocd.lessons import LessonBatch, Overfitter
 
 
 class Objective(Protocol):
     """Losses of a batch. `network` is the one in training, or its average."""
 
-    def losses(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> dict[str, Tensor]:
+    def losses(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Scalars by name; "loss" is the one that is minimised."""
         ...
 
-    def held_out(self, network: Any, rows: TrainingRows, generator: torch.Generator) -> Tensor:
+    def held_out(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
         """The scalar by which held-out examples are judged."""
         ...
 
@@ -29,13 +30,13 @@ class DiffusionObjective:
     """Eq. 7 and Eq. 8, and beyond the paper `task_loss_weight` times the base's own loss under the
     mean generated delta, through the part behind the layer."""
 
-    maker: Maker
+    overfitter: Overfitter
     num_noise_levels: int
     task_loss_weight: float = 0.0
     excerpt: int = 0
 
     def losses(
-        self, network: HyperNetwork, rows: TrainingRows, generator: torch.Generator
+        self, network: HyperNetwork, rows: LessonBatch, generator: torch.Generator
     ) -> dict[str, Tensor]:
         embedding = network.embed(rows.features, rows.inputs)
         losses = self._denoising(network, rows, embedding, self.num_noise_levels, generator)
@@ -44,7 +45,7 @@ class DiffusionObjective:
             losses["loss"] = losses["loss"] + self.task_loss_weight * losses["task_loss"]
         return losses
 
-    def held_out(self, network: HyperNetwork, rows: TrainingRows, generator: torch.Generator) -> Tensor:
+    def held_out(self, network: HyperNetwork, rows: LessonBatch, generator: torch.Generator) -> Tensor:
         """The paper's objective alone, at eight noise levels an example."""
         embedding = network.embed(rows.features, rows.inputs)
         return self._denoising(network, rows, embedding, 8, generator)["loss"]
@@ -52,13 +53,13 @@ class DiffusionObjective:
     def _denoising(
         self,
         network: HyperNetwork,
-        rows: TrainingRows,
+        rows: LessonBatch,
         embedding: Embedding,
         num_levels: int,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         assert rows.delta is not None  # the sources of a generator overfit
-        with torch.autocast(self.maker.opened.device.type, enabled=False):  # targets stay exact
+        with torch.autocast(self.overfitter.frozen.device.type, enabled=False):  # targets stay exact
             codes = network.codec.encode(rows.delta)[:, 0]
         steps = network.diffusion.config.num_train_steps
         t = torch.randint(0, steps, (len(codes), num_levels), generator=generator)
@@ -68,16 +69,16 @@ class DiffusionObjective:
     def _task_loss(
         self,
         network: HyperNetwork,
-        rows: TrainingRows,
+        rows: LessonBatch,
         embedding: Embedding,
         generator: torch.Generator,
     ) -> Tensor:
         assert rows.targets is not None  # a store keeps them where this loss is asked for
-        maker = self.maker
-        part, targets = maker.part(rows.inputs, rows.targets, self.excerpt, generator)
+        overfitter = self.overfitter
+        part, targets = overfitter.part(rows.inputs, rows.targets, self.excerpt, generator)
         if part is rows.inputs:
-            capture = rows.capture or maker.opened.capture(rows.inputs)
-            output = maker.opened.run(capture, network.mean(embedding, capture.rows))[:, 0]
+            capture = rows.capture or overfitter.frozen.capture(rows.inputs)
+            output = overfitter.frozen.run(capture, network.mean(embedding, capture.positions))[:, 0]
         else:
-            output = maker.opened.run_anew(part, network.mean(embedding, None))[:, 0]
-        return example_losses(maker.loss, output, targets).mean()
+            output = overfitter.frozen.run_full(part, network.mean(embedding, None))[:, 0]
+        return example_losses(overfitter.loss, output, targets).mean()

@@ -1,4 +1,4 @@
-"""Alg. 1, line 7 on: train the generator on overfitted deltas (or a control on the same examples).
+"""Alg. 1, line 7 on: train the generator on overfitted deltas (or a baseline on the same examples).
 
 Everything random in step n is a function of (seed, n): a run that is stopped and started again
 repeats no step differently, and ends with the same weights, bit for bit on the CPU.
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ocd.data import Log
+from ocd.data import Log, put_in_place, seeded
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork
-from ocd.lessons import Maker, Source, TrainingRows, places_of_batch, put_in_place, seeded, split_places
+from ocd.lessons import LessonBatch, LessonSource, Overfitter
+from ocd.training.batches import batch_indices, split_indices
 from ocd.training.objectives import Objective
 from ocd.training.prefetch import Batches, Fetched, fetch_ahead
 
@@ -139,8 +140,8 @@ class Trainer:
     def __init__(
         self,
         network: nn.Module,
-        source: Source,
-        maker: Maker,
+        source: LessonSource,
+        overfitter: Overfitter,
         objective: Objective,
         config: TrainingConfig,
         seed: int,
@@ -148,14 +149,14 @@ class Trainer:
         checkpoint: Path,
         key: str,
     ) -> None:
-        self.network, self.source, self.maker = network, source, maker
+        self.network, self.source, self.overfitter = network, source, overfitter
         self.objective = objective
         self.config, self.seed, self.log = config, seed, log
         self.checkpoint, self.key = checkpoint, key
-        self.places, self.held_out = split_places(source.examples, config.validation_share, seed)
-        if not len(self.places):
+        self.indices, self.held_out = split_indices(source.examples, config.validation_share, seed)
+        if not len(self.indices):
             raise OCDError("no example is left to train on: every one was skipped")
-        self.config = shortened(config, len(self.places))
+        self.config = shortened(config, len(self.indices))
         self.average = AveragedModel(network, multi_avg_fn=_ema_update(config.ema_decay))
         self.average.eval()
         self.optimizer = self._make_optimizer()
@@ -197,12 +198,12 @@ class Trainer:
 
     def _ahead(self) -> Generator[Fetched, None, None] | None:
         """The batches that are left, read by worker processes where these are wanted and of use."""
-        workers = self.maker.num_workers
+        workers = self.overfitter.num_workers
         if not workers or not self.source.reads:
             return None
         of_step = self.config.num_accumulated
         batches = Batches(
-            self.maker.dataset, self.maker.transform,
+            self.overfitter.dataset, self.overfitter.transform,
             lambda number: self.source.examples[self._places(number)], self._augmentation,
         )  # fmt: skip
         numbers = range(self.step * of_step, self.config.num_steps * of_step)
@@ -270,32 +271,32 @@ class Trainer:
         norms = [nn.utils.clip_grad_norm_(part, self.config.clip_norm) for part in parts]
         return all(bool(norm.isfinite()) for norm in norms)
 
-    def _batch(self, number: int) -> TrainingRows:
+    def _batch(self, number: int) -> LessonBatch:
         fetched = None if self.ahead is None else next(self.ahead)
         return self._rows(self._places(number), self._augmentation(number), fetched)
 
     def _places(self, number: int) -> Tensor:
-        chosen = places_of_batch(number, self.config.batch_size, len(self.places), self.seed)
-        return self.places[chosen]
+        chosen = batch_indices(number, self.config.batch_size, len(self.indices), self.seed)
+        return self.indices[chosen]
 
     def _augmentation(self, number: int) -> torch.Generator:
         return seeded(self.seed, 4, number)
 
     def _rows(
-        self, places: Tensor, generator: torch.Generator, fetched: Fetched | None = None
-    ) -> TrainingRows:
+        self, indices: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+    ) -> LessonBatch:
         """The overfitted examples; those that are newly skipped are logged."""
-        rows = self.source.rows(places, generator, fetched)
-        new = self.maker.skipped - self._told
+        rows = self.source.rows(indices, generator, fetched)
+        new = self.overfitter.skipped - self._told
         if new:
             self._told |= new
             self.log.write("skipped", step=self.step, examples=sorted(new))
         return rows
 
     def _losses(
-        self, rows: TrainingRows, generator: torch.Generator, dropout_seed: int
+        self, rows: LessonBatch, generator: torch.Generator, dropout_seed: int
     ) -> dict[str, Tensor]:
-        device = self.maker.opened.device
+        device = self.overfitter.frozen.device
         use_amp = self.config.mixed_precision and device.type == "cuda"
         with (
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
@@ -310,8 +311,8 @@ class Trainer:
         """The averaged network's held-out loss, with the same noise every time."""
         network = self._averaged().eval()
         total = count = 0.0
-        for number, places in enumerate(self.held_out.split(self.config.batch_size)):
-            rows = self._rows(places, seeded(self.seed, 6, number))
+        for number, indices in enumerate(self.held_out.split(self.config.batch_size)):
+            rows = self._rows(indices, seeded(self.seed, 6, number))
             if not len(rows):
                 continue
             loss = self.objective.held_out(network, rows, seeded(self.seed, 7, number))
@@ -357,7 +358,7 @@ class Trainer:
         if not self.checkpoint.exists():
             return False
         try:
-            device = self.maker.opened.device
+            device = self.overfitter.frozen.device
             state = torch.load(self.checkpoint, map_location=device, weights_only=True)
         except Exception as error:
             first = str(error).splitlines()[0]

@@ -57,7 +57,7 @@ class Options:
         default="none",
         metadata={
             "help": "none, noise, blur or contrast: of training and test images alike; with `base`, "
-            "which was trained on clean ones, a shift that OCD and its rivals may learn"
+            "which was trained on clean ones, a shift that OCD and its baselines may learn"
         },
     )
 

@@ -1,0 +1,1 @@
+"""Tables: California housing, learning to rank, and a user's own file."""

@@ -22,7 +22,7 @@ from ocd.errors import OCDError
 from ocd.tasks.task import Progress, TaskData, load_base
 
 NETWORKS = ("mlp", "resnet")
-Loss = Callable[[Tensor, Tensor], Tensor]
+TableLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -267,7 +267,7 @@ def _initialise(base: nn.Module) -> None:
             reset()
 
 
-def _loss_of(base: nn.Module, data: TableData) -> Loss:
+def _loss_of(base: nn.Module, data: TableData) -> TableLoss:
     """What a base is trained on: cross entropy, or the squared error in standard deviations."""
     if data.num_classes:
         return lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none")
@@ -275,7 +275,7 @@ def _loss_of(base: nn.Module, data: TableData) -> Loss:
     return lambda outputs, targets: squared_error(outputs, targets) / variance
 
 
-def _mean_loss(base: nn.Module, examples: Examples, index: Tensor, loss: Loss) -> float:
+def _mean_loss(base: nn.Module, examples: Examples, index: Tensor, loss: TableLoss) -> float:
     total = 0.0
     for rows in index.split(8192):
         outputs, targets = _outputs(base, examples, rows)

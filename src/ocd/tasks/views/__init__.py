@@ -1,0 +1,1 @@
+"""Novel views of a scene with TinyNeRF."""

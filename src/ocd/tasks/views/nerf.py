@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ocd.base import OpenBase
+from ocd.base import FrozenBase
 from ocd.data import Examples, Excerpt, Inputs
 from ocd.errors import OCDError
 from ocd.evaluation import VIEW_METRICS
@@ -200,9 +200,9 @@ class DescribeViews:
 
     options: Options
 
-    def __call__(self, opened: OpenBase, poses: Inputs) -> Features:
-        assert isinstance(opened.base, TinyNeRF) and isinstance(poses, Tensor)
-        seen = summarise_views(opened.base, opened.module, poses, self.options.grid)
+    def __call__(self, frozen: FrozenBase, poses: Inputs) -> Features:
+        assert isinstance(frozen.base, TinyNeRF) and isinstance(poses, Tensor)
+        seen = summarise_views(frozen.base, frozen.module, poses, self.options.grid)
         if self.options.image_encoder == "vgg11":
             output = _vgg11(self.options.vgg).to(poses.device)(seen.image)
         else:

@@ -163,7 +163,7 @@ def summarise_views(base: TinyNeRF, layer: nn.Module, poses: Tensor, grid: int) 
     seen: list[tuple[Tensor, Tensor]] = []
     sums: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def look(module: nn.Module, given: tuple[Tensor, ...], answer: Tensor) -> None:
+    def record(module: nn.Module, given: tuple[Tensor, ...], answer: Tensor) -> None:
         seen.append((given[0].clone(), answer.clone()))  # what follows works in place
 
     def weigh(module: nn.Module, given: object, answer: tuple[Tensor, Tensor]) -> None:
@@ -177,7 +177,7 @@ def summarise_views(base: TinyNeRF, layer: nn.Module, poses: Tensor, grid: int) 
         )
 
     was = base.training
-    handles = [layer.register_forward_hook(look), base.compositing.register_forward_hook(weigh)]
+    handles = [layer.register_forward_hook(record), base.compositing.register_forward_hook(weigh)]
     try:
         base.eval()
         image = base(poses, pixels).unflatten(2, (grid, grid))

@@ -1,0 +1,63 @@
+"""Tensors on disk: safetensors files, written aside and renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ocd.errors import OCDError
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Rename a file that was written aside, once all of it is on the disk."""
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A safetensors file, written aside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
+    put_in_place(aside, path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Raises OCDError where the file is missing, truncated or not safetensors."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise OCDError(f"{path} is missing") from None
+    except Exception as error:  # safetensors raises its own types for a damaged header
+        raise OCDError(f"{path} cannot be read as safetensors: {error}") from None
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_strictly(module: nn.Module, path: Path, digest: str | None) -> None:
+    """Raises OCDError for weights of another digest (None: not known, as in the first checkpoints),
+    and naming the first parameter that is missing, unexpected or of another shape."""
+    state, wanted = read_tensors(path), module.state_dict()
+    if digest is not None and file_digest(path) != digest:
+        raise OCDError(f"{path} belongs to another save than its config.json: save again")
+    for name in sorted(wanted.keys() | state.keys()):
+        if name not in state:
+            raise OCDError(f"{path} has no {name!r}")
+        if name not in wanted:
+            raise OCDError(f"{path} has {name!r}, which the network has not")
+        if state[name].shape != wanted[name].shape:
+            raise OCDError(
+                f"{path}: {name!r} has shape {tuple(state[name].shape)}, the network's has "
+                f"{tuple(wanted[name].shape)}"
+            )
+    module.load_state_dict(state)

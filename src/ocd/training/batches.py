@@ -1,0 +1,32 @@
+"""Which examples a step trains on: a function of the seed and the step."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ocd.data import seeded
+
+
+def split_indices(examples: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Places for training and for validation. Copies of an example are never on both sides."""
+    names = examples.unique()
+    count = min(2048, int(share * len(names)))
+    shuffled = names[torch.randperm(len(names), generator=seeded(seed, 2))]
+    held_out = torch.isin(examples, shuffled[:count])
+    return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+
+
+@lru_cache(maxsize=4)
+def _shuffled(size: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(size, generator=seeded(seed, 3, epoch))
+
+
+def batch_indices(number: int, batch_size: int, size: int, seed: int) -> Tensor:
+    """The `number`-th batch of an endless stream of shuffled epochs over `size` indices."""
+    wanted = torch.arange(number * batch_size, (number + 1) * batch_size)
+    epochs, within = wanted // size, wanted % size
+    parts = [_shuffled(size, seed, int(epoch))[within[epochs == epoch]] for epoch in epochs.unique()]
+    return torch.cat(parts)
