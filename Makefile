@@ -14,8 +14,8 @@ demo: $(VENV)/.installed-demo ## run the digits task for three seeds and say whe
 	$(VENV)/bin/ocd run digits --out runs/digits --seeds 0,1,2
 	@echo "The table: runs/digits/report.md"
 
-test: $(VENV)/.installed-dev ## run the tests, without the slow ones
-	$(VENV)/bin/python -m pytest
+test: $(VENV)/.installed-dev ## run the tests, without the slow ones; make test ROOM=generator: one room
+	$(VENV)/bin/python -m pytest $(if $(ROOM),tests/$(ROOM),--numprocesses auto --dist loadfile)
 
 bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released way and the limit: 30 minutes
 	$(VENV)/bin/python -m benchmarks.speed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ocd.base import FrozenBase
+from ocd.base import FrozenBase, probe
 from ocd.data import Examples
 from ocd.tasks import TaskData
 from ocd.tasks.images.classification import cross_entropy_per_example
@@ -112,5 +112,5 @@ CASES = (
 def frozen(case: Case, base: nn.Module) -> FrozenBase:
     """The base at the case's layer, probed."""
     made = FrozenBase(base, case.layer, channels_last=case.channels_last)
-    made.probe(case.examples(4).inputs)
+    probe(made, case.examples(4).inputs)
     return made

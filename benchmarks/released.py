@@ -12,7 +12,8 @@ from torch import Tensor
 
 from benchmarks.cases import Case, cross_entropy
 from ocd.data import Examples
-from ocd.generator import DenoiserConfig, UNetDenoiser
+from ocd.generator import DenoiserConfig
+from ocd.generator.denoisers import UNetDenoiser
 
 NUM_STEPS = 10
 SIDE = 128

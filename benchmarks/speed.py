@@ -34,9 +34,10 @@ from benchmarks.measuring import Work, in_turns, matrix_rate
 from benchmarks.released import Generator, fits, overfit_one_by_one
 from ocd import OCD, OCDConfig, overfit
 from ocd.base import FrozenBase, run_without_delta
-from ocd.lessons import FreshLessons, Overfitter
-from ocd.lessons.overfitting import default_chunk_size
-from ocd.training import DiffusionObjective
+from ocd.lessons import Overfitter, Problem
+from ocd.lessons.learning_rate import default_chunk_size
+from ocd.lessons.sources import FreshLessons
+from ocd.training.objectives import DiffusionObjective
 
 OUT = Path("results/benchmarks")
 DRAWS = 5
@@ -120,7 +121,8 @@ def training(case: Case, ocd: OCD, unet: Generator | None) -> dict[str, Work]:
     network, here = ocd.fitted()
     training = ocd.config.training
     config = OCDConfig().replace({"overfit.lr": 1e-3}).overfit
-    overfitter = Overfitter(here, case.examples(case.batch), cross_entropy, config, ocd.condition)
+    problem = Problem(here.base, cross_entropy, case.examples(case.batch), ocd.condition)
+    overfitter = Overfitter(problem, here, config)
     objective = DiffusionObjective(overfitter, training.num_noise_levels, training.task_loss_weight)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     source, indices = FreshLessons(overfitter), torch.arange(case.batch)
@@ -148,7 +150,6 @@ def prediction(case: Case, ocd: OCD, base: nn.Module) -> dict[str, Work]:
             {"diffusion.solver": "dpm", "diffusion.num_sampling_steps": 5},
         )
     )
-    student = fitted(case, base, {"distillation.num_steps": 1})
     works = {
         "forward": lambda: run_without_delta(base, inputs),
         "fast": lambda: ocd.predict(inputs, draws=DRAWS),
@@ -156,7 +157,6 @@ def prediction(case: Case, ocd: OCD, base: nn.Module) -> dict[str, Work]:
         "fast, bfloat16": lambda: rough.predict(inputs, draws=DRAWS),
         "fast, mean, bfloat16": lambda: rough.predict(inputs, mode="mean"),
         "fast, 5 steps of DPM-Solver++": lambda: dpm.predict(inputs, draws=DRAWS),
-        "fast, student of one step": lambda: student.predict(inputs, draws=DRAWS),
     }
     return {name: Work(do, case.batch) for name, do in works.items()}
 

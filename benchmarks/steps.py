@@ -1,13 +1,13 @@
-"""What cheaper draws cost in quality: fewer steps of DDIM or DPM-Solver++, a student of one step, the
-mean in one pass, bfloat16.
+"""What cheaper draws cost in quality: fewer steps of DDIM or DPM-Solver++, the mean in one pass,
+bfloat16.
 
     python -m benchmarks.steps [--seeds 0,1,2] [--out results/benchmarks]
 
 On the digits of scikit-learn, with the task's own settings. Of each way: the loss of an ensemble of
 five on the test digits, also without the correction, where the draws alone count; how far its codes are
 from those of 200 steps of DDIM from the same noise (root mean square, over the codes' own); and the
-time of a prediction. Spread and scale factor are the ones chosen for the student, so that the
-steps alone differ. Writes steps.json and steps.png.
+time of a prediction. Spread and scale factor are those chosen for ten steps of DDIM, so that the steps
+alone differ. Writes steps.json and steps.png.
 """
 
 from __future__ import annotations
@@ -20,22 +20,20 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.measuring import Work, in_turns
 from benchmarks.speed import DRAWS, OUT
 from ocd import OCD
 from ocd.generator import example_keys, example_noise
 from ocd.generator.diffusion import Diffusion
-from ocd.runs import read_settings
+from ocd.runs.settings import read_settings
 from ocd.tasks import TaskData, get_task
-
-STUDENT_STEPS = 1200
 
 
 @dataclass(frozen=True)
 class Way:
-    """How codes are made. `kind`: ddim, dpm, student or mean; `rough`: in bfloat16."""
+    """How codes are made. `kind`: ddim, dpm or mean; `rough`: in bfloat16."""
 
     kind: str
     steps: int = 1
@@ -48,17 +46,17 @@ class Way:
 EXACT = Way("ddim", 200)
 WAYS = [
     *(Way(solver, steps) for solver in ("ddim", "dpm") for steps in (1, 2, 3, 5, 10, 20, 50)),
-    Way("student"), Way("mean"), Way("ddim", 10, rough=True), Way("mean", rough=True),
+    Way("mean"), Way("ddim", 10, rough=True), Way("mean", rough=True),
 ]  # fmt: skip
 
 
 def fit(seed: int) -> tuple[OCD, TaskData]:
-    """OCD on digits as `ocd run digits` has it, with a student beside its denoiser."""
+    """OCD on digits as `ocd run digits` has it."""
     task, options, _, config = read_settings(get_task("digits"), "fast", {})
     data = task.load(options, None)
     base = task.make_base(options, data)
     task.train_base(base, data, options, seed, lambda line: None)
-    config = config.replace({"seed": seed, "distillation.num_steps": STUDENT_STEPS})
+    config = config.replace({"seed": seed})
     torch.manual_seed(seed)
     ocd = OCD(
         base, loss=task.loss, config=config, encoder=task.make_encoder(options, data),
@@ -70,14 +68,13 @@ def fit(seed: int) -> tuple[OCD, TaskData]:
 def judge(ocd: OCD, data: TaskData) -> dict[str, dict[str, float]]:
     """Name of a way -> loss, loss without the correction, distance, microseconds."""
     network, _ = ocd.fitted()
-    student = network.student
     inputs = data.test.inputs
-    _set(ocd, EXACT, None)
+    _set(ocd, EXACT)
     exact = _codes(ocd, inputs, EXACT)
     found: dict[str, dict[str, float]] = {}
     works: dict[str, Work] = {}
     for way in WAYS:
-        _set(ocd, way, student)
+        _set(ocd, way)
         codes = _codes(ocd, inputs, way)
         of = found[str(way)] = {
             "loss": _loss(ocd, data, way),
@@ -87,7 +84,7 @@ def judge(ocd: OCD, data: TaskData) -> dict[str, dict[str, float]]:
             of["loss_without_correction"] = _loss(ocd, data, way)
 
         def predict(way: Way = way) -> None:
-            _set(ocd, way, student)
+            _set(ocd, way)
             _predict(ocd, inputs, way)
 
         works[str(way)] = Work(predict, len(data.test))
@@ -96,9 +93,8 @@ def judge(ocd: OCD, data: TaskData) -> dict[str, dict[str, float]]:
     return found
 
 
-def _set(ocd: OCD, way: Way, student: nn.Module | None) -> None:
+def _set(ocd: OCD, way: Way) -> None:
     network, _ = ocd.fitted()
-    network.student = student if way.kind == "student" else None
     solver = way.kind if way.kind == "dpm" else "ddim"
     settings = {"diffusion.solver": solver, "diffusion.num_sampling_steps": way.steps}
     network.diffusion = Diffusion(ocd.config.replace(settings).diffusion)
@@ -113,7 +109,7 @@ def _codes(ocd: OCD, inputs: Tensor, way: Way) -> Tensor:
     start = example_noise(example_keys(inputs), 0, DRAWS, network.diffused_shape)
     with torch.autocast("cpu", torch.bfloat16, enabled=way.rough):
         mean = way.kind == "mean"
-        codes = network.clean_mean(embedding) if mean else network.clean_draw(embedding, start)
+        codes = network.clean_mean(embedding) if mean else network.clean_draws(embedding, start)
     return codes.float()
 
 
@@ -132,7 +128,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.8), layout="constrained")
-    kinds = {"ddim": "DDIM", "dpm": "DPM-Solver++", "student": "student", "mean": "mean in one pass"}
+    kinds = {"ddim": "DDIM", "dpm": "DPM-Solver++", "mean": "mean in one pass"}
     what = {
         "distance": "distance to 200 steps",
         "loss_without_correction": "loss of 5 draws, without the correction",
@@ -144,7 +140,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
             x = [found[name]["microseconds"]["mean"] for name in ways]
             y = [found[name][value]["mean"] for name in ways]
             error = [found[name][value]["sd"] for name in ways]
-            marker = {"student": "*", "mean": "s"}.get(kind, "o")
+            marker = "s" if kind == "mean" else "o"
             axes.errorbar(x, y, error, marker=marker, label=word, capsize=2)
             for name, left, up in zip(ways, x, y, strict=True):
                 axes.annotate(

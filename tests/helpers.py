@@ -28,14 +28,10 @@ FAST = {
     "layer": "fc1",
     "overfit.lr": 0.02,
     "collection.storage": "on_the_fly",
-    "collection.num_calibration": 64,
     "denoiser.width": 32,
-    "denoiser.num_blocks": 1,
     "training.num_steps": 20,
     "training.batch_size": 16,
     "training.validate_every": 10,
-    "training.checkpoint_every": 5,
-    "training.log_every": 5,
 }
 """`fast`, shrunken: rank-one codes of fc1, made on the fly."""
 
@@ -46,16 +42,12 @@ UNET = {
     **FAST,
     "layer": "conv1",  # its matrix is 8x9, so that the U-Net's side is 10
     "denoiser.channels": 8,
-    "denoiser.multipliers": "1,2",
-    "denoiser.attention_sizes": "5",
     "training.batch_size": 2,
-    "training.num_accumulated": 2,
     "training.num_steps": 4,
-    "training.checkpoint_every": 1,
     "training.validation_share": 0.0,
     "training.ema_decay": 0.5,
 }
-"""For the presets `paper` and `released`: a U-Net of one downsampling."""
+"""For the presets `paper` and `released`."""
 
 
 @lru_cache
@@ -193,7 +185,7 @@ class Tiny:
     def ocd(self, settings: dict[str, Any] | None = None, seed: int = 0) -> OCD:
         """Not fitted yet."""
         small = {**FAST, "layer": self.layer, "overfit.lr": 0.1, "denoiser.width": 16, "seed": seed}
-        small |= {"training.num_steps": 10, "training.checkpoint_every": 10, **(settings or {})}
+        small |= {"training.num_steps": 10, **(settings or {})}
         settled = OCDConfig().replace(small)
         return OCD(self.base(), loss=LOSS, config=settled, encoder=self.encoder())
 

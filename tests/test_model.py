@@ -31,7 +31,7 @@ from helpers import (
 from ocd import OCD, Examples, OCDConfig, OCDError, overfit, select_layer
 from ocd.base import base_digest
 from ocd.data import file_digest, read_json, read_tensors, write_json, write_tensors
-from ocd.lessons import FreshLessons
+from ocd.lessons.sources import FreshLessons
 from ocd.model import _prediction_chunk
 from ocd.prediction import apply_deltas
 from ocd.tasks.images.classification import ImageEncoder

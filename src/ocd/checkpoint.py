@@ -14,7 +14,7 @@ from ocd.data import file_digest, load_strictly, read_json, write_json, write_te
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork, Shapes
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -27,24 +27,22 @@ class Checkpoint:
     notes: list[str]
 
 
-def save_checkpoint(
-    folder: Path, config: OCDConfig, network: HyperNetwork, frozen: FrozenBase, notes: list[str]
-) -> None:
-    """Write the generator. The weights come first, and config.json holds their digest, so that the
-    two files of different saves are never taken for one."""
+def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
+    """Write the generator. The weights come first, and config.json holds their digest, so that the two
+    files of different saves are never taken for one."""
     weights = folder / "model.safetensors"
-    write_tensors(weights, network.state_dict())
+    write_tensors(weights, saved.network.state_dict())
     write_json(
         folder / "config.json",
         {
             "format_version": FORMAT_VERSION,
-            "layer": frozen.name,
-            "widen": bool(frozen.widen),
-            "base": base_digest(frozen.base),
+            "layer": saved.frozen.name,
+            "widen": bool(saved.frozen.widen),
+            "base": base_digest(saved.frozen.base),
             "weights": file_digest(weights),
-            "shapes": network.shapes.as_dict(),
-            "config": config.to_dict(),
-            "notes": notes,
+            "shapes": saved.network.shapes.as_dict(),
+            "config": saved.config.to_dict(),
+            "notes": saved.notes,
         },
     )
 
@@ -55,7 +53,8 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
     saved = read_json(path / "config.json")
     if saved.get("format_version") != FORMAT_VERSION:
         raise OCDError(
-            f"{path} has format {saved.get('format_version')}, this version reads {FORMAT_VERSION}"
+            f"{path} was saved by another version (format {saved.get('format_version')}, this version "
+            f"reads {FORMAT_VERSION}): fit again, or install the version that saved it"
         )
     found = base_digest(base)
     if found != saved["base"]:
@@ -66,16 +65,7 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
     config = OCDConfig.from_dict(saved["config"])
     frozen = FrozenBase(base, saved["layer"], saved["widen"], config.channels_last)
     shapes = Shapes.from_dict(saved["shapes"])
-    network = HyperNetwork(
-        shapes,
-        config.condition,
-        config.denoiser,
-        config.diffusion,
-        config.scale,
-        copy.deepcopy(encoder),
-        correction=config.training.task_loss_weight > 0,
-        student=config.distillation.num_steps > 0,
-    )
+    network = HyperNetwork(shapes, config.generator, copy.deepcopy(encoder))
     load_strictly(network, path / "model.safetensors", saved.get("weights"))
     return Checkpoint(config, network.to(frozen.device).eval(), frozen, saved["notes"])
 

@@ -1,35 +1,43 @@
-"""All settings in one frozen object, the three presets, and changes by name."""
+"""All settings in one frozen object, the three presets, and changes by name.
+
+    config = OCDConfig.preset("fast").replace({"training.num_steps": 400, "layer": "fc1"})
+
+An experiment is a difference from a preset. `ocd settings TASK` lists every setting with its meaning.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
 from ocd.errors import OCDError, nearest
-from ocd.generator import CodecConfig, ConditionConfig, DenoiserConfig, DiffusionConfig, ScaleConfig
-from ocd.lessons import CollectionConfig, OverfitConfig, SelectionConfig
+from ocd.generator import (
+    CodecConfig,
+    ConditionConfig,
+    DenoiserConfig,
+    DiffusionConfig,
+    GeneratorConfig,
+    ScaleConfig,
+)
+from ocd.lessons import CollectionConfig, LessonConfig, OverfitConfig, SelectionConfig
 from ocd.prediction import SamplingConfig
-from ocd.training import DistillationConfig, TrainingConfig
+from ocd.training import TrainingConfig
 
 
 @dataclass(frozen=True)
 class OCDConfig:
-    """Everything that decides a fit. An experiment is a difference from a preset."""
+    """Everything that decides a fit."""
 
     layer: str = "auto"
     """A layer's name, or auto (Eq. 3)."""
-    rank: int = 1
-    """Of auto: 1 is the layer with the best score, 2 the second best."""
     seed: int = 0
     """Seed of everything random in a fit."""
     channels_last: bool = False
-    """Whether images (B, C, H, W) lie channels last in memory while the base is run to overfit, train
-    and predict. Many convolutions are faster so, on a CPU too. The base stays as it is, and its
-    answers but for rounding."""
+    """Whether the base runs on images (B, C, H, W) that lie channels last in memory, in which many
+    convolutions are faster, on a CPU too. Its answers change by rounding alone."""
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     overfit: OverfitConfig = field(default_factory=OverfitConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
@@ -39,15 +47,22 @@ class OCDConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
-    def __post_init__(self) -> None:
-        if self.distillation.num_steps and self.diffusion.eta > 0:
-            raise OCDError(
-                f"diffusion.eta is {self.diffusion.eta:g}: a student learns draws without noise on the "
-                "way, set it or distillation.num_steps to 0"
-            )
+    @property
+    def lessons(self) -> LessonConfig:
+        """What decides the lessons (Eq. 1 and Eq. 3)."""
+        return LessonConfig(
+            self.selection, self.overfit, self.collection, self.codec, self.seed, self.channels_last
+        )
+
+    @property
+    def generator(self) -> GeneratorConfig:
+        """What decides the generator (Eq. 4-8). A task loss brings the correction with it."""
+        correction = self.training.task_loss_weight > 0
+        return GeneratorConfig(
+            self.codec, self.condition, self.denoiser, self.diffusion, self.scale, correction
+        )
 
     @classmethod
     def preset(cls, name: str) -> OCDConfig:
@@ -65,8 +80,7 @@ class OCDConfig:
         known = dict(settings_of(self))
         groups: dict[str, dict[str, Any]] = {}
         for key, value in settings.items():
-            if key not in known:
-                raise OCDError(f"there is no setting {key!r}{nearest(key, known)}")
+            check_setting(key, known)
             group, _, name = key.rpartition(".")
             owner = getattr(self, group) if group else self
             parsed = parse_value(value, get_type_hints(type(owner))[name], key)
@@ -78,30 +92,82 @@ class OCDConfig:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Every setting, nested by group, as JSON has it."""
+        nested: dict[str, Any] = {}
+        for key, value in settings_of(self):
+            group, _, name = key.rpartition(".")
+            place = nested.setdefault(group, {}) if group else nested
+            place[name] = list(value) if isinstance(value, tuple) else value
+        return nested
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OCDConfig:
         """Raises OCDError for unknown keys, so that a file of another version is not half read."""
         return cls().replace(flatten(values))
 
-    def digest(self) -> str:
-        """A hash of all settings. Later ones count where they are not at their default: what was made
-        before they came stays what it is."""
-        settings, defaults = self.to_dict(), OCDConfig().to_dict()
-        for name in LATER:
-            if settings[name] == defaults[name]:
-                del settings[name]
-        text = json.dumps(settings, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+def check_setting(key: str, known: Iterable[str]) -> None:
+    """Raises OCDError for an unknown setting, with what became of it or the nearest names."""
+    known = list(known)
+    if key in known:
+        return
+    if key in REMOVED or key.partition(".")[0] in REMOVED:
+        reason = REMOVED.get(key) or REMOVED[key.partition(".")[0]]
+        raise OCDError(f"the setting {key!r} was removed in version 0.2: {reason}")
+    raise OCDError(f"there is no setting {key!r}{nearest(key, known)}")
 
 
-LATER = ("channels_last",)  # settings that came after run folders of format 2
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with old names replaced by new ones, each with a warning."""
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key in RENAMED:
+            text = f"the setting {key!r} is now {RENAMED[key]!r}; the old name works until version 0.3"
+            warnings.warn(text, FutureWarning, stacklevel=2)
+        result[RENAMED.get(key, key)] = value
+    return result
+
+
+RENAMED = {"controls": "baselines"}
+"""Old name of a setting -> its name now."""
+
+REMOVED = {
+    "rank": "name the layer; `ocd select` shows the scores of all layers",
+    "selection.absolute_size": "perturbations are relative to each layer's weights (docs/selection.md)",
+    "selection.redraw": "weights are perturbed, not drawn anew (docs/selection.md)",
+    "selection.excerpt": "it is an eighth of overfit.excerpt",
+    "overfit.momentum": "use overfit.optimizer sgd, adam or polyak",
+    "overfit.form": "deltas are rank one where that is exact, and dense elsewhere",
+    "overfit.max_skipped": "a fit stops if more than 5 % of the examples are not finite",
+    "collection.on_the_fly_cost": "deltas are made on the fly if that costs at most 4 forward passes",
+    "collection.num_copies": "a store holds each example once; on_the_fly augments anew in every batch",
+    "collection.num_calibration": "statistics are taken from 2,048 examples",
+    "codec.max_components": "a share of the energy asks for at most 256 components",
+    "condition.max_features": "parts of I(x) with more than 1,024 numbers are pooled",
+    "denoiser.num_blocks": "the MLP has two blocks; set denoiser.width",
+    "denoiser.multipliers": "the U-Net has the paper's six levels; set denoiser.channels",
+    "denoiser.attention_sizes": "the U-Net has attention at side 16, as in the paper",
+    "diffusion.eta": "sampling adds no noise on the way",
+    "scale.width": "the scale network is 256 wide",
+    "training.optimizer": "it is AdamW; with training.weight_decay=0 that is Adam",
+    "training.excerpt": "it is a quarter of overfit.excerpt",
+    "training.clip_norm": "gradients are clipped to norm 1",
+    "training.num_accumulated": "set training.batch_size, which has the same gradient",
+    "training.patience": "training runs to its end; training.keep_best keeps the best weights",
+    "training.mixed_precision": "training is in bfloat16 on a GPU, in full precision on a CPU",
+    "training.checkpoint_every": "a checkpoint is written every 200 steps",
+    "training.log_every": "the log has a line every 20 steps",
+    "distillation": "use diffusion.solver=dpm with diffusion.num_sampling_steps=5, or mode='mean'",
+    "sampling.skip": "every example is moved",
+}
+"""Settings, and groups of them, that were removed, and what to do in their place."""
 
 
 def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every dotted setting and its value."""
     for entry in fields(config):
+        if entry.metadata.get("internal"):
+            continue
         value = getattr(config, entry.name)
         if is_dataclass(value):
             yield from settings_of(value, f"{prefix}{entry.name}.")
@@ -158,7 +224,6 @@ _UNET = {
     "condition.standardize": False,
     "training.batch_size": 1,
     "training.num_noise_levels": 1,
-    "training.optimizer": "adam",
     "training.weight_decay": 0.0,
     "training.lr": 1e-4,
     "training.schedule": "constant",
@@ -195,8 +260,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scale.kind": "released",
         "scale.own_encoders": True,
         "denoiser.dropout": 0.4,
-        "training.clip_norm": 1.0,
-        "training.num_accumulated": 8,
+        "training.batch_size": 8,  # theirs: eight accumulated batches of one, the same gradient
         "training.scale_lr_factor": 5.0,
     },
 }

@@ -19,7 +19,7 @@ from ocd.base import Delta, DenseDelta, RankOneDelta, num_weights
 from ocd.data import Examples, Inputs, in_chunks, num_rows, seeded, take_rows, to_device
 from ocd.errors import OCDError
 from ocd.generator import example_keys, example_noise
-from ocd.lessons import OverfitConfig, overfit_chunks
+from ocd.lessons import OverfitConfig, overfit_in_chunks
 from ocd.model import OCD
 
 EXACT = 1e-3
@@ -83,13 +83,14 @@ _TITLES = {"weights": "directions", "u": "u of u·aᵀ"}
 def generated_deltas(ocd: OCD, inputs: Inputs, draws: int = 1, seed: int = 0) -> Delta:
     """The deltas that `ocd.predict` adds to the layer for these inputs (Alg. 2), on the CPU."""
     network, frozen = ocd.fitted()
-    shape = (network.diffusion.num_noises, *network.diffused_shape)
+    shape = network.diffused_shape
 
     def work(chunk: slice) -> Delta:
         rows = to_device(take_rows(inputs, chunk), frozen.device)
         capture, embedding = ocd.embed(rows)
         noise = example_noise(example_keys(rows), seed, draws, shape)
-        return _on_cpu(network.draw(embedding, capture.positions, noise))
+        codes = network.draw_codes(embedding, noise)
+        return _on_cpu(network.decode(codes, capture.positions))
 
     return _joined([part for _, part in in_chunks(num_rows(inputs), 64, work)])
 
@@ -115,7 +116,7 @@ def training_deltas(
         inputs, targets = examples.rows(chosen)
     inputs, targets = to_device(inputs, frozen.device), targets.to(frozen.device)
     return _on_cpu(
-        overfit_chunks(frozen, loss, inputs, targets, overfit, overfit.form, ocd.excerpt).delta
+        overfit_in_chunks(frozen, loss, inputs, targets, overfit, ocd.excerpt).delta
     )
 
 

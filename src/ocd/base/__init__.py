@@ -3,10 +3,11 @@
 from ocd.base.capture import Capture
 from ocd.base.deltas import Delta, DenseDelta, RankOneDelta, num_weights
 from ocd.base.digest import base_digest
-from ocd.base.frozen_base import FrozenBase, usable_layers
+from ocd.base.frozen_base import FrozenBase
 from ocd.base.layers import find_layer, list_layers
 from ocd.base.losses import Loss, example_losses
 from ocd.base.passes import eval_mode, run_without_delta
+from ocd.base.probe import probe, usable_layers
 
 __all__ = [
     "Capture",
@@ -21,6 +22,7 @@ __all__ = [
     "find_layer",
     "list_layers",
     "num_weights",
+    "probe",
     "run_without_delta",
     "usable_layers",
 ]

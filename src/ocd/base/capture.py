@@ -1,4 +1,8 @@
-"""What passes through the layer in one pass of the base: I(x), Eq. 4."""
+"""What passes through the layer in one pass of the base: I(x) = (i_L, a_L, f(x)) of Eq. 4.
+
+`FrozenBase.capture` makes a Capture, and `FrozenBase.run` starts from it: nothing up to the layer is
+computed a second time.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,12 @@ from ocd.errors import OCDError
 class Capture:
     """I(x) of a batch (Eq. 4) and what is needed to run it again from the layer on.
 
-    `positions`: the vectors that the weight multiplies, (B, R, G, I). `layer_input`, `layer_output`: i_L and a_L with
-    their leading dimension B or B·P; of a layer that is used several times all positions, use after
-    use. `output`: f(x), (B, ...). `leading`: the leading dimension of i_L in each use.
-    `spoils_inputs`: whether the base works in place on its inputs, so that each pass needs a copy.
-    Of a large example that is used several times positions, i_L and a_L are left out on demand: they are
-    empty then.
+    `positions`: the vectors that the weight multiplies, (B, P, G, I) (ocd.base.positions).
+    `layer_input`, `layer_output`: i_L and a_L, with the leading dimension that the layer sees; for a
+    layer that is called several times, the positions of all calls. `output`: f(x), (B, ...).
+    `leading`: the leading dimension of i_L in each call. `spoils_inputs`: whether the base changes
+    its inputs in place, so that each pass needs a copy. Where positions of several calls were not
+    asked for, `positions`, i_L and a_L are empty.
     """
 
     inputs: Inputs
@@ -36,15 +40,15 @@ class Capture:
     spoils_inputs: bool = False
 
     def output_positions(self) -> Tensor:
-        """a_L as rows, (B, R, O)."""
+        """a_L at each position, (B, P, O)."""
         return output_positions(self.module, self.layer_output, len(self))
 
     def __len__(self) -> int:
         return len(self.output)
 
 
-class Uses:
-    """What a layer was given and answered in one pass, use by use."""
+class LayerCalls:
+    """The inputs and outputs of a layer in one pass, call by call."""
 
     def __init__(self, module: nn.Module, name: str, batch: int, keep: bool) -> None:
         self.module, self.name, self.batch, self.keep = module, name, batch, keep
@@ -53,30 +57,30 @@ class Uses:
 
     def add(self, input: Tensor, output: Tensor) -> None:
         self.leading.append(len(input) if input.dim() else 0)
-        # A single use is kept in any case: later passes start from it.
+        # A single call is kept in any case: later passes start from it.
         if self.keep or len(self.leading) == 1:
             self.kept.append((input.clone(), output))
         else:
             self.kept = [(input[:0], output[:0])]
 
     def joined(self) -> tuple[Tensor, Tensor, Tensor]:
-        """i_L, a_L and the rows, all positions of an example beside one another."""
+        """i_L, a_L and the positions (B, P, G, I), all positions of an example side by side."""
         if len(self.kept) < len(self.leading):
             return *self.kept[0], self.kept[0][0].new_empty(self.batch, 0, 1, 0)
         every = [to_positions(self.module, input, self.batch, self.name) for input, _ in self.kept]
         if len(self.kept) == 1:
             return *self.kept[0], every[0]
         inputs, outputs = zip(*self.kept, strict=True)
-        return self._beside(inputs), self._beside(outputs), torch.cat(every, dim=1)
+        return self._side_by_side(inputs), self._side_by_side(outputs), torch.cat(every, dim=1)
 
-    def _beside(self, tensors: tuple[Tensor, ...]) -> Tensor:
-        """(B·P, ...) of each use -> (B·ΣP, ...)."""
+    def _side_by_side(self, tensors: tuple[Tensor, ...]) -> Tensor:
+        """(B·n, ...) of each call -> (B·Σn, ...)."""
         if isinstance(self.module, nn.Linear):
             tensors = tuple(tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors)
         shapes = sorted({tuple(tensor.shape[1:]) for tensor in tensors})
         if len(shapes) > 1:
             raise OCDError(
-                f"layer {self.name!r} is used {len(tensors)} times in one forward pass, on inputs of "
+                f"layer {self.name!r} is called {len(tensors)} times in one forward pass, on inputs of "
                 f"different shapes ({', '.join(map(str, shapes))}): choose another layer"
             )
         parts = [tensor.reshape(self.batch, -1, *tensor.shape[1:]) for tensor in tensors]

@@ -1,9 +1,13 @@
 """A delta for every example and draw, and what it adds to the layer's output.
 
-delta_s = θ_s − θ of the paper's Eq. 1, for one layer's weight. A layer multiplies *rows* by its
-weight matrix: a linear layer has one row a position, a convolution one row an output pixel. Rows
-have the shape (B examples, R rows, G groups, I inputs of a group); R = 1 is what makes rank one
-exact.
+delta_s = θ_s − θ of Eq. 1, for one layer's weight. A layer multiplies a vector at each of its positions
+by its weight matrix (ocd.base.positions), and a delta moves its output by delta · vector.
+
+    delta = DenseDelta(weight)        # every weight written out, (B, K, *weight.shape)
+    delta = RankOneDelta(u, a, shape) # u·aᵀ, exact where each example has one position
+    delta.shift(positions)            # (B, P, G, I) -> (B, K, P, O)
+
+B examples, K draws, P positions, G groups, I inputs of a group, O outputs.
 """
 
 from __future__ import annotations
@@ -37,17 +41,17 @@ class DenseDelta:
         """ρ_s = ‖delta‖ (Eq. 8), shape (B, K)."""
         return self.weight.flatten(2).norm(dim=2)
 
-    def shift(self, rows: Tensor) -> Tensor:
-        """What the delta adds to the layer's output: rows (B, R, G, I) -> (B, K, R, O)."""
+    def shift(self, positions: Tensor) -> Tensor:
+        """What the delta adds to the layer's output: positions (B, P, G, I) -> (B, K, P, O)."""
         shared, draws = self.weight.shape[:2]
-        batch, num_rows, groups, fan_in = rows.shape
+        batch, num_positions, groups, fan_in = positions.shape
         matrix = self.weight.reshape(shared, draws, groups, -1, fan_in)
         if groups == 1:
-            # (B, R, I) @ (B or 1, I, K·O): one matrix product an example, whatever K is.
+            # (B, P, I) @ (B or 1, I, K·O): one matrix product for each example, whatever K is.
             flat = matrix.reshape(shared, -1, fan_in).transpose(1, 2)
-            product = rows[:, :, 0] @ (flat[0] if shared == 1 else flat)
-            return product.view(batch, num_rows, draws, -1).transpose(1, 2)
-        product = torch.einsum("brgi,bkgoi->bkrgo", rows, matrix.expand(batch, -1, -1, -1, -1))
+            product = positions[:, :, 0] @ (flat[0] if shared == 1 else flat)
+            return product.view(batch, num_positions, draws, -1).transpose(1, 2)
+        product = torch.einsum("bpgi,bkgoi->bkpgo", positions, matrix.expand(batch, -1, -1, -1, -1))
         return product.flatten(3)
 
     def mean_draw(self) -> Self:
@@ -75,8 +79,8 @@ class DenseDelta:
 class RankOneDelta:
     """Deltas u·aᵀ, exact where each example's layer sees one vector a and the optimiser is SGD.
 
-    Every gradient of such a layer is (∂L/∂z)·aᵀ with the same a, because the base is frozen in
-    front of the layer; so is every sum of gradients, with or without momentum.
+    Every gradient of such a layer is (∂L/∂z)·aᵀ, with the same a at every step because the base is
+    frozen up to the layer; so is every sum of gradients.
     `left`: u, (B, K, O). `right`: a, (B, I). `weight_shape`: the layer's own weight shape.
     """
 
@@ -97,9 +101,9 @@ class RankOneDelta:
         """ρ_s = ‖u‖·‖a‖ (Eq. 8), shape (B, K)."""
         return self.left.norm(dim=2) * self.right.norm(dim=1, keepdim=True)
 
-    def shift(self, rows: Tensor) -> Tensor:
-        """rows (B, R, 1, I) -> (B, K, R, O): (rows · a) u."""
-        along = (rows[:, :, 0] * self.right[:, None, :]).sum(dim=2)  # (B, R)
+    def shift(self, positions: Tensor) -> Tensor:
+        """positions (B, P, 1, I) -> (B, K, P, O): (vector · a) u."""
+        along = (positions[:, :, 0] * self.right[:, None, :]).sum(dim=2)  # (B, P)
         return along[:, None, :, None] * self.left[:, :, None, :]
 
     def mean_draw(self) -> Self:

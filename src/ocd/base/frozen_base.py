@@ -1,19 +1,23 @@
-"""Find a layer of a frozen base, see what passes through it, run the base with a delta per row.
+"""Run a frozen base with another delta of one layer for each example.
 
-The base is never changed: what must be set (eval mode, no gradients, a layer's `forward`) is put
-back in `finally`. All of it is done by three moves:
+    frozen = FrozenBase(base, "fc1")
+    capture = frozen.capture(inputs)        # one pass: I(x) of Eq. 4
+    outputs = frozen.run(capture, delta)    # f(x; θ + delta), (B, K, ...), for K deltas an example
 
-* **capture** one plain pass gives I(x) = (i_L, a_L, f(x)), Eq. 4, and remembers the outputs of the
-  modules that finished in front of the layer;
-* **replay** a later pass over the same inputs answers those modules from memory, so only the part
-  behind the layer is computed again;
-* **widen** at the layer, B rows become B·K rows, one for each of the K deltas of an example. Where
-  the base mixes in tensors of the old batch size (a residual connection around the layer) widening
-  is not valid, and the inputs are repeated instead.
+The base is never changed: what has to be set (eval mode, no gradients, the layer's `forward`) is
+restored in `finally`. Three ideas make it fast:
 
-A layer may be used several times in one pass (a base that works through an example in chunks, or that
-comes back to the layer). It then moves in all its uses; what it sees there may depend on the delta, so
-passes are made in full, and the shift is computed of what each use is given.
+* **capture**: one plain pass gives I(x) and records the outputs of the modules that finish before the
+  layer is reached.
+* **replay**: a later pass over the same inputs takes these outputs from the recording, so that only the
+  part of the base behind the layer is computed again (ocd.base.replay).
+* **widen**: at the layer B rows become B·K rows, one for each of an example's K deltas. Where the base
+  combines them later with tensors of the old batch size (a residual connection around the layer),
+  widening is not valid, and the inputs are repeated instead. `ocd.base.probe` finds out which.
+
+A base may call the layer several times in one pass, for instance when it works through an example in
+chunks. Every call then moves. What the layer sees may depend on the delta, so such passes are made in
+full, and the shift is computed from the input of each call.
 """
 
 from __future__ import annotations
@@ -24,22 +28,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ocd.base.capture import Capture, Uses
+from ocd.base.capture import Capture, LayerCalls
 from ocd.base.deltas import Delta, DenseDelta
-from ocd.base.layers import find_layer, list_layers
-from ocd.base.passes import answer, eval_mode, run_without_delta
+from ocd.base.layers import find_layer
+from ocd.base.passes import answer, eval_mode
 from ocd.base.positions import shift_output, to_positions
 from ocd.base.replay import patched_forward, record, replaying
-from ocd.data import Inputs, copied, is_out_of_memory, map_tensors, num_rows, take_rows, tensors
+from ocd.data import Inputs, copied, map_tensors, num_rows, tensors
 from ocd.errors import OCDError
 
 
 class FrozenBase:
-    """A frozen base, frozen at one layer.
+    """A base whose weights stay as they are, and the one layer that deltas are added to.
 
-    `widen` says whether K deltas share one pass through the part in front of the layer; None until
-    `probe` has tried it. `channels_last`: whether images lie channels last in memory in its passes
-    (ocd.inputs.copied).
+    `name`: of the layer. `widen`: whether K deltas share one pass up to the layer; None until `probe`
+    has tried it. `channels_last`: whether passes run on images that lie channels last in memory
+    (ocd.data.copied). Raises OCDError where the layer cannot be moved (ocd.base.layers).
     """
 
     def __init__(
@@ -65,18 +69,19 @@ class FrozenBase:
     def capture(self, inputs: Inputs, keep_positions: bool = True) -> Capture:
         """One pass of the base: i_L(x), a_L(x), f(x). No gradients; f(x) is the base's own answer.
 
-        `keep_positions`: False where i_L and a_L are not asked for, which keeps large examples out of
-        memory (they are kept all the same where a later pass is made of them). Raises OCDError where
-        the layer is not reached, or is used on inputs of different kinds.
+        `keep_positions`: False where i_L and a_L are not needed, which saves memory for large examples
+        (they are kept all the same where later passes start from them). Raises OCDError where the layer
+        is not reached, is called on inputs of different shapes, or the output is not one tensor (B,
+        ...).
         """
-        uses = Uses(self.module, self.name, num_rows(inputs), keep_positions)
+        calls = LayerCalls(self.module, self.name, num_rows(inputs), keep_positions)
         original = self.module.forward
 
         def watched(input: Tensor) -> Tensor:  # named as nn.Linear and the convolutions name it
             recording.close()
             output = original(input)
-            uses.add(input, output)
-            return output.clone()  # what follows may work in place, on either
+            calls.add(input, output)
+            return output.clone()  # the modules behind the layer may work in place
 
         with torch.no_grad(), eval_mode(self.base), record(self.base, self.module) as recording:
             own = copied(inputs, self.channels_last)
@@ -85,21 +90,21 @@ class FrozenBase:
             recording.check()
             spoils_inputs = any(tensor.is_inference() or tensor._version for tensor in tensors(own))
             recording.reusable &= not spoils_inputs
-        self._check_reached(uses.leading)
+        self._check_reached(calls.leading)
         self._check_output(output, num_rows(inputs))
-        layer_input, layer_output, rows = uses.joined()
+        layer_input, layer_output, positions = calls.joined()
         return Capture(
-            inputs, rows, layer_input, layer_output, output, self.module, recording,
-            tuple(uses.leading), spoils_inputs,
+            inputs, positions, layer_input, layer_output, output, self.module, recording,
+            tuple(calls.leading), spoils_inputs,
         )  # fmt: skip
 
     def run(self, capture: Capture, delta: Delta) -> Tensor:
         """f(x; θ + delta) for every example and draw, (B, K, ...). Differentiable in the delta."""
         with eval_mode(self.base):
             if self.widen or delta.num_draws == 1:
-                output = self._run_widened(capture, delta)
+                output = self.run_widened(capture, delta)
             else:
-                output = self._run_repeated(capture, delta)
+                output = self.run_repeated(capture, delta)
         expected = len(capture) * delta.num_draws
         if not isinstance(output, Tensor) or len(output) != expected:
             raise OCDError(
@@ -108,9 +113,9 @@ class FrozenBase:
         return output.view(len(capture), delta.num_draws, *output.shape[1:])
 
     def run_full(self, inputs: Inputs, delta: Delta) -> Tensor:
-        """`run` of inputs that were not captured, one draw an example: f(x; θ + delta), (B, 1, ...).
+        """f(x; θ + delta) of inputs that were not captured, one draw an example: (B, 1, ...).
 
-        What is in front of the layer is computed too, but nothing is remembered.
+        A full pass; nothing is recorded.
         """
         if delta.num_draws != 1:
             raise ValueError(f"run_full takes one draw an example, not {delta.num_draws}")
@@ -118,7 +123,7 @@ class FrozenBase:
             output = self._pass(copied(inputs, self.channels_last), delta)
         return output[:, None]
 
-    def _run_widened(self, capture: Capture, delta: Delta) -> Tensor:
+    def run_widened(self, capture: Capture, delta: Delta) -> Tensor:
         if len(capture.leading) > 1:
             return self._pass(self._inputs_to_spend(capture), delta, capture.leading)
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
@@ -140,7 +145,7 @@ class FrozenBase:
             return copied(capture.inputs, self.channels_last)
         return capture.inputs
 
-    def _run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
+    def run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
         draws = delta.num_draws
         inputs = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), capture.inputs)
         if self.channels_last:
@@ -152,10 +157,10 @@ class FrozenBase:
             return self._answer(inputs)
 
     def _pass(self, inputs: Inputs, delta: Delta, leading: tuple[int, ...] = ()) -> Tensor:
-        """A full pass in which each use of the layer moves what it is given.
+        """A full pass in which every call of the layer is moved.
 
-        The first use that sees an example once widens it to its K draws; later ones may see the draws
-        already. `leading`: each use's leading dimension without widening, needed where K > 1.
+        The first call widens B rows to B·K; later calls may see B·K rows already. `leading`: the
+        leading dimension of each call without widening, needed where K > 1.
         """
         batch, draws = num_rows(inputs), delta.num_draws
         every = delta.as_examples(batch) if draws > 1 else delta
@@ -177,71 +182,11 @@ class FrozenBase:
             output = self._answer(inputs)
         return output
 
-    def probe(self, inputs: Inputs) -> Capture:
-        """Check on a few rows that deltas of different examples do not touch one another, and find
-        out whether widening is valid. Returns the capture of those rows.
-
-        Raises OCDError where the layer's leading dimension is not the batch, and where the base fails
-        or answers otherwise with images channels last.
-        """
-        # Never a single row: it would go with any batch size, by broadcasting.
-        few = take_rows(inputs, torch.arange(3) % num_rows(inputs))
-        if self.channels_last:
-            self._check_channels_last(few)
-        capture = self.capture(few)
-        generator = torch.Generator().manual_seed(0)
-        size = 0.1 * self.weight.detach().float().std(unbiased=False)
-        noise = torch.randn(len(capture), 2, *self.weight_shape, generator=generator)
-        delta = DenseDelta(noise.to(self.weight) * size)
-        with torch.no_grad():
-            self._check_independence(capture, delta)
-            self.widen = self._widening_is_valid(capture, delta)
-        return capture
-
-    def _check_channels_last(self, few: Inputs) -> None:
-        plain = run_without_delta(self.base, few)
-        remedy = "set channels_last to false, or let the base use reshape in place of view"
-        try:
-            output = run_without_delta(self.base, few, channels_last=True)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise OCDError(
-                f"channels_last is true, and with images that lie so in memory the base fails "
-                f"({reason}): {remedy}"
-            ) from error
-        if isinstance(plain, Tensor) and not _alike(output, plain):
-            raise OCDError(
-                f"channels_last is true, and with images that lie so in memory the base gives other "
-                f"outputs: {remedy}"
-            )
-
-    def _check_independence(self, capture: Capture, delta: DenseDelta) -> None:
-        weight = delta.weight[:, :1].clone()
-        weight[1:] = 0
-        output = self.run(capture, DenseDelta(weight))
-        others = slice(1, None)
-        if not _agree(output[others, 0], capture.output[others]):
-            raise OCDError(
-                f"a delta of one example at {self.name!r} moves the outputs of others: "
-                "the layer's leading dimension is not the batch, or the base mixes its rows"
-            )
-
-    def _widening_is_valid(self, capture: Capture, delta: DenseDelta) -> bool:
-        with eval_mode(self.base):
-            repeated = self._run_repeated(capture, delta)
-            try:
-                widened = self._run_widened(capture, delta)
-            except (RuntimeError, ValueError, IndexError):
-                return False  # shapes of the old batch size met those of the new one
-        return widened.shape == repeated.shape and _agree(widened, repeated)
-
     def _check_reached(self, leading: list[int]) -> None:
         if not leading:
             raise OCDError(
                 f"layer {self.name!r} is not reached by forward (a module may use its weight without "
-                "calling it, as nn.MultiheadAttention does); choose another layer"
+                "calling it, as nn.MultiheadAttention does): choose another layer"
             )
 
     def _check_output(self, output: object, batch: int) -> None:
@@ -254,31 +199,3 @@ class FrozenBase:
                 f"the base returns shape {tuple(output.shape)} for {batch} examples: "
                 "the leading dimension must be the batch"
             )
-
-
-def _agree(one: Tensor, other: Tensor) -> bool:
-    """Equal but for rounding; an example that is not finite must be so in both."""
-    return torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether two kernels may have made them: in half precision they differ by a hundredth, while what
-    is made of wrong pixels is off by as much as it is large."""
-    finite = other.isfinite()
-    if one.shape != other.shape or not torch.equal(one.isfinite(), finite):
-        return False
-    one, other = one[finite].float(), other[finite].float()
-    return bool((one - other).norm() <= 0.05 * other.norm())
-
-
-def usable_layers(base: nn.Module, inputs: Inputs) -> tuple[list[str], dict[str, str]]:
-    """The layers that a delta can sit on, and for each of the others the reason why not."""
-    usable: list[str] = []
-    skipped: dict[str, str] = {}
-    for name in list_layers(base):
-        try:
-            FrozenBase(base, name).probe(inputs)
-            usable.append(name)
-        except OCDError as error:
-            skipped[name] = str(error)
-    return usable, skipped

@@ -1,4 +1,8 @@
-"""Which layers of a base can be moved."""
+"""Find the layers of a base that a delta can be added to.
+
+A layer is named by its path in the base, such as `fc1` or `encoder.0.linear`; its `weight` is what
+moves.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ def list_layers(base: nn.Module) -> list[str]:
 def find_layer(base: nn.Module, name: str) -> nn.Module:
     """The layer called `name`.
 
-    Raises OCDError for an unknown name (with the nearest names), a module that is no Linear,
+    Raises OCDError for an unknown name (with the nearest names), a module that is not a Linear,
     Conv1d or Conv2d, and a weight that another module shares.
     """
     modules = dict(base.named_modules())
@@ -35,6 +39,6 @@ def find_layer(base: nn.Module, name: str) -> nn.Module:
             if other is not module and parameter is module.weight:
                 raise OCDError(
                     f"layer {name!r} shares its weight with {other_name}.{parameter_name}: "
-                    "a delta on a tied weight would move both; choose another layer"
+                    "a delta on a tied weight would move both: choose another layer"
                 )
     return module

@@ -12,7 +12,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def example_losses(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
-    """loss(outputs, targets) with its shape checked: (B,). Raises OCDError for any other shape."""
+    """loss(outputs, targets), (B,), with its shape checked. Raises OCDError for any other shape."""
     values = loss(output, targets)
     if not isinstance(values, Tensor) or values.shape != (len(output),):
         shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__

@@ -1,7 +1,14 @@
-"""The rows that a layer's weight matrix multiplies, and the way back to the layer's output.
+"""A layer's input as the vectors that its weight matrix multiplies, one for each position.
 
-Linear: one row a position. Conv1d, Conv2d: one row an output pixel (unfold). The layer's leading
-dimension is B or B·P; all positions of an example become its rows.
+A linear layer has a position for each vector that it is applied to (one, or one a token). A convolution
+has a position for each output pixel, and its vector is the input patch (im2col). With every layer in
+this form, a delta moves all of them alike: at each position the output moves by delta · vector.
+
+    positions = to_positions(module, layer_input, batch, name)   # (B, P, G, I)
+    moved = shift_output(module, layer_output, delta.shift(positions))
+
+B examples, P positions, G groups of a convolution, I inputs of a group, O outputs. The layer's leading
+dimension is B, or a multiple of B where the base folds positions into it.
 """
 
 from __future__ import annotations
@@ -14,7 +21,10 @@ from ocd.errors import OCDError
 
 
 def to_positions(module: nn.Module, layer_input: Tensor, batch: int, name: str) -> Tensor:
-    """i_L as rows: (B·P, ...) -> (B, R, G, I). Raises OCDError where B does not divide it."""
+    """i_L at each position: (B·n, ...) -> (B, P, G, I).
+
+    `name`: of the layer, for errors. Raises OCDError where the leading dimension is no multiple of B.
+    """
     if layer_input.dim() == 0 or layer_input.shape[0] % batch:
         raise OCDError(
             f"layer {name!r} sees shape {tuple(layer_input.shape)} for {batch} examples: "
@@ -23,26 +33,26 @@ def to_positions(module: nn.Module, layer_input: Tensor, batch: int, name: str) 
     if isinstance(module, nn.Linear):
         return layer_input.reshape(batch, -1, 1, module.in_features)
     if not isinstance(module, nn.Conv1d | nn.Conv2d):
-        raise OCDError(f"layer {name!r} is a {type(module).__name__}, which has no rows")
-    patches = _unfold(module, layer_input)  # (B·P, C·k, L)
-    rows = patches.transpose(1, 2)  # (B·P, L, C·k): channels outermost, as in the weight
-    return rows.reshape(batch, -1, module.groups, rows.shape[-1] // module.groups)
+        raise OCDError(f"layer {name!r} is a {type(module).__name__}, whose positions are not known")
+    patches = _unfold(module, layer_input)  # (B·n, C·k, L)
+    vectors = patches.transpose(1, 2)  # (B·n, L, C·k): channels outermost, as in the weight
+    return vectors.reshape(batch, -1, module.groups, vectors.shape[-1] // module.groups)
 
 
 def shift_output(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tensor:
-    """a_L widened and moved: a_L (B·P, ...) and shift (B, K, R, O) -> (B·K·P, ...).
+    """a_L moved by K draws: a_L (B·n, ...) and shift (B, K, P, O) -> (B·K·n, ...).
 
-    Images that lie channels last in memory stay so, for what follows the layer.
+    Images that lie channels last in memory stay so, for the modules behind the layer.
     """
     batch, draws = shift.shape[:2]
-    per_example = layer_output.reshape(batch, 1, -1, *layer_output.shape[1:])  # (B, 1, P, ...)
-    positions = per_example.shape[2]
+    per_example = layer_output.reshape(batch, 1, -1, *layer_output.shape[1:])  # (B, 1, n, ...)
+    folded = per_example.shape[2]
     if isinstance(module, nn.Linear):
-        moved = shift.reshape(batch, draws, positions, *layer_output.shape[1:])
+        moved = shift.reshape(batch, draws, folded, *layer_output.shape[1:])
     else:
         spatial = layer_output.shape[2:]
-        moved = shift.reshape(batch, draws, positions, -1, shift.shape[-1]).transpose(3, 4)
-        moved = moved.reshape(batch, draws, positions, shift.shape[-1], *spatial)
+        moved = shift.reshape(batch, draws, folded, -1, shift.shape[-1]).transpose(3, 4)
+        moved = moved.reshape(batch, draws, folded, shift.shape[-1], *spatial)
     widened = (per_example + moved).flatten(0, 2)
     last = torch.channels_last
     if layer_output.dim() == 4 and layer_output.is_contiguous(memory_format=last):
@@ -51,11 +61,11 @@ def shift_output(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tens
 
 
 def output_positions(module: nn.Module, layer_output: Tensor, batch: int) -> Tensor:
-    """a_L as rows: (B·P, ...) -> (B, R, O), in the order of `to_positions`."""
+    """a_L at each position: (B·n, ...) -> (B, P, O), in the order of `to_positions`."""
     if isinstance(module, nn.Linear):
         return layer_output.reshape(batch, -1, layer_output.shape[-1])
-    rows = layer_output.flatten(2).transpose(1, 2)  # (B·P, L, O)
-    return rows.reshape(batch, -1, rows.shape[-1])
+    vectors = layer_output.flatten(2).transpose(1, 2)  # (B·n, L, O)
+    return vectors.reshape(batch, -1, vectors.shape[-1])
 
 
 def _unfold(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:

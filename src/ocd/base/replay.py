@@ -1,15 +1,20 @@
-"""Remember what the modules in front of the layer answered, and answer it again without computing.
+"""Record the outputs of the modules that run before the layer, and use them again in later passes.
 
-In eval mode a second pass over the same inputs gives the same values up to the layer. So the first
-pass records the outputs of the outermost modules that finish in front of the layer, and a replay
-hands them back. Operations between modules are computed again, which changes nothing. Where
-something works in place the memory would not be true any more, so:
+In eval mode a second pass over the same inputs gives the same values up to the layer. The first pass
+therefore records the output of every outermost module that finishes before the layer is reached, and a
+replay returns these outputs in place of computing them. Operations between modules are computed again.
 
-* a module with `inplace=True` is not answered from memory but computed again, on a copy of the
-  remembered value that it changes;
-* any other change in place, of a remembered tensor or of what a remembered module was given, shows
-  in the tensors' version counters: the recording then says that it cannot be reused, and passes are
-  made in full.
+    with record(base, layer) as recording:
+        base(inputs)
+    with replaying(recording):
+        base(inputs)  # computes only what follows the layer
+
+Work in place could make a recording wrong:
+
+* a module with `inplace=True` is computed again in a replay, on a copy of the recorded value that it
+  changes;
+* any other change in place, of a recorded tensor or of a recorded module's input, shows in the tensors'
+  version counters. The recording then says that it cannot be reused, and passes are made in full.
 """
 
 from __future__ import annotations
@@ -26,10 +31,10 @@ Versions = list[tuple[Tensor, int]]
 
 @dataclass
 class Call:
-    """What a module answered, and the versions of the answer's tensors then.
+    """The output of a module, and the versions of its tensors at that time.
 
-    `is_copy`: the output is a copy, made before an in-place module changed it; a replay hands out
-    copies of it for that module to change again.
+    `is_copy`: the output is a copy, made before an in-place module changed it; a replay returns
+    copies of it, for that module to change again.
     """
 
     module: nn.Module
@@ -43,7 +48,7 @@ class Call:
 
 @dataclass
 class Recording:
-    """Outputs of the modules in front of the layer, in the order of their calls."""
+    """Outputs of the modules before the layer, in the order of their calls."""
 
     calls: list[Call] = field(default_factory=list)
     reusable: bool = True
@@ -63,27 +68,27 @@ class Recording:
         if not self._open or self._depth > 0 or _works_in_place(module):
             return
         if _changed(self._given):
-            self.reusable = False  # a replay would leave this change out
+            self.reusable = False  # a replay would miss this change
         self.calls.append(Call(module, output, self._versions(output)))
 
     def close(self) -> None:
-        """The layer is reached: nothing behind it is recorded."""
+        """The layer is reached: nothing after it is recorded."""
         self._open = False
 
     def check(self) -> None:
-        """Note, when the pass is over, whether a remembered tensor was changed in place."""
+        """Find out, after the pass, whether a recorded tensor was changed in place."""
         if any(_changed(call.versions) for call in self.calls):
             self.reusable = False
 
     def _keep_copy(self, given: Any) -> None:
-        """What an in-place module is about to change is remembered as it is now."""
+        """Record what an in-place module is about to change as it is now."""
         memory = {_memory(tensor) for tensor in _tensors(given)}
         calls = [
             call
             for call in self.calls
             if not call.is_copy and any(_memory(tensor) in memory for tensor in _tensors(call.output))
         ]
-        # Several answers in the same memory would have to change together: `check` sees them change.
+        # Several outputs in the same memory would have to change together; `check` sees that change.
         if len(calls) == 1 and isinstance(calls[0].output, Tensor) and not _changed(calls[0].versions):
             calls[0].output = calls[0].output.clone()
             calls[0].versions, calls[0].is_copy = [], True
@@ -121,15 +126,16 @@ def _tensors(values: Any) -> list[Tensor]:
 
 @contextmanager
 def record(base: nn.Module, layer: nn.Module) -> Iterator[Recording]:
-    """Record the calls of the modules that do not hold the layer; hooks go afterwards."""
+    """Record the calls of the modules that do not contain the layer; the hooks are removed
+    afterwards."""
     recording = Recording()
     handles = []
     holding: dict[nn.Module, bool] = {}
     _holds(base, layer, holding)
     for module, holds in holding.items():
         if holds:
-            continue  # it runs on in a replay, with the modules inside it answered
-        # In front of the user's own hooks, which a replay runs again.
+            continue  # it runs in a replay too, with the modules inside it replayed
+        # Before the user's own hooks, which a replay runs again.
         enter = module.register_forward_pre_hook(
             lambda m, args, kwargs: recording.enter(m, (args, kwargs)),
             prepend=True,
@@ -147,9 +153,9 @@ def record(base: nn.Module, layer: nn.Module) -> Iterator[Recording]:
 
 
 def _holds(module: nn.Module, layer: nn.Module, known: dict[nn.Module, bool]) -> bool:
-    """Whether the layer is the module or inside it. `known` gets the answer for all that is inside."""
+    """Whether the layer is the module or inside it. `known` gets the answer for every module inside."""
     if module not in known:
-        known[module] = module is layer  # for a part that holds the whole
+        known[module] = module is layer  # set first, for a module that contains itself
         inside = [_holds(part, layer, known) for part in module.children()]
         known[module] |= any(inside)
     return known[module]
@@ -157,7 +163,7 @@ def _holds(module: nn.Module, layer: nn.Module, known: dict[nn.Module, bool]) ->
 
 @contextmanager
 def patched_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """The module answers with `forward`; its own is put back, also after an exception."""
+    """The module uses this `forward`; its own is restored, also after an exception."""
     own = vars(module).get("forward")
     module.forward = forward
     try:
@@ -171,12 +177,12 @@ def patched_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[
 
 @contextmanager
 def replaying(recording: Recording) -> Iterator[None]:
-    """Each recorded module answers its first calls from memory, later ones as always."""
-    remembered: dict[nn.Module, list[Call]] = {}
+    """Each recorded module returns its recorded outputs first, and computes later calls."""
+    recorded: dict[nn.Module, list[Call]] = {}
     for call in recording.calls:
-        remembered.setdefault(call.module, []).append(call)
+        recorded.setdefault(call.module, []).append(call)
     with ExitStack() as stack:
-        for module, calls in remembered.items():
+        for module, calls in recorded.items():
             stack.enter_context(patched_forward(module, _answers(module.forward, iter(calls))))
         yield
 

@@ -147,10 +147,9 @@ class RandomDirection:
         def work(rows: Inputs, where: slice) -> Prediction:
             capture, embedding = self.ocd.embed(rows)
             keys = example_keys(rows)
-            noise = example_noise(
-                keys, seed, draws, (network.diffusion.num_noises, *network.diffused_shape)
-            )
-            norms = network.draw(embedding, capture.positions, noise).norms()  # (B, K)
+            noise = example_noise(keys, seed, draws, network.diffused_shape)
+            codes = network.draw_codes(embedding, noise)
+            norms = network.decode(codes, capture.positions).norms()  # (B, K)
             # A code has its delta's norm. Other keys: these directions are not those of the noise.
             code = example_noise(~keys, seed, draws, network.shapes.code_shape)
             code = code * (norms / code.flatten(2).norm(dim=2)).view(

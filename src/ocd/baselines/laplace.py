@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocd.base import DenseDelta, FrozenBase, Loss, example_losses, list_layers
+from ocd.base import DenseDelta, FrozenBase, Loss, example_losses, list_layers, probe
 from ocd.data import Examples, Inputs, take_rows, to_device
 from ocd.errors import OCDError
 from ocd.prediction import Prediction, predict_in_chunks
@@ -57,7 +57,7 @@ def last_layer(base: nn.Module, inputs: Inputs) -> FrozenBase:
     for name in reversed(list_layers(base)):
         try:
             frozen = FrozenBase(base, name)
-            capture = frozen.probe(to_device(inputs, frozen.device))
+            capture = probe(frozen, to_device(inputs, frozen.device))
         except OCDError:
             continue
         one_row = capture.positions.shape[1:3] == (1, 1) and capture.output.dim() == 2

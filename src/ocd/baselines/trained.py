@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 from ocd.base import DenseDelta, FrozenBase, example_losses
 from ocd.data import (
+    Batch,
     Inputs,
     call,
     dataset_size,
@@ -40,7 +41,7 @@ from ocd.generator import Codec, Conditioning, DenoiserConfig, Features, MLPDeno
 from ocd.lessons import LessonBatch, LessonSource, Overfitter, Workdir
 from ocd.model import OCD
 from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
-from ocd.training import Fetched, Objective, Trainer
+from ocd.training import Objective, Trainer, TrainingFiles, task_excerpt
 
 TRAINED = ("delta_regression", "label_head", "label_network", "fine_tuned_layer")
 EQUAL_TIME = "label_network_equal_time"  # label_network again, for as many seconds as OCD took
@@ -110,15 +111,15 @@ class Labelled:
 
     overfitter: Overfitter
     with_condition: bool
-    reads = True
+    reads_dataset = True
 
     def __post_init__(self) -> None:
-        self.examples = torch.arange(dataset_size(self.overfitter.dataset))
+        self.examples = torch.arange(dataset_size(self.overfitter.problem.dataset))
 
     def rows(
-        self, indices: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+        self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None
     ) -> LessonBatch:
-        inputs, targets = self.overfitter.fetch(indices, generator, fetched)
+        inputs, targets = self.overfitter.fetch(indices, generator, batch)
         frozen = self.overfitter.frozen
         capture = frozen.capture(inputs) if self.with_condition else None
         seen = tensors(inputs) if capture is None else [capture.output]
@@ -132,7 +133,7 @@ class Labelled:
             capture = frozen.capture(inputs) if self.with_condition else None
         if capture is None:
             return LessonBatch({}, inputs, targets, None)
-        features = self.overfitter.condition.features(frozen, inputs, capture)
+        features = self.overfitter.problem.condition.features(frozen, inputs, capture)
         return LessonBatch(features, inputs, targets, None, capture)
 
 
@@ -196,7 +197,7 @@ class TuneLayer(_OneLoss):
         assert rows.targets is not None
         overfitter = self.overfitter
         size = -(-self.excerpt // len(rows))
-        part, targets = overfitter.part(rows.inputs, rows.targets, size, generator)
+        part, targets = overfitter.problem.take_excerpt(rows.inputs, rows.targets, size, generator)
         if rows.capture is None:
             output = overfitter.frozen.run_full(part, network.delta())
         else:
@@ -282,29 +283,31 @@ def fit_baseline(
     `labelled`: the same examples with their labels, for the baseline that has no base, where OCD learns
     from other targets.
     """
-    plan, overfitter, source = ocd.overfitted(dataset, main)
+    record, source = ocd.lessons(dataset, main)
+    overfitter = source.overfitter
     examples: LessonSource = source
     form = plain_kind(kind)
     if form == "label_network" and labelled is not None:
-        overfitter = replace(overfitter, dataset=labelled)
+        overfitter = replace(overfitter, problem=replace(overfitter.problem, dataset=labelled))
     if form != "delta_regression":
         alone = form == "label_network" or (
-            form == "fine_tuned_layer" and overfitter.excerpt is not None
+            form == "fine_tuned_layer" and overfitter.problem.excerpt is not None
         )
         examples = Labelled(overfitter, with_condition=not alone)
     few, _ = overfitter.fetch(torch.arange(min(2, dataset_size(dataset))), torch.Generator())
     network = make_network(kind, ocd, few)
     config = ocd.config.training
-    objective: Objective = OBJECTIVES[form](overfitter, ocd.fitted()[0].codec, config.excerpt)
+    excerpt_size = task_excerpt(ocd.config.overfit.excerpt)
+    objective: Objective = OBJECTIVES[form](overfitter, ocd.fitted()[0].codec, excerpt_size)
     if num_steps is not None:
         steps = work.checkpoint / "steps.json"
         if not steps.exists():
             write_json(steps, {"num_steps": num_steps})
         config = replace(config, num_steps=read_json(steps)["num_steps"])
-    trainer = Trainer(
-        network, examples, overfitter, objective, config, ocd.config.seed, work.log(),
-        work.checkpoint / "training.pt", f"{kind} {plan.key['all']}",
-    )  # fmt: skip
+    files = TrainingFiles(
+        work.log(), work.checkpoint / "training.pt", f"{kind} {record.key['all']}"
+    )
+    trainer = Trainer(network, examples, objective, config, ocd.config.seed, files)
     trainer.resume()
     try:
         with progress_bar(f"train {kind}", trainer.config.num_steps, progress) as advance:

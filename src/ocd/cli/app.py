@@ -1,4 +1,8 @@
-"""The command `ocd`. Nothing heavy is imported before a verb needs it."""
+"""The command `ocd`: run, its five verbs one by one, audit, condition, tasks and settings.
+
+Nothing heavy is imported before a command needs it, so that `ocd --help` and `ocd tasks` answer at
+once.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 INTERRUPTED = 130
-"""The exit code that Typer makes of Ctrl-C."""
+"""The exit code that Typer gives to Ctrl-C."""
 Folder = Annotated[Path, typer.Argument(help="A run folder, made by `ocd run`.", metavar="DIR")]
 
 
@@ -108,7 +112,7 @@ def predict(folder: Folder) -> None:
 
 @app.command()
 def report(folder: Folder) -> None:
-    """Write results.json, report.md and the figures anew."""
+    """Write results.json, report.md and the figures again."""
     _verb("report", folder)
 
 
@@ -126,7 +130,7 @@ def audit(folder: Folder) -> None:
 
 @app.command()
 def condition(folder: Folder) -> None:
-    """Which parts of the condition matter: train the generator anew on some of them."""
+    """Find out which parts of the condition matter: train the generator on some of them alone."""
     from ocd.runs import Run, compare_conditions
 
     typer.echo(compare_conditions(Run.open(folder)))
@@ -150,14 +154,26 @@ def settings(
     task: Annotated[str, typer.Argument(help="A task.", metavar="TASK")],
     preset: Annotated[str, typer.Option(help="fast, released or paper.")] = "fast",
 ) -> None:
-    """List every key that --set takes, with its value."""
-    from ocd.config import settings_of
-    from ocd.runs import read_settings
-    from ocd.tasks import get_task
+    """List every key that --set takes, with its value and meaning; * marks what the task changes."""
+    from ocd.runs import list_settings
 
-    for part in read_settings(get_task(task), preset, {})[1:]:
-        for key, value in settings_of(part):
-            typer.echo(f"{key}={value}")
+    groups = list_settings(task, preset)
+    width = max(len(f"{s.key}={_shown(s.value)}") for group in groups for s in group.settings)
+    for group in groups:
+        typer.echo(f"# {group.title}")
+        for setting in group.settings:
+            mark = "*" if setting.is_changed else " "
+            pair = f"{setting.key}={_shown(setting.value)}"
+            typer.echo(f"{mark} {pair:{width}}  {setting.meaning}".rstrip())
+        typer.echo("")
+    typer.echo(f"* differs from the preset {preset}")
+
+
+def _shown(value: Any) -> str:
+    """A value as --set takes it."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    return str(value)
 
 
 def _verb(name: str, folder: Path) -> None:

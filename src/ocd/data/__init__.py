@@ -1,7 +1,7 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
 from ocd.data.chunks import in_chunks, is_out_of_memory
-from ocd.data.datasets import Examples, dataset_size, fetch_rows
+from ocd.data.datasets import Batch, Examples, dataset_size, fetch_rows
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text
 from ocd.data.inputs import (
@@ -21,6 +21,7 @@ from ocd.data.seeds import seeded
 from ocd.data.tensor_files import file_digest, load_strictly, put_in_place, read_tensors, write_tensors
 
 __all__ = [
+    "Batch",
     "Examples",
     "Excerpt",
     "Inputs",

@@ -1,4 +1,4 @@
-"""Work on many rows in chunks that shrink when memory runs out."""
+"""Work on many examples in chunks, which shrink when memory runs out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch or Python says that memory ran out, on whatever device."""
+    """Whether PyTorch or Python reports that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()

@@ -11,6 +11,9 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 from ocd.data.inputs import Inputs, num_rows, take_rows
 from ocd.errors import OCDError
 
+Batch = tuple[Inputs, Tensor]
+"""Inputs and targets of a batch."""
+
 
 @dataclass(frozen=True)
 class Examples(Dataset[tuple[Inputs, Tensor]]):

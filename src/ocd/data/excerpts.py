@@ -1,9 +1,9 @@
-"""Parts of large examples: where a whole one is dear, a step looks at an excerpt of it.
+"""Excerpts of large examples: where a whole example is expensive, each step sees a random part of it.
 
-A view has ten thousand rays, a recording a hundred thousand moments. Its loss is a mean over them, so a
-random part of it tells the direction of a step. What a part is, the user says; how large, the settings
-`overfit.excerpt`, `training.excerpt` and `selection.excerpt` (0: the whole example). The condition I(x)
-is always of the whole.
+A view has ten thousand rays, a recording a hundred thousand time steps. Its loss is a mean over them,
+so a random part is enough for the direction of a step. The user's function takes the part; the
+setting `overfit.excerpt` says how large it is (0: the whole example). I(x) is always of the whole
+example.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Excerpt = Callable[[Inputs, Tensor, int, torch.Generator], tuple[Inputs, Tensor]
 def take_excerpt(
     excerpt: Excerpt | None, inputs: Inputs, targets: Tensor, size: int, generator: torch.Generator
 ) -> tuple[Inputs, Tensor]:
-    """The excerpt, or the whole examples where `size` is 0 or nobody said what a part is."""
+    """An excerpt of each example, or the whole examples where `size` is 0 or there is no `excerpt`."""
     if excerpt is None or size == 0:
         return inputs, targets
     return excerpt(inputs, targets, size, generator)

@@ -1,4 +1,4 @@
-"""Small files, written aside and renamed: a reader sees the old file or the new one, never half."""
+"""Small files, written under another name and renamed: a reader never sees half of one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ocd.errors import OCDError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Written aside and renamed: a reader sees the old file or the new one, never half of it."""
+    """Write a text file so that a reader sees the old file or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with aside.open("w", encoding="utf-8") as file:

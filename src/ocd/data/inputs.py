@@ -1,4 +1,4 @@
-"""What a base takes: a tensor, a tuple or a dict of tensors, the leading dimension B examples."""
+"""The inputs of a base: a tensor, tuple or dict of tensors with the leading dimension B examples."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def map_tensors(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
 def copied(inputs: Inputs, channels_last: bool = False) -> Inputs:
     """A copy of the inputs; with `channels_last` images (B, C, H, W) lie in memory as (B, H, W, C).
 
-    Only the layout changes, not the shape: convolutions and what follows them keep it, and many are
-    faster in it. Tensor.contiguous would leave images of one channel as they are, since both layouts
-    describe them; convolutions go by the strides, so that these are set.
+    Only the layout changes, not the shape. Convolutions and the modules behind them keep it, and many
+    are faster in it. Tensor.contiguous would leave images of one channel unchanged, since both
+    layouts describe them; but convolutions look at the strides, so these are set.
     """
 
     def copy(tensor: Tensor) -> Tensor:

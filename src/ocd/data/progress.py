@@ -1,4 +1,4 @@
-"""Progress bars with the time left, on a terminal only, and a log of JSON lines."""
+"""Progress bars with the time left, on a terminal only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors files, written aside and renamed."""
+"""Tensors on disk: safetensors files, written under another name and renamed when complete."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ocd.errors import OCDError
 
 
 def put_in_place(aside: Path, path: Path) -> None:
-    """Rename a file that was written aside, once all of it is on the disk."""
+    """Rename a complete file to its final name, once all of it is on the disk."""
     with aside.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(aside, path)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file, written aside and renamed."""
+    """Write a safetensors file so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)

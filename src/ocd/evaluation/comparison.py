@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,9 @@ from ocd.prediction import (
     softmax_entropy,
     spread,
 )
-from ocd.tasks import Task
+
+if TYPE_CHECKING:
+    from ocd.tasks import Task
 
 TENT_ITERATIONS = (1, 10, 30)
 SHOWN = ("base", "ocd", "overfit_test")

@@ -10,9 +10,10 @@ from ocd.generator.conditioning import (
     Features,
     encoder_features,
 )
-from ocd.generator.denoisers import Denoiser, DenoiserConfig, MLPDenoiser, UNetDenoiser
+from ocd.generator.config import GeneratorConfig, Shapes
+from ocd.generator.denoisers import DenoiserConfig, MLPDenoiser
 from ocd.generator.diffusion import DiffusionConfig
-from ocd.generator.hypernetwork import Embedding, HyperNetwork, Shapes
+from ocd.generator.hypernetwork import Embedding, HyperNetwork
 from ocd.generator.noise import example_keys, example_noise
 from ocd.generator.scale import ScaleConfig
 
@@ -23,18 +24,17 @@ __all__ = [
     "Condition",
     "ConditionConfig",
     "Conditioning",
-    "Denoiser",
     "DenoiserConfig",
     "Describe",
     "DiffusionConfig",
     "Embedding",
     "Features",
+    "GeneratorConfig",
     "HyperNetwork",
     "MLPDenoiser",
     "PCACodec",
     "ScaleConfig",
     "Shapes",
-    "UNetDenoiser",
     "choose_code",
     "encoder_features",
     "example_keys",

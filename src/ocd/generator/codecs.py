@@ -1,8 +1,11 @@
 """A codec turns deltas into the code that is diffused, and generated codes back into deltas.
 
-A code's norm equals the norm of the delta that it stands for, so that the scale of Eq. 8 means the
-same for all of them. To add a codec: a class with `name`, `code_shape`, `encode`, `decode`, and a
-line in `make_codec`.
+    codes = codec.encode(delta)              # (B, K, *code_shape)
+    delta = codec.decode(codes, positions)   # positions (B, P, G, I): what the layer sees
+
+The norm of a code equals that of its delta, so that the scale of Eq. 8 means the same for every
+codec. To add one, write a class with `name`, `code_shape`, `encode` and `decode`, and add a line to
+`make_codec` (docs/architecture.md has an example).
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from ocd.base import Delta, DenseDelta, RankOneDelta, num_weights
 from ocd.errors import OCDError
 
 CODES = ("auto", "dense", "rank_one", "pca")
+MAX_COMPONENTS = 256
+"""Of pca: the most components that a share of the energy may ask for."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,6 @@ class CodecConfig:
     """auto, dense (the weight matrix, as the paper), rank_one, or pca."""
     components: float = 0.99
     """Of pca: below 1 the share of the deltas' energy to keep, else the number of components."""
-    max_components: int = 256
-    """Of pca: the most components that a share may ask for."""
 
     def __post_init__(self) -> None:
         if self.kind not in CODES:
@@ -37,7 +40,7 @@ class CodecConfig:
 
 
 class Codec(nn.Module):
-    """delta <-> code. Both ways keep the number of draws K. Abstract."""
+    """Turns deltas into codes and back, for B examples and K draws. Abstract."""
 
     name: str
     weight_shape: tuple[int, ...]
@@ -47,9 +50,9 @@ class Codec(nn.Module):
         """(B, K, *weight) -> (B, K, *code_shape)."""
         raise TypeError(f"{type(self).__name__} does not encode")
 
-    def decode(self, code: Tensor, rows: Tensor | None) -> Delta:
-        """(B, K, *code_shape) -> deltas; `rows` (B, R, G, I) are what the layer sees (Capture). None
-        where they are not at hand, which only a code that can do without may be given."""
+    def decode(self, code: Tensor, positions: Tensor | None) -> Delta:
+        """(B, K, *code_shape) -> deltas. `positions` (B, P, G, I): what the layer sees (Capture); None
+        only for a codec that does not need them."""
         raise TypeError(f"{type(self).__name__} does not decode")
 
 
@@ -67,7 +70,7 @@ class DenseCodec(Codec):
         dense = delta.dense()
         return dense.reshape(*dense.shape[:2], *self.code_shape)
 
-    def decode(self, code: Tensor, rows: Tensor | None) -> DenseDelta:
+    def decode(self, code: Tensor, positions: Tensor | None) -> DenseDelta:
         return DenseDelta(code.reshape(*code.shape[:2], *self.weight_shape))
 
 
@@ -86,10 +89,10 @@ class RankOneCodec(Codec):
             raise OCDError("the rank-one code needs rank-one deltas: set codec.kind to 'pca'")
         return delta.left * delta.right.norm(dim=1)[:, None, None]
 
-    def decode(self, code: Tensor, rows: Tensor | None) -> RankOneDelta:
-        if rows is None:
+    def decode(self, code: Tensor, positions: Tensor | None) -> RankOneDelta:
+        if positions is None:
             raise OCDError("the rank-one code needs what the layer sees: set codec.kind to 'pca'")
-        right = rows[:, 0, 0]
+        right = positions[:, 0, 0]
         norm = right.norm(dim=1)[:, None, None].clamp_min(1e-12)
         return RankOneDelta(code / norm, right, self.weight_shape)
 
@@ -118,7 +121,7 @@ class PCACodec(Codec):
         # Large deltas would otherwise choose all directions: what is diffused is delta / ‖delta‖.
         flat = flat / norms
         most = min(flat.shape)
-        wanted = config.max_components if config.components < 1 else int(config.components)
+        wanted = MAX_COMPONENTS if config.components < 1 else int(config.components)
         rank = max(1, min(most, wanted))
         # Forks the generators of every device, since manual_seed sets them all.
         with torch.random.fork_rng():
@@ -138,7 +141,7 @@ class PCACodec(Codec):
     def encode(self, delta: Delta) -> Tensor:
         return delta.dense().flatten(2) @ self.components
 
-    def decode(self, code: Tensor, rows: Tensor | None) -> DenseDelta:
+    def decode(self, code: Tensor, positions: Tensor | None) -> DenseDelta:
         dense = code @ self.components.T
         return DenseDelta(dense.reshape(*code.shape[:2], *self.weight_shape))
 

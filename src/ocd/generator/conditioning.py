@@ -1,6 +1,11 @@
 """Eq. 4 and Sec. 3.3: I(x) = (i_L, a_L, f(x)), and its embedding E_i(i_L) + E_a(a_L) + E_o(f(x)).
 
-None of it depends on t, so it is computed once for an input, whatever the number of draws and steps.
+    features = Condition(config).features(frozen, inputs, capture)  # parts of I(x) as vectors
+    embedding = conditioning(features, encoded_x)                   # (B, condition_size)
+
+To change how the layer's input enters the condition, change `condition_features` (what is taken of i_L)
+or `Conditioning` (how it is encoded), or pass `describe` to OCD. None of this depends on the diffusion
+time t, so it is computed once for an input, whatever the number of draws and steps.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ from ocd.data import Inputs, call
 from ocd.errors import OCDError
 
 PARTS = ("layer_input", "layer_output", "output")
+MAX_FEATURES = 1024
+"""Larger parts of I(x) are pooled over their positions (mean and standard deviation)."""
 
 
 @dataclass(frozen=True)
@@ -29,30 +36,29 @@ class ConditionConfig:
     """Whether a_L(x) is in the condition."""
     output: bool = True
     """Whether f(x) is in the condition."""
-    max_features: int = 1024
-    """Larger parts are pooled over their positions (mean and standard deviation)."""
     standardize: bool = True
     """Whether every feature is brought to mean 0 and deviation 1 over the training examples."""
     activation: bool = True
-    """SiLU behind each part's encoder and one more linear layer (released); else linear (paper)."""
+    """Whether each part's encoder is followed by SiLU and one more linear layer (released), or is
+    linear alone (paper)."""
 
     @property
     def has_parts(self) -> bool:
-        """Whether anything of I(x) is seen; without it x itself must be, by an encoder."""
+        """Whether any part of I(x) is used; if not, an encoder of x is needed."""
         return self.layer_input or self.layer_output or self.output
 
 
 Features = dict[str, Tensor]
 
 Describe = Callable[[FrozenBase, Inputs], Features]
-"""(the frozen base, inputs (B, ...)) -> parts of I(x) as vectors, name -> (B, F), for a base whose
-positions or outputs are better summed up than by mean and deviation. A part is named `layer_input`,
-`layer_output` or `output`; it is left out where the settings leave that out."""
+"""(frozen base, inputs (B, ...)) -> parts of I(x) as vectors, name -> (B, F), for a base whose
+positions or outputs need a better summary than mean and deviation. A part is named `layer_input`,
+`layer_output` or `output`, and is left out where the settings leave that part out."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How I(x) is seen: which of its parts, and the user's own way to sum them up."""
+    """How I(x) becomes vectors: which of its parts are used, and the user's own summary, if any."""
 
     config: ConditionConfig = field(default_factory=ConditionConfig)
     describe: Describe | None = None
@@ -90,22 +96,22 @@ def condition_features(capture: Capture, config: ConditionConfig) -> Features:
     """The parts of I(x) as vectors: name -> (B, F)."""
     features: Features = {}
     if config.layer_input:
-        features["layer_input"] = _pool_rows(capture.positions.flatten(2), config.max_features)
+        features["layer_input"] = _pool(capture.positions.flatten(2))
     if config.layer_output:
-        features["layer_output"] = _pool_rows(capture.output_positions(), config.max_features)
+        features["layer_output"] = _pool(capture.output_positions())
     if config.output:
         flat = capture.output.flatten(1)
-        if flat.shape[1] > config.max_features:
-            flat = F.adaptive_avg_pool1d(flat[:, None], config.max_features)[:, 0]
+        if flat.shape[1] > MAX_FEATURES:
+            flat = F.adaptive_avg_pool1d(flat[:, None], MAX_FEATURES)[:, 0]
         features["output"] = flat
     return features
 
 
-def _pool_rows(rows: Tensor, max_features: int) -> Tensor:
-    """(B, R, I) -> (B, F): flat where that is small, else mean and deviation over the rows."""
-    if rows.shape[1] == 1 or rows.shape[1] * rows.shape[2] <= max_features:
-        return rows.flatten(1)
-    return torch.cat([rows.mean(dim=1), rows.std(dim=1)], dim=1)
+def _pool(positions: Tensor) -> Tensor:
+    """(B, P, I) -> (B, F): flat where that is small, else mean and deviation over the positions."""
+    if positions.shape[1] == 1 or positions.shape[1] * positions.shape[2] <= MAX_FEATURES:
+        return positions.flatten(1)
+    return torch.cat([positions.mean(dim=1), positions.std(dim=1)], dim=1)
 
 
 class Standardize(nn.Module):
@@ -122,7 +128,7 @@ class Standardize(nn.Module):
     def fit(self, values: Tensor) -> None:
         self.mean.copy_(values.mean(dim=0))
         deviation = values.std(dim=0, unbiased=False)
-        # A feature that hardly varies (a dead unit) carries nothing; do not blow up its rounding.
+        # A feature that hardly varies (a dead unit) says nothing: its rounding must not be amplified.
         self.deviation.copy_(deviation + 1e-2 * deviation.mean() + 1e-6)
 
     def forward(self, values: Tensor) -> Tensor:

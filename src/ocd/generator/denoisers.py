@@ -1,8 +1,11 @@
 """The denoiser ε_Ω(Ω_t, I(x), t): the paper's U-Net and a residual MLP on the coded delta.
 
-A denoiser takes noisy codes (B, K, *code), noise levels t, a long tensor of shape (B, K) or (1, 1),
-and the condition (B, C), and answers with the shape of the codes. It adds its own encoding of t.
-`elements_per_code` is the size of its largest activation for one code, by which memory is planned.
+    answer = denoiser(noisy, t, condition)
+
+It takes noisy codes (B, K, *code_shape), noise levels t (a long tensor of shape (B, K) or (1, 1)) and
+the condition (B, C), and returns the shape of the codes. It adds its own encoding of t.
+`elements_per_code` is the size of its largest activation for one code, from which chunks are sized to
+fit into memory.
 """
 
 from __future__ import annotations
@@ -17,6 +20,12 @@ from torch import Tensor, nn
 from ocd.errors import OCDError
 
 DENOISERS = ("mlp", "unet")
+NUM_BLOCKS = 2
+"""Residual blocks of the MLP."""
+LEVELS = (1, 1, 2, 2, 4, 4)
+"""Channels of the U-Net's levels, over those of the first; six levels are five downsamplings."""
+ATTENTION_SIDE = 16
+"""Side of the U-Net's level that has attention."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +35,12 @@ class DenoiserConfig:
     kind: str = "mlp"
     """mlp, or unet (the paper's, on the weight matrix)."""
     width: int = 256
-    """Hidden width of the MLP, by which the cost of a draw grows: it is passed at each step."""
+    """Hidden width of the MLP; the cost of a draw grows with it, since every step passes it."""
     embedding: int | None = None
-    """Size of the embedding of t and I(x) that the MLP is given, the same for all of an input's draws;
-    None: its width."""
-    num_blocks: int = 2
-    """Residual blocks of the MLP."""
+    """Size of the embedding of t and I(x) that modulates the MLP, computed once for all of an
+    input's draws; None: its width."""
     channels: int = 128
     """Channels of the U-Net's first level; the paper has 128, and 64 for text."""
-    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
-    """Channel multipliers of the U-Net's levels; six levels are five downsamplings."""
-    attention_sizes: tuple[int, ...] = (16,)
-    """Sides of the U-Net's levels that have attention."""
     num_bottleneck_attentions: int = 1
     """Attention layers in the U-Net's bottleneck; the paper has two."""
     dropout: float = 0.0
@@ -56,7 +59,7 @@ class DenoiserConfig:
 
 
 def sinusoidal_frequencies(size: int) -> Tensor:
-    """Frequencies of an encoding of t in `size` numbers: (size // 2,)."""
+    """The frequencies of an encoding of t in `size` numbers: (size // 2,)."""
     half = size // 2
     powers = torch.arange(half, dtype=torch.float32) / (half - 1)
     return torch.exp(-math.log(10_000.0) * powers)
@@ -105,9 +108,7 @@ class MLPDenoiser(nn.Module):
             nn.Linear(embedding, embedding),
         )
         self.enter = nn.Linear(size, config.width)
-        self.blocks = nn.ModuleList(
-            _ResidualBlock(config.width, embedding) for _ in range(config.num_blocks)
-        )
+        self.blocks = nn.ModuleList(_ResidualBlock(config.width, embedding) for _ in range(NUM_BLOCKS))
         self.leave = nn.Linear(config.width, size)
 
     def forward(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
@@ -138,11 +139,11 @@ class UNetDenoiser(nn.Module):
 
         self.code_shape = code_shape
         self.condition_size = 4 * config.channels
-        multiple = 2 ** (len(config.multipliers) - 1)
+        multiple = 2 ** (len(LEVELS) - 1)
         self.side = -(-max(code_shape) // multiple) * multiple
         self.elements_per_code = config.channels * self.side**2
-        widths = tuple(config.channels * multiplier for multiplier in config.multipliers)
-        attends = [self.side // 2**level in config.attention_sizes for level in range(len(widths))]
+        widths = tuple(config.channels * multiplier for multiplier in LEVELS)
+        attends = [self.side // 2**level == ATTENTION_SIDE for level in range(len(widths))]
         groups = math.gcd(32, config.channels)
         self.unet = UNet2DModel(
             sample_size=self.side,

@@ -1,13 +1,20 @@
 """Eq. 5–7: noising, the objective, and sampling from noise to a direction.
 
-Ω_t = √ᾱ_t · direction + √(1−ᾱ_t) · ε, with ᾱ_t the running product of 1 − β_t and β linear in t.
+Ω_t = √ᾱ_t · direction + √(1−ᾱ_t) · ε, where ᾱ_t is the running product of 1 − β_t and β is linear in t.
+
+    diffusion = Diffusion(DiffusionConfig())
+    noisy = diffusion.noising(clean, noise, t)
+    clean = diffusion.sample(denoise, noise)     # denoise(code, t) is the network
+
+The noise schedule is made in two places: `alphas_cumprod` for training, `scheduler()` (diffusers') for
+sampling. They agree by a test.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -36,18 +43,15 @@ class DiffusionConfig:
     """x0 (the clean direction) or epsilon (the noise, Eq. 7)."""
     num_sampling_steps: int = 10
     """Denoiser passes of one draw."""
-    eta: float = 0.0
-    """Of ddim: 0 is deterministic; 1 adds DDPM's noise at each step."""
     solver: str = "ddim"
-    """ddim (released), or dpm: DPM-Solver++ of the second order, for few steps."""
+    """ddim (released, without noise on the way), or dpm: DPM-Solver++ of second order, for few
+    steps."""
 
     def __post_init__(self) -> None:
         if self.prediction not in PREDICTIONS:
             raise OCDError(f"diffusion.prediction is {self.prediction!r}: use one of {PREDICTIONS}")
         if self.solver not in SOLVERS:
             raise OCDError(f"diffusion.solver is {self.solver!r}: use one of {SOLVERS}")
-        if self.solver == "dpm" and self.eta > 0:
-            raise OCDError(f"diffusion.eta is {self.eta:g}: solver 'dpm' adds no noise, set eta to 0")
         if not 1 <= self.num_sampling_steps <= self.num_train_steps:
             raise OCDError(
                 f"diffusion.num_sampling_steps is {self.num_sampling_steps}: it must lie between 1 "
@@ -64,11 +68,6 @@ class Diffusion:
         self.alphas_cumprod = (1.0 - betas).cumprod(dim=0)
 
     @property
-    def num_noises(self) -> int:
-        """Noises that one draw takes: its start, and one a step where eta > 0."""
-        return 1 + (self.config.num_sampling_steps if self.config.eta > 0 else 0)
-
-    @property
     def last_step(self) -> int:
         return self.config.num_train_steps - 1
 
@@ -79,15 +78,15 @@ class Diffusion:
         return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
 
     def target(self, clean: Tensor, noise: Tensor) -> Tensor:
-        """What the denoiser is asked for: ε (Eq. 7), or the clean code itself."""
+        """What the denoiser learns to predict: ε (Eq. 7), or the clean code itself."""
         return noise if self.config.prediction == "epsilon" else clean
 
     def scheduler(self) -> DDIMScheduler | DPMSolverMultistepScheduler:
         """diffusers' scheduler of this configuration, set to its sampling steps.
 
-        Samples are not clipped: directions are not images in [-1, 1]. DDIM's noise levels are the
-        released ones; DPM-Solver++'s lie evenly in the logarithm of signal to noise, as its authors
-        have them (Lu et al. 2022), with which few steps are enough.
+        Samples are not clipped: directions are not images in [-1, 1]. DDIM's noise levels are those of
+        the released code. DPM-Solver++'s are evenly spaced in the logarithm of signal to noise, as its
+        authors recommend (Lu et al. 2022), so that few steps are enough.
         """
         from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
@@ -108,29 +107,20 @@ class Diffusion:
         scheduler.set_timesteps(self.config.num_sampling_steps)
         return scheduler
 
-    def sample(self, denoise: Denoise, noise: Tensor, step_noise: Tensor | None = None) -> Tensor:
-        """Alg. 2: from Ω_T = noise to Ω_0. `denoise(code, t)` answers for one t at a time.
-
-        `step_noise`, (steps, *noise.shape), is needed where eta > 0.
-        """
+    def sample(self, denoise: Denoise, noise: Tensor) -> Tensor:
+        """Alg. 2: from Ω_T = noise to Ω_0. `denoise(code, t)` answers for one noise level at a time."""
         scheduler = self.scheduler()
-        if self.config.eta > 0 and step_noise is None:
-            raise ValueError("eta > 0 needs step_noise")  # diffusers would take global noise
         code = noise
-        for index, t in enumerate(scheduler.timesteps.tolist()):
-            options: dict[str, Any] = {}
-            if self.config.solver == "ddim":
-                extra = step_noise[index] if step_noise is not None else None
-                options = {"eta": self.config.eta, "variance_noise": extra}
-            code = scheduler.step(denoise(code, t), t, code, **options).prev_sample
+        for t in scheduler.timesteps.tolist():
+            code = scheduler.step(denoise(code, t), t, code).prev_sample
         return code
 
     def mean(self, denoise: Denoise, like: Tensor) -> Tensor:
         """The conditional mean in one pass: the clean code that is expected of pure noise.
 
-        At the last t the noisy code says (almost) nothing of the clean one, so the least-squares
-        answer is E[direction | I(x)]. It is asked at the noise's own mean, zero.
-        Raises OCDError for ε-prediction, whose answer there would have to be divided by √ᾱ_T ≈ 0.
+        At the last t the noisy code says (almost) nothing about the clean one, so the least-squares
+        answer is E[direction | I(x)]. The denoiser is evaluated at the noise's own mean, zero. Raises
+        OCDError for ε-prediction, whose answer would have to be divided by √ᾱ_T ≈ 0.
         """
         if self.config.prediction != "x0":
             raise OCDError(

@@ -1,61 +1,32 @@
-"""g(x, I(x)) of Eq. 2: codec + conditioning + denoiser + scale."""
+"""g(x, I(x)) of Eq. 2: a codec, the embedding of the condition, a denoiser and a scale network.
+
+    embedding = network.embed(features, inputs)      # once for each example
+    codes = network.draw_codes(embedding, noise)     # Alg. 2: one code for every noise
+    delta = network.decode(codes, positions)         # back to deltas of the layer's weight
+
+Codes have the shape (B, K, *code_shape) for B examples and K draws. The norm of a code is that of its
+delta, and a code is scale · direction: the denoiser generates directions, Eq. 8 gives the scale.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ocd.base import Delta
 from ocd.data import Inputs, call
 from ocd.errors import OCDError
 from ocd.generator.codecs import make_codec
-from ocd.generator.conditioning import ConditionConfig, Conditioning, Features
-from ocd.generator.denoisers import DenoiserConfig, make_denoiser
-from ocd.generator.diffusion import Diffusion, DiffusionConfig
-from ocd.generator.scale import ScaleConfig, ScaleNetwork, bounded_exp, code_scale
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """Everything that the parameters' shapes follow from; saved beside them."""
-
-    code: str
-    code_shape: tuple[int, ...]
-    weight_shape: tuple[int, ...]
-    features: dict[str, int]
-    encoder_features: int
-
-    @classmethod
-    def of(
-        cls,
-        code: str,
-        weight_shape: tuple[int, ...],
-        num_components: int,
-        features: dict[str, int],
-        encoder_features: int,
-    ) -> Shapes:
-        codec = make_codec(code, weight_shape, num_components)
-        return cls(code, codec.code_shape, weight_shape, features, encoder_features)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Shapes:
-        return cls(
-            **{
-                **values,
-                "code_shape": tuple(values["code_shape"]),
-                "weight_shape": tuple(values["weight_shape"]),
-            }
-        )
+from ocd.generator.conditioning import Conditioning, Features
+from ocd.generator.config import GeneratorConfig, Shapes
+from ocd.generator.correction import Correction
+from ocd.generator.denoisers import make_denoiser
+from ocd.generator.diffusion import Diffusion
+from ocd.generator.scale import ScaleNetwork, bounded_exp, code_scale
 
 
 @dataclass(frozen=True)
@@ -65,34 +36,12 @@ class Embedding:
     denoiser: Tensor
     scale: Tensor
 
-    def take(self, index: Tensor) -> Embedding:
-        return Embedding(self.denoiser[index], self.scale[index])
-
-
-class _Correction(nn.Module):
-    """Condition (B, C) -> (B, *code_shape), in units of the training deltas' mean scale; at first 0."""
-
-    def __init__(self, condition_size: int, code_shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.code_shape = code_shape
-        self.hidden = nn.Linear(condition_size, condition_size)
-        self.leave = nn.Linear(condition_size, math.prod(code_shape))
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
-
-    def forward(self, condition: Tensor) -> Tensor:
-        hidden = F.silu(self.hidden(F.silu(condition)))
-        answer: Tensor = self.leave(hidden)
-        return answer.view(len(condition), *self.code_shape)
-
 
 class HyperNetwork(nn.Module):
-    """Generates deltas from I(x) (and x): what is trained, saved and shared.
+    """Generates deltas from I(x), and from x itself where there is an encoder.
 
-    `encoder` is the user's module for x; its parameters are trained with the rest. `correction`:
-    beyond the paper, whether a small network of the condition adds to every generated code. It
-    learns from the base's own loss alone (`training.task_loss_weight`), which acts badly through
-    scale · direction: while directions are still random, every scale is made to vanish.
+    This is what is trained, saved and shared. `encoder` is the user's module for x; its parameters are
+    trained with the rest. Raises OCDError where `shapes` say otherwise about an encoder.
     """
 
     log_scale_mean: Tensor
@@ -100,23 +49,15 @@ class HyperNetwork(nn.Module):
     mean_scale: Tensor
     spread: Tensor
     scale_factor: Tensor
-    skip_below: Tensor
 
     def __init__(
-        self,
-        shapes: Shapes,
-        condition: ConditionConfig,
-        denoiser: DenoiserConfig,
-        diffusion: DiffusionConfig,
-        scale: ScaleConfig,
-        encoder: nn.Module | None = None,
-        correction: bool = False,
-        student: bool = False,
+        self, shapes: Shapes, config: GeneratorConfig, encoder: nn.Module | None = None
     ) -> None:
         super().__init__()
         if (encoder is None) != (shapes.encoder_features == 0):
             wanted = "with" if shapes.encoder_features else "without"
             raise OCDError(f"this generator was made {wanted} an encoder of x: pass the same `encoder`")
+        scale = config.scale
         self.shapes = shapes
         self.scale_config = scale
         self.joint, self.constant = scale.kind == "joint", scale.kind == "constant"
@@ -125,31 +66,28 @@ class HyperNetwork(nn.Module):
                 f"scale.kind 'joint' needs a code that is a vector, not {shapes.code!r}: use 'log'"
             )
         self.codec = make_codec(shapes.code, shapes.weight_shape, shapes.code_shape[0])
-        self.diffusion = Diffusion(diffusion)
+        self.diffusion = Diffusion(config.diffusion)
         diffused = (shapes.code_shape[0] + 1,) if self.joint else shapes.code_shape
         self.diffused_shape: tuple[int, ...] = diffused
-        self.denoiser = make_denoiser(diffused, denoiser)
-        # Answers from noise what all steps of the denoiser lead to (ocd.distillation).
-        self.student = make_denoiser(diffused, denoiser) if student else None
+        self.denoiser = make_denoiser(diffused, config.denoiser)
         size = self.denoiser.condition_size
-        arguments = (shapes.features, size, condition, shapes.encoder_features)
+        arguments = (shapes.features, size, config.condition, shapes.encoder_features)
         self.conditioning = Conditioning(*arguments)
         self.scale_conditioning = Conditioning(*arguments) if scale.own_encoders else None
         drawn = self.joint or self.constant
         self.scale = None if drawn else ScaleNetwork(size, scale)
         self.encoder = encoder
-        self.correction = _Correction(size, shapes.code_shape) if correction else None
+        self.correction = Correction(size, shapes.code_shape) if config.correction else None
         self._part = "all"
         self.register_buffer("log_scale_mean", torch.zeros(()))
         self.register_buffer("log_scale_std", torch.ones(()))
         self.register_buffer("mean_scale", torch.ones(()))
-        # Chosen after training (ocd.sampling); 1 is the paper's way.
+        # Chosen after training (ocd.prediction.sampling); 1 and 1 are the paper's way.
         self.register_buffer("spread", torch.ones(()))
         self.register_buffer("scale_factor", torch.ones(()))
-        self.register_buffer("skip_below", torch.zeros(()))
 
     def calibrate(self, features: Features, codes: Tensor) -> None:
-        """Take feature and scale statistics from some training examples. codes: (N, *code)."""
+        """Take feature and scale statistics from N training examples. codes: (N, *code_shape)."""
         self.conditioning.fit(features)
         if self.scale_conditioning is not None:
             self.scale_conditioning.fit(features)
@@ -159,7 +97,7 @@ class HyperNetwork(nn.Module):
         self.log_scale_std.copy_(scale.log().std(unbiased=False).clamp_min(1e-3))
 
     def embed(self, features: Features, inputs: Inputs) -> Embedding:
-        """E_i + E_a + E_o (+ the encoded x): computed once, whatever the draws and steps."""
+        """E_i + E_a + E_o, and the encoded x: computed once, whatever the draws and steps."""
         encoded = call(self.encoder, inputs) if self.encoder is not None else None
         condition = self.conditioning(features, encoded)
         if self.scale_conditioning is None:
@@ -171,8 +109,8 @@ class HyperNetwork(nn.Module):
     ) -> dict[str, Tensor]:
         """Eq. 7 and Eq. 8 on a batch: scalars `denoise_loss`, `scale_loss` and their sum `loss`.
 
-        codes (B, *code) of overfitted deltas; t (B, M), noise (B, M, *diffused) for M noise levels
-        an example.
+        codes (B, *code_shape) of overfitted deltas; t (B, M) and noise (B, M, *diffused_shape) for M
+        noise levels an example.
         """
         scale = code_scale(codes, self.scale_config.normalization)
         if self.constant:
@@ -195,14 +133,56 @@ class HyperNetwork(nn.Module):
             "loss": denoise_loss + scale_loss,
         }
 
+    # ------------------------------------------------------ codes and deltas
+
+    def draw_codes(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:
+        """Alg. 2: a code for every noise, (B, K, *code_shape), with the chosen `spread`.
+
+        `noise`: Ω_T, (B, K, *diffused_shape). `use_mean_scale`: the paper's ablation "no scale", the
+        training set's mean ρ for all. Beyond the paper, each draw is moved towards the conditional mean
+        where `spread` is below 1.
+        """
+        codes = self.raw_codes(embedding, noise, use_mean_scale)
+        if self.spread == 1:
+            return codes
+        mean = self.mean_codes(embedding, use_mean_scale)
+        return mean + self.spread * (codes - mean)
+
+    def raw_codes(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:
+        """Alg. 2 as the paper has it, without a spread: (B, K, *code_shape)."""
+        return self._scaled(self.clean_draws(embedding, noise), embedding, use_mean_scale)
+
+    def clean_draws(self, embedding: Embedding, noise: Tensor) -> Tensor:
+        """Ω_0 of Alg. 2, (B, K, *diffused_shape), from Ω_T = `noise`."""
+        return self.diffusion.sample(self._denoise(embedding), noise)
+
+    def mean_codes(self, embedding: Embedding, use_mean_scale: bool = False) -> Tensor:
+        """The expected code, (B, 1, *code_shape), from one pass of the denoiser."""
+        return self._scaled(self.clean_mean(embedding), embedding, use_mean_scale)
+
+    def clean_mean(self, embedding: Embedding) -> Tensor:
+        """The expected Ω_0, (B, 1, *diffused_shape)."""
+        like = embedding.denoiser.new_empty(len(embedding.denoiser), 1, *self.diffused_shape)
+        return self.diffusion.mean(self._denoise(embedding), like)
+
+    def decode(self, codes: Tensor, positions: Tensor | None) -> Delta:
+        """Deltas of codes (B, K, *code_shape), multiplied by the chosen `scale_factor`.
+
+        `positions`: what the layer sees (Capture), None for codes that do not need it. Always in full
+        precision.
+        """
+        with torch.autocast(codes.device.type, enabled=False):
+            delta: Delta = self.codec.decode(self.scale_factor * codes.float(), positions)
+        return delta
+
     @contextmanager
     def only(self, part: str) -> Iterator[None]:
         """Within it, generated codes are one part of what they are otherwise, for ablations.
 
-        "diffusion": without the correction, and sampled as the paper does (spread and factor 1, no
-        example skipped). "correction": the correction alone. "all": nothing changes.
+        "diffusion": without the correction, and drawn as in the paper (spread and factor 1).
+        "correction": the correction alone. "all": nothing changes.
         """
-        paper = {"spread": 1.0, "scale_factor": 1.0, "skip_below": 0.0}
+        paper = {"spread": 1.0, "scale_factor": 1.0}
         chosen = {name: float(self.get_buffer(name)) for name in paper}
         self._part = part
         if part == "diffusion":
@@ -214,76 +194,13 @@ class HyperNetwork(nn.Module):
             self.set_sampling(**chosen)
 
     def set_sampling(self, **values: float) -> None:
-        """Set `spread`, `scale_factor` or `skip_below`."""
+        """Set `spread` or `scale_factor`."""
         for name, value in values.items():
             self.get_buffer(name).fill_(value)
 
-    def draw(
-        self, embedding: Embedding, rows: Tensor | None, noise: Tensor, use_mean_scale: bool = False
-    ) -> Delta:
-        """Alg. 2: a delta for every noise. `rows`: what the layer sees (Capture).
-
-        `noise`, (B, K, N, *diffused): Ω_T, and where eta > 0 that of each step (`num_noises`).
-        `use_mean_scale` is the paper's ablation "no scale": the training set's mean ρ for all.
-        Beyond the paper, each draw is brought nearer to the mean where `spread` is below 1, and an
-        example whose mean delta is shorter than `skip_below` is not moved at all.
-        """
-        if self.spread == 1 and self.skip_below == 0:
-            return self._decode(self.draw_code(embedding, noise, use_mean_scale), rows)
-        mean = self.mean_code(embedding, use_mean_scale)
-        index = (self.sizes(mean) >= self.skip_below).nonzero()[:, 0]
-        if len(index) < len(mean):
-            embedding, noise = embedding.take(index), noise[index]
-        code = self.draw_code(embedding, noise, use_mean_scale)
-        code = mean[index] + self.spread * (code - mean[index])
-        if len(index) < len(mean):
-            every = code.new_zeros(len(mean), *code.shape[1:])
-            code = every.index_copy(0, index, code)
-        return self._decode(code, rows)
-
-    def sizes(self, mean: Tensor) -> Tensor:
-        """‖delta‖ of mean codes (B, 1, *code_shape): (B,), the norm of a code being its delta's."""
-        return (self.scale_factor * mean).flatten(1).float().norm(dim=1)
-
-    def mean(self, embedding: Embedding, rows: Tensor | None, use_mean_scale: bool = False) -> Delta:
-        """The expected direction with its scale, one delta an example, from one denoiser pass."""
-        return self._decode(self.mean_code(embedding, use_mean_scale), rows)
-
-    def _decode(self, code: Tensor, rows: Tensor | None) -> Delta:
-        """In full precision, whatever the code was made in."""
-        with torch.autocast(code.device.type, enabled=False):
-            delta: Delta = self.codec.decode(self.scale_factor * code.float(), rows)
-        return delta
-
-    def draw_code(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:
-        """Alg. 2 as the paper has it: a code for every noise, (B, K, *code_shape)."""
-        start, *steps = noise.unbind(dim=2)
-        clean = self.clean_draw(embedding, start, torch.stack(steps) if steps else None)
-        return self._scaled(clean, embedding, use_mean_scale)
-
-    def clean_draw(
-        self, embedding: Embedding, start: Tensor, step_noise: Tensor | None = None
-    ) -> Tensor:
-        """Ω_0 of Alg. 2, (B, K, *diffused_shape), from Ω_T = `start`: the student's if there is one."""
-        if self.student is None:
-            return self.steps_of_draw(embedding, start, step_noise)
-        clean: Tensor = self.student(start, self.level(self.diffusion.last_step), embedding.denoiser)
-        return clean
-
-    def steps_of_draw(
-        self, embedding: Embedding, start: Tensor, step_noise: Tensor | None = None
-    ) -> Tensor:
-        """Ω_0 of Alg. 2, (B, K, *diffused_shape), by all steps of the denoiser from Ω_T = `start`."""
-        return self.diffusion.sample(self._denoise(embedding), start, step_noise)
-
-    def mean_code(self, embedding: Embedding, use_mean_scale: bool = False) -> Tensor:
-        """The expected code, (B, 1, *code_shape)."""
-        return self._scaled(self.clean_mean(embedding), embedding, use_mean_scale)
-
-    def clean_mean(self, embedding: Embedding) -> Tensor:
-        """The expected Ω_0, (B, 1, *diffused_shape)."""
-        like = embedding.denoiser.new_empty(len(embedding.denoiser), 1, *self.diffused_shape)
-        return self.diffusion.mean(self._denoise(embedding), like)
+    def level(self, t: int) -> Tensor:
+        """One noise level for all codes, as a denoiser takes it."""
+        return torch.full((1, 1), t, device=self.spread.device)
 
     def _denoise(self, embedding: Embedding) -> Callable[[Tensor, int], Tensor]:
         def denoise(code: Tensor, t: int) -> Tensor:
@@ -292,12 +209,8 @@ class HyperNetwork(nn.Module):
 
         return denoise
 
-    def level(self, t: int) -> Tensor:
-        """One noise level for all codes, as a denoiser takes it."""
-        return torch.full((1, 1), t, device=self.spread.device)
-
     def _scaled(self, clean: Tensor, embedding: Embedding, use_mean_scale: bool) -> Tensor:
-        """ρ · Ω_0 (Alg. 2, last line), and the correction where there is one."""
+        """ρ · Ω_0 (Alg. 2, last line), plus the correction if there is one."""
         statistics = (self.log_scale_mean, self.log_scale_std)
         if self.joint:
             direction = clean[..., :-1]

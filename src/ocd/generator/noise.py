@@ -1,9 +1,11 @@
 """Starting noise that belongs to an example, not to its place in a batch.
 
-A draw must not depend on what else is in the batch, nor on how the batch is cut into chunks. So the
-noise is not taken from a generator's stream but computed: element d of draw k of an example is a
-normal number that is a function of (seed, k, d, the bytes of the example's input). The integers are
-SplitMix64 (Steele et al. 2014), the normals Box and Muller (1958).
+    noise = example_noise(example_keys(inputs), seed=0, num_draws=5, shape=(84,))  # (B, 5, 84)
+
+A draw must not depend on the rest of the batch, nor on how the batch is cut into chunks. So the noise
+is not taken from the stream of a random generator but computed: element d of draw k of an example is
+a normal number that is a function of (seed, k, d, the bytes of the example's input). The integers
+come from SplitMix64 (Steele et al. 2014), the normal numbers from them by Box and Muller (1958).
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def example_keys(inputs: Inputs) -> Tensor:
     for tensor in tensors(inputs):
         bits = _as_integers(tensor.detach().flatten(1) if tensor.dim() > 1 else tensor[:, None])
         places = torch.arange(bits.shape[1], device=bits.device)
-        # Odd weights, one a place: a change of any value, or a swap of two, changes the sum.
+        # An odd weight for each element: a change of any value, or a swap of two, changes the sum.
         weights = _mix((places + 1) * _GOLDEN) | 1
         keys = _mix(keys + (bits * weights).sum(dim=1) + _GOLDEN)
     return keys

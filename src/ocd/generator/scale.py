@@ -1,6 +1,6 @@
 """Eq. 8: the scale ρ of a delta, predicted apart from its direction.
 
-direction = delta / ρ. What ρ is, a norm or a standard deviation, is the field `normalization`.
+direction = delta / ρ. Whether ρ is a norm or a standard deviation is the setting `scale.normalization`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from ocd.errors import OCDError
 
 NORMALIZATIONS = ("l2", "l2_unit_variance", "std")
 SCALE_KINDS = ("joint", "constant", "log", "eq8", "released")
-# A delta below this norm has no direction worth learning; it also keeps log ρ finite.
+# A delta below this norm has no direction worth learning. It also keeps log ρ finite.
 SMALLEST = 1e-12
+WIDTH = 256
+"""Hidden width of the scale network."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,6 @@ class ScaleConfig:
     kind: str = "log"
     """joint (log ρ is one more diffused element), constant (the delta itself is diffused, in units of
     the training deltas' mean ρ), log (regression of log ρ), eq8, released."""
-    width: int = 256
-    """Hidden width of the scale network, where there is one."""
     own_encoders: bool = False
     """Whether the scale network has encoders of I(x) of its own, as in the released code."""
 
@@ -59,9 +59,9 @@ class ScaleNetwork(nn.Module):
         self.kind = config.kind
         self.layers = nn.Sequential(
             nn.SiLU(),
-            nn.Linear(condition_size, config.width),
+            nn.Linear(condition_size, WIDTH),
             nn.SiLU(),
-            nn.Linear(config.width, 1),
+            nn.Linear(WIDTH, 1),
         )
 
     def raw(self, condition: Tensor) -> Tensor:

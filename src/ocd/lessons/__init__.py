@@ -1,46 +1,46 @@
 """Eq. 1 and Eq. 3: the layer that moves, and the overfitted deltas that the generator learns from."""
 
-from ocd.lessons.collection import CollectionConfig, collect
-from ocd.lessons.overfitter import Overfitter, Transform, make_overfitter
-from ocd.lessons.overfitting import (
-    LR_GRID,
-    Deltas,
-    OverfitConfig,
-    chunk_of,
-    overfit,
-    overfit_batch,
-    overfit_chunks,
-)
-from ocd.lessons.plan import Plan, Workdir
-from ocd.lessons.planning import build_network, fill_plan
-from ocd.lessons.selection import LayerScores, SelectionConfig, select_layer
-from ocd.lessons.sources import FreshLessons, LessonBatch, LessonSource, StoredLessons
-from ocd.lessons.store import DeltaStore, StoreReader
+from ocd.lessons.collection import collect_lessons, is_collected, open_lessons
+from ocd.lessons.config import CollectionConfig, LessonConfig
+from ocd.lessons.learning_rate import LR_GRID
+from ocd.lessons.overfitter import Overfitter
+from ocd.lessons.overfitting import overfit_batch
+from ocd.lessons.per_example import Deltas, chunk_of, overfit, overfit_in_chunks
+from ocd.lessons.plan import Plan
+from ocd.lessons.planning import make_plan
+from ocd.lessons.problem import Problem, Transform
+from ocd.lessons.record import FitRecord, Workdir
+from ocd.lessons.selection import LayerScores, SelectionConfig, select_layer, selection_excerpt
+from ocd.lessons.sources import LessonBatch, LessonSource, StoredLessons
+from ocd.lessons.steps import OverfitConfig
+from ocd.lessons.store import StoreReader
 
 __all__ = [
     "LR_GRID",
     "CollectionConfig",
-    "DeltaStore",
     "Deltas",
-    "FreshLessons",
+    "FitRecord",
     "LayerScores",
     "LessonBatch",
+    "LessonConfig",
     "LessonSource",
     "OverfitConfig",
     "Overfitter",
     "Plan",
+    "Problem",
     "SelectionConfig",
     "StoreReader",
     "StoredLessons",
     "Transform",
     "Workdir",
-    "build_network",
     "chunk_of",
-    "collect",
-    "fill_plan",
-    "make_overfitter",
+    "collect_lessons",
+    "is_collected",
+    "make_plan",
+    "open_lessons",
     "overfit",
     "overfit_batch",
-    "overfit_chunks",
+    "overfit_in_chunks",
     "select_layer",
+    "selection_excerpt",
 ]

@@ -1,142 +1,109 @@
-"""Where the generator's training examples come from: overfitted on the fly, or kept in a store.
-
-Where a delta costs about a forward pass (rank one) it is made for every training batch, of freshly
-augmented examples, and nothing is stored. Where it is dear it is made once.
-"""
+"""Overfit a whole dataset into a store, resuming where it was interrupted."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from ocd.base import Delta, RankOneDelta, run_without_delta
-from ocd.data import Inputs, dataset_size, in_chunks, map_tensors, seeded, take_rows
+from ocd.data import dataset_size, in_chunks, progress_bar, seeded, take_rows
 from ocd.errors import OCDError
+from ocd.lessons.config import LessonConfig
 from ocd.lessons.overfitter import Overfitter
-from ocd.lessons.overfitting import check_skipped, default_chunk_size, overfit_batch, overfit_rows
+from ocd.lessons.per_example import check_skipped, chunk_size_of, overfit_chunk
+from ocd.lessons.problem import Problem
+from ocd.lessons.record import FitRecord
+from ocd.lessons.sources import FreshLessons, LessonSource, StoredLessons
 from ocd.lessons.store import DeltaStore
-
-STORAGES = ("auto", "store", "on_the_fly")
-
-
-@dataclass(frozen=True)
-class CollectionConfig:
-    """How overfitted examples reach the training loop."""
-
-    storage: str = "auto"
-    """auto (by measured cost), store (on disk), or on_the_fly (made for every batch)."""
-    on_the_fly_cost: float = 4.0
-    """auto makes them on the fly where overfitting costs at most this many forward passes."""
-    num_copies: int = 1
-    """Of store: augmented copies of every example; needs a transform when above 1."""
-    shard_rows: int = 4096
-    """Of store: examples in a shard, and between two points where a run can go on."""
-    num_calibration: int = 2048
-    """Examples that feature statistics, scale statistics and PCA are fitted on."""
-    num_workers: int = 0
-    """Of on_the_fly: processes that read and augment batches ahead of their use; 0: none. For datasets
-    that are slow to read; transforms then run on the CPU."""
-
-    def __post_init__(self) -> None:
-        if self.storage not in STORAGES:
-            raise OCDError(f"collection.storage is {self.storage!r}: use one of {STORAGES}")
-        if self.num_copies < 1 or self.shard_rows < 1 or self.num_calibration < 2:
-            raise OCDError("collection needs num_copies >= 1, shard_rows >= 1 and num_calibration >= 2")
-        if self.num_workers < 0:
-            raise OCDError(f"collection.num_workers is {self.num_workers}: it must be at least 0")
+from ocd.lessons.store_rows import Rows, delta_rows, feature_rows, input_rows
 
 
 def collect(
     overfitter: Overfitter,
     store: DeltaStore,
-    config: CollectionConfig,
-    form: str,
+    shard_rows: int,
     seed: int,
-    keep_inputs: bool,
-    advance: Callable[[int], None] = lambda rows: None,
+    advance: Callable[[int], None] = lambda examples: None,
 ) -> None:
-    """Overfit the whole dataset into the store, from where it was left."""
-    size = dataset_size(overfitter.dataset)
-    total = size * config.num_copies
-    chunk_size = overfitter.overfit.chunk_size or default_chunk_size(
-        overfitter.frozen.weight_shape, form
-    )
-    everything = overfitter.condition.of_all_parts()
+    """Overfit every example that the store does not hold yet, `shard_rows` of them a file.
+
+    An interrupted run resumes at `store.next_example`, the first example of the shard that was not
+    finished. `seed` augments; `advance(n)` is told that n more examples are done. Raises OCDError where
+    too many examples are not finite.
+    """
+    total = dataset_size(overfitter.problem.dataset)
+    size = chunk_size_of(overfitter.frozen, overfitter.config)
     advance(store.next_example)
     while store.next_example < total:
-        start, stop = store.next_example, min(total, store.next_example + config.shard_rows)
-        parts: list[dict[str, Tensor]] = []
+        start, stop = store.next_example, min(total, store.next_example + shard_rows)
+        parts: list[Rows] = []
         skipped: list[int] = []
-
-        def work(chunk: slice) -> tuple[dict[str, Tensor], list[int]]:
-            index = torch.arange(chunk.start, chunk.stop) % size
-            # One seed an example, whatever the chunks, would need a Python loop; one a chunk start.
-            inputs, targets = overfitter.fetch(index, seeded(seed, 1, chunk.start))
-            deltas, capture, kept = overfit_rows(
-                overfitter.frozen,
-                overfitter.loss,
-                inputs,
-                targets,
-                overfitter.overfit,
-                overfitter.excerpt,
-            )
-            tensors = _as_tensors(deltas.delta)
-            for name, values in everything.features(overfitter.frozen, inputs, capture).items():
-                tensors[f"feature.{name}"] = values[kept]
-            if keep_inputs:
-                tensors |= _named_inputs(take_rows(inputs, kept)) | {"targets": targets[kept]}
-            tensors["index"] = index[deltas.indices]
-            return tensors, index[deltas.skipped].tolist() if deltas.skipped else []
-
-        for chunk, (tensors, left_out) in in_chunks(stop, chunk_size, work, start):
-            parts.append(tensors)
+        for chunk, (rows, left_out) in in_chunks(
+            stop, size, lambda chunk: _overfit(overfitter, chunk, seed), start
+        ):
+            parts.append(rows)
             skipped += left_out
             advance(chunk.stop - chunk.start)
+        check_skipped(store.skipped + skipped, total)
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        check_skipped(store.skipped + skipped, total, overfitter.overfit.max_skipped)
         store.append(joined, stop, skipped)
     store.finish()
 
 
-def _as_tensors(delta: Delta) -> dict[str, Tensor]:
-    if isinstance(delta, RankOneDelta):
-        return {"delta.left": delta.left[:, 0], "delta.right": delta.right}
-    return {"delta.weight": delta.weight[:, 0]}
+def _overfit(overfitter: Overfitter, chunk: slice, seed: int) -> tuple[Rows, list[int]]:
+    """A chunk of the dataset as rows of the store, and the indices of the examples left out.
+
+    All parts of I(x) are kept, whatever the settings use, so that `ocd condition` can compare them.
+    """
+    problem, frozen = overfitter.problem, overfitter.frozen
+    index = torch.arange(chunk.start, chunk.stop)
+    # One seed for each chunk: one for each example would need a Python loop over the examples.
+    inputs, targets = overfitter.fetch(index, seeded(seed, 1, chunk.start))
+    done = overfit_chunk(frozen, overfitter.loss, inputs, targets, overfitter.config, problem.excerpt)
+    deltas, kept = done.deltas, done.kept
+    rows = delta_rows(deltas.delta) | {"index": index[deltas.indices]}
+    features = problem.condition.of_all_parts().features(frozen, inputs, done.capture)
+    rows |= feature_rows({name: values[kept] for name, values in features.items()})
+    if problem.transform is not None:  # the dataset does not have the augmented inputs
+        rows |= input_rows(take_rows(inputs, kept)) | {"targets": targets[kept]}
+    return rows, index[deltas.skipped].tolist() if deltas.skipped else []
 
 
-def _named_inputs(inputs: Inputs) -> dict[str, Tensor]:
-    if isinstance(inputs, Tensor):
-        return {"inputs": inputs}
-    items = inputs.items() if isinstance(inputs, dict) else enumerate(inputs)
-    kind = "dict" if isinstance(inputs, dict) else "tuple"
-    return {f"inputs.{kind}.{key}": value for key, value in items}
+def is_collected(record: FitRecord) -> bool:
+    """Whether a fit has a plan, and every delta that the plan wants stored."""
+    if record.plan is None:
+        return False
+    return record.plan.storage != "store" or _open_store(record).complete
 
 
-def measure_cost(overfitter: Overfitter, num_examples: int = 1024, repeats: int = 3) -> float:
-    """Seconds of overfitting over seconds of a forward pass, for the same examples; medians."""
-    index = torch.arange(min(num_examples, dataset_size(overfitter.dataset)))
-    inputs, targets = overfitter.fetch(index, seeded(0))
-    limit = overfitter.overfit.chunk_size or default_chunk_size(overfitter.frozen.weight_shape, "dense")
-    inputs, targets = map_tensors(lambda x: x[:limit], inputs), targets[:limit]
-    forward, whole = [], []
-    for _ in range(repeats):
-        start = _now(overfitter.frozen.device)
-        run_without_delta(overfitter.frozen.base, inputs, overfitter.frozen.channels_last)
-        middle = _now(overfitter.frozen.device)
-        overfit_batch(
-            overfitter.frozen, overfitter.loss, inputs, targets, overfitter.overfit, overfitter.excerpt
-        )
-        forward.append(middle - start)
-        whole.append(_now(overfitter.frozen.device) - middle)
-    return sorted(whole)[repeats // 2] / max(1e-9, sorted(forward)[repeats // 2])
+def collect_lessons(
+    problem: Problem, record: FitRecord, config: LessonConfig, progress: bool = True
+) -> None:
+    """Eq. 1 for every example, into the store of the record's plan; nothing where it wants none
+    stored."""
+    plan = record.plan
+    assert plan is not None
+    if is_collected(record):
+        return
+    overfitter = Overfitter.of_plan(problem, plan, config)
+    total = dataset_size(problem.dataset)
+    with progress_bar(f"overfit {plan.layer}", total, progress) as advance:
+        shard_rows = config.collection.shard_rows
+        collect(overfitter, _open_store(record), shard_rows, config.seed, advance)
 
 
-def _now(device: torch.device) -> float:
-    """Seconds, once the device has done what it was asked."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+def open_lessons(problem: Problem, record: FitRecord, config: LessonConfig) -> LessonSource:
+    """The overfitted examples of a fit, to train on. Raises OCDError where they are not complete."""
+    if record.plan is None:
+        raise OCDError(f"nothing is overfitted yet in {record.work.root}: overfit first")
+    overfitter = Overfitter.of_plan(problem, record.plan, config)
+    if record.plan.storage == "on_the_fly":
+        return FreshLessons(overfitter)
+    store = _open_store(record)
+    if not store.complete:
+        raise OCDError(f"the deltas in {record.work.deltas} are not complete: overfit first")
+    return StoredLessons(store.reader(), overfitter)
+
+
+def _open_store(record: FitRecord) -> DeltaStore:
+    return DeltaStore.open(record.work.deltas, record.store_key)

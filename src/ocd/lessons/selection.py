@@ -1,13 +1,16 @@
-"""Eq. 3: which layer to move. The one whose small perturbations spread the loss most.
+"""Eq. 3: select the layer to move. It is the one whose small perturbations spread the loss most.
 
-For each example many perturbed weights of one layer alone are drawn, their losses fitted with a
-Gaussian kernel density (Silverman's bandwidth), and its entropy taken; the layer with the largest
-mean over examples wins. No backward pass.
+    scores = select_layer(base, loss, inputs, targets)
+    scores.layer()  # the name of the best layer
 
-The perturbation is relative: each weight moves by a normal number of `relative_size` times the
-root mean square of its layer's weights, so that every layer moves by the same share of its own norm
-and layers of different fan-in can be compared. The paper does not say its size; ours is 0.1, small
-enough to stay near the base, large enough that float32 losses spread (see docs/selection.md).
+For each example, many perturbed weights of one layer alone are drawn, a Gaussian kernel density is
+fitted to their losses (Silverman's bandwidth), and its entropy is taken. The layer with the largest
+mean entropy over examples wins. No backward pass is needed.
+
+The perturbation is relative: each weight moves by a normal number with a deviation of `relative_size`
+times the root mean square of its layer's weights. So every layer moves by the same share of its own
+norm, and layers of different fan-in can be compared. The paper does not give the size. Ours is 0.1:
+small enough to stay near the base, large enough for float32 losses to differ (docs/selection.md).
 """
 
 from __future__ import annotations
@@ -19,17 +22,24 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ocd.base import Capture, DenseDelta, FrozenBase, Loss, example_losses, num_weights, usable_layers
+from ocd.base import (
+    Capture,
+    DenseDelta,
+    FrozenBase,
+    Loss,
+    example_losses,
+    num_weights,
+    probe,
+    usable_layers,
+)
 from ocd.data import Excerpt, Inputs, num_rows, take_excerpt, take_rows
 from ocd.errors import OCDError
-
-# Losses closer together than this are the same in float32; keeps the entropy of a constant finite.
-SMALLEST_SPREAD = 1e-7
+from ocd.lessons.entropy import kde_entropies
 
 
 @dataclass(frozen=True)
 class SelectionConfig:
-    """How the layers are compared (Eq. 3)."""
+    """How layers are compared (Eq. 3)."""
 
     num_examples: int = 64
     """Examples whose entropies are averaged."""
@@ -37,26 +47,18 @@ class SelectionConfig:
     """Perturbed weights a layer; the paper draws 10,000."""
     relative_size: float = 0.1
     """Perturbation's deviation as a share of the layer's root mean square weight."""
-    absolute_size: float | None = None
-    """Where set, the deviation itself, the same for every layer, in place of relative_size."""
-    redraw: bool = False
-    """Draw the weights anew (Kaiming), as the released selector does, in place of moving them."""
-
-    excerpt: int = 0
-    """Positions of an example whose loss is looked at (excerpts.py); 0: all of it."""
 
     def __post_init__(self) -> None:
-        if self.excerpt < 0:
-            raise OCDError(f"selection.excerpt is {self.excerpt}: it must be at least 0")
         if self.num_draws < 2 or self.num_examples < 1 or self.relative_size <= 0:
             raise OCDError(
                 "selection needs num_draws >= 2, num_examples >= 1 and relative_size > 0, got "
                 f"{self.num_draws}, {self.num_examples} and {self.relative_size:g}"
             )
-        if self.absolute_size is not None and self.absolute_size <= 0:
-            raise OCDError(
-                f"selection.absolute_size is {self.absolute_size:g}: it must be positive, or none"
-            )
+
+
+def selection_excerpt(overfit_excerpt: int) -> int:
+    """Positions of an example that Eq. 3 sees: an eighth of what a step of Eq. 1 does; 0 for all."""
+    return overfit_excerpt // 8
 
 
 @dataclass(frozen=True)
@@ -80,31 +82,6 @@ class LayerScores:
         return self.ranked()[rank - 1]
 
 
-def kde_entropies(losses: Tensor) -> Tensor:
-    """Entropy of a Gaussian KDE of each row, in nats: (N, R) -> (N,).
-
-    Silverman's bandwidth as in scipy.stats.gaussian_kde; −∫ p log p by the trapezoid rule on a grid
-    that reaches four bandwidths beyond the losses.
-    """
-    losses = losses.double()
-    num_draws = losses.shape[1]
-    spread = losses.std(dim=1, keepdim=True).clamp_min(SMALLEST_SPREAD)
-    bandwidth = spread * (num_draws * 3 / 4) ** -0.2
-    low = losses.amin(dim=1, keepdim=True) - 4 * bandwidth
-    high = losses.amax(dim=1, keepdim=True) + 4 * bandwidth
-    # Four points a bandwidth for the row that reaches farthest; an outlier far away costs points.
-    grid_size = min(4096, max(256, math.ceil(4 * float(((high - low) / bandwidth).max()))))
-    share = torch.linspace(0, 1, grid_size, dtype=torch.float64, device=losses.device)
-    grid = low + (high - low) * share
-    density = torch.zeros_like(grid)
-    block = max(1, 2**22 // grid.numel())  # bounds the (N, grid, draws) block
-    for part in losses.split(block, dim=1):
-        scaled = (grid[:, :, None] - part[:, None, :]) / bandwidth[..., None]
-        density += torch.exp(-0.5 * scaled.square()).sum(dim=2)
-    density = density / (num_draws * bandwidth * math.sqrt(2 * math.pi))
-    return torch.trapezoid(-torch.special.xlogy(density, density), grid, dim=1)
-
-
 def perturbed_losses(
     frozen: FrozenBase,
     capture: Capture,
@@ -115,13 +92,11 @@ def perturbed_losses(
 ) -> Tensor:
     """Losses under perturbed weights, (N, R). All examples share the R perturbed weights."""
     weight = frozen.weight.detach()
-    size = config.absolute_size or float(config.relative_size * weight.square().mean().sqrt())
-    if config.redraw:
-        size = math.sqrt(2.0 / weight[0].numel())  # Kaiming's deviation for a layer before a ReLU
+    size = float(config.relative_size * weight.square().mean().sqrt())
     parts = []
     for draws in _draw_chunks(config.num_draws, len(capture), frozen.weight_shape):
         noise = torch.randn(1, draws, *frozen.weight_shape, generator=generator).to(weight) * size
-        output = frozen.run(capture, DenseDelta(noise - weight if config.redraw else noise))
+        output = frozen.run(capture, DenseDelta(noise))
         repeated = targets.repeat_interleave(draws, dim=0)
         parts.append(example_losses(loss, output.flatten(0, 1), repeated).view(-1, draws))
     return torch.cat(parts, dim=1)
@@ -144,35 +119,29 @@ def select_layer(
     layers: Sequence[str] | None = None,
     seed: int = 0,
     excerpt: Excerpt | None = None,
+    excerpt_size: int = 0,
 ) -> LayerScores:
-    """Scores of Eq. 3 for every layer that a delta can sit on (or for `layers` alone).
+    """Eq. 3: the score of every layer that a delta can sit on, or of `layers` alone.
 
     `inputs` (B, ...) and `targets`; the first `config.num_examples` of them are used. Layers that
-    cannot be moved are in `skipped` with the reason. With `excerpt` the loss is that of one random part
-    of each example. Raises OCDError where none can.
+    cannot be moved are in `skipped`, with the reason. With `excerpt` the loss is that of one random
+    part of each example, `excerpt_size` positions large. Raises OCDError where no layer can be moved.
     """
     config = config or SelectionConfig()
     few = slice(0, min(config.num_examples, num_rows(inputs)))
     inputs, targets = take_rows(inputs, few), targets[few]
-    whole = torch.Generator().manual_seed(seed)
-    inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, whole)
+    generator = torch.Generator().manual_seed(seed)
+    inputs, targets = take_excerpt(excerpt, inputs, targets, excerpt_size, generator)
     names, skipped = (list(layers), {}) if layers is not None else usable_layers(base, inputs)
     if not names:
         reasons = "; ".join(skipped.values()) or "it has no Linear, Conv1d or Conv2d"
         raise OCDError(f"the base has no layer that OCD can move: {reasons}")
     scored, scores, errors = [], [], []
     for name in names:
-        frozen = FrozenBase(base, name)
-        frozen.probe(inputs)
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            capture = frozen.capture(inputs)
-            losses = perturbed_losses(frozen, capture, loss, targets, config, generator)
-        finite = losses.isfinite().all(dim=1)
-        if not finite.any():
+        entropies = _entropies(FrozenBase(base, name), loss, inputs, targets, config, seed)
+        if not len(entropies):
             skipped[name] = f"no example has finite losses while layer {name!r} is perturbed"
             continue
-        entropies = kde_entropies(losses[finite])
         scored.append(name)
         scores.append(float(entropies.mean()))
         deviation = float(entropies.std()) if len(entropies) > 1 else math.nan
@@ -180,3 +149,22 @@ def select_layer(
     if not scored:
         raise OCDError(f"the base has no layer that OCD can move: {'; '.join(skipped.values())}")
     return LayerScores(scored, scores, errors, skipped)
+
+
+def _entropies(
+    frozen: FrozenBase,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Tensor,
+    config: SelectionConfig,
+    seed: int,
+) -> Tensor:
+    """Entropies of the examples' losses while one layer is perturbed: (N,), N of them with finite
+    losses."""
+    probe(frozen, inputs)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        capture = frozen.capture(inputs)
+        losses = perturbed_losses(frozen, capture, loss, targets, config, generator)
+    losses = losses[losses.isfinite().all(dim=1)]
+    return kde_entropies(losses) if len(losses) else losses.new_empty(0)

@@ -1,4 +1,12 @@
-"""Where training batches of overfitted examples come from: made anew for each batch, or read from a store."""
+"""The overfitted examples that a training loop asks for: overfitted anew for each batch, or stored.
+
+Where overfitting costs about a forward pass (rank one), every training batch is overfitted when it is
+asked for, on freshly augmented examples, and nothing is stored. Where it is expensive, it is done once,
+into a store (`ocd.lessons.collection`). Training sees no difference:
+
+    lessons = source.rows(indices, generator)
+    lessons.delta, lessons.features  # what to generate, and I(x)
+"""
 
 from __future__ import annotations
 
@@ -8,23 +16,26 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ocd.base import Capture, Delta, DenseDelta, RankOneDelta
-from ocd.data import Inputs, dataset_size, fetch_rows, num_rows, take_rows, to_device
+from ocd.base import Capture, Delta
+from ocd.data import Batch, Inputs, dataset_size, num_rows, take_rows, to_device
 from ocd.generator import Features
 from ocd.lessons.overfitter import Overfitter
-from ocd.lessons.overfitting import check_skipped, overfit_batch
+from ocd.lessons.per_example import check_skipped
 from ocd.lessons.store import StoreReader
-from ocd.training import Fetched
+from ocd.lessons.store_rows import read_delta, read_features, read_inputs
 
 
 @dataclass(frozen=True)
 class LessonBatch:
-    """Examples for training: I(x) as features, the inputs, the deltas (None where a baseline needs
-    none), and what made them."""
+    """Overfitted examples of a training batch.
+
+    `features`: the parts of I(x). `inputs` (B, ...) and `targets` (B, ...), augmented. `delta`:
+    (B, 1, ...), None where a baseline needs none. `capture`: of the inputs, if it was made.
+    """
 
     features: Features
     inputs: Inputs
-    targets: Tensor | None
+    targets: Tensor
     delta: Delta | None
     capture: Capture | None = None
 
@@ -33,52 +44,47 @@ class LessonBatch:
 
 
 class LessonSource(Protocol):
-    """Overfitted examples by place; `examples[place]` is the dataset index it came from.
+    """Overfitted examples by index. `examples[i]`: the dataset index of the i-th of them.
 
-    `rows` leaves out examples that are not finite: it gives fewer rows than indices, or none. `fetched`:
-    the examples themselves, where they were read ahead, which only a source that `reads` is given.
+    `reads_dataset`: whether batches that worker processes read in advance are of use.
     """
 
+    overfitter: Overfitter
     examples: Tensor
-    reads: bool
+    reads_dataset: bool
 
     def rows(
-        self, indices: Tensor, generator: torch.Generator, fetched: Fetched | None = None
-    ) -> LessonBatch: ...
+        self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None
+    ) -> LessonBatch:
+        """These examples, without those that are not finite. `generator` augments them. `batch`: their
+        inputs and targets, augmented already, where they were read in advance."""
+        ...
 
 
 @dataclass
 class FreshLessons:
-    """Every batch overfitted when it is asked for."""
+    """Each batch is overfitted when it is asked for."""
 
     overfitter: Overfitter
-    reads = True
+    reads_dataset = True
 
     def __post_init__(self) -> None:
-        self.examples = torch.arange(dataset_size(self.overfitter.dataset))
+        self.examples = torch.arange(dataset_size(self.overfitter.problem.dataset))
 
     def rows(
-        self, indices: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+        self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None
     ) -> LessonBatch:
         overfitter = self.overfitter
-        inputs, targets = overfitter.fetch(indices, generator, fetched)
+        inputs, targets = overfitter.fetch(indices, generator, batch)
         capture = overfitter.frozen.capture(inputs)
-        delta = overfit_batch(
-            overfitter.frozen,
-            overfitter.loss,
-            inputs,
-            targets,
-            overfitter.overfit,
-            overfitter.excerpt,
-            capture,
-        )
-        features = overfitter.condition.features(overfitter.frozen, inputs, capture)
+        delta = overfitter.overfit(inputs, targets, capture)
+        features = overfitter.problem.condition.features(overfitter.frozen, inputs, capture)
         good = delta.isfinite() & capture.output.flatten(1).isfinite().all(dim=1)
         if good.all():
             return LessonBatch(features, inputs, targets, delta, capture)
         kept = good.nonzero()[:, 0]
         overfitter.skipped.update(indices[~good.cpu()].tolist())
-        check_skipped(sorted(overfitter.skipped), len(self.examples), overfitter.overfit.max_skipped)
+        check_skipped(sorted(overfitter.skipped), len(self.examples))
         return LessonBatch(
             {name: values[kept] for name, values in features.items()},
             take_rows(inputs, kept),
@@ -87,21 +93,14 @@ class FreshLessons:
         )
 
 
-def _unnamed_inputs(tensors: dict[str, Tensor]) -> Inputs:
-    if "inputs" in tensors:
-        return tensors["inputs"]
-    named = {key.split(".", 2)[1:][0]: True for key in tensors if key.startswith("inputs.")}
-    values = {key.split(".", 2)[2]: tensors[key] for key in tensors if key.startswith("inputs.")}
-    return values if "dict" in named else tuple(values[key] for key in sorted(values, key=int))
-
-
 @dataclass
 class StoredLessons:
-    """Deltas read back from a store; inputs from the store, or from the dataset where it has none."""
+    """Deltas and I(x) are read from a store; inputs too if they were augmented, else from the
+    dataset."""
 
     reader: StoreReader
     overfitter: Overfitter
-    reads = False
+    reads_dataset = False
 
     def __post_init__(self) -> None:
         shards = self.reader.shards
@@ -109,25 +108,15 @@ class StoredLessons:
         self._keeps_inputs = any(name.startswith("inputs") for name in (shards or [{}])[0])
 
     def rows(
-        self, indices: Tensor, generator: torch.Generator, fetched: Fetched | None = None
+        self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None
     ) -> LessonBatch:
-        device = self.overfitter.frozen.device
-        tensors = {name: value.to(device) for name, value in self.reader.rows(indices).items()}
-        delta: Delta
-        if "delta.left" in tensors:
-            shape = self.overfitter.frozen.weight_shape
-            delta = RankOneDelta(tensors["delta.left"][:, None], tensors["delta.right"], shape)
-        else:
-            delta = DenseDelta(tensors["delta.weight"][:, None])
-        features = {
-            name.removeprefix("feature."): values
-            for name, values in tensors.items()
-            if name.startswith("feature.")
-        }
-        features = self.overfitter.condition.only_wanted(features)
+        problem, frozen = self.overfitter.problem, self.overfitter.frozen
+        rows = self.reader.rows(indices)
         if self._keeps_inputs:
-            return LessonBatch(features, _unnamed_inputs(tensors), tensors["targets"], delta)
-        inputs, targets = fetch_rows(self.overfitter.dataset, tensors["index"].cpu())
-        if self.overfitter.transform is not None:  # these inputs are not the ones that were overfitted
-            return LessonBatch(features, to_device(inputs, device), None, delta)
-        return LessonBatch(features, to_device(inputs, device), targets.to(device), delta)
+            inputs, targets = to_device(read_inputs(rows), frozen.device), rows["targets"]
+        else:
+            inputs, targets = problem.fetch(rows["index"])
+        rows = {name: values.to(frozen.device) for name, values in rows.items()}
+        features = problem.condition.only_wanted(read_features(rows))
+        delta = read_delta(rows, frozen.weight_shape)
+        return LessonBatch(features, inputs, targets.to(frozen.device), delta)

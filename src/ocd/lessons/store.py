@@ -1,7 +1,13 @@
-"""Deltas and conditions on disk: safetensors shards and a manifest that proves them.
+"""Deltas and I(x) on disk: safetensors files ("shards") and a manifest with their hashes.
 
-A shard is written aside and renamed, then the manifest likewise, so that a run stopped at any point
-leaves whole shards and a manifest that names them all.
+    store = DeltaStore.open(folder, key)        # new, or as an earlier run left it
+    store.append(rows, next_example, skipped)   # one shard
+    store.finish()
+    rows = store.reader().rows(indices)
+
+A shard is written under another name and renamed, and then the manifest likewise. A run that is
+killed at any point leaves whole shards and a manifest that names them; `next_example` is where it
+resumes.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Alg. 2: draw deltas for unseen inputs, choose how draws are taken, and what a prediction is."""
 
+from ocd.prediction.choosing import settle_sampling
+from ocd.prediction.drawing import DrawRequest, FittedGenerator
 from ocd.prediction.result import (
     Prediction,
     Predictor,
@@ -7,15 +9,7 @@ from ocd.prediction.result import (
     join_predictions,
     predict_in_chunks,
 )
-from ocd.prediction.sampling import (
-    ENOUGH,
-    NUM_DRAWS,
-    Join,
-    SamplingConfig,
-    choose_sampling,
-    join_by_mean,
-    keep_sampling,
-)
+from ocd.prediction.sampling import Join, SamplingConfig, join_by_mean
 from ocd.prediction.uncertainty import (
     crps_per_example,
     interval_coverage,
@@ -26,22 +20,21 @@ from ocd.prediction.uncertainty import (
 )
 
 __all__ = [
-    "ENOUGH",
-    "NUM_DRAWS",
+    "DrawRequest",
+    "FittedGenerator",
     "Join",
     "Prediction",
     "Predictor",
     "SamplingConfig",
     "apply_deltas",
-    "choose_sampling",
     "crps_per_example",
     "interval_coverage",
     "join_by_mean",
     "join_predictions",
-    "keep_sampling",
     "mutual_information",
     "predict_in_chunks",
     "predictive_entropy",
+    "settle_sampling",
     "softmax_entropy",
     "spread",
 ]

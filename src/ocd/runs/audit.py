@@ -1,4 +1,4 @@
-"""The audit of a run folder: every check of ocd.audit, on what the run holds."""
+"""`ocd audit`: every check of ocd.audit, on the files of a run folder."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ocd.audit import Audit, Finding, check_copying, check_labels, check_manifest, check_overlap, generated_deltas, training_deltas
-from ocd.errors import OCDError
-from ocd.data import write_json
-from ocd.data import Examples
+from ocd.audit import (
+    Audit,
+    Finding,
+    check_copying,
+    check_labels,
+    check_manifest,
+    check_overlap,
+    generated_deltas,
+    training_deltas,
+)
 from ocd.base import example_losses
+from ocd.data import Examples, read_tensors, write_json
+from ocd.errors import OCDError
+from ocd.evaluation import USES_LABEL, Comparison
 from ocd.prediction import Predictor
+from ocd.runs.comparing import make_comparison, missing_file
 from ocd.runs.run import Run
-from ocd.data import read_tensors
-from ocd.evaluation import Comparison, USES_LABEL
 
 AUDITED = 300  # test examples that are predicted again
 
 
 def audit_run(run: Run) -> Audit:
-    """Is there a leak, is the generator copying, is this the run that its manifest names?
+    """Check a run for leaks, copied deltas, and files that changed.
 
-    Trains nothing; a seed that is not trained is named and left out. Writes audit.json.
+    Trains nothing: a seed that is not trained is named and left out. Writes audit.json.
     """
     findings = [
         check_manifest(run.root, *run.facts),
@@ -32,7 +40,7 @@ def audit_run(run: Run) -> Audit:
     ]
     for seed in run.seeds:
         try:
-            if missing := run.missing(seed):
+            if missing := missing_file(run, seed):
                 text = f"not checked, since {missing} is missing: `ocd predict {run.root}` makes it"
                 findings.append(Finding(f"seed {seed}", None, text, {}))
                 continue
@@ -49,16 +57,16 @@ def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
     inputs, targets = run.data.test.rows(slice(0, AUDITED))
 
     def build(labels: Tensor | None) -> dict[str, Predictor]:
-        # The whole run anew, with these test labels in all its data: wherever a method took them
-        # from, it has others now.
+        # The whole run again, with these test labels in all its data: whatever a method might read
+        # them from now holds others.
         other = dataclasses.replace(run)
         known = torch.zeros_like(targets) if labels is None else labels
         other.__dict__["data"] = dataclasses.replace(run.data, test=Examples(inputs, known))
-        methods = other.comparison(seed).methods(labels)
+        methods = make_comparison(other, seed).methods(labels)
         return {name: method.predictor for name, method in methods.items()}
 
     yield check_labels(build, inputs, targets, USES_LABEL)
-    comparison = run.comparison(seed)
+    comparison = make_comparison(run, seed)
     yield _check_figures(run, seed, comparison)
     network, _ = comparison.ocd.fitted()
     training = training_deltas(comparison.ocd, comparison.overfit, run.lessons(seed))

@@ -1,16 +1,17 @@
-"""Which parts of the condition matter: the generator of a run, trained anew on some of them."""
+"""Which parts of the condition matter: the generator of a run, trained again on some of them alone."""
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from typing import Any
 
-from ocd.generator import PARTS
+from ocd.base import example_losses
 from ocd.baselines import BaseAlone, Generated
-from ocd.lessons import Workdir
-from ocd.errors import OCDError
 from ocd.data import read_json, write_json, write_text
+from ocd.errors import OCDError
+from ocd.generator import PARTS
+from ocd.lessons import Plan, Workdir
+from ocd.model import OCD
 from ocd.reporting import condition_table
 from ocd.runs.run import Run
 
@@ -23,15 +24,15 @@ VARIANTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "output": (("output",), False),
     "x, output": (("output",), True),
 }
-"""Name -> the parts of I(x) that are seen, and whether x is."""
+"""Name -> the parts of I(x) in the condition, and whether x is in it."""
 
 
 def compare_conditions(run: Run) -> str:
-    """Train a generator for each of `VARIANTS`, all on the deltas that the run has overfitted, and
-    predict the test examples; what is trained already is kept.
+    """Train a generator for each of `VARIANTS` on the deltas that the run has overfitted, and predict
+    the test examples; variants that are finished are kept.
 
-    Writes condition.json and condition.md, and returns the table. The base stays, and so does all else
-    of the run. Nothing is chosen by this: settings are chosen on held-out training examples.
+    Writes condition.json and condition.md, and returns the table. Nothing else of the run changes, and
+    nothing is chosen by this: settings are chosen on held-out training examples.
     """
     values: dict[str, Any] = {"task": run.task.name, "seeds": run.seeds, "variants": {}}
     for seed in run.seeds:
@@ -63,7 +64,7 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
         member = f"condition-{seed}-{name.replace(' ', '-').replace(',', '').replace('(x)', '')}"
         context = {"seed": seed, "role": f"condition: {name}"}
         work = Workdir(run.root, member, context, deltas_of=f"seed-{seed}")
-        _take_decisions(run, seed, work, ocd)
+        _take_plan(run, seed, work, ocd)
         ocd.train(lessons, work)
         known[name] = {"draw": _losses(run, Generated(ocd))}
         if config.diffusion.prediction == "x0":
@@ -73,19 +74,17 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
     return known
 
 
-def _take_decisions(run: Run, seed: int, work: Workdir, ocd: Any) -> None:
-    """What the run decided by measuring holds for the variants too."""
+def _take_plan(run: Run, seed: int, work: Workdir, ocd: OCD) -> None:
+    """The run's plan holds for the variants too: what was measured is not measured again."""
     if work.plan.exists():
         return
     made = read_json(Workdir(run.root, f"seed-{seed}").plan)
-    own = ocd.plan(run.lessons(seed), work)
-    kept = ("layer", "widen", "lr", "form", "code", "storage")
-    dataclasses.replace(own, **{name: made[name] for name in kept}).save()
+    _, record = ocd.open(run.lessons(seed), work)
+    record.layer, record.plan = made["layer"], Plan(**made["plan"])
+    record.save()
 
 
 def _losses(run: Run, predictor: Any) -> list[float]:
-    from ocd.base import example_losses
-
     test = run.data.test
     prediction = predictor.predict(test.inputs, draws=1)
     losses = example_losses(run.task.loss, prediction.outputs[0].cpu(), test.targets)

@@ -1,4 +1,8 @@
-"""A run folder: what the run is, its data, its log, and the manifest of what it wrote."""
+"""A run folder: its settings, data, log, and the manifest of the files that it wrote.
+
+config.json says what the run is, and is never changed but for added seeds; metrics.jsonl is its log;
+manifest.json holds the hashes by which `ocd audit` knows the run again.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +20,19 @@ import torch
 from torch import nn
 
 from ocd.audit import data_digest, write_manifest
-from ocd.config import OCDConfig, flatten
-from ocd.errors import OCDError
-from ocd.data import locked, read_json, write_json
-from ocd.data import Examples
 from ocd.base import find_layer
-from ocd.data import Log
-from ocd.tasks import get_task
-from ocd.tasks import Task, TaskData, load_base
+from ocd.config import OCDConfig, flatten
+from ocd.data import Examples, Log, locked, read_json, write_json
+from ocd.errors import OCDError
 from ocd.runs.settings import RunOptions, read_settings, specialised
+from ocd.tasks import Task, TaskData, get_task, load_base
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass
 class RunFolder:
-    """A run folder and what it was made for."""
+    """A run folder: one task with its options and settings, and some seeds."""
 
     root: Path
     task: Task
@@ -43,7 +44,7 @@ class RunFolder:
     config: OCDConfig
     command: str
     wanted: list[int] = field(default_factory=list)
-    """The seeds that were asked for just now; the folder may hold more."""
+    """The seeds that were asked for in this call; the folder may hold more."""
 
     @classmethod
     def create(
@@ -56,7 +57,7 @@ class RunFolder:
         settings: Mapping[str, str] | None = None,
         command: str = "",
     ) -> Self:
-        """A new run folder, or the same one again. Raises OCDError where it holds another run."""
+        """A new run folder, or one that is continued. Raises OCDError if it holds another run."""
         task = get_task(task_name)
         task, options, run_options, config = read_settings(task, preset, settings or {})
         run = cls(
@@ -76,13 +77,12 @@ class RunFolder:
 
     @classmethod
     def open(cls, root: Path) -> Self:
-        """The run in a folder. Raises OCDError where there is none, or one of another format."""
+        """The run in a folder. Raises OCDError if there is none, or one of another version."""
         path = root / "config.json"
         if not path.exists():
             raise OCDError(f"{root} is no run folder (it has no config.json): start with `ocd run`")
         saved = read_json(path)
-        if saved.get("format_version") != FORMAT_VERSION or "task" not in saved:
-            raise OCDError(f"{path} is not a run of format {FORMAT_VERSION}: use another folder")
+        check_format(path, saved)
         task = get_task(saved["task"])
         options = task.options(**saved["options"])
         return cls(
@@ -120,21 +120,20 @@ class RunFolder:
 
     @cached_property
     def facts(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the manifest holds this run to: its settings as they were saved, and its data."""
+        """What the manifest records of this run: its saved settings and hashes of its data."""
         saved = read_json(self.root / "config.json")
         names = ("task", "preset", "options", "run_options", "config")
         data = {"train": data_digest(self.data.train), "test": data_digest(self.data.test)}
         return {name: saved[name] for name in names}, data
 
     def enter(self, *written: Path) -> None:
-        """Enter files that were just written into the manifest."""
+        """Add files that were just written to the manifest."""
         write_manifest(self.root, *self.facts, written)
 
     def _check_same(self, saved: dict[str, Any]) -> None:
         """More seeds may be added to a run; nothing else may change."""
+        check_format(self.root / "config.json", saved)
         mine = self._as_dict()
-        # A setting that the folder does not know yet has its default there.
-        saved = saved | {"config": OCDConfig.from_dict(saved["config"]).to_dict()}
         for name in ("task", "preset", "options", "run_options", "config"):
             old, new = _comparable(saved.get(name)), _comparable(mine[name])
             if old == new:
@@ -153,7 +152,7 @@ class RunFolder:
             raise OCDError(f"task {self.task.name} has no examples to train on or to test")
 
     def _check_layer(self) -> None:
-        """An unknown layer is known before the base is trained and before anything is written."""
+        """Raises OCDError for an unknown layer before a base is trained or anything is written."""
         if self.config.layer != "auto":
             find_layer(self.task.make_base(self.options, self.base_data), self.config.layer)
 
@@ -163,18 +162,18 @@ class RunFolder:
 
     @cached_property
     def base_examples(self) -> Examples:
-        """What the base is trained on: all training examples, less those kept for OCD."""
+        """The examples that the base is trained on: all but those held out for OCD."""
         return self._split()[0]
 
     @cached_property
     def base_data(self) -> TaskData:
-        """What a base may see: the test examples' shapes, and none of them."""
+        """The data that a base may see: no test example, only their shapes."""
         nothing = Examples(*self.data.test.rows(slice(0, 0)))
         return dataclasses.replace(self.data, train=self.base_examples, test=nothing)
 
     @cached_property
     def examples(self) -> Examples:
-        """What is overfitted: all training examples, or those kept from the base."""
+        """The examples that are overfitted: all training examples, or those held out from the base."""
         return self._split()[1]
 
     def _split(self) -> tuple[Examples, Examples]:
@@ -198,7 +197,7 @@ class RunFolder:
     def phase_seconds(self, seed: int) -> dict[str, float | None]:
         """Seconds of every phase of a seed so far; None for a base that was loaded, not trained."""
         seconds: dict[str, float | None] = {}
-        # What follows the last line break is half a line of a run that was killed.
+        # Text after the last line break is half a line, of a run that was killed.
         for line in (self.root / "metrics.jsonl").read_text().split("\n")[:-1]:
             event = json.loads(line)
             if event["event"] == "phase" and event["seed"] == seed:
@@ -224,6 +223,16 @@ class RunFolder:
         finally:  # an interrupted phase logs its part; only a killed one cannot
             seconds = time.perf_counter() - start
             self.log(seed).write("phase", phase=name, seconds=round(seconds, 3))
+
+
+def check_format(path: Path, saved: dict[str, Any]) -> None:
+    """Raises OCDError where a run's config.json was written by another version."""
+    found = saved.get("format_version")
+    if found != FORMAT_VERSION or "task" not in saved:
+        raise OCDError(
+            f"{path} is not a run of this version (format {found}, this version reads "
+            f"{FORMAT_VERSION}): use another folder, or the version that made it"
+        )
 
 
 def _comparable(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What `--set key=value` changes: the task's options, those of every run, and OCDConfig's keys."""
+"""What `--set key=value` changes: the task's options, those of a run, and OCDConfig's settings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, get_type_hints
 
 import torch
 
-from ocd.config import OCDConfig, parse_value, settings_of
-from ocd.errors import OCDError, nearest
+from ocd.config import OCDConfig, check_setting, parse_value, renamed, settings_of
+from ocd.errors import OCDError
 from ocd.tasks import Task
 
 
@@ -23,13 +23,13 @@ class RunOptions:
         default=(), metadata={"help": "draws of other ensembles beside that one, such as 5,20"}
     )
     alternative: bool = field(
-        default=True, metadata={"help": "also fit the second-best layer, the paper's baseline"}
+        default=True, metadata={"help": "also fit the second-best layer, an ablation of the paper"}
     )
     baselines: str = field(
         default="all",
         metadata={
-            "help": "what OCD is compared with: all, more (and the label network trained for as long "
-            "as OCD took), paper (those of the paper) or none"
+            "help": "what OCD is compared with: all, more (the label network trained for as long as OCD "
+            "took, too), paper (those of the paper) or none"
         },
     )
     num_bases: int = field(default=5, metadata={"help": "bases of the deep ensemble; 1 leaves it out"})
@@ -77,16 +77,16 @@ class RunOptions:
 def read_settings(
     task: Task, preset: str, settings: Mapping[str, str]
 ) -> tuple[Task, Any, RunOptions, OCDConfig]:
-    """Sort `--set key=value` into the task's options, the run's, and OCDConfig's dotted keys.
+    """Sort `--set key=value` into the task's options, the run's, and OCDConfig's dotted settings.
 
     Returns the task as these options have it too. Raises OCDError for a key that none of them has.
     """
+    settings = renamed(settings)
     own = {entry.name for entry in dataclasses.fields(task.options)}
     of_run = {entry.name for entry in dataclasses.fields(RunOptions)}
     known = [*own, *of_run, *(key for key, _ in settings_of(OCDConfig()))]
     for key in settings:
-        if key not in known:
-            raise OCDError(f"there is no setting {key!r}{nearest(key, known)}")
+        check_setting(key, known)
     options = task.options(**_parsed(task.options, own, settings))
     task = specialised(task, options)
     config = OCDConfig.preset(preset).replace({"layer": task.layer})
@@ -100,7 +100,7 @@ def read_settings(
 
 
 def specialised(task: Task, options: Any) -> Task:
-    """The task as its own options have it."""
+    """The task for these options, if they decide its loss, metrics or settings."""
     return task.specialise(options) if task.specialise is not None else task
 
 

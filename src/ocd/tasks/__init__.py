@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ocd.errors import OCDError, nearest
-from ocd.tasks.catalog import CATALOG, Facts
+from ocd.tasks.catalog import CATALOG
 
 if TYPE_CHECKING:
     from ocd.tasks.task import Task, TaskData, load_base
 
-__all__ = ["CATALOG", "TASKS", "Facts", "Task", "TaskData", "get_task", "load_base"]
+__all__ = ["CATALOG", "TASKS", "Task", "TaskData", "get_task", "load_base"]
 
 TASKS: dict[str, str] = {name: f"ocd.tasks.{facts.module}" for name, facts in CATALOG.items()}
-"""Name of a task -> the module that holds it in its `TASKS`: nerf-lego and nerf-drums in `views.nerf`."""
+"""Name of a task -> the module that holds it, in its own `TASKS`: nerf-lego is in `views.nerf`."""
 
 
 def get_task(name: str) -> Task:

@@ -1,16 +1,8 @@
 """Alg. 1: train a network on overfitted deltas."""
 
-from ocd.training.distillation import DistillationConfig, distill
-from ocd.training.objectives import DiffusionObjective, Objective
-from ocd.training.prefetch import Fetched
-from ocd.training.trainer import Trainer, TrainingConfig
+from ocd.training.config import TrainingConfig
+from ocd.training.generator_training import train_generator
+from ocd.training.objectives import Objective, task_excerpt
+from ocd.training.trainer import Trainer, TrainingFiles
 
-__all__ = [
-    "DiffusionObjective",
-    "DistillationConfig",
-    "Fetched",
-    "Objective",
-    "Trainer",
-    "TrainingConfig",
-    "distill",
-]
+__all__ = ["Objective", "Trainer", "TrainingConfig", "TrainingFiles", "task_excerpt", "train_generator"]

@@ -1,4 +1,8 @@
-"""What a network is trained to do on overfitted examples: `Trainer` minimises any of these."""
+"""What a network is trained to minimise on overfitted examples.
+
+`Trainer` takes any `Objective`: the generator's is `DiffusionObjective` (Eq. 7 and Eq. 8), the trained
+baselines have their own (ocd.baselines).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,6 @@ class DiffusionObjective:
     overfitter: Overfitter
     num_noise_levels: int
     task_loss_weight: float = 0.0
-    excerpt: int = 0
 
     def losses(
         self, network: HyperNetwork, rows: LessonBatch, generator: torch.Generator
@@ -73,12 +76,20 @@ class DiffusionObjective:
         embedding: Embedding,
         generator: torch.Generator,
     ) -> Tensor:
-        assert rows.targets is not None  # a store keeps them where this loss is asked for
         overfitter = self.overfitter
-        part, targets = overfitter.part(rows.inputs, rows.targets, self.excerpt, generator)
+        size = task_excerpt(overfitter.config.excerpt)
+        part, targets = overfitter.problem.take_excerpt(rows.inputs, rows.targets, size, generator)
         if part is rows.inputs:
             capture = rows.capture or overfitter.frozen.capture(rows.inputs)
-            output = overfitter.frozen.run(capture, network.mean(embedding, capture.positions))[:, 0]
+            delta = network.decode(network.mean_codes(embedding), capture.positions)
+            output = overfitter.frozen.run(capture, delta)[:, 0]
         else:
-            output = overfitter.frozen.run_full(part, network.mean(embedding, None))[:, 0]
+            delta = network.decode(network.mean_codes(embedding), None)
+            output = overfitter.frozen.run_full(part, delta)[:, 0]
         return example_losses(overfitter.loss, output, targets).mean()
+
+
+def task_excerpt(overfit_excerpt: int) -> int:
+    """Positions of an example that the task loss sees in training: a quarter of what a step of Eq. 1
+    does; 0 where whole examples are overfitted."""
+    return overfit_excerpt // 4

@@ -1,8 +1,9 @@
-"""Training batches read and augmented by worker processes, ahead of their use.
+"""Training batches read and augmented by worker processes, before they are needed.
 
-Everything random in a batch follows its number, so that it is the same whoever makes it. This pays
-where reading or augmenting an example is slow (images decoded from files); where examples are in memory
-it is a small share of a step, and workers only take cores away (docs/performance.md).
+Everything random in a batch is a function of its number, so that it is the same whichever process
+makes it. This pays where reading or augmenting is slow (images decoded from files). For examples in
+memory it is a small share of a step, and workers only take cores from the training
+(docs/performance.md).
 """
 
 from __future__ import annotations
@@ -16,15 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ocd.data import Inputs, fetch_rows
+from ocd.data import Batch, Inputs, fetch_rows
 from ocd.errors import OCDError
-
-Fetched = tuple[Inputs, Tensor]
-"""Inputs and targets of a batch, augmented."""
 
 
 @dataclass(frozen=True)
-class Batches(Dataset[Fetched]):
+class Batches(Dataset[Batch]):
     """Batch by number. `index_of(number)`: its examples; `generator_of(number)`: what augments it."""
 
     dataset: Dataset[Any]
@@ -32,19 +30,19 @@ class Batches(Dataset[Fetched]):
     index_of: Callable[[int], Tensor]
     generator_of: Callable[[int], torch.Generator]
 
-    def __getitem__(self, number: int) -> Fetched:
+    def __getitem__(self, number: int) -> Batch:
         inputs, targets = fetch_rows(self.dataset, self.index_of(number))
         if self.transform is not None:
             inputs = self.transform(inputs, self.generator_of(number))
         return inputs, targets
 
 
-def fetch_ahead(batches: Batches, numbers: range, num_workers: int) -> Generator[Fetched, None, None]:
+def fetch_ahead(batches: Batches, numbers: range, num_workers: int) -> Generator[Batch, None, None]:
     """The batches of these numbers in order, by `num_workers` processes that end with the iterator.
 
     Raises OCDError where a worker fails.
     """
-    loader: DataLoader[Fetched] = DataLoader(
+    loader: DataLoader[Batch] = DataLoader(
         batches, batch_size=None, sampler=numbers, num_workers=num_workers, prefetch_factor=2
     )
     try:

@@ -244,7 +244,6 @@ def film(options: Options, data: TaskData) -> Inputs | None:
 _LARGE: dict[str, object] = {
     "selection.num_examples": 8,
     "selection.num_draws": 200,
-    "selection.excerpt": 256,
     "overfit.excerpt": 4096,  # Sec. 4.2: "a batch of 4096 rays"
     "overfit.chunk_size": 1,  # one view fills the cache
     "collection.storage": "store",
@@ -269,7 +268,6 @@ _FAST: dict[str, object] = _LARGE | {
     "condition.output": False,
     "training.num_steps": 800,
     "training.batch_size": 32,
-    "training.excerpt": 512,
     # Every view counts, and the four that could be held out would say little.
     "training.validation_share": 0.0,
     "sampling.scale_factor": 1.0,

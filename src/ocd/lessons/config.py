@@ -1,0 +1,45 @@
+"""The settings that lessons are made by, as one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ocd.errors import OCDError
+from ocd.generator import CodecConfig
+from ocd.lessons.selection import SelectionConfig
+from ocd.lessons.steps import OverfitConfig
+
+STORAGES = ("auto", "store", "on_the_fly")
+
+
+@dataclass(frozen=True)
+class CollectionConfig:
+    """How overfitted examples reach the training loop."""
+
+    storage: str = "auto"
+    """auto (by measured cost), store (on disk), or on_the_fly (overfitted anew for every batch)."""
+    shard_rows: int = 4096
+    """Of store: examples in a file, and between two points at which an interrupted run can resume."""
+    num_workers: int = 0
+    """Of on_the_fly: processes that read and augment batches in advance, for datasets that are slow to
+    read; 0: none. Transforms then run on the CPU."""
+
+    def __post_init__(self) -> None:
+        if self.storage not in STORAGES:
+            raise OCDError(f"collection.storage is {self.storage!r}: use one of {STORAGES}")
+        if self.shard_rows < 1:
+            raise OCDError(f"collection.shard_rows is {self.shard_rows}: it must be at least 1")
+        if self.num_workers < 0:
+            raise OCDError(f"collection.num_workers is {self.num_workers}: it must be at least 0")
+
+
+@dataclass(frozen=True)
+class LessonConfig:
+    """Everything that decides which lessons are made, but for the layer."""
+
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    overfit: OverfitConfig = field(default_factory=OverfitConfig)
+    collection: CollectionConfig = field(default_factory=CollectionConfig)
+    codec: CodecConfig = field(default_factory=CodecConfig)
+    seed: int = 0
+    channels_last: bool = False

@@ -1,0 +1,98 @@
+"""The learning rate of Eq. 1, chosen on a few examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ocd.base import Capture, FrozenBase, Loss, example_losses, num_weights, probe
+from ocd.data import Excerpt, Inputs, num_rows, seeded, take_excerpt, take_rows
+from ocd.errors import OCDError
+from ocd.lessons.overfitting import overfit_capture, resolve_form
+from ocd.lessons.steps import OverfitConfig
+
+LR_GRID = tuple(base * 10.0**power for power in range(-6, 3) for base in (1.0, 2.0, 5.0))
+
+
+@dataclass(frozen=True)
+class Decided:
+    """`config` with its learning rate and form, the capture of three examples that the layer was probed
+    with, and a line about the learning rate."""
+
+    config: OverfitConfig
+    capture: Capture
+    note: str
+
+
+def default_chunk_size(weight_shape: tuple[int, ...], form: str) -> int:
+    """Examples at once: dense deltas take five times their weights (delta, gradient, Adam's two)."""
+    if form == "rank_one":
+        return 512  # measured on LeNet5: activations of more leave the cache (docs/performance.md)
+    return max(1, min(1024, 2**28 // (5 * num_weights(weight_shape))))
+
+
+def num_trial_examples(weight_shape: tuple[int, ...], available: int, num_positions: int = 1) -> int:
+    """How many examples learning rates are tried on: few where a delta or an example is large."""
+    most = max(4, 2**20 // max(1, num_positions))
+    return min(256, default_chunk_size(weight_shape, "dense"), available, most)
+
+
+def decide(
+    frozen: FrozenBase,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Tensor,
+    config: OverfitConfig,
+    excerpt: Excerpt | None = None,
+) -> Decided:
+    """Probe the layer and decide learning rate and form on these examples (B, ...), or as many of them
+    as are needed."""
+    few = slice(0, num_trial_examples(frozen.weight_shape, num_rows(inputs)))
+    inputs, targets = take_rows(inputs, few), targets[few]
+    inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, seeded(0))
+    probed = probe(frozen, inputs)
+    note = f"overfit lr {config.lr or 0:g}: as configured"
+    if config.lr is None:
+        num_positions = probed.positions.shape[1]
+        few = slice(0, num_trial_examples(frozen.weight_shape, len(targets), num_positions))
+        capture = frozen.capture(take_rows(inputs, few))
+        lr, note = choose_lr(frozen, capture, loss, targets[few], config)
+        config = replace(config, lr=lr)
+    return Decided(replace(config, form=resolve_form(probed, config)), probed, note)
+
+
+def choose_lr(
+    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+) -> tuple[float, str]:
+    """The smallest learning rate that removes nine tenths of the loss that the best one removes, while
+    the loss rises for at most one example in a hundred; and a line that says so.
+
+    Tried on the captured examples, over the grid 1, 2, 5 × 10^k. Raises OCDError where none helps.
+    """
+    with torch.no_grad():
+        before = example_losses(loss, capture.output, targets)
+    usable = before.isfinite()
+    falls: list[tuple[float, float]] = []
+    for lr in LR_GRID:
+        delta = overfit_capture(frozen, capture, loss, targets, replace(config, lr=lr))
+        with torch.no_grad():
+            after = example_losses(loss, frozen.run(capture, delta)[:, 0], targets)
+        after, at_start = after[usable], before[usable]
+        slack = 1e-6 + 1e-4 * at_start.abs()
+        if not after.isfinite().all() or (after > at_start + slack).float().mean() > 0.01:
+            break  # the steps are too long, and longer ones would be worse
+        falls.append((lr, float((at_start - after).mean())))
+    if not falls or max(fall for _, fall in falls) <= 0:
+        raise OCDError(
+            f"no learning rate from {LR_GRID[0]:g} to {LR_GRID[-1]:g} makes the loss fall at layer "
+            f"{frozen.name!r}: set overfit.lr, or choose another layer"
+        )
+    best = max(fall for _, fall in falls)
+    lr, fall = next((lr, fall) for lr, fall in falls if fall >= 0.9 * best)
+    start = float(before[usable].mean())
+    return lr, (
+        f"overfit lr {lr:g}: {config.num_steps} {config.optimizer} steps take the mean loss of "
+        f"{int(usable.sum())} examples from {start:.4g} to {start - fall:.4g}"
+    )

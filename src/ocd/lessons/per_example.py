@@ -1,0 +1,200 @@
+"""Eq. 1 for many examples: in chunks, and without the examples that are not finite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ocd.base import (
+    Capture,
+    Delta,
+    DenseDelta,
+    FrozenBase,
+    Loss,
+    RankOneDelta,
+    example_losses,
+    run_without_delta,
+)
+from ocd.data import Excerpt, Inputs, in_chunks, num_rows, take_excerpt, take_rows
+from ocd.errors import OCDError
+from ocd.lessons.learning_rate import decide, default_chunk_size
+from ocd.lessons.overfitting import overfit_batch
+from ocd.lessons.steps import MAX_SKIPPED, OverfitConfig
+
+
+@dataclass(frozen=True)
+class Deltas:
+    """The overfitted deltas of the N examples whose loss and delta stayed finite.
+
+    `delta`: one draw an example. `indices`: (N,), the example that each belongs to. `loss_before`,
+    `loss_after`: (N,). `skipped`: indices of the examples that were left out.
+    """
+
+    delta: Delta
+    indices: Tensor
+    loss_before: Tensor
+    loss_after: Tensor
+    skipped: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def dense(self) -> Tensor:
+        """Every weight written out: (N, *weight.shape)."""
+        return self.delta.dense()[:, 0]
+
+    def norms(self) -> Tensor:
+        """ρ_s = ‖delta‖ of Eq. 8, (N,)."""
+        return self.delta.norms()[:, 0]
+
+
+@dataclass(frozen=True)
+class OverfittedChunk:
+    """`deltas` of one chunk, its `capture` (None where excerpts were overfitted), and `kept`: the rows
+    of the chunk that the deltas belong to."""
+
+    deltas: Deltas
+    capture: Capture | None
+    kept: Tensor
+
+
+def overfit(
+    base: nn.Module,
+    layer: str,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Tensor,
+    *,
+    steps: int = 3,
+    lr: float | None = None,
+    optimizer: str = "sgd",
+    form: str = "auto",
+    chunk_size: int | None = None,
+    max_skipped: float = MAX_SKIPPED,
+    excerpt: Excerpt | None = None,
+    excerpt_size: int = 0,
+    channels_last: bool = False,
+) -> Deltas:
+    """Eq. 1 for every example: how `layer`'s weight moves when the base is tuned on it alone.
+
+    `inputs` (B, ...) and `targets` (B, ...); `loss(outputs, targets)` gives (B,). The base is not
+    changed. `lr=None` chooses one. `form`: "auto" writes deltas as u·aᵀ where that is exact, "dense"
+    never does. With `excerpt` each step sees a random part of each example, `excerpt_size` positions
+    large. With `channels_last` the base runs on images in that memory layout, which is often faster.
+
+    Examples whose loss or delta is not finite are left out and listed in `skipped`. Raises OCDError if
+    these are more than the share `max_skipped`, if the loss does not give (B,), and for a layer that is
+    unknown, tied or not reached.
+    """
+    if num_rows(inputs) == 0:
+        raise OCDError("there are no inputs to overfit: at least one example is needed")
+    config = OverfitConfig(steps, lr, optimizer, chunk_size, excerpt_size, form)
+    frozen = FrozenBase(base, layer, channels_last=channels_last)
+    config = decide(frozen, loss, inputs, targets, config, excerpt).config
+    return overfit_in_chunks(frozen, loss, inputs, targets, config, excerpt, max_skipped)
+
+
+def overfit_in_chunks(
+    frozen: FrozenBase,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Tensor,
+    config: OverfitConfig,
+    excerpt: Excerpt | None = None,
+    max_skipped: float = MAX_SKIPPED,
+) -> Deltas:
+    """`overfit` with learning rate and form decided; halves its chunks when memory runs out."""
+    total = num_rows(inputs)
+
+    def work(chunk: slice) -> Deltas:
+        rows = take_rows(inputs, chunk)
+        return overfit_chunk(frozen, loss, rows, targets[chunk], config, excerpt, chunk.start).deltas
+
+    parts = [deltas for _, deltas in in_chunks(total, chunk_size_of(frozen, config), work)]
+    result = _join(parts)
+    check_skipped(result.skipped, total, max_skipped)
+    return result
+
+
+def chunk_size_of(frozen: FrozenBase, config: OverfitConfig) -> int:
+    """Examples that are overfitted at once."""
+    return config.chunk_size or default_chunk_size(frozen.weight_shape, config.form)
+
+
+def chunk_of(frozen: FrozenBase, config: OverfitConfig) -> int:
+    """Examples that a prediction overfits at once: at most 256."""
+    return min(256, chunk_size_of(frozen, config))
+
+
+def overfit_chunk(
+    frozen: FrozenBase,
+    loss: Loss,
+    inputs: Inputs,
+    targets: Tensor,
+    config: OverfitConfig,
+    excerpt: Excerpt | None = None,
+    first_index: int = 0,
+) -> OverfittedChunk:
+    """One chunk of examples, the first of which has the index `first_index`.
+
+    Where excerpts are overfitted, the losses before and after are those of one more excerpt.
+    """
+    capture: Capture | None = None
+    if excerpt is None or not config.excerpt:
+        capture = frozen.capture(inputs)
+    delta = overfit_batch(frozen, loss, inputs, targets, config, excerpt, capture)
+    with torch.no_grad():
+        if capture is None:
+            generator = torch.Generator().manual_seed(1)
+            inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, generator)
+            output = run_without_delta(frozen.base, inputs, frozen.channels_last)
+            moved = frozen.run_full(inputs, delta)[:, 0]
+        else:
+            output, moved = capture.output, frozen.run(capture, delta)[:, 0]
+        before = example_losses(loss, output, targets)
+        after = example_losses(loss, moved, targets)
+    kept = (before.isfinite() & after.isfinite() & delta.isfinite()).nonzero()[:, 0]
+    left_out = set(range(len(before))) - set(kept.tolist())
+    deltas = Deltas(
+        delta.take(kept),
+        first_index + kept.cpu(),
+        before[kept],
+        after[kept],
+        sorted(first_index + row for row in left_out),
+    )
+    return OverfittedChunk(deltas, capture, kept)
+
+
+def _join(parts: list[Deltas]) -> Deltas:
+    """The chunks' deltas as one."""
+    first = parts[0].delta
+    delta: Delta
+    if isinstance(first, RankOneDelta):
+        ranked = [part.delta for part in parts if isinstance(part.delta, RankOneDelta)]
+        delta = RankOneDelta(
+            torch.cat([one.left for one in ranked]),
+            torch.cat([one.right for one in ranked]),
+            first.weight_shape,
+        )
+    else:
+        delta = DenseDelta(torch.cat([part.delta.dense() for part in parts]))
+    return Deltas(
+        delta,
+        torch.cat([part.indices for part in parts]),
+        torch.cat([part.loss_before for part in parts]),
+        torch.cat([part.loss_after for part in parts]),
+        [index for part in parts for index in part.skipped],
+    )
+
+
+def check_skipped(skipped: list[int], total: int, max_skipped: float = MAX_SKIPPED) -> None:
+    """Raises OCDError where more than the share `max_skipped` of the examples was left out."""
+    if len(skipped) > max_skipped * total:
+        shown = ", ".join(map(str, skipped[:5])) + (", ..." if len(skipped) > 5 else "")
+        raise OCDError(
+            f"{len(skipped)} of {total} examples have a loss or delta that is not finite (examples "
+            f"{shown}), more than {100 * max_skipped:g} % of them: check these examples, or lower the "
+            "learning rate (overfit.lr)"
+        )

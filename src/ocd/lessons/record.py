@@ -1,0 +1,171 @@
+"""The files of a fit, and the record of what it decided, so that an interrupted fit can resume.
+
+    record = FitRecord.open(work, problem, config)   # empty, or as an earlier process left it
+    record.layer, record.plan, record.notes
+    record.save()                                    # plan.json
+
+The record holds hashes of everything that the fit depends on. A work folder of another fit is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ocd.base import base_digest
+from ocd.data import Inputs, Log, dataset_size, read_json, tensors, write_json
+from ocd.errors import OCDError
+from ocd.lessons.plan import Plan
+from ocd.lessons.problem import Problem
+
+WHAT = {
+    "base": "base",
+    "data": "dataset",
+    "config": "configuration",
+    "parts": "loss, transform or encoder",
+}
+"""The hashes that a record must share with its work folder, in words."""
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """The files of one fit in a run folder. `member` names one of several fits that share the folder,
+    `deltas_of` the fit whose deltas are used, if that is another one."""
+
+    root: Path
+    member: str = ""
+    context: dict[str, Any] = field(default_factory=dict)
+    deltas_of: str | None = None
+
+    @property
+    def deltas(self) -> Path:
+        return self.root / "deltas" / (self.member if self.deltas_of is None else self.deltas_of)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "checkpoint" / self.member
+
+    @property
+    def plan(self) -> Path:
+        return self.checkpoint / "plan.json"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the fit is trained: config.json is the last file that it writes."""
+        return (self.checkpoint / "config.json").exists()
+
+    def log(self, role: str | None = None) -> Log:
+        """The run folder's metrics.jsonl; every line says which fit, or which part of it, it is of."""
+        context = {"seed": 0, "role": "main"} | self.context
+        return Log(self.root / "metrics.jsonl", context | ({"role": role} if role else {}))
+
+
+@dataclass
+class FitRecord:
+    """What a fit has decided so far. `layer` and `plan` are None until they are decided."""
+
+    work: Workdir
+    key: dict[str, str]
+    layer: str | None = None
+    plan: Plan | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, work: Workdir, problem: Problem, settings: dict[str, Any]) -> FitRecord:
+        """The record of a work folder, new where there is none. `settings`: of the whole fit, nested.
+
+        Raises OCDError where the folder belongs to another fit, and where the dataset gives other
+        values when it is read again.
+        """
+        key = fit_key(problem, settings)
+        if not work.plan.exists():
+            return cls(work, key)
+        saved = read_json(work.plan)
+        for name, what in WHAT.items():
+            if saved["key"].get(name) != key[name]:
+                raise OCDError(
+                    f"{work.plan} belongs to a run with another {what}: use another folder, or "
+                    "delete this one"
+                )
+        plan = None if saved["plan"] is None else Plan(**saved["plan"])
+        return cls(work, key, saved["layer"], plan, saved["notes"])
+
+    def note(self, *lines: str) -> None:
+        """Add decisions and their reasons, for the report."""
+        for text in lines:
+            if text not in self.notes:
+                self.notes.append(text)
+                self.work.log().write("note", text=text)
+
+    def save(self) -> None:
+        plan = None if self.plan is None else dataclasses.asdict(self.plan)
+        values = {"key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes}
+        write_json(self.work.plan, values)
+
+    @property
+    def store_key(self) -> dict[str, str]:
+        """The hashes of what the deltas in a store depend on."""
+        return {name: self.key[name] for name in ("base", "data", "overfit", "made_by")}
+
+
+def fit_key(problem: Problem, settings: dict[str, Any]) -> dict[str, str]:
+    """Hashes of everything that a fit depends on. The data's is of its size and its first examples."""
+    few = _first_examples(problem)
+    data = hashlib.sha256(str(dataset_size(problem.dataset)).encode())
+    for tensor in (*tensors(few[0]), few[1]):
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        data.update(flat.view(torch.uint8).numpy().tobytes())
+    # Which parts of I(x) are used does not matter: a store keeps them all.
+    collected = {name: settings[name] for name in ("layer", "seed", "overfit", "collection")}
+    describe = problem.condition.describe
+    made_by = (problem.loss, problem.transform, problem.excerpt, describe)
+    key = {
+        "base": base_digest(problem.base),
+        "data": data.hexdigest()[:16],
+        "overfit": _digest(collected),
+        "config": _digest(settings),
+        "parts": _hash_of(*made_by, problem.encoder),
+        "made_by": _hash_of(*made_by),
+    }
+    return key | {"all": hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}
+
+
+def _first_examples(problem: Problem) -> tuple[Inputs, Tensor]:
+    """The first 64 examples, after a check that four of them are the same when they are read again."""
+    size = dataset_size(problem.dataset)
+    few = problem.fetch(torch.arange(min(64, size)))
+    again = problem.fetch(torch.arange(min(4, size)))
+    pairs = zip((*tensors(few[0]), few[1]), (*tensors(again[0]), again[1]), strict=True)
+    if not all(_same(one[: len(other)], other) for one, other in pairs):
+        raise OCDError(
+            "the dataset gives other values when an example is read again: take random "
+            "augmentation out of it and pass it as OCD(..., transform=...)"
+        )
+    return few
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Equal, where NaN equals NaN."""
+    return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _hash_of(*parts: object) -> str:
+    return hashlib.sha256("; ".join(map(_describe, parts)).encode()).hexdigest()[:16]
+
+
+def _describe(part: object) -> str:
+    """A function by its name, a module by its structure: the same in the next process."""
+    if isinstance(part, nn.Module):
+        return repr(part)
+    return getattr(part, "__qualname__", type(part).__qualname__)

@@ -1,0 +1,95 @@
+"""Alg. 2 for a batch: from I(x) and noise to codes, to deltas, to predictions.
+
+    capture = fitted.capture(inputs)                  # one pass of the base
+    embedding = fitted.embed(inputs, capture)         # of the condition I(x)
+    codes = fitted.draw(inputs, embedding, request)   # K draws an example, or the mean
+    delta = fitted.decode(codes, capture)             # deltas of the layer's weight
+    prediction = apply_deltas(fitted.frozen, capture, delta)
+
+The noise of a draw belongs to its example, not to its place in a batch (`ocd.generator.noise`), so
+that a prediction does not depend on the rest of the batch.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ocd.base import Capture, Delta, FrozenBase, num_weights
+from ocd.data import Inputs
+from ocd.errors import OCDError
+from ocd.generator import Condition, Embedding, HyperNetwork, example_keys, example_noise
+
+MODES = ("draws", "mean")
+
+
+@dataclass(frozen=True)
+class DrawRequest:
+    """What is asked of the generator: `num_draws` draws with the noise of `seed`, or with mode "mean"
+    the expected delta. `use_mean_scale` is the paper's ablation "no scale"."""
+
+    num_draws: int = 5
+    mode: str = "draws"
+    seed: int = 0
+    use_mean_scale: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise OCDError(f"mode is {self.mode!r}: use one of {MODES}")
+        if self.num_draws < 1:
+            raise OCDError(f"predict needs at least one draw, got {self.num_draws}")
+
+
+@dataclass(frozen=True)
+class FittedGenerator:
+    """A trained generator on its base. `condition`: how I(x) becomes vectors. `mixed_precision`:
+    whether the generator's matrix products are made in bfloat16; the base always runs as it is."""
+
+    network: HyperNetwork
+    frozen: FrozenBase
+    condition: Condition
+    mixed_precision: bool = False
+
+    def capture(self, inputs: Inputs) -> Capture:
+        """One pass of the base over inputs (B, ...) on its device."""
+        rank_one = self.network.shapes.code == "rank_one"
+        return self.frozen.capture(inputs, keep_positions=rank_one or self.condition.needs_positions)
+
+    def embed(self, inputs: Inputs, capture: Capture) -> Embedding:
+        """The embedding of I(x), and of x where there is an encoder: once, whatever the draws."""
+        features = self.condition.features(self.frozen, inputs, capture)
+        with self._precision():
+            return self.network.embed(features, inputs)
+
+    def draw(self, inputs: Inputs, embedding: Embedding, request: DrawRequest) -> Tensor:
+        """Codes (B, K, *code_shape); K is 1 for the mean."""
+        with self._precision():
+            if request.mode == "mean":
+                return self.network.mean_codes(embedding, request.use_mean_scale)
+            noise = self.noise(inputs, request.seed, request.num_draws)
+            return self.network.draw_codes(embedding, noise, request.use_mean_scale)
+
+    def decode(self, codes: Tensor, capture: Capture) -> Delta:
+        """Deltas of the layer's weight, (B, K, ...)."""
+        return self.network.decode(codes, capture.positions)
+
+    def noise(self, inputs: Inputs, seed: int, num_draws: int) -> Tensor:
+        """Ω_T of each example and draw, (B, K, *diffused_shape)."""
+        return example_noise(example_keys(inputs), seed, num_draws, self.network.diffused_shape)
+
+    def chunk_size(self, num_draws: int) -> int:
+        """Examples predicted at once: activations and dense deltas of all draws stay under some hundred
+        megabytes."""
+        shapes = self.network.shapes
+        weights = num_weights(shapes.weight_shape) if shapes.code != "rank_one" else 0
+        elements = max(self.network.denoiser.elements_per_code, weights)
+        return max(1, min(256, 2**26 // (num_draws * elements)))
+
+    def _precision(self) -> AbstractContextManager[None]:
+        device, wanted = self.frozen.device.type, self.mixed_precision
+        if not wanted and not torch.is_autocast_enabled(device):
+            return nullcontext()
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=wanted)

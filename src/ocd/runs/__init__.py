@@ -1,0 +1,9 @@
+"""Run folders: one task, some seeds, the five verbs, and each goes on where it was stopped."""
+
+from ocd.runs.audit import audit_run
+from ocd.runs.condition import compare_conditions
+from ocd.runs.run import VERBS, Run
+from ocd.runs.settings import read_settings
+from ocd.runs.settings_help import list_settings
+
+__all__ = ["VERBS", "Run", "audit_run", "compare_conditions", "list_settings", "read_settings"]

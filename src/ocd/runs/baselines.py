@@ -1,0 +1,99 @@
+"""The baselines of a run: those that are trained beside the generator, and other bases."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ocd.baselines import EQUAL_TIME, TRAINED, fit_baseline, why_not
+from ocd.data import read_json, write_tensors
+from ocd.lessons import Workdir
+from ocd.runs.progress import say_progress
+
+if TYPE_CHECKING:
+    from ocd.runs.run import Run
+
+
+def train_baselines(run: Run, seed: int) -> None:
+    """Train the baselines of a seed that are not trained yet, each in a folder of its own."""
+    left = [kind for kind in baseline_kinds(run) if not baseline_work(run, kind, seed).is_finished]
+    if not left:
+        return
+    fits = {role: (ocd, work) for role, ocd, work in run.fits(seed)}
+    ocd, main = fits["main"]
+    fitted = run.load(ocd, main)
+    for kind in left:
+        if why_not(kind, fitted) is None:
+            num_steps = _equal_time(run, seed) if kind == EQUAL_TIME else None
+            with run.phase(kind, seed):
+                work = baseline_work(run, kind, seed)
+                fit_baseline(
+                    kind, fitted, run.lessons(seed), main, work, num_steps=num_steps,
+                    labelled=run.examples,
+                )  # fmt: skip
+            run.enter(baseline_work(run, kind, seed).checkpoint)
+
+
+def baseline_kinds(run: Run) -> list[str]:
+    """The trained baselines of this run, in the order in which they are trained."""
+    return [*TRAINED, *([EQUAL_TIME] if run.run_options.baselines == "more" else [])]
+
+
+def _equal_time(run: Run, seed: int) -> int | None:
+    """The number of steps in which the label network trains for as long as OCD overfitted and trained;
+    None if its first training failed."""
+    shorter = read_json(baseline_work(run, "label_network", seed).checkpoint / "config.json")
+    seconds = run.phase_seconds(seed)
+    ours = (seconds.get("overfit") or 0) + (seconds.get("train") or 0)
+    theirs = seconds.get("label_network")
+    if not theirs or "num_steps" not in shorter:
+        return None
+    return max(1, round(ours / theirs * shorter["num_steps"]))
+
+
+def train_bases(run: Run, seed: int) -> None:
+    """Train the other bases of the deep ensemble, from other seeds, and the task's other kinds of
+    base."""
+    for path in member_paths(run, seed):
+        number = int(path.stem.rpartition("-")[2])
+        _train_base(run, path, _trained_options(run), "deep_ensemble", seed, number)
+    for name, (options, path) in other_bases(run, seed).items():
+        _train_base(run, path, options, name, seed, 0)
+
+
+def _train_base(run: Run, path: Path, options: Any, name: str, seed: int, number: int) -> None:
+    if path.exists():
+        return
+    base = run.task.make_base(options, run.base_data).to(run.run_options.torch_device())
+    with run.phase(name, seed):
+        run.task.train_base(base, run.base_data, options, 1000 * (seed + 1) + number, say_progress)
+    write_tensors(path, base.state_dict())
+    run.enter(path)
+
+
+def _trained_options(run: Run) -> Any:
+    """The task's options for a base that is trained here, even if the run's own base was loaded."""
+    if getattr(run.options, "base", None) is None:
+        return run.options
+    return dataclasses.replace(run.options, base=None)
+
+
+def other_bases(run: Run, seed: int) -> dict[str, tuple[Any, Path]]:
+    """Name of another kind of base -> its options, and the file that it is kept in."""
+    return {
+        name: (
+            dataclasses.replace(_trained_options(run), **changes),
+            run.root / "base" / f"seed-{seed}-{name}.safetensors",
+        )
+        for name, changes in run.task.other_bases.items()
+    }
+
+
+def member_paths(run: Run, seed: int) -> list[Path]:
+    numbers = range(1, run.run_options.num_bases)
+    return [run.root / "base" / f"seed-{seed}-member-{n}.safetensors" for n in numbers]
+
+
+def baseline_work(run: Run, kind: str, seed: int) -> Workdir:
+    return Workdir(run.root, f"seed-{seed}-{kind}", {"seed": seed, "role": kind})
