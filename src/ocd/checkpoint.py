@@ -38,6 +38,8 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
             "format_version": FORMAT_VERSION,
             "layer": saved.frozen.name,
             "widen": bool(saved.frozen.widen),
+            "way": saved.frozen.way,
+            "fresh_views": saved.frozen.fresh_views,
             "base": base_digest(saved.frozen.base),
             "weights": file_digest(weights),
             "shapes": saved.network.shapes.as_dict(),
@@ -63,7 +65,8 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
             "base with the weights that it was fitted on"
         )
     config = OCDConfig.from_dict(saved["config"])
-    frozen = FrozenBase(base, saved["layer"], saved["widen"], config.channels_last)
+    frozen = FrozenBase(base, saved["layer"], saved["widen"], config.channels_last, saved["way"])
+    frozen.fresh_views = saved["fresh_views"]
     shapes = Shapes.from_dict(saved["shapes"])
     network = HyperNetwork(shapes, config.generator, copy.deepcopy(encoder))
     load_strictly(network, path / "model.safetensors", saved.get("weights"))

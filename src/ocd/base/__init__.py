@@ -6,8 +6,9 @@ from ocd.base.digest import base_digest
 from ocd.base.frozen_base import FrozenBase
 from ocd.base.layers import find_layer, list_layers
 from ocd.base.losses import Loss, example_losses
-from ocd.base.passes import eval_mode, run_without_delta
+from ocd.base.passes import run_without_delta
 from ocd.base.probe import probe, usable_layers
+from ocd.base.view import private_view
 
 __all__ = [
     "Capture",
@@ -17,11 +18,11 @@ __all__ = [
     "Loss",
     "RankOneDelta",
     "base_digest",
-    "eval_mode",
     "example_losses",
     "find_layer",
     "list_layers",
     "num_weights",
+    "private_view",
     "probe",
     "run_without_delta",
     "usable_layers",

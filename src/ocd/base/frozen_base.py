@@ -4,59 +4,91 @@
     capture = frozen.capture(inputs)        # one pass: I(x) of Eq. 4
     outputs = frozen.run(capture, delta)    # f(x; θ + delta), (B, K, ...), for K deltas an example
 
-The base is never changed: what has to be set (eval mode, no gradients, the layer's `forward`) is
-restored in `finally`. Three ideas make it fast:
+The base is never touched: every pass runs on a private view of it, one for each thread (ocd.base.view).
 
-* **capture**: one plain pass gives I(x) and records the outputs of the modules that finish before the
-  layer is reached.
-* **replay**: a later pass over the same inputs takes these outputs from the recording, so that only the
-  part of the base behind the layer is computed again (ocd.base.replay).
-* **widen**: at the layer B rows become B·K rows, one for each of an example's K deltas. Where the base
-  combines them later with tensors of the old batch size (a residual connection around the layer),
-  widening is not valid, and the inputs are repeated instead. `ocd.base.probe` finds out which.
+How a delta is applied is the base's *way*, which `ocd.base.probe` finds by trying on real examples:
+
+* **shift**, the fast way of linear layers and convolutions: the layer's output is moved by delta · vector
+  at each position. One plain pass (`capture`) records the outputs of the modules before the layer, later
+  passes **replay** them (ocd.base.replay), and at the layer B rows are **widened** to B·K rows, one for
+  each draw. Where the base combines them later with tensors of the old batch size (a residual connection
+  around the layer) widening is not valid, and the inputs are repeated instead.
+* **plain**, for every other parameter: the parameter itself is replaced, one example at a time or
+  vectorised (ocd.base.plain).
 
 A base may call the layer several times in one pass, for instance when it works through an example in
-chunks. Every call then moves. What the layer sees may depend on the delta, so such passes are made in
-full, and the shift is computed from the input of each call.
+chunks. Every call then moves, and such passes are made in full.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ocd.base.capture import Capture, LayerCalls
+from ocd.base.capture import Capture, LayerCalls, Watch
 from ocd.base.deltas import Delta, DenseDelta
 from ocd.base.layers import find_layer
-from ocd.base.passes import answer, eval_mode
+from ocd.base.passes import answer
+from ocd.base.plain import kept_answer, plain_outputs
 from ocd.base.positions import shift_output, to_positions
 from ocd.base.replay import patched_forward, record, replaying
-from ocd.data import Inputs, copied, map_tensors, num_rows, tensors
+from ocd.base.view import open_weight, private_view, unwrapped
+from ocd.data import Inputs, copied, map_tensors, num_rows, take_rows, tensors
 from ocd.errors import OCDError
+
+WAYS = ("shift", "vectorized", "plain")
+"""From fast to slow."""
+SHIFTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
+"""The exact types whose output a shift moves."""
 
 
 class FrozenBase:
-    """A base whose weights stay as they are, and the one layer that deltas are added to.
+    """A base whose weights stay as they are, and the one parameter that deltas are added to.
 
-    `name`: of the layer. `widen`: whether K deltas share one pass up to the layer; None until `probe`
-    has tried it. `channels_last`: whether passes run on images that lie channels last in memory
-    (ocd.data.copied). Raises OCDError where the layer cannot be moved (ocd.base.layers).
+    `name`: of the layer (ocd.base.layers). `way`: one of `WAYS`; None until `probe` has tried them. `widen`:
+    whether K deltas share one pass up to the layer. `channels_last`: whether passes run on images that lie
+    channels last in memory (ocd.data.copied). Raises OCDError where there is no such layer.
     """
 
     def __init__(
-        self, base: nn.Module, name: str, widen: bool | None = None, channels_last: bool = False
+        self,
+        base: nn.Module,
+        name: str,
+        widen: bool | None = None,
+        channels_last: bool = False,
+        way: str | None = None,
     ) -> None:
         self.base = base
         self.name = name
-        self.module = find_layer(base, name)
-        weight = self.module.weight
-        assert isinstance(weight, Tensor)  # find_layer lets no other through
-        self.weight = weight
+        self.layer = find_layer(unwrapped(base), name)
         self.widen = widen
         self.channels_last = channels_last
+        self.way = way
+        self.fresh_views = False
+        self._of_thread = threading.local()
+        weight = self.module.get_parameter(self.layer.parameter)
+        self.weight: Tensor = weight.detach()
+
+    # ------------------------------------------------------------- the view
+
+    @property
+    def view(self) -> nn.Module:
+        """This thread's private view of the base, in eval mode."""
+        view: nn.Module | None = getattr(self._of_thread, "view", None)
+        if view is None:
+            view = self._of_thread.view = self._make_view()
+        return view
+
+    @property
+    def module(self) -> nn.Module:
+        """The layer's module in this thread's view."""
+        return self.view.get_submodule(self.layer.module)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -66,14 +98,61 @@ class FrozenBase:
     def device(self) -> torch.device:
         return self.weight.device
 
+    @property
+    def is_shifted(self) -> bool:
+        """Whether deltas shift the layer's output. Before the probe: whether its type allows it."""
+        if self.way is None:
+            return type(self.module) in SHIFTED and self.layer.parameter == "weight"
+        return self.way == "shift"
+
+    def _make_view(self) -> nn.Module:
+        view = private_view(self.base)
+        open_weight(view.get_submodule(self.layer.module), self.layer.parameter)
+        return view
+
+    @contextmanager
+    def _own_view(self) -> Iterator[None]:
+        """Where a base computes parts of its forward pass again in the backward pass (activation
+        checkpointing), each pass has a view of its own, which stays as the pass left it."""
+        if not self.fresh_views:
+            yield
+            return
+        before = self.view
+        self._of_thread.view = self._make_view()
+        try:
+            yield
+        finally:
+            self._of_thread.view = before
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenBase:
+        import copy
+
+        base = copy.deepcopy(self.base, memo)
+        return FrozenBase(base, self.name, self.widen, self.channels_last, self.way)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k != "_of_thread"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._of_thread = threading.local()
+
+    # --------------------------------------------------------------- passes
+
+    def answer(self, inputs: Inputs) -> Any:
+        """f(x), without gradients; the inputs are not changed."""
+        with torch.inference_mode(False), torch.no_grad():
+            return self._answer(copied(inputs, self.channels_last))
+
     def capture(self, inputs: Inputs, keep_positions: bool = True) -> Capture:
         """One pass of the base: i_L(x), a_L(x), f(x). No gradients; f(x) is the base's own answer.
 
         `keep_positions`: False where i_L and a_L are not needed, which saves memory for large examples
         (they are kept all the same where later passes start from them). Raises OCDError where the layer
-        is not reached, is called on inputs of different shapes, or the output is not one tensor (B,
-        ...).
+        is not reached, is called on inputs of different shapes, or the output is not one tensor (B, ...).
         """
+        if not self.is_shifted:
+            return self._watch(inputs)
         calls = LayerCalls(self.module, self.name, num_rows(inputs), keep_positions)
         original = self.module.forward
 
@@ -83,12 +162,16 @@ class FrozenBase:
             calls.add(input, output)
             return output.clone()  # the modules behind the layer may work in place
 
-        with torch.no_grad(), eval_mode(self.base), record(self.base, self.module) as recording:
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            record(self.view, self.module) as recording,
+        ):
             own = copied(inputs, self.channels_last)
             with patched_forward(self.module, watched):
                 output = self._answer(own)
             recording.check()
-            spoils_inputs = any(tensor.is_inference() or tensor._version for tensor in tensors(own))
+            spoils_inputs = any(tensor._version for tensor in tensors(own))
             recording.reusable &= not spoils_inputs
         self._check_reached(calls.leading)
         self._check_output(output, num_rows(inputs))
@@ -98,9 +181,21 @@ class FrozenBase:
             tuple(calls.leading), spoils_inputs,
         )  # fmt: skip
 
+    def _watch(self, inputs: Inputs) -> Capture:
+        """`capture` of a layer that is moved the plain way: i_L and a_L are what its module was given and
+        answered, if these are tensors with a row for each example."""
+        with torch.inference_mode(False), torch.no_grad(), Watch(self.module) as watch:
+            output = self._answer(copied(inputs, self.channels_last))
+        self._check_output(output, num_rows(inputs))
+        layer_input, layer_output = watch.rows(num_rows(inputs), output)
+        nothing = output.new_empty(len(output), 0, 1, 0)
+        return Capture(inputs, nothing, layer_input, layer_output, output, self.module)
+
     def run(self, capture: Capture, delta: Delta) -> Tensor:
         """f(x; θ + delta) for every example and draw, (B, K, ...). Differentiable in the delta."""
-        with eval_mode(self.base):
+        if not self.is_shifted:
+            return self._run_plain(capture.inputs, delta)
+        with self._own_view():
             if self.widen or delta.num_draws == 1:
                 output = self.run_widened(capture, delta)
             else:
@@ -119,33 +214,47 @@ class FrozenBase:
         """
         if delta.num_draws != 1:
             raise ValueError(f"run_full takes one draw an example, not {delta.num_draws}")
-        with eval_mode(self.base):
+        if not self.is_shifted:
+            return self._run_plain(inputs, delta)
+        with self._own_view():
             output = self._pass(copied(inputs, self.channels_last), delta)
         return output[:, None]
 
+    def run_plain(self, inputs: Inputs, delta: Delta, vectorized: bool = False) -> Tensor:
+        """f(x; θ + delta) the plain way, (B, K, ...): the definition of `run`."""
+        batch, draws = num_rows(inputs), delta.num_draws
+        dense = delta.as_examples(batch).dense()[:, 0]
+        repeated = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), inputs)
+        weights = self.weight + dense.to(self.weight.dtype)
+        name = self.layer.full_name
+        if self.fresh_views:
+            rows = [take_rows(repeated, slice(i, i + 1)) for i in range(len(weights))]
+            answers = [
+                kept_answer(self._make_view(), name, weight, row)
+                for weight, row in zip(weights, rows, strict=True)
+            ]
+            outputs = torch.cat(answers)
+        else:
+            outputs = plain_outputs(self.view, name, weights, repeated, vectorized)
+        return outputs.view(batch, draws, *outputs.shape[1:])
+
+    def _run_plain(self, inputs: Inputs, delta: Delta) -> Tensor:
+        return self.run_plain(inputs, delta, vectorized=self.way == "vectorized")
+
     def run_widened(self, capture: Capture, delta: Delta) -> Tensor:
+        """`run` with B rows widened to B·K at the layer: (B·K, ...)."""
         if len(capture.leading) > 1:
             return self._pass(self._inputs_to_spend(capture), delta, capture.leading)
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
-        if capture.recording.reusable:
-            with (
-                replaying(capture.recording),
-                patched_forward(self.module, lambda input: moved),
-            ):
+        recording = capture.recording
+        # A recording answers for the modules of the view that it was made on.
+        if recording is not None and recording.reusable and capture.module is self.module:
+            with replaying(recording), patched_forward(self.module, lambda input: moved):
                 return self._answer(self._inputs_to_spend(capture))
-        with patched_forward(self.module, lambda input: moved):
-            return self._answer(self._inputs_to_spend(capture))
-
-    def _answer(self, inputs: Inputs) -> Any:
-        return answer(self.base, inputs, self.channels_last)
-
-    def _inputs_to_spend(self, capture: Capture) -> Inputs:
-        """The inputs, for one more pass of the base."""
-        if self.channels_last or capture.spoils_inputs:
-            return copied(capture.inputs, self.channels_last)
-        return capture.inputs
+        return self._patched(self._inputs_to_spend(capture), lambda input: moved)
 
     def run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
+        """`run` with every input repeated K times: (B·K, ...)."""
         draws = delta.num_draws
         inputs = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), capture.inputs)
         if self.channels_last:
@@ -153,8 +262,7 @@ class FrozenBase:
         if len(capture.leading) > 1:
             return self._pass(inputs, delta.as_examples(len(capture)))
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
-        with patched_forward(self.module, lambda input: moved):
-            return self._answer(inputs)
+        return self._patched(inputs, lambda input: moved)
 
     def _pass(self, inputs: Inputs, delta: Delta, leading: tuple[int, ...] = ()) -> Tensor:
         """A full pass in which every call of the layer is moved.
@@ -164,23 +272,38 @@ class FrozenBase:
         """
         batch, draws = num_rows(inputs), delta.num_draws
         every = delta.as_examples(batch) if draws > 1 else delta
-        original = self.module.forward
+        module = self.module
+        original = module.forward
         seen = iter(leading)
 
         def moved(input: Tensor) -> Tensor:
             widened = draws > 1 and len(input) == draws * next(seen, 0)
             rows_of, own = (batch * draws, every) if widened else (batch, delta)
             one = isinstance(own, DenseDelta) and own.weight.shape[:2] == (1, 1)
-            if one and isinstance(
-                self.module, nn.Linear
-            ):  # one product, where a shift is two and a sum
-                return F.linear(input, self.weight + own.dense()[0, 0], self.module.bias)
-            rows = to_positions(self.module, input, rows_of, self.name)
-            return shift_output(self.module, original(input), own.shift(rows))
+            if one and isinstance(module, nn.Linear):  # one product, where a shift is two and a sum
+                return F.linear(input, self.weight + own.dense()[0, 0], module.bias)
+            positions = to_positions(module, input, rows_of, self.name)
+            return shift_output(module, original(input), own.shift(positions))
 
-        with patched_forward(self.module, moved):
-            output = self._answer(inputs)
-        return output
+        return self._patched(inputs, moved)
+
+    def _patched(self, inputs: Inputs, forward: Any) -> Tensor:
+        """A pass with the layer's forward replaced; on a view of its own it stays replaced, so that a
+        backward pass finds the view as the forward pass left it."""
+        if self.fresh_views:
+            self.module.forward = forward
+            return self._answer(inputs)
+        with patched_forward(self.module, forward):
+            return self._answer(inputs)
+
+    def _answer(self, inputs: Inputs) -> Any:
+        return answer(self.view, inputs, self.channels_last)
+
+    def _inputs_to_spend(self, capture: Capture) -> Inputs:
+        """The inputs, for one more pass of the base."""
+        if self.channels_last or capture.spoils_inputs:
+            return copied(capture.inputs, self.channels_last)
+        return capture.inputs
 
     def _check_reached(self, leading: list[int]) -> None:
         if not leading:

@@ -96,15 +96,16 @@ def condition_features(capture: Capture, config: ConditionConfig) -> Features:
     """The parts of I(x) as vectors: name -> (B, F)."""
     features: Features = {}
     if config.layer_input:
-        features["layer_input"] = _pool(capture.positions.flatten(2))
+        features["layer_input"] = _pool(capture.input_positions())
     if config.layer_output:
         features["layer_output"] = _pool(capture.output_positions())
     if config.output:
-        flat = capture.output.flatten(1)
+        flat = capture.output.reshape(len(capture), -1)
         if flat.shape[1] > MAX_FEATURES:
             flat = F.adaptive_avg_pool1d(flat[:, None], MAX_FEATURES)[:, 0]
         features["output"] = flat
-    return features
+    # A layer that is moved the plain way may have no input or output with a row for each example.
+    return {name: values for name, values in features.items() if values.shape[1]}
 
 
 def _pool(positions: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class _OutputShift:
 def is_cheaper_along_positions(frozen: FrozenBase, capture: Capture, config: OverfitConfig) -> bool:
     """Whether optimising U takes fewer multiplications than optimising the weight."""
     _, num_positions, groups, fan_in = capture.positions.shape
-    if groups > 1 or len(capture.leading) > 1 or config.optimizer == "adam":
+    if not num_positions or groups > 1 or len(capture.leading) > 1 or config.optimizer == "adam":
         return False
     whole = num_positions * fan_in * frozen.weight_shape[0]
     of_steps = config.num_steps * num_positions**2 * frozen.weight_shape[0]

@@ -24,6 +24,8 @@ from ocd.lessons.steps import OverfitConfig, minimize_weights
 def rank_one_is_exact(capture: Capture, optimizer: str) -> str | None:
     """None where every delta is exactly u·aᵀ; otherwise the reason why it is not."""
     _, num_positions, groups, _ = capture.positions.shape
+    if num_positions == 0:
+        return "the layer is moved the plain way"
     if num_positions > 1:
         return f"the layer sees {num_positions} positions an example"
     if groups > 1:

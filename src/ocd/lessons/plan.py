@@ -17,12 +17,13 @@ from dataclasses import dataclass
 class Plan:
     """The decisions of one fit.
 
-    `layer`: whose weight moves. `widen`: whether K draws share one pass up to the layer. `lr`: learning
-    rate of Eq. 1. `form`: of an overfitted delta, "dense" or "rank_one". `code`: what is diffused,
+    `layer`: whose weight moves. `way`: how (ocd.base.frozen_base): "shift", "vectorized" or "plain".
+    `widen`: whether K draws share one pass up to the layer. `lr`: learning rate of Eq. 1. `form`: of an overfitted delta, "dense" or "rank_one". `code`: what is diffused,
     "dense", "rank_one" or "pca". `storage`: "store" or "on_the_fly".
     """
 
     layer: str
+    way: str
     widen: bool
     lr: float
     form: str

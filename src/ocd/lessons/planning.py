@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
 
@@ -32,10 +33,10 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
     assert decided.config.lr is not None
     reason = rank_one_is_exact(decided.capture, config.overfit.optimizer)
     code, code_note = choose_code(config.codec.kind, reason)
-    how = "widened at the layer" if frozen.widen else "by repeating the inputs"
-    notes = [f"draws: {how}", decided.note, code_note]
+    notes = [way_note(frozen), decided.note, code_note]
     plan = Plan(
         layer=layer,
+        way=frozen.way or "plain",
         widen=bool(frozen.widen),
         lr=decided.config.lr,
         form=decided.config.form,
@@ -48,13 +49,26 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
     return plan, notes
 
 
+def way_note(frozen: FrozenBase) -> str:
+    """A line on how the layer moves, and why not faster."""
+    if frozen.way == "shift":
+        draws = "draws are widened at the layer" if frozen.widen else "inputs are repeated for draws"
+        return f"layer {frozen.name} moves by a shift of its output, proven on three examples; {draws}"
+    kind = type(frozen.module).__name__
+    how = "examples are vectorised" if frozen.way == "vectorized" else "one example at a time"
+    return (
+        f"layer {frozen.name} ({kind}) moves the plain way, by replacing {frozen.layer.full_name}; {how}, "
+        "since a shift of its output would not be the same"
+    )
+
+
 def _with_storage(problem: Problem, plan: Plan, config: LessonConfig) -> tuple[Plan, str]:
     """The plan with its storage chosen by the measured cost of overfitting, and a note."""
     overfitter = Overfitter.of_plan(problem, plan, config)
     cost = measure_cost(overfitter)
     cheap = cost <= ON_THE_FLY_COST
     storage = "on_the_fly" if cheap else "store"
-    return Plan(plan.layer, plan.widen, plan.lr, plan.form, plan.code, storage), (
+    return replace(plan, storage=storage), (
         f"deltas {'made on the fly' if cheap else 'kept in a store'}: overfitting costs "
         f"{cost:.1f} forward passes, and the limit is {ON_THE_FLY_COST:g}"
     )

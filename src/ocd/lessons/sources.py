@@ -79,7 +79,7 @@ class FreshLessons:
         capture = overfitter.frozen.capture(inputs)
         delta = overfitter.overfit(inputs, targets, capture)
         features = overfitter.problem.condition.features(overfitter.frozen, inputs, capture)
-        good = delta.isfinite() & capture.output.flatten(1).isfinite().all(dim=1)
+        good = delta.isfinite() & capture.output.reshape(len(capture), -1).isfinite().all(dim=1)
         if good.all():
             return LessonBatch(features, inputs, targets, delta, capture)
         kept = good.nonzero()[:, 0]

@@ -1,0 +1,1 @@
+PYTHONPATH=/tmp/w15/src /work/shared/cases/run /work/main/.venv/bin/python

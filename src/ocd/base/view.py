@@ -1,0 +1,126 @@
+"""A private view of the user's base: its modules copied shallowly, its tensors shared.
+
+Passes of OCD set modes, replace forwards and add hooks. They do so on a view, so that nothing of it ever
+reaches the user's own object, also while another thread uses it:
+
+    view = private_view(base)   # in eval mode, as base.eval() would be
+    view(x)                     # equals base.eval()(x), and base is as it was
+
+Parameters of the view share memory with the base's and ask for no gradients. Attributes that refer to
+modules or parameters of the base (lists of blocks, bound methods, partial functions, flat lists of an LSTM's
+weights) refer to those of the view. Scripted modules cannot be copied shallowly and are copied whole.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import types
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
+
+def unwrapped(base: nn.Module) -> nn.Module:
+    """The module inside DataParallel, DistributedDataParallel or torch.compile."""
+    while True:
+        inner = base.module if isinstance(base, WRAPPERS) else getattr(base, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return base
+        base = inner
+
+
+def private_view(base: nn.Module) -> nn.Module:
+    """A view of the base in eval mode. The base is not touched."""
+    view = _Copier().copy(unwrapped(base))
+    assert isinstance(view, nn.Module)
+    view.eval()
+    for module in view.modules():
+        _leave_fast_path(module)
+    return view
+
+
+def _leave_fast_path(module: nn.Module) -> None:
+    """Transformer layers of PyTorch have a fused path that bypasses the modules inside them, which a
+    delta may sit on. On a view they take the ordinary path."""
+    if isinstance(module, nn.TransformerEncoder):
+        module.use_nested_tensor = False
+    if isinstance(module, nn.TransformerEncoderLayer):
+        module.register_forward_hook(_nothing)  # a layer with hooks takes the ordinary path
+
+
+def _nothing(module: nn.Module, args: Any, output: Any) -> None:
+    return None
+
+
+def open_weight(module: nn.Module, name: str) -> None:
+    """Make a parametrised parameter of a view's module (weight norm, spectral norm, LoRA by parametrisation)
+    a plain one, with the value that it has: what moves is the weight that the layer really uses."""
+    if parametrize.is_parametrized(module, name):
+        with torch.no_grad():
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        getattr(module, name).requires_grad_(False)
+
+
+class _Copier:
+    """Copies modules, and what refers to them; each object once."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, Any] = {}
+        self.alive: list[Any] = []  # ids stay unique while their objects live
+
+    def copy(self, value: Any) -> Any:
+        """`value` itself, unless it is a module or parameter of the base, or refers to one."""
+        if id(value) in self.known:
+            return self.known[id(value)]
+        if isinstance(value, torch.jit.ScriptModule):
+            return self._keep(value, copy.deepcopy(value))
+        if isinstance(value, nn.Module):
+            return self._module(value)
+        if isinstance(value, nn.Parameter):
+            return self._keep(value, self._parameter(value))
+        if type(value) in (list, tuple, set, dict) or isinstance(value, dict):
+            return self._container(value)
+        if isinstance(value, types.MethodType):
+            owner = self.copy(value.__self__)
+            return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
+        if type(value) is functools.partial:
+            return self._partial(value)
+        return value
+
+    def _keep(self, value: Any, copied: Any) -> Any:
+        self.known[id(value)] = copied
+        self.alive.append(value)
+        return copied
+
+    def _parameter(self, parameter: nn.Parameter) -> Tensor:
+        """The same memory, without a gradient of its own."""
+        return nn.Parameter(parameter.detach(), requires_grad=False)
+
+    def _module(self, module: nn.Module) -> nn.Module:
+        view = self._keep(module, object.__new__(type(module)))
+        for name, value in vars(module).items():
+            view.__dict__[name] = self.copy(value)
+        return view
+
+    def _container(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            copied = copy.copy(value)
+            self._keep(value, copied)
+            for key, entry in list(value.items()):
+                copied[key] = self.copy(entry)
+            return copied
+        entries = [self.copy(entry) for entry in value]
+        same = all(one is other for one, other in zip(entries, value, strict=True))
+        if same and isinstance(value, tuple):
+            return value
+        return type(value)(entries)
+
+    def _partial(self, value: functools.partial[Any]) -> Any:
+        args = tuple(self.copy(arg) for arg in value.args)
+        named = {key: self.copy(arg) for key, arg in value.keywords.items()}
+        return functools.partial(self.copy(value.func), *args, **named)
