@@ -19,10 +19,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import Capture, FrozenBase, Loss, find_layer
+from ocd.base import Capture, Fingerprint, FrozenBase, Loss, find_layer
 from ocd.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ocd.config import OCDConfig
-from ocd.data import Excerpt, Inputs, dataset_size, in_chunks, num_rows, take_rows, to_device
+from ocd.data import (
+    Excerpt,
+    Inputs,
+    as_dataset,
+    as_inputs,
+    dataset_size,
+    in_chunks,
+    num_rows,
+    take_rows,
+    to_device,
+)
 from ocd.errors import OCDError
 from ocd.generator import Condition, Describe, Embedding, HyperNetwork
 from ocd.lessons import (
@@ -44,6 +54,7 @@ from ocd.prediction import (
     Join,
     Prediction,
     apply_deltas,
+    check_count,
     join_by_mean,
     join_predictions,
     settle_sampling,
@@ -75,6 +86,13 @@ class OCD:
         excerpt: Excerpt | None = None,
         describe: Describe | None = None,
     ) -> None:
+        if not isinstance(base, nn.Module):
+            raise OCDError(f"base is a {type(base).__name__}: it must be a torch module")
+        if config is not None and not isinstance(config, OCDConfig):
+            raise OCDError(
+                f"config is a {type(config).__name__}: it must be an OCDConfig, such as "
+                'OCDConfig().replace({"training.num_steps": 400})'
+            )
         self.base = base
         self.loss = loss
         self.config = config or OCDConfig()
@@ -90,6 +108,7 @@ class OCD:
         self.describe = describe
         self.hypernetwork: HyperNetwork | None = None
         self.frozen: FrozenBase | None = None
+        self.fingerprint: Fingerprint | None = None
         self.notes: list[str] = []
 
     # ---------------------------------------------------------------- fit
@@ -112,6 +131,11 @@ class OCD:
                 return self.fit(dataset, folder, progress)
         if not isinstance(workdir, Workdir):
             workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
+        # Also where the caller works without gradients, as evaluation functions do.
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._fit(as_dataset(dataset), workdir, progress)
+
+    def _fit(self, dataset: Dataset[Any], workdir: Workdir, progress: bool) -> OCD:
         problem, record = self.open(dataset, workdir)
         self._select(problem, record)  # Eq. 3
         self._overfit(problem, record, progress)  # Eq. 1
@@ -183,6 +207,10 @@ class OCD:
             settle_sampling(fitted, overfitter, held_out, self.join, config.sampling, config.seed)
         )
         record.save()
+        few, _ = source.overfitter.problem.fetch(
+            torch.arange(min(3, dataset_size(source.overfitter.problem.dataset)))
+        )
+        self.fingerprint = Fingerprint.of(source.overfitter.frozen, few)
         self.notes = record.notes
         self.save_pretrained(record.work.checkpoint)
         return self
@@ -206,7 +234,9 @@ class OCD:
         own input and on `seed` alone, not on the rest of the batch. `use_mean_scale` is the paper's
         ablation "no scale". Raises OCDError for another mode, and for no draw or no input.
         """
+        inputs = as_inputs(inputs)
         request = DrawRequest(draws if mode == "draws" else 1, mode, seed, use_mean_scale)
+        check_count("chunk_size", 1 if chunk_size is None else chunk_size)
         if num_rows(inputs) == 0:
             raise OCDError("predict needs at least one input")
         fitted = self.generator()
@@ -233,7 +263,8 @@ class OCD:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors: the generator only, never the base."""
         network, frozen = self.fitted()
-        save_checkpoint(Path(folder), Checkpoint(self.config, network, frozen, self.notes))
+        saved = Checkpoint(self.config, network, frozen, self.notes, self.fingerprint)
+        save_checkpoint(Path(folder), saved)
 
     @classmethod
     def from_pretrained(
@@ -252,6 +283,7 @@ class OCD:
         loaded = load_checkpoint(folder, base, encoder)
         ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder, describe=describe)
         ocd.hypernetwork, ocd.frozen, ocd.notes = loaded.network, loaded.frozen, loaded.notes
+        ocd.fingerprint = loaded.fingerprint
         return ocd
 
     # ------------------------------------------------------------ details

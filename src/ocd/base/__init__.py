@@ -2,10 +2,11 @@
 
 from ocd.base.capture import Capture
 from ocd.base.deltas import Delta, DenseDelta, RankOneDelta, num_weights
-from ocd.base.digest import base_digest
+from ocd.base.digest import base_digest, digest_of
+from ocd.base.fingerprint import Fingerprint
 from ocd.base.frozen_base import FrozenBase
 from ocd.base.layers import find_layer, list_layers
-from ocd.base.losses import Loss, example_losses
+from ocd.base.losses import Loss, check_loss_rows, example_losses
 from ocd.base.passes import run_without_delta
 from ocd.base.probe import probe, usable_layers
 from ocd.base.view import private_view
@@ -14,10 +15,13 @@ __all__ = [
     "Capture",
     "Delta",
     "DenseDelta",
+    "Fingerprint",
     "FrozenBase",
     "Loss",
     "RankOneDelta",
     "base_digest",
+    "check_loss_rows",
+    "digest_of",
     "example_losses",
     "find_layer",
     "list_layers",

@@ -38,8 +38,8 @@ from ocd.base.passes import answer
 from ocd.base.plain import kept_answer, plain_outputs
 from ocd.base.positions import shift_output, to_positions
 from ocd.base.replay import patched_forward, record, replaying
-from ocd.base.view import open_weight, private_view, unwrapped
-from ocd.data import Inputs, copied, map_tensors, num_rows, take_rows, tensors
+from ocd.base.view import open_weights, private_view, unwrapped
+from ocd.data import Inputs, copied, num_rows, repeat_rows, take_rows, tensors
 from ocd.errors import OCDError
 
 WAYS = ("shift", "vectorized", "plain")
@@ -71,9 +71,14 @@ class FrozenBase:
         self.channels_last = channels_last
         self.way = way
         self.fresh_views = False
+        self.notes: list[str] = []
         self._of_thread = threading.local()
         weight = self.module.get_parameter(self.layer.parameter)
         self.weight: Tensor = weight.detach()
+        if not self.weight.is_floating_point():
+            raise OCDError(
+                f"layer {name!r} has a weight of {self.weight.dtype}: a delta is a real number"
+            )
 
     # ------------------------------------------------------------- the view
 
@@ -94,6 +99,12 @@ class FrozenBase:
     def weight_shape(self) -> tuple[int, ...]:
         return tuple(self.weight.shape)
 
+    def zeros(self, *leading: int) -> Tensor:
+        """Deltas of zero, (*leading, *weight.shape), in float32 where the base has half precision: small
+        steps would be lost in it."""
+        dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
+        return torch.zeros(*leading, *self.weight_shape, dtype=dtype, device=self.device)
+
     @property
     def device(self) -> torch.device:
         return self.weight.device
@@ -107,7 +118,7 @@ class FrozenBase:
 
     def _make_view(self) -> nn.Module:
         view = private_view(self.base)
-        open_weight(view.get_submodule(self.layer.module), self.layer.parameter)
+        open_weights(view.get_submodule(self.layer.module))
         return view
 
     @contextmanager
@@ -128,7 +139,9 @@ class FrozenBase:
         import copy
 
         base = copy.deepcopy(self.base, memo)
-        return FrozenBase(base, self.name, self.widen, self.channels_last, self.way)
+        copied_base = FrozenBase(base, self.name, self.widen, self.channels_last, self.way)
+        copied_base.fresh_views = self.fresh_views
+        return copied_base
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k != "_of_thread"}
@@ -224,8 +237,8 @@ class FrozenBase:
         """f(x; θ + delta) the plain way, (B, K, ...): the definition of `run`."""
         batch, draws = num_rows(inputs), delta.num_draws
         dense = delta.as_examples(batch).dense()[:, 0]
-        repeated = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), inputs)
-        weights = self.weight + dense.to(self.weight.dtype)
+        repeated = repeat_rows(inputs, draws)
+        weights = (self.weight + dense).to(self.weight.dtype)
         name = self.layer.full_name
         if self.fresh_views:
             rows = [take_rows(repeated, slice(i, i + 1)) for i in range(len(weights))]
@@ -256,7 +269,7 @@ class FrozenBase:
     def run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
         """`run` with every input repeated K times: (B·K, ...)."""
         draws = delta.num_draws
-        inputs = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), capture.inputs)
+        inputs = repeat_rows(capture.inputs, draws)
         if self.channels_last:
             inputs = copied(inputs, channels_last=True)
         if len(capture.leading) > 1:
@@ -281,7 +294,8 @@ class FrozenBase:
             rows_of, own = (batch * draws, every) if widened else (batch, delta)
             one = isinstance(own, DenseDelta) and own.weight.shape[:2] == (1, 1)
             if one and isinstance(module, nn.Linear):  # one product, where a shift is two and a sum
-                return F.linear(input, self.weight + own.dense()[0, 0], module.bias)
+                weight = (self.weight + own.dense()[0, 0]).to(self.weight.dtype)
+                return F.linear(input, weight, module.bias)
             positions = to_positions(module, input, rows_of, self.name)
             return shift_output(module, original(input), own.shift(positions))
 

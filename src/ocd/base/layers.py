@@ -44,9 +44,9 @@ def find_layer(base: nn.Module, name: str) -> Layer:
     modules = dict(base.named_modules())
     if name in modules:
         module = modules[name]
-        if isinstance(getattr(module, "weight", None), Tensor) or parametrize.is_parametrized(
-            module, "weight"
-        ):
+        # To read a parametrised weight would compute it, which may change the module (spectral norm).
+        parametrised = parametrize.is_parametrized(module, "weight")
+        if parametrised or isinstance(getattr(module, "weight", None), Tensor):
             return Layer(name)
         inside = [f"{name}.{own}" if name else own for own, _ in module.named_parameters(recurse=False)]
         hint = f"name one of its parameters: {', '.join(inside)}" if inside else "choose another layer"

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from ocd.errors import OCDError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs (B, ...), targets (B, ...)) -> the loss of each example, (B,)."""
+
+
+def check_loss_rows(loss: Loss, output: Tensor, targets: Tensor) -> None:
+    """Raises OCDError where an example's loss depends on other examples' outputs or targets: shapes that
+    broadcast, such as (B, 1) against (B,), make a table of all pairs."""
+    together = example_losses(loss, output, targets)
+    for i in range(len(output)):
+        one = slice(i, i + 1)
+        alone = example_losses(loss, output[one], targets[one])
+        if not torch.allclose(alone, together[one], rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise OCDError(
+                "the loss mixes the rows of a batch: an example's loss depends on other examples (outputs "
+                f"{tuple(output.shape)} and targets {tuple(targets.shape)} may broadcast); it must be each "
+                "example's own"
+            )
 
 
 def example_losses(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
@@ -20,4 +37,4 @@ def example_losses(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
             f"loss(outputs, targets) returned {shape} for {len(output)} examples: it must return one "
             f"value an example, shape ({len(output)},) (reduction='none')"
         )
-    return values
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

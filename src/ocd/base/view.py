@@ -34,19 +34,20 @@ def unwrapped(base: nn.Module) -> nn.Module:
         base = inner
 
 
-def private_view(base: nn.Module) -> nn.Module:
-    """A view of the base in eval mode. The base is not touched."""
+def private_view(base: nn.Module, fast_path: bool = False) -> nn.Module:
+    """A view of the base in eval mode. The base is not touched. `fast_path`: whether PyTorch's transformer
+    layers may take their fused path, which bypasses the modules inside them."""
     view = _Copier().copy(unwrapped(base))
     assert isinstance(view, nn.Module)
     view.eval()
     for module in view.modules():
-        _leave_fast_path(module)
+        if not fast_path:
+            _leave_fast_path(module)
     return view
 
 
 def _leave_fast_path(module: nn.Module) -> None:
-    """Transformer layers of PyTorch have a fused path that bypasses the modules inside them, which a
-    delta may sit on. On a view they take the ordinary path."""
+    """A delta may sit on a module that the fused path bypasses: views take the ordinary path."""
     if isinstance(module, nn.TransformerEncoder):
         module.use_nested_tensor = False
     if isinstance(module, nn.TransformerEncoderLayer):
@@ -57,13 +58,21 @@ def _nothing(module: nn.Module, args: Any, output: Any) -> None:
     return None
 
 
-def open_weight(module: nn.Module, name: str) -> None:
-    """Make a parametrised parameter of a view's module (weight norm, spectral norm, LoRA by parametrisation)
-    a plain one, with the value that it has: what moves is the weight that the layer really uses."""
-    if parametrize.is_parametrized(module, name):
-        with torch.no_grad():
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-        getattr(module, name).requires_grad_(False)
+def open_weights(module: nn.Module) -> None:
+    """Make the parametrised parameters of a view's module (weight norm, spectral norm) plain ones, with the
+    values that they have: what moves is the weight that the layer really uses.
+
+    By hand: `remove_parametrizations` would change the class, which the user's module has too.
+    """
+    if not parametrize.is_parametrized(module):
+        return
+    names = list(module.parametrizations)  # type: ignore[arg-type]
+    with torch.no_grad():
+        values = {name: getattr(module, name).detach().clone() for name in names}
+    del module._modules["parametrizations"]
+    module.__class__ = type(module).__bases__[0]
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
 class _Copier:

@@ -304,9 +304,7 @@ def fit_baseline(
         if not steps.exists():
             write_json(steps, {"num_steps": num_steps})
         config = replace(config, num_steps=read_json(steps)["num_steps"])
-    files = TrainingFiles(
-        work.log(), work.checkpoint / "training.pt", f"{kind} {record.key['all']}"
-    )
+    files = TrainingFiles(work.log(), work.checkpoint / "training.pt", f"{kind} {record.key['all']}")
     trainer = Trainer(network, examples, objective, config, ocd.config.seed, files)
     trainer.resume()
     try:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ocd.base import Capture, FrozenBase
-from ocd.data import Inputs, call
+from ocd.data import Inputs, call, map_tensors
 from ocd.errors import OCDError
 
 PARTS = ("layer_input", "layer_output", "output")
@@ -129,6 +129,10 @@ class Standardize(nn.Module):
     def fit(self, values: Tensor) -> None:
         self.mean.copy_(values.mean(dim=0))
         deviation = values.std(dim=0, unbiased=False)
+        size = values.square().mean().sqrt()
+        if deviation.mean() <= 1e-4 * size:  # one example, or copies of one: only rounding varies
+            self.deviation.fill_(float(size) or 1.0)
+            return
         # A feature that hardly varies (a dead unit) says nothing: its rounding must not be amplified.
         self.deviation.copy_(deviation + 1e-2 * deviation.mean() + 1e-6)
 
@@ -170,6 +174,12 @@ class Conditioning(nn.Module):
     def forward(self, features: Features, encoded_x: Tensor | None) -> Tensor:
         total: Tensor | None = None
         for name, encoder in self.encoders.items():
+            wanted, found = encoder.in_features, features[name].shape[1]
+            if wanted != found:
+                raise OCDError(
+                    f"{name} of I(x) has {found} numbers, and the generator was fitted on {wanted}: inputs have "
+                    "another length or size than those of the fit"
+                )
             part = encoder(self.standardize[name](features[name]))
             part = F.silu(part) if self.config.activation else part
             total = part if total is None else total + part
@@ -183,13 +193,23 @@ class Conditioning(nn.Module):
         return embedding
 
 
+def encode_x(encoder: nn.Module, inputs: Inputs) -> Tensor:
+    """The user's encoder on inputs, whose floating tensors are brought to its own precision."""
+    kinds = {p.dtype for p in encoder.parameters() if p.is_floating_point()}
+    if len(kinds) == 1:
+        (kind,) = kinds
+        inputs = map_tensors(lambda x: x.to(kind) if x.is_floating_point() else x, inputs)
+    encoded: Tensor = call(encoder, inputs)
+    return encoded
+
+
 def encoder_features(encoder: nn.Module, inputs: Inputs) -> int:
     """How many features a user's encoder gives. Raises OCDError where it is not (B, features)."""
     training = encoder.training
     encoder.eval()
     try:
         with torch.no_grad():
-            encoded = call(encoder, inputs)
+            encoded = encode_x(encoder, inputs)
     finally:
         encoder.train(training)
     if not isinstance(encoded, Tensor) or encoded.dim() != 2:

@@ -42,10 +42,11 @@ def overfit_along_positions(
     frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
 ) -> Tensor:
     """U (B, P, O) of the deltas Uᵀ·A. With one position this is the u of u·aᵀ."""
-    positions = capture.positions[:, :, 0]
+    dtype = frozen.zeros().dtype
+    positions = capture.positions[:, :, 0].to(dtype)
     gram = positions @ positions.transpose(1, 2)  # (B, P, P)
     along = torch.mul if positions.shape[1] == 1 else torch.matmul  # one needs no matrix product
-    left = frozen.weight.new_zeros(len(capture), positions.shape[1], frozen.weight_shape[0])
+    left = positions.new_zeros(len(capture), positions.shape[1], frozen.weight_shape[0])
     optimizer = make_optimizer(left, config)
     for _ in range(config.num_steps):
         values = along(gram, left)[:, None].requires_grad_()

@@ -10,10 +10,11 @@ from ocd.data import dataset_size, in_chunks, progress_bar, seeded, take_rows
 from ocd.errors import OCDError
 from ocd.lessons.config import LessonConfig
 from ocd.lessons.overfitter import Overfitter
-from ocd.lessons.per_example import check_skipped, chunk_size_of, overfit_chunk
+from ocd.lessons.per_example import chunk_size_of, overfit_chunk
 from ocd.lessons.problem import Problem
 from ocd.lessons.record import FitRecord
 from ocd.lessons.sources import FreshLessons, LessonSource, StoredLessons
+from ocd.lessons.steps import check_skipped
 from ocd.lessons.store import DeltaStore
 from ocd.lessons.store_rows import Rows, delta_rows, feature_rows, input_rows
 

@@ -7,11 +7,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ocd.base import Capture, FrozenBase, Loss, example_losses, num_weights, probe
+from ocd.base import (
+    Capture,
+    FrozenBase,
+    Loss,
+    check_loss_rows,
+    example_losses,
+    num_weights,
+    probe,
+)
 from ocd.data import Excerpt, Inputs, num_rows, seeded, take_excerpt, take_rows
 from ocd.errors import OCDError
 from ocd.lessons.overfitting import overfit_capture, resolve_form
-from ocd.lessons.steps import OverfitConfig
+from ocd.lessons.steps import OverfitConfig, check_skipped
 
 LR_GRID = tuple(base * 10.0**power for power in range(-6, 3) for base in (1.0, 2.0, 5.0))
 
@@ -53,6 +61,7 @@ def decide(
     inputs, targets = take_rows(inputs, few), targets[few]
     inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, seeded(0))
     probed = probe(frozen, inputs)
+    check_loss_rows(loss, frozen.answer(take_rows(inputs, slice(0, 3))), targets[:3])
     note = f"overfit lr {config.lr or 0:g}: as configured"
     if config.lr is None:
         num_positions = probed.positions.shape[1]
@@ -74,13 +83,17 @@ def choose_lr(
     with torch.no_grad():
         before = example_losses(loss, capture.output, targets)
     usable = before.isfinite()
+    precise = capture.output.dtype in (torch.float32, torch.float64)
     falls: list[tuple[float, float]] = []
     for lr in LR_GRID:
         delta = overfit_capture(frozen, capture, loss, targets, replace(config, lr=lr))
         with torch.no_grad():
             after = example_losses(loss, frozen.run(capture, delta)[:, 0], targets)
+        if lr == LR_GRID[0]:  # an example that is not finite after the shortest steps never is
+            usable = usable & after.isfinite()
+            check_skipped((~usable).nonzero()[:, 0].tolist(), len(usable))
         after, at_start = after[usable], before[usable]
-        slack = 1e-6 + 1e-4 * at_start.abs()
+        slack = 1e-6 + (1e-4 if precise else 1e-2) * at_start.abs()
         if not after.isfinite().all() or (after > at_start + slack).float().mean() > 0.01:
             break  # the steps are too long, and longer ones would be worse
         falls.append((lr, float((at_start - after).mean())))

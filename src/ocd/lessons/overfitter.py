@@ -32,9 +32,7 @@ class Overfitter:
 
     @classmethod
     def of_plan(cls, problem: Problem, plan: Plan, config: LessonConfig) -> Overfitter:
-        frozen = FrozenBase(
-            problem.base, plan.layer, plan.widen, config.channels_last, plan.way
-        )
+        frozen = FrozenBase(problem.base, plan.layer, plan.widen, config.channels_last, plan.way)
         decided = replace(config.overfit, lr=plan.lr, form=plan.form)
         return cls(problem, frozen, decided, config.collection.num_workers)
 

@@ -73,13 +73,13 @@ def overfit_capture(
         return RankOneDelta(left, capture.positions[:, 0, 0], frozen.weight_shape)
     if is_cheaper_along_positions(frozen, capture, config):
         left = overfit_along_positions(frozen, capture, loss, targets, config)
-        weight = left.transpose(1, 2) @ capture.positions[:, :, 0]
+        weight = left.transpose(1, 2) @ capture.positions[:, :, 0].to(left.dtype)
         return DenseDelta(weight.view(len(capture), 1, *frozen.weight_shape))
 
     def losses_of(weight: Tensor) -> Tensor:
         return example_losses(loss, frozen.run(capture, DenseDelta(weight))[:, 0], targets)
 
-    start = frozen.weight.new_zeros(len(capture), 1, *frozen.weight_shape)
+    start = frozen.zeros(len(capture), 1)
     return DenseDelta(minimize_weights(start, config, losses_of))
 
 
@@ -102,5 +102,5 @@ def _overfit_excerpts(
         part, labels = excerpt(inputs, targets, config.excerpt, generator)
         return example_losses(loss, frozen.run_full(part, DenseDelta(weight))[:, 0], labels)
 
-    start = frozen.weight.new_zeros(len(targets), 1, *frozen.weight_shape)
+    start = frozen.zeros(len(targets), 1)
     return DenseDelta(minimize_weights(start, config, losses_of))

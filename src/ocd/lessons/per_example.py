@@ -17,11 +17,11 @@ from ocd.base import (
     example_losses,
     run_without_delta,
 )
-from ocd.data import Excerpt, Inputs, in_chunks, num_rows, take_excerpt, take_rows
+from ocd.data import Excerpt, Inputs, as_inputs, in_chunks, num_rows, take_excerpt, take_rows
 from ocd.errors import OCDError
 from ocd.lessons.learning_rate import decide, default_chunk_size
 from ocd.lessons.overfitting import overfit_batch
-from ocd.lessons.steps import MAX_SKIPPED, OverfitConfig
+from ocd.lessons.steps import MAX_SKIPPED, OverfitConfig, check_skipped
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,14 @@ def overfit(
     these are more than the share `max_skipped`, if the loss does not give (B,), and for a layer that is
     unknown, tied or not reached.
     """
+    inputs = as_inputs(inputs)
     if num_rows(inputs) == 0:
         raise OCDError("there are no inputs to overfit: at least one example is needed")
     config = OverfitConfig(steps, lr, optimizer, chunk_size, excerpt_size, form)
     frozen = FrozenBase(base, layer, channels_last=channels_last)
-    config = decide(frozen, loss, inputs, targets, config, excerpt).config
-    return overfit_in_chunks(frozen, loss, inputs, targets, config, excerpt, max_skipped)
+    with torch.inference_mode(False), torch.enable_grad():
+        config = decide(frozen, loss, inputs, targets, config, excerpt).config
+        return overfit_in_chunks(frozen, loss, inputs, targets, config, excerpt, max_skipped)
 
 
 def overfit_in_chunks(
@@ -187,14 +189,3 @@ def _join(parts: list[Deltas]) -> Deltas:
         torch.cat([part.loss_after for part in parts]),
         [index for part in parts for index in part.skipped],
     )
-
-
-def check_skipped(skipped: list[int], total: int, max_skipped: float = MAX_SKIPPED) -> None:
-    """Raises OCDError where more than the share `max_skipped` of the examples was left out."""
-    if len(skipped) > max_skipped * total:
-        shown = ", ".join(map(str, skipped[:5])) + (", ..." if len(skipped) > 5 else "")
-        raise OCDError(
-            f"{len(skipped)} of {total} examples have a loss or delta that is not finite (examples "
-            f"{shown}), more than {100 * max_skipped:g} % of them: check these examples, or lower the "
-            "learning rate (overfit.lr)"
-        )

@@ -33,7 +33,7 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
     assert decided.config.lr is not None
     reason = rank_one_is_exact(decided.capture, config.overfit.optimizer)
     code, code_note = choose_code(config.codec.kind, reason)
-    notes = [way_note(frozen), decided.note, code_note]
+    notes = [way_note(frozen), *frozen.notes, decided.note, code_note]
     plan = Plan(
         layer=layer,
         way=frozen.way or "plain",

@@ -20,7 +20,7 @@ from ocd.base import Capture, Delta
 from ocd.data import Batch, Inputs, dataset_size, num_rows, take_rows, to_device
 from ocd.generator import Features
 from ocd.lessons.overfitter import Overfitter
-from ocd.lessons.per_example import check_skipped
+from ocd.lessons.steps import check_skipped
 from ocd.lessons.store import StoreReader
 from ocd.lessons.store_rows import read_delta, read_features, read_inputs
 
