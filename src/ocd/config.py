@@ -192,7 +192,7 @@ def parse_value(value: Any, annotation: Any, key: str) -> Any:
     origin = getattr(annotation, "__origin__", None)
     try:
         if origin is tuple:
-            parts = value.split(",") if isinstance(value, str) else value
+            parts = value.split(",") if isinstance(value, str) and value else value
             return tuple(int(part) for part in parts)
         if type(None) in kinds and (value is None or str(value).lower() == "none"):
             return None
