@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from ocd import OCDConfig, OCDError
-from ocd.config import PRESETS, REMOVED, RENAMED, flatten, renamed, settings_of
+from ocd.config import PRESETS, REMOVED, RENAMED, flatten, parse_value, renamed, settings_of
 from ocd.runs.settings_help import field_docs
 
 SETTINGS = dict(settings_of(OCDConfig()))
@@ -129,6 +129,15 @@ def test_text_is_read_as_the_field_is():
     assert made.overfit.chunk_size is None
     assert made.layer == "fc1"
     assert OCDConfig() == OCDConfig.preset("fast")  # nothing was changed in place
+
+
+def test_text_of_several_numbers():
+    """As `ocd settings` prints them: also where there are none."""
+    for text, expected in (("5,20", (5, 20)), ("7", (7,)), ("", ())):
+        assert parse_value(text, tuple[int, ...], "other_draws") == expected
+    for wrong in ("1,x", "1,,2", ","):
+        with pytest.raises(OCDError, match=f"setting other_draws is '{wrong}': it must be tuple"):
+            parse_value(wrong, tuple[int, ...], "other_draws")
 
 
 @pytest.mark.parametrize("order", [1, -1])

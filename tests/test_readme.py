@@ -1,28 +1,87 @@
-"""The README is true: its tables are the committed results, its program runs."""
+"""README, documentation and result pages are true: tables, programs, commands and links."""
+
+from __future__ import annotations
 
 import re
 import runpy
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
+from ocd.config import REMOVED, RENAMED
+from ocd.runs import read_settings
+from ocd.tasks import get_task
+
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+NOTES = sorted((ROOT / "results").rglob("notes.md"))
+WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, *NOTES]
+RESULTS = runpy.run_path(str(ROOT / "tools" / "results_pages.py"))
+TABLE = runpy.run_path(str(ROOT / "tools" / "readme_table.py"))
 
 
-def test_tables_are_the_committed_results():
-    filled = runpy.run_path(str(ROOT / "tools" / "readme_tables.py"))["filled"]
-    assert "<!-- table: results/digits -->" in README
-    assert filled(README) == README
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
-def test_program_runs(tmp_path, monkeypatch, capsys):
-    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 120
+
+
+def test_table_is_that_of_the_committed_results():
+    assert TABLE["filled"](README) == README
+    folders = {name_of(folder).removeprefix("results/") for folder in RESULTS["folders"]()}
+    assert set(TABLE["RESULTS"]) == folders
+    assert all(f"(results/{folder}/README.md)" in README for folder in folders)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "library.md"], ids=name_of)
+def test_program_prints_what_the_page_says(page, tmp_path, monkeypatch, capsys):
+    text = page.read_text(encoding="utf-8")
+    ((program, printed),) = re.findall(
+        r"```python\n(.*?)```\n\n```text\n(.*?)```", text, flags=re.DOTALL
+    )
     monkeypatch.chdir(tmp_path)
-    exec(compile(program, "README.md", "exec"), {})
-    assert "torch.Size([5, 10, 4])" in capsys.readouterr().out
-    assert (tmp_path / "runs/mine/saved/model.safetensors").exists()
+    exec(compile(program, page.name, "exec"), {})
+    assert capsys.readouterr().out == printed
 
 
-def test_every_file_that_it_names_exists():
-    names = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert names
-    assert not [name for name in names if not (ROOT / name).exists()]
+@pytest.mark.parametrize("folder", RESULTS["folders"](), ids=name_of)
+def test_result_page_is_what_the_tool_makes(folder):
+    page = RESULTS["page"](folder)
+    assert (folder / "README.md").read_text(encoding="utf-8") == page
+    assert page.startswith("<!-- Made by") and "](report.md)" in page
+
+
+@pytest.mark.parametrize(
+    "page", [*WRITTEN, *(folder / "README.md" for folder in RESULTS["folders"]())], ids=name_of
+)
+def test_every_file_that_a_page_links_to_exists(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    assert not [
+        page.name for page in DOCS if f"({page.name})" not in index and page.name != "README.md"
+    ]
+
+
+# The page of the architecture has commands for what its reader is to add.
+@pytest.mark.parametrize("page", [p for p in WRITTEN if p.name != "architecture.md"], ids=name_of)
+def test_commands_name_tasks_and_settings_that_exist(page):
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in re.findall(r"ocd run [a-z][^`\n#]*", text):
+        words = shlex.split(line)
+        given = [word for before, word in pairwise(words) if before == "--set"]
+        read_settings(get_task(words[2]), "fast", dict(item.split("=", 1) for item in given))
+
+
+def test_changelog_names_every_setting_that_is_gone():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    section = changelog.split("\n## ")[1]
+    assert not [key for key in (*REMOVED, *RENAMED) if f"`{key}`" not in section]

@@ -53,8 +53,9 @@ class OCDConfig:
         if not isinstance(self.layer, str):
             raise OCDError(f"layer is {self.layer!r}: it must be a name, or auto")
         for entry in fields(self):
-            value, wanted = getattr(self, entry.name), entry.default_factory
-            if isinstance(wanted, type) and not isinstance(value, wanted):
+            value: Any = getattr(self, entry.name)
+            wanted: Any = entry.default_factory
+            if is_dataclass(wanted) and not isinstance(value, wanted):
                 raise OCDError(
                     f"{entry.name} is a {type(value).__name__}: it must be a {wanted.__name__}, or change "
                     f'single settings by OCDConfig().replace({{"{entry.name}.<setting>": value}})'
@@ -203,7 +204,7 @@ def parse_value(value: Any, annotation: Any, key: str) -> Any:
     origin = getattr(annotation, "__origin__", None)
     try:
         if origin is tuple:
-            parts = value.split(",") if isinstance(value, str) else value
+            parts = value.split(",") if isinstance(value, str) and value else value
             return tuple(int(part) for part in parts)
         if type(None) in kinds and (value is None or str(value).lower() == "none"):
             return None

@@ -320,6 +320,7 @@ class OCD:
     def generator(self) -> FittedGenerator:
         """The trained generator, ready to draw. Raises OCDError before `fit`."""
         network, frozen = self.fitted()
+        network.eval()  # one part may be in training mode although the whole is not
         return FittedGenerator(network, frozen, self.condition, self.config.sampling.mixed_precision)
 
     def _loss(self) -> Loss:

@@ -1,4 +1,4 @@
-"""What holds for every baseline: the shapes, no memory of a batch, a base that stays as it was."""
+"""What holds for every baseline: shapes, independence of the batch, a base that does not change."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from ocd import OCD, Examples, OCDError
 from ocd.base import run_without_delta
 from ocd.baselines import (
     TRAINED,
-    BaseAlone,
     DeepEnsemble,
-    Generated,
+    MainFit,
     NearestNeighbor,
+    OCDVariant,
     OverfitTest,
     OverfitTestAllLayers,
     RandomDirection,
     Tent,
+    UnchangedBase,
     fit_baseline,
     fit_laplace,
     fit_temperature,
@@ -38,11 +39,11 @@ from ocd.prediction import Predictor
 
 CONFIG = OverfitConfig(lr=0.1)
 DRAWS = 3
-MANY = 300  # more than a chunk of 256
+MANY = 300  # more than one chunk of 256
 ORACLES = ("overfit_test", "overfit_test_all_layers")
 NUM_OUTPUTS = {"draws": DRAWS, "no_scale": DRAWS, "random_direction": DRAWS, "laplace": DRAWS,
                "deep_ensemble": 2}  # fmt: skip
-"""K where it is not one."""
+"""Draws where there is not just one."""
 NAMES = (
     "base", "draws", "mean", "no_scale", "nearest_neighbor", "mean_delta", "random_direction", *TRAINED,
     "tent", "temperature", "laplace", "deep_ensemble", *ORACLES,
@@ -76,18 +77,18 @@ def make_case(kind: str, root: Path) -> Case:
     ocd = tiny.ocd()
     ocd.fit(training, work, progress=False)
     few = take_rows(training.inputs, slice(0, 2))
-    trained = {}
+    trained, fit = {}, MainFit(ocd, work, training)
     for name in TRAINED:
         own = Workdir(root / kind, name)
-        fit_baseline(name, ocd, training, work, own, progress=False)
+        fit_baseline(name, fit, own, progress=False)
         trained[name] = load_baseline(name, ocd, few, own)
     base, frozen = ocd.base, ocd.fitted()[1]
     temperature = fit_temperature(base, LOSS, training)
     baselines = trained | {
-        "base": BaseAlone(base),
-        "draws": Generated(ocd),
-        "mean": Generated(ocd, "mean"),
-        "no_scale": Generated(ocd, use_mean_scale=True),
+        "base": UnchangedBase(base),
+        "draws": OCDVariant(ocd),
+        "mean": OCDVariant(ocd, "mean"),
+        "no_scale": OCDVariant(ocd, use_mean_scale=True),
         "nearest_neighbor": NearestNeighbor(frozen, LOSS, CONFIG, training),
         "mean_delta": mean_delta(frozen, LOSS, CONFIG, training),
         "random_direction": RandomDirection(ocd),
@@ -108,7 +109,7 @@ def case(request, tmp_path_factory) -> Case:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_outputs_are_draws_of_rows_and_the_base_stays_as_it_was(case, name):
+def test_outputs_have_their_shapes_and_the_base_does_not_change(case, name):
     before, few = case.state, part_of(case.test, 0, 9)
     # state_of looks at weights, buffers, modes, hooks, gradients and the global random state.
     p = case.baseline(name, few.targets).predict(few.inputs, draws=DRAWS, seed=1)
@@ -131,13 +132,13 @@ def test_outputs_are_draws_of_rows_and_the_base_stays_as_it_was(case, name):
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"base"}))
-def test_every_baseline_moves_something(case, name):
+def test_every_baseline_predicts_something_else_than_the_base(case, name):
     p = case.baseline(name, case.test.targets).predict(case.test.inputs, draws=DRAWS)
     assert (p.outputs - run_without_delta(case.ocd.base, case.test.inputs)).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"tent"}))
-def test_an_answer_depends_on_its_own_input_alone(case, name):
+def test_a_prediction_depends_on_its_own_input_alone(case, name):
     test = case.test
     whole = case.baseline(name, test.targets).predict(test.inputs, DRAWS, seed=2)
     order = torch.randperm(MANY, generator=torch.Generator().manual_seed(0))
@@ -152,47 +153,47 @@ def test_an_answer_depends_on_its_own_input_alone(case, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_chance_follows_the_seed(case, name):
+def test_draws_follow_from_the_seed(case, name):
     few = part_of(case.test, 0, 9)
     baseline = case.baseline(name, few.targets)
     first = baseline.predict(few.inputs, DRAWS, seed=3).outputs
-    torch.manual_seed(123)  # nobody's business
+    torch.manual_seed(123)  # the global seed does not matter
     assert torch.equal(first, baseline.predict(few.inputs, DRAWS, seed=3).outputs)
     has_draws = NUM_OUTPUTS.get(name, 1) > 1 and name != "deep_ensemble"
     other = baseline.predict(few.inputs, DRAWS, seed=4).outputs
     assert torch.equal(first, other) is not has_draws
     if has_draws:
         assert not torch.allclose(first[0], first[1], atol=1e-5)
-    if has_draws and name != "laplace":  # its draws come from one stream of a generator
+    if has_draws and name != "laplace":  # all its draws come from one generator
         assert torch.allclose(baseline.predict(few.inputs, 1, seed=3).outputs, first[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_input_at_all_is_one_clear_line(case, name):
+def test_no_input_at_all_raises_one_clear_line(case, name):
     nothing = part_of(case.test, 0, 0)
     with pytest.raises(OCDError, match="at least one.* input") as caught:
         case.baseline(name, nothing.targets).predict(nothing.inputs, DRAWS)
     assert "\n" not in str(caught.value)
 
 
-def over_the_inputs(base: nn.Module, frozen: Any, targets: torch.Tensor) -> dict[str, Predictor]:
-    """The baselines that run the base by themselves, not through a capture."""
+def without_capture(base: nn.Module, layer: str, targets: torch.Tensor) -> dict[str, Predictor]:
+    """The baselines that run the base without a capture."""
     return {
-        "base": BaseAlone(base),
-        "tent": Tent(base, frozen, 2),
+        "base": UnchangedBase(base),
+        "tent": Tent(base, layer, 2),
         "temperature": TemperatureScaled(base, 2.0),
         "deep_ensemble": DeepEnsemble([base]),
         "overfit_test_all_layers": OverfitTestAllLayers(base, LOSS, CONFIG, targets),
     }
 
 
-@pytest.mark.parametrize("name", over_the_inputs(None, "", None))
-def test_inputs_are_not_spoiled_by_a_base_that_works_in_place_on_them(name):
+@pytest.mark.parametrize("name", without_capture(None, "", None))
+def test_inputs_do_not_change_if_the_base_works_in_place_on_them(name):
     spoils = get_case("spoils its inputs")
     base, inputs = spoils.build(), spoils.inputs(6)
     expected = run_without_delta(base, inputs.clone())
     before = inputs.clone()
-    baselines = over_the_inputs(base, spoils.layer, torch.arange(6) % 3)
+    baselines = without_capture(base, spoils.layer, torch.arange(6) % 3)
     first = baselines[name].predict(inputs)
     assert torch.equal(inputs, before)
     assert torch.equal(first.outputs, baselines[name].predict(inputs).outputs)
@@ -212,7 +213,7 @@ def test_a_training_example_that_is_not_finite_is_left_out(tmp_path, name):
 
     def trained() -> Predictor:
         own = Workdir(tmp_path, name)
-        fit_baseline(name, ocd, training, work, own, progress=False)
+        fit_baseline(name, MainFit(ocd, work, training), own, progress=False)
         return load_baseline(name, ocd, inputs[:2], own)
 
     make = {
@@ -225,19 +226,19 @@ def test_a_training_example_that_is_not_finite_is_left_out(tmp_path, name):
     assert p.outputs.isfinite().all()
 
 
-# The smallest ones
+# The base, several bases, variants of OCD
 
 
-def test_the_base_as_a_baseline_is_the_base():
+def test_the_unchanged_base_predicts_as_the_base():
     tiny = TINY["norms"]
     base, inputs = tiny.base(), tiny.inputs(MANY)
-    p = BaseAlone(base).predict(inputs)
+    p = UnchangedBase(base).predict(inputs)
     with torch.no_grad():
         assert torch.allclose(p.outputs[0], copy.deepcopy(base).eval()(inputs), atol=1e-6)
     assert torch.equal(p.base, p.outputs[0])
 
 
-def test_deep_ensemble_holds_every_bases_answer():
+def test_a_deep_ensemble_has_one_draw_for_each_base():
     tiny = TINY["norms"]
     bases, inputs = [tiny.base(seed) for seed in range(3)], tiny.inputs(20)
     p = DeepEnsemble(bases).predict(inputs, draws=7, seed=9)  # it has as many draws as bases
@@ -252,9 +253,9 @@ def test_deep_ensemble_holds_every_bases_answer():
 
 @pytest.mark.parametrize("mean_scale", [False, True])
 @pytest.mark.parametrize("mode", ["draws", "mean"])
-def test_generated_is_predict_with_its_mode_fixed(case, mode, mean_scale):
+def test_an_ocd_variant_is_predict_with_its_mode_fixed(case, mode, mean_scale):
     inputs = case.test.inputs
-    p = Generated(case.ocd, mode, mean_scale).predict(inputs, 4, seed=6)
+    p = OCDVariant(case.ocd, mode, mean_scale).predict(inputs, 4, seed=6)
     expected = case.ocd.predict(inputs, 4, mode, seed=6, use_mean_scale=mean_scale)
     assert torch.equal(p.outputs, expected.outputs)
     assert torch.equal(p.mean_network, expected.mean_network)

@@ -1,4 +1,4 @@
-"""Last-layer Laplace against the Hessian and the covariance that small problems have in closed form."""
+"""Last-layer Laplace against the exact Hessian and covariance of small problems."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def softmax_regression() -> tuple[nn.Module, Examples]:
     return base, Examples(inputs, (2 * inputs @ random(3, 4, seed=2)).argmax(dim=1))
 
 
-def behind_hidden_layers() -> tuple[nn.Module, Examples]:
+def with_hidden_layers() -> tuple[nn.Module, Examples]:
     torch.manual_seed(0)
     base = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 4)).double()
     return base, softmax_regression()[1]
 
 
 def squared_regression() -> tuple[nn.Module, Examples]:
-    base, examples = behind_hidden_layers()
+    base, examples = with_hidden_layers()
     return base, Examples(examples.inputs, random(40, 4, seed=3))
 
 
 PROBLEMS: dict[str, tuple[Callable[[], tuple[nn.Module, Examples]], Callable]] = {
     "softmax regression": (softmax_regression, cross_entropy),
-    "softmax behind hidden layers": (behind_hidden_layers, cross_entropy),
+    "softmax after hidden layers": (with_hidden_layers, cross_entropy),
     "squared error": (squared_regression, squared),
 }
 
@@ -125,7 +125,7 @@ def test_logits_of_the_draws_have_the_analytic_covariance(problem):
     assert torch.allclose(p.base, own)
 
 
-def test_where_there_are_no_examples_like_it_an_answer_is_less_certain():
+def test_an_input_far_from_the_training_examples_is_less_certain():
     base, examples = softmax_regression()
     fitted = fit_laplace(base, cross_entropy, examples)
     spread = fitted.predict(examples.inputs[:10], draws=200).std.mean()
@@ -149,7 +149,7 @@ def test_digits_keep_their_classes():
         (nn.ReLU(), random(8, 5)),
         pytest.param(nn.Conv2d(2, 3, (3, 4)), random(8, 2, 3, 4)),
     ],
-    ids=["behind it a ReLU", "flattened", "positions", "no layer", "one pixel"],
+    ids=["a ReLU after it", "flattened", "positions", "no layer", "one pixel"],
 )
 def test_a_base_that_does_not_end_in_a_linear_layer_is_refused(base, inputs):
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:

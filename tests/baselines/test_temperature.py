@@ -1,4 +1,4 @@
-"""Temperature scaling recovers a temperature that was put there."""
+"""Temperature scaling finds a temperature that is known."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_it_is_the_best_temperature_of_the_first_examples():
         scaled = logits.double() / torch.tensor(log_temperature).double().exp()
         return LOSS(scaled, examples.targets[:60]).mean().item()
 
-    best = minimize_scalar(mean_loss, oracles=(-4, 4), method="bounded", options={"xatol": 1e-6}).x
+    best = minimize_scalar(mean_loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-6}).x
     found = fit_temperature(base, LOSS, examples, num_examples=60).temperature
     assert found == pytest.approx(float(torch.tensor(best).exp()), rel=1e-3)
     assert found != pytest.approx(fit_temperature(base, LOSS, examples).temperature, rel=1e-3)
 
 
-def test_no_class_changes():
+def test_the_predicted_class_does_not_change():
     base, inputs = digits_base(), test_digits(100).inputs
     p = TemperatureScaled(base, 7.0).predict(inputs)
     assert torch.equal(p.mean.argmax(dim=1), p.base.argmax(dim=1))
@@ -71,7 +71,7 @@ def test_no_class_changes():
     ],
     ids=["regression", "one number", "positions", "no classes"],
 )
-def test_what_is_no_classification_is_refused(base, targets):
+def test_outputs_that_are_no_logits_are_refused(base, targets):
     with pytest.raises(OCDError, match="temperature scaling is for classifiers: logits") as caught:
         fit_temperature(base, LOSS, Examples(torch.randn(20, NUM_CLASSES), targets))
     assert "\n" not in str(caught.value)
@@ -81,7 +81,7 @@ def test_what_is_no_classification_is_refused(base, targets):
     "always",
     ["right", "wrong"],
 )
-def test_a_loss_without_a_smallest_value_is_said(always):
+def test_a_loss_without_a_minimum_is_refused(always):
     """Where every class is right, a smaller temperature is always better; where none is, a larger."""
     logits = calibrated(200).inputs
     targets = logits.argmax(dim=1) if always == "right" else logits.argmin(dim=1)

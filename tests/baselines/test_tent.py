@@ -1,4 +1,4 @@
-"""Tent against one step of Adam written out by hand, and what it must not remember."""
+"""Tent against one step of Adam written out by hand; no batch depends on an earlier one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ocd import OCDError
 from ocd.baselines import Tent
 from ocd.data import take_rows
 
-LR = 1e-3  # the authors'
+LR = 1e-3  # as in the authors' code
 
 
 def random(*shape: int, seed: int = 1) -> Tensor:
@@ -100,7 +100,7 @@ def test_norms_without_scale_and_shift_leave_the_layer_to_move():
 
 
 @pytest.mark.parametrize("name", ["batch norm, dropout: fc", "last of two linear", "dict"])
-def test_every_batch_starts_anew(name):
+def test_every_batch_starts_from_the_base(name):
     case = get_case(name)
     base = case.build()
     batches = [case.inputs(8, seed=seed) for seed in (1, 2, 3)]
@@ -110,7 +110,7 @@ def test_every_batch_starts_anew(name):
         assert torch.equal(whole[8 * number : 8 * number + 8], tent.predict(batch).outputs[0])
     shuffled = torch.randperm(24, generator=torch.Generator().manual_seed(0))
     mixed = tent.predict(take_rows(joined(*batches), shuffled)).outputs[0]
-    assert not torch.allclose(mixed, whole[shuffled], atol=1e-6)  # an answer depends on its batch
+    assert not torch.allclose(mixed, whole[shuffled], atol=1e-6)  # a prediction depends on its batch
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_entropy_falls(name):
     assert entropies[-1] < entropies[0] - 1e-3
 
 
-def test_the_base_stays_as_it_was():
+def test_the_base_does_not_change():
     base = digits_base().train()
     before = state_of(base)
     Tent(base, "fc1", 3).predict(test_digits(20).inputs)
@@ -136,8 +136,8 @@ def test_the_base_stays_as_it_was():
     assert all(p.requires_grad and p.grad is None for p in base.parameters())
 
 
-def test_a_last_batch_of_one_row_is_no_crash():
-    """256 rows and one more, at a batch norm over nothing but rows."""
+def test_a_last_batch_of_one_row_does_not_crash():
+    """256 rows and one more, with a batch norm whose statistics are over rows alone."""
     base = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
     try:
         p = Tent(base, "0", 1).predict(random(257, 4).float())

@@ -1,4 +1,4 @@
-"""The baselines that are trained: what each can learn, where it begins, and that it can be stopped."""
+"""The trained baselines: what each can learn, what it starts from, and that it resumes."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ from ocd import OCD, Examples, OCDConfig, OCDError
 from ocd.base import DenseDelta, run_without_delta
 from ocd.baselines import (
     TRAINED,
+    MainFit,
     OverfitTest,
     TrainedBaseline,
     fit_baseline,
     load_baseline,
     mean_delta,
-    why_not,
+    reason_unavailable,
 )
-from ocd.baselines.trained import OBJECTIVES, Labelled, make_network
+from ocd.baselines.trained.examples import LabelledExamples
+from ocd.baselines.trained.networks import make_network
+from ocd.baselines.trained.objectives import OBJECTIVES
 from ocd.data import read_tensors, seeded
 from ocd.lessons import LessonBatch, OverfitConfig, Workdir
-from ocd.prediction import apply_deltas
 from ocd.tasks.images.classification import ImageEncoder, image_transform
 from ocd.training import Trainer
 
 FEW = digits(40)
-EVERY_TEN = {"training.checkpoint_every": 10}
-QUICK = {"training.num_steps": 30, "training.lr": 1e-2, "training.validate_every": 30,
-         "training.checkpoint_every": 30}  # fmt: skip
-"""Enough to learn forty digits by heart, or to begin to."""
+QUICK = {"training.num_steps": 30, "training.lr": 1e-2, "training.validate_every": 30}
+"""Enough to learn something about forty digits."""
 
 
 class Stop(Exception):
@@ -90,7 +90,7 @@ def trained(
     kind: str, ocd: OCD, main: Workdir, root: Path, examples: Examples = FEW, name: str = ""
 ) -> TrainedBaseline:
     own = Workdir(root, name or kind)
-    fit_baseline(kind, ocd, examples, main, own, progress=False)
+    fit_baseline(kind, MainFit(ocd, main, examples), own, progress=False)
     return load_baseline(kind, ocd, examples.rows(slice(0, 2))[0], own)
 
 
@@ -102,8 +102,10 @@ def untrained(kind: str, ocd: OCD) -> TrainedBaseline:
 
 
 def known_deltas(steps: int = 150) -> tuple[OCD, Examples, Examples]:
-    """y = W x, and targets that are off by an even function of x: each delta follows from x, and on
-    average they are nought."""
+    """y = W x, and targets that differ by an even function of x.
+
+    Each delta follows from x, and the mean of the deltas is zero.
+    """
     torch.manual_seed(0)
     base = nn.Linear(3, 2)
 
@@ -113,8 +115,7 @@ def known_deltas(steps: int = 150) -> tuple[OCD, Examples, Examples]:
             return Examples(inputs, base(inputs) + 3 * inputs[:, :1].square() - 3)
 
     settings = {**FAST, "layer": "", "overfit.lr": 0.05, "training.num_steps": steps,
-                "training.batch_size": 32, "training.lr": 1e-2,
-                "training.checkpoint_every": steps}  # fmt: skip
+                "training.batch_size": 32, "training.lr": 1e-2}  # fmt: skip
     ocd = OCD(base, loss=squared, config=OCDConfig().replace(settings))
     return ocd, examples(256, 1), examples(100, 2)
 
@@ -132,18 +133,18 @@ def test_delta_regression_learns_a_delta_that_follows_from_the_input(tmp_path):
     mean = mean_delta(frozen, squared, rule, training).predict(test.inputs)
     found = trained("delta_regression", ocd, main, tmp_path, training).predict(test.inputs)
 
-    def missed(outputs: Tensor) -> float:
-        """Share of the oracle's own moves that is not met."""
+    def distance(outputs: Tensor) -> float:
+        """Squared distance from the oracle's outputs, as a share of its own moves."""
         moves = (oracle.mean - oracle.base).square().sum()
         return ((outputs - oracle.mean).square().sum() / moves).item()
 
-    assert missed(mean.mean) > 0.8
-    assert missed(found.mean) < 0.05
+    assert distance(mean.mean) > 0.8
+    assert distance(found.mean) < 0.05
     assert squared(found.mean, test.targets).mean() < 0.5 * squared(found.base, test.targets).mean()
     assert torch.allclose(found.scale, oracle.scale, atol=0.2 * oracle.scale.max().item())
 
 
-def test_label_head_begins_as_the_base_and_training_lowers_the_loss(tmp_path, fit):
+def test_label_head_starts_as_the_base_and_training_lowers_the_loss(tmp_path, fit):
     ocd, main = fit(QUICK, moved=False)
     start = untrained("label_head", ocd).predict(FEW.inputs)
     assert torch.equal(start.outputs[0], run_without_delta(ocd.base, FEW.inputs))
@@ -152,7 +153,7 @@ def test_label_head_begins_as_the_base_and_training_lowers_the_loss(tmp_path, fi
     assert p.scale is None
 
 
-def test_label_network_never_asks_the_base(tmp_path, fit):
+def test_label_network_never_runs_the_base(tmp_path, fit):
     ocd, main = fit(QUICK, moved=False)
     baseline = trained("label_network", ocd, main, tmp_path)
     outputs = baseline.predict(FEW.inputs).outputs
@@ -170,7 +171,7 @@ def test_label_network_never_asks_the_base(tmp_path, fit):
 
 
 @pytest.mark.parametrize("layer", ["fc1", "conv2"])
-def test_fine_tuned_layer_begins_as_the_base_and_lowers_the_mean_loss(tmp_path, fit, layer):
+def test_fine_tuned_layer_starts_as_the_base_and_lowers_the_mean_loss(tmp_path, fit, layer):
     ocd, main = fit(QUICK if layer == "fc1" else QUICK | {"layer": layer}, moved=False)
     start = untrained("fine_tuned_layer", ocd).predict(FEW.inputs)
     assert torch.equal(start.outputs[0], start.base)
@@ -179,7 +180,7 @@ def test_fine_tuned_layer_begins_as_the_base_and_lowers_the_mean_loss(tmp_path, 
     assert LOSS(p.mean, FEW.targets).mean() < 0.8 * LOSS(p.base, FEW.targets).mean()
     moved = copy.deepcopy(ocd.base).requires_grad_(False)
     moved.get_submodule(layer).weight.data += baseline.network.weight.data  # and nothing else
-    assert torch.allclose(p.outputs[0], apply_deltas(FEW.inputs), atol=1e-4)
+    assert torch.allclose(p.outputs[0], moved(FEW.inputs), atol=1e-4)
     assert (p.scale == baseline.network.weight.norm()).all()
 
 
@@ -188,25 +189,28 @@ def test_fine_tuned_layer_begins_as_the_base_and_lowers_the_mean_loss(tmp_path, 
 
 @pytest.mark.parametrize("kind", TRAINED)
 def test_the_objective_is_what_it_says(fit, kind):
-    """Against a loop over the examples, with a network that is not in its first state."""
-    ocd, main = fit(EVERY_TEN)
+    """Against a loop over the examples, with a network whose weights have changed."""
+    ocd, main = fit()
     network = make_network(kind, ocd, FEW.inputs[:2]).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    _, overfitter, source = ocd.overfitted(FEW, main)
-    places = torch.tensor([3, 1, 8])
+    _, source = ocd.lessons(FEW, main)
+    overfitter = source.overfitter
+    indices = torch.tensor([3, 1, 8])
     if kind == "delta_regression":
-        rows = source.rows(places, seeded(0))
+        rows = source.rows(indices, seeded(0))
         answer = network(rows.features, rows.inputs)
         codes = rows.delta.left[:, 0] * rows.delta.right.norm(dim=1, keepdim=True)
         unit = ocd.fitted()[0].mean_scale
         expected = (((answer - codes) / unit) ** 2).mean().item()
     else:
-        rows = Labelled(overfitter, with_condition=kind != "label_network").rows(places, seeded(0))
+        rows = LabelledExamples(overfitter, with_condition=kind != "label_network").rows(
+            indices, seeded(0)
+        )
         outputs = [TrainedBaseline(kind, ocd, network).predict(x[None]).mean for x in rows.inputs]
-        expected = LOSS(torch.cat(outputs), FEW.targets[places]).mean().item()
+        expected = LOSS(torch.cat(outputs), FEW.targets[indices]).mean().item()
     objective = OBJECTIVES[kind](overfitter, ocd.fitted()[0].codec)
     losses = objective.losses(network, rows, seeded(1))
     assert losses["loss"].item() == pytest.approx(expected, rel=1e-4)
@@ -216,26 +220,32 @@ def test_the_objective_is_what_it_says(fit, kind):
     assert all(p.grad is None for p in ocd.base.parameters())
 
 
-def test_labelled_examples_have_no_delta_and_are_moved_by_the_transform(fit):
-    ocd, main = fit(EVERY_TEN)
-    _, overfitter, source = ocd.overfitted(FEW, main)
-    labelled = Labelled(overfitter, with_condition=True)
+def test_labelled_examples_have_no_delta_and_are_augmented_by_the_transform(fit):
+    ocd, main = fit()
+    _, source = ocd.lessons(FEW, main)
+    overfitter = source.overfitter
+    labelled = LabelledExamples(overfitter, with_condition=True)
     assert torch.equal(labelled.examples, source.examples)
-    places = torch.tensor([5, 2])
-    one, other = labelled.rows(places, seeded(1)), source.rows(places, seeded(1))
+    indices = torch.tensor([5, 2])
+    one, other = labelled.rows(indices, seeded(1)), source.rows(indices, seeded(1))
     assert isinstance(one, LessonBatch) and one.delta is None
     assert torch.equal(one.inputs, other.inputs)  # the very same batch that OCD is trained on
-    assert not torch.equal(one.inputs, FEW.inputs[places])
-    assert torch.equal(one.targets, FEW.targets[places])
+    assert not torch.equal(one.inputs, FEW.inputs[indices])
+    assert torch.equal(one.targets, FEW.targets[indices])
     for name, values in other.features.items():
         assert torch.equal(one.features[name], values)
-    blind = Labelled(overfitter, with_condition=False).rows(places, seeded(1))
-    assert torch.equal(blind.inputs, other.inputs)
-    assert not blind.features and blind.capture is None
+    without_condition = LabelledExamples(overfitter, with_condition=False).rows(indices, seeded(1))
+    assert torch.equal(without_condition.inputs, other.inputs)
+    assert not without_condition.features and without_condition.capture is None
+
+
+def fourth_batch(trainer: Trainer) -> Tensor:
+    trainer.step = 3
+    return trainer._batch().inputs
 
 
 def test_all_of_them_see_the_same_batches_and_hold_out_the_same_examples(tmp_path, fit, monkeypatch):
-    ocd, main = fit(EVERY_TEN)
+    ocd, main = fit()
     seen = [trainer_of(ocd, FEW, main)]
     monkeypatch.setattr(Trainer, "_train_step", lambda self: {})
     run = Trainer.run
@@ -245,7 +255,7 @@ def test_all_of_them_see_the_same_batches_and_hold_out_the_same_examples(tmp_pat
     assert len(seen) == 5
     for trainer in seen[1:]:
         assert torch.equal(trainer.held_out, seen[0].held_out)
-        assert torch.equal(trainer._batch(3).inputs, seen[0]._batch(3).inputs)
+        assert torch.equal(fourth_batch(trainer), fourth_batch(seen[0]))
         assert trainer.config == seen[0].config
 
 
@@ -257,7 +267,7 @@ def size_of(*modules: nn.Module | None) -> int:
 
 
 def test_a_baseline_has_the_size_of_the_generator(fit):
-    ocd, _ = fit(EVERY_TEN)
+    ocd, _ = fit()
     network = ocd.fitted()[0]
     generator = size_of(network) - size_of(network.scale)
     assert untrained("delta_regression", ocd).num_parameters == generator
@@ -273,9 +283,9 @@ def test_a_baseline_has_the_size_of_the_generator(fit):
     assert untrained("fine_tuned_layer", ocd).num_parameters == ocd.base.fc1.weight.numel()
 
 
-# Stopping, going on, seeds
+# Interrupted trainings, seeds
 
-ROUTES = {"on the fly": EVERY_TEN, "store": EVERY_TEN | STORED, "pca": EVERY_TEN | STORED | PCA}
+ROUTES = {"on the fly": {}, "store": STORED, "pca": STORED | PCA}
 STOPPED = [(kind, "on the fly") for kind in TRAINED]
 STOPPED += [("delta_regression", "store"), ("delta_regression", "pca")]
 
@@ -297,8 +307,9 @@ def test_a_baseline_that_was_stopped_ends_with_the_same_weights(
         taken.append(self.step)
         return take(self)
 
-    stops = [3, 14]  # before the first checkpoint, and behind one
+    stops = [3, 14]  # before the first checkpoint, and after one
     with monkeypatch.context() as patch:
+        patch.setattr("ocd.training.trainer.CHECKPOINT_EVERY", 10)
         patch.setattr(Trainer, "_train_step", step)
         for _ in range(2):
             torch.seed()  # another process has another random state
@@ -316,7 +327,7 @@ def test_a_baseline_that_was_stopped_ends_with_the_same_weights(
 def test_equal_seeds_equal_weights(tmp_path):
     tiny, states = TINY["tuple"], []
     for number, seed in enumerate((0, 0, 1)):
-        torch.manual_seed(number)  # nobody's business
+        torch.manual_seed(number)  # the global seed does not matter
         ocd, main, training = tiny.ocd(seed=seed), Workdir(tmp_path / str(number)), tiny.examples(40)
         ocd.fit(training, main, progress=False)
         before = torch.get_rng_state()
@@ -329,11 +340,11 @@ def test_equal_seeds_equal_weights(tmp_path):
         assert not same_state(states[0][kind], states[2][kind])
 
 
-def test_training_says_whose_it_is_and_leaves_the_main_fit_alone(tmp_path, fit):
-    ocd, main = fit(EVERY_TEN)
+def test_the_log_names_the_baseline_and_the_main_fit_does_not_change(tmp_path, fit):
+    ocd, main = fit()
     files = {path: path.read_bytes() for path in main.checkpoint.iterdir()}
     work = Workdir(tmp_path, "own", {"seed": 0, "role": "fine_tuned_layer"})
-    fit_baseline("fine_tuned_layer", ocd, FEW, main, work, progress=False)
+    fit_baseline("fine_tuned_layer", MainFit(ocd, main, FEW), work, progress=False)
     assert {path: path.read_bytes() for path in main.checkpoint.iterdir()} == files
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     steps = [line["step"] for line in lines if line["event"] == "train" and line["role"] != "main"]
@@ -347,7 +358,7 @@ def test_training_says_whose_it_is_and_leaves_the_main_fit_alone(tmp_path, fit):
 
 
 def test_a_checkpoint_of_another_baseline_is_refused(tmp_path, fit):
-    ocd, main = fit(EVERY_TEN)
+    ocd, main = fit()
     trained("label_head", ocd, main, tmp_path, name="one")
     with pytest.raises(OCDError, match="belongs to a run with other settings"):
         trained("fine_tuned_layer", ocd, main, tmp_path, name="one")
@@ -355,8 +366,8 @@ def test_a_checkpoint_of_another_baseline_is_refused(tmp_path, fit):
         load_baseline("fine_tuned_layer", ocd, FEW.inputs[:2], Workdir(tmp_path, "one"))
 
 
-def test_a_baseline_is_trained_beside_a_generator_that_was_loaded_again(tmp_path, fit):
-    """As a run does it: the generator read back, not the one that was trained."""
+def test_a_baseline_can_be_trained_beside_a_loaded_generator(tmp_path, fit):
+    """As in a run: the generator is the one that was saved."""
     ocd, main = fit(ROUTES["store"])
     again = OCD.from_pretrained(main.checkpoint, ocd.base, loss=LOSS, encoder=encoder())
     again.transform = ocd.transform
@@ -365,16 +376,16 @@ def test_a_baseline_is_trained_beside_a_generator_that_was_loaded_again(tmp_path
     assert same_state(one.network.state_dict(), other.network.state_dict())
 
 
-# Where there is none
+# Where there is no such baseline
 
 
-def test_reasons_for_which_there_is_no_baseline():
+def test_reasons_why_there_is_no_such_baseline():
     plain, unet = fitted(), fitted({"overfit.lr": 5e-4}, "released")
     assert unet.config.denoiser.kind == "unet" and UNET["layer"] == unet.config.layer
     for kind in TRAINED:
-        reason = why_not(kind, plain)
+        reason = reason_unavailable(kind, plain)
         assert (reason is None) is (kind != "label_network")
-        with_unet = why_not(kind, unet)
+        with_unet = reason_unavailable(kind, unet)
         assert (with_unet is None) is (kind == "fine_tuned_layer")
         for ocd, why in ((plain, reason), (unet, with_unet)):
             if why is None:
@@ -383,9 +394,9 @@ def test_reasons_for_which_there_is_no_baseline():
             with pytest.raises(OCDError, match=f"there is no baseline {kind} here: ") as caught:
                 make_network(kind, ocd, FEW.inputs[:2])
             assert str(caught.value).endswith(why) and "\n" not in str(caught.value)
-    assert "this OCD has no encoder of x" in why_not("label_network", plain)
-    assert "size of an MLP denoiser" in why_not("label_head", unet)
-    assert why_not("label_network", TINY["dict"].ocd()) is None
+    assert "this OCD has no encoder of x" in reason_unavailable("label_network", plain)
+    assert "size of an MLP denoiser" in reason_unavailable("label_head", unet)
+    assert reason_unavailable("label_network", TINY["dict"].ocd()) is None
 
 
 def test_a_baseline_needs_a_fitted_ocd():
@@ -396,7 +407,7 @@ def test_a_baseline_needs_a_fitted_ocd():
 
 @pytest.mark.parametrize("kind", TINY)
 def test_regressed_deltas_are_decoded_as_ocds_are(tmp_path, kind):
-    """A rank-one or PCA code of the network's answer, put into a copy of the base."""
+    """A rank-one or PCA code of the network's output, put into a copy of the base."""
     tiny = TINY[kind]
     ocd, main, training = tiny.ocd(), Workdir(tmp_path, "main"), tiny.examples(40)
     ocd.fit(training, main, progress=False)

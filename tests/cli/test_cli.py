@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,9 +14,11 @@ import pytest
 
 import ocd
 from helpers import contents
-from ocd import __version__
+from ocd import OCDConfig, __version__
 from ocd.cli import main
-from ocd.tasks import CATALOG
+from ocd.config import settings_of
+from ocd.runs.settings import RunOptions, read_settings
+from ocd.tasks import CATALOG, get_task
 from run_folders import FIGURES, change_json
 from small_run import SMALL
 
@@ -92,12 +95,72 @@ def test_version(call):
     assert call("--version") == (0, f"{__version__}\n", "")
 
 
-def test_settings_are_what_set_takes(call):
+Line = tuple[str, str, str, str]
+"""Group, mark ("*" or ""), key=value and meaning of a setting."""
+
+
+def settings_listed(out: str) -> list[Line]:
+    """What `ocd settings` printed, after a check of its layout."""
+    lines: list[Line] = []
+    group = ""
+    for line in out.splitlines():
+        if line.startswith("# "):
+            group = line[2:]
+        elif line and not line.startswith("* differs"):
+            assert line[:2] in ("* ", "  "), line
+            pair, _, meaning = line[2:].partition("  ")
+            lines.append((group, line[0].strip(), pair, meaning.strip()))
+    return lines
+
+
+PRESETS = ("fast", "released", "paper")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("task", CATALOG)
+def test_settings_are_what_set_takes_each_with_its_meaning(call, task, preset):
+    code, out, err = call("settings", task, "--preset", preset)
+    assert (code, err) == (0, "")
+    lines = settings_listed(out)
+    pairs = dict(pair.split("=", 1) for _, _, pair, _ in lines)
+    _, options, run_options, config = read_settings(get_task(task), preset, pairs)  # as --set takes it
+    expected = read_settings(get_task(task), preset, {})
+    assert (options, run_options, config) == expected[1:]
+    known = [*settings_of(options), *settings_of(run_options), *settings_of(config)]
+    assert sorted(pairs) == sorted(key for key, _ in known) and len(lines) == len(pairs)
+    assert all(len(meaning) > 5 for _, _, _, meaning in lines)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_are_in_groups_and_what_the_task_changes_is_marked(call, preset):
+    _, out, _ = call("settings", "california", "--preset", preset)
+    lines = settings_listed(out)
+    groups = list(dict.fromkeys(group for group, _, _, _ in lines))
+    assert groups[:3] == ["of the task california", "of a run", "of a fit"]
+    parts = {entry.name for entry in dataclasses.fields(OCDConfig) if entry.name in groups_of(lines)}
+    assert len(groups) == 3 + len(parts)
+    for group, _, pair, _ in lines:
+        name, colon, title = group.partition(": ")
+        assert not colon or (pair.startswith(f"{name}.") and title.endswith("."))
+    of_preset = dict(settings_of(OCDConfig.preset(preset)))
+    defaults = dict(settings_of(RunOptions()))
+    *_, run_options, config = read_settings(get_task("california"), preset, {})
+    now = dict(settings_of(run_options)) | dict(settings_of(config))
+    differ = {key for key, value in now.items() if value != (defaults | of_preset)[key]}
+    marked = {pair.split("=")[0] for _, mark, pair, _ in lines if mark}
+    assert marked == differ and differ
+    assert out.endswith(f"* differs from the preset {preset}\n")
+
+
+def groups_of(lines: list[Line]) -> set[str]:
+    return {group.partition(":")[0] for group, _, _, _ in lines}
+
+
+def test_settings_of_a_run_that_takes_a_second_are_there(call):
     code, out, _ = call("settings", "digits", "--preset", "released")
-    assert code == 0
-    lines = dict(line.split("=", 1) for line in out.splitlines())
-    assert lines["denoiser.dropout"] == "0.4"
-    assert SMALL.keys() <= lines.keys()
+    pairs = dict(pair.split("=", 1) for _, _, pair, _ in settings_listed(out))
+    assert (code, pairs["denoiser.dropout"]) == (0, "0.4")
+    assert SMALL.keys() <= pairs.keys()
 
 
 # A run
@@ -182,7 +245,7 @@ def test_a_narrow_terminal_gets_a_narrow_table(folder, call, monkeypatch):
 # The audit
 
 
-def test_an_honest_run_passes_its_audit(folder, call):
+def test_a_run_without_leaks_passes_its_audit(folder, call):
     before = contents(folder)
     code, out, err = call("audit", folder)
     assert (code, err) == (0, "")
@@ -225,6 +288,15 @@ WRONG = {
         ["run", "digits", "--out", "{old}", "--set", "training.num_step=3"],
         "no setting 'training.num_step'; did you mean 'training.num_steps'",
     ),
+    "removed setting": (
+        ["run", "digits", "--out", "{old}", "--set", "training.num_accumulated=8"],
+        "'training.num_accumulated' was removed in version 0.2: set training.batch_size, which has the "
+        "same gradient",
+    ),
+    "removed group": (
+        ["run", "digits", "--out", "{new}", "--set", "distillation.num_steps=50"],
+        "'distillation.num_steps' was removed in version 0.2: use diffusion.solver=dpm",
+    ),
     "wrong value": (
         ["run", "digits", "--out", "{old}", "--set", "training.num_steps=x"],
         "setting training.num_steps is 'x': it must be int",
@@ -260,6 +332,34 @@ WRONG = {
     "no run": (["train", "{new}"], "is no run folder (it has no config.json): start with `ocd run`"),
     "no run to report": (["report", "{new}"], "is no run folder"),
 }
+
+
+def test_an_old_run_folder_is_one_line_for_every_verb(tmp_path, folder, call):
+    root = tmp_path / "copy"
+    shutil.copytree(folder, root)
+    change_json(root / "config.json", lambda saved: saved.update(format_version=2))
+    before = contents(root)
+    commands = [
+        ["run", "digits", "--out", root, *SET],
+        *([verb, root] for verb in ("train", "predict")),
+    ]
+    for arguments in commands:
+        code, out, err = call(*arguments)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert (
+            "(format 2, this version reads 3): use another folder, or the version that made it" in err
+        )
+        assert contents(root) == before
+
+
+def test_an_old_name_of_a_setting_is_the_same_run(folder, call):
+    before = contents(folder)
+    renamed = [part.replace("baselines=", "controls=") for part in SET]
+    assert renamed != SET
+    with pytest.warns(FutureWarning, match="'controls' is now 'baselines'"):
+        code, _, _ = call("run", "digits", "--out", folder, *renamed, "--stop-after", "predict")
+    assert code == 0
+    assert {name for name in before if before[name] != contents(folder)[name]} <= {"config.json"}
 
 
 def refuse(**_: object) -> str:

@@ -1,4 +1,4 @@
-"""The table of all methods: none but the oracles sees a test label, and every number has its place."""
+"""The table of all methods: only the oracles see a test label, and the numbers are what they say."""
 
 from __future__ import annotations
 
@@ -16,14 +16,25 @@ from torch import nn
 from helpers import DIGITS, LOSS, TINY, config, digits, digits_base, fitted, test_digits
 from ocd import OCD, Examples, OCDError
 from ocd.baselines import TRAINED, TrainedBaseline
-from ocd.baselines.trained import make_network
+from ocd.baselines.trained.networks import make_network
 from ocd.data import take_rows
-from ocd.evaluation import REGRESSION_METRICS, Comparison, Metric, evaluate
-from ocd.evaluation import comparison as evaluation
-from ocd.evaluation.comparison import Method
+from ocd.evaluation import (
+    REGRESSION_METRICS,
+    Comparison,
+    FittedBaselines,
+    MethodSettings,
+    Metric,
+    OCDFits,
+    TrainingData,
+    baseline_methods,
+    evaluate,
+    prepare_methods,
+)
+from ocd.evaluation.criteria import Criteria
+from ocd.evaluation.evaluating import Evaluation
+from ocd.evaluation.method import Method
 from ocd.lessons import OverfitConfig
 from ocd.prediction import Prediction
-from ocd.tasks import Task
 from ocd.tasks.images.classification import ImageEncoder
 
 LR = OverfitConfig(lr=0.02)
@@ -31,6 +42,11 @@ OUTPUTS = Metric(lambda outputs, targets: outputs.clone(), higher_is_better=True
 SHOWS = dataclasses.replace(DIGITS, metrics={"outputs": OUTPUTS})
 """A task whose only metric is the outputs themselves."""
 TRAINING, TEST = digits(60), test_digits(30)
+SECONDS: dict[str, float | None] = {
+    "base": 10.0, "select": 1.0, "overfit": 2.0, "train": 4.0, "alternative": 5.0,
+    "deep_ensemble": 40.0, **dict.fromkeys(TRAINED, 8.0),
+}  # fmt: skip
+"""By phase of a run."""
 
 OWN = {"base", "ocd", "ocd_ensemble_3", "ocd_mean_network_3", "ocd_mean"}
 ABLATIONS = {"no_scale", "alternative_layer", "alternative_layer_ensemble_3"}
@@ -53,23 +69,28 @@ def encoder() -> nn.Module:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run would have trained; the baselines are in their first state, but for some noise."""
+    """What a run would have trained. The baselines are not trained: noise moves them from the start."""
 
     main: OCD
     alternative: OCD
     trained: dict[str, TrainedBaseline]
     bases: list[nn.Module]
 
-    def comparison(self, task: Task = SHOWS, num_draws: int = 3, **changes: Any) -> Comparison:
-        arguments = {
-            "alternative": self.alternative,
-            "trained": self.trained,
-            "bases": self.bases,
-            "seconds": {"base": 10.0, "select": 1.0, "overfit": 2.0, "train": 4.0, "alternative": 5.0,
-                        "deep_ensemble": 40.0} | dict.fromkeys(TRAINED, 8.0),
-        }  # fmt: skip
-        arguments |= changes
-        return Comparison(task, TRAINING, self.main, LR, num_draws, **arguments)
+    def comparison(
+        self,
+        criteria: Criteria = SHOWS,
+        num_draws: int = 3,
+        baselines: str = "all",
+        seconds: dict[str, float | None] = SECONDS,
+    ) -> Comparison:
+        return Comparison(
+            criteria,
+            OCDFits(self.main, LR, self.alternative),
+            TrainingData(TRAINING),
+            MethodSettings(num_draws, baselines=baselines),
+            FittedBaselines(self.trained, self.bases),
+            seconds,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -95,20 +116,20 @@ def parts() -> Parts:
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_rates() -> Iterator[None]:
-    """To try all learning rates takes most of an evaluation of thirty digits."""
+    """To try all learning rates would take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ocd.baselines.overfit_test.LR_GRID", (0.002, 0.01, 0.05))
         yield
 
 
 @pytest.fixture(scope="module")
-def shown(parts) -> tuple[dict, dict]:
+def shown(parts) -> Evaluation:
     """Every method's outputs on thirty digits."""
     return evaluate(parts.comparison(), TEST)
 
 
 @pytest.fixture(scope="module")
-def judged(parts) -> tuple[dict, dict]:
+def judged(parts) -> Evaluation:
     """Every method judged by the task's own metrics."""
     return evaluate(parts.comparison(DIGITS), TEST)
 
@@ -120,26 +141,27 @@ def outputs_of(results: dict) -> dict[str, torch.Tensor]:
 # Labels
 
 
-def test_labels_reach_the_bounds_alone(parts, shown):
+def test_labels_reach_the_oracles_alone(parts, shown):
     shuffled = Examples(TEST.inputs, TEST.targets.roll(1))
     assert not torch.equal(shuffled.targets, TEST.targets)
-    results, tensors = evaluate(parts.comparison(), shuffled)
-    one, other = outputs_of(shown[0]), outputs_of(results)
+    shuffled_labels = evaluate(parts.comparison(), shuffled)
+    one, other = outputs_of(shown.numbers), outputs_of(shuffled_labels.numbers)
     assert one.keys() == other.keys() == METHODS["all"]
     for name in METHODS["all"] - ORACLES:
         assert torch.equal(one[name], other[name]), name
     for name in ORACLES:
         assert not torch.allclose(one[name], other[name]), name
     for name in SCORES:
-        assert torch.equal(shown[1][f"uncertainty/{name}"], tensors[f"uncertainty/{name}"])
-    assert results["uses_label"] == sorted(ORACLES)
+        score = f"uncertainty/{name}"
+        assert torch.equal(shown.tensors[score], shuffled_labels.tensors[score])
+    assert shuffled_labels.numbers["uses_label"] == sorted(ORACLES)
 
 
-def test_without_labels_there_are_no_bounds(parts):
-    comparison = parts.comparison()
-    assert comparison.methods(None).keys() == METHODS["all"] - ORACLES
-    assert comparison.methods(TEST.targets).keys() == METHODS["all"]
-    for name, method in comparison.methods(None).items():
+def test_without_labels_there_are_no_oracles(parts):
+    table = prepare_methods(parts.comparison())
+    assert table.for_labels(None).keys() == METHODS["all"] - ORACLES
+    assert table.for_labels(TEST.targets).keys() == METHODS["all"]
+    for name, method in table.for_labels(None).items():
         p = method.predictor.predict(TEST.inputs[:4], method.draws)
         assert p.outputs.shape[1:] == (4, 10), name
 
@@ -149,15 +171,16 @@ def test_without_labels_there_are_no_bounds(parts):
 
 @pytest.mark.parametrize("baselines", ["paper", "none"])
 def test_fewer_baselines_leave_out_what_they_say(parts, baselines):
-    results, tensors = evaluate(parts.comparison(DIGITS, baselines=baselines), TEST)
-    assert results["methods"].keys() == METHODS[baselines]
-    losses = {name.removeprefix("loss/") for name in tensors if name.startswith("loss/")}
+    found = evaluate(parts.comparison(DIGITS, baselines=baselines), TEST)
+    assert found.numbers["methods"].keys() == METHODS[baselines]
+    losses = {name.removeprefix("loss/") for name in found.tensors if name.startswith("loss/")}
     assert losses == METHODS[baselines]
-    assert results["skipped"] == {}
+    assert found.numbers["skipped"] == {}
+    assert found.views == {}
 
 
 def test_methods_are_what_their_names_say(parts, shown):
-    outputs, ocd, inputs = outputs_of(shown[0]), parts.main, TEST.inputs
+    outputs, ocd, inputs = outputs_of(shown.numbers), parts.main, TEST.inputs
     three = ocd.predict(inputs, draws=3)
     expected = {
         "base": three.base,
@@ -185,8 +208,8 @@ def test_methods_are_what_their_names_say(parts, shown):
             assert not torch.allclose(outputs[one], outputs[other], atol=1e-6), (one, other)
 
 
-def test_tensors_are_those_of_the_contract(judged):
-    results, tensors = judged
+def test_tensors_have_their_names_and_shapes(judged):
+    results, tensors = judged.numbers, judged.tensors
     count = len(TEST)
     by_example = [name for name, metric in DIGITS.metrics.items() if metric.per_example]
     assert set(by_example) == {"cross_entropy", "accuracy", "brier", "binary_cross_entropy"}
@@ -209,7 +232,7 @@ def test_tensors_are_those_of_the_contract(judged):
 
 
 def test_tensors_hold_the_losses_and_the_draws(parts, judged):
-    tensors = judged[1]
+    tensors = judged.tensors
     three = parts.main.predict(TEST.inputs, draws=3)
     draws = torch.stack([LOSS(output, TEST.targets) for output in three.outputs])
     assert torch.allclose(tensors["draw_loss"], draws, atol=1e-4)
@@ -234,7 +257,7 @@ def test_tensors_hold_the_losses_and_the_draws(parts, judged):
 
 
 def test_results_are_json_and_costs_are_microseconds(judged):
-    results, _ = judged
+    results = judged.numbers
     assert json.loads(json.dumps(results)) == results
     assert results.keys() >= {"methods", "costs", "training_seconds", "parameters", "uses_label",
                               "skipped", "num_test"}  # fmt: skip
@@ -246,7 +269,7 @@ def test_results_are_json_and_costs_are_microseconds(judged):
 
 @pytest.mark.parametrize("names", ["all", "alternative"])
 def test_parameters_are_those_that_must_be_kept(parts, judged, names):
-    found = judged[0]["parameters"]
+    found = judged.numbers["parameters"]
     assert found.keys() == METHODS["all"]
 
     def size(module: nn.Module) -> int:
@@ -271,7 +294,7 @@ def test_parameters_are_those_that_must_be_kept(parts, judged, names):
 
 
 def test_training_seconds_follow_the_phases(parts, judged):
-    found = judged[0]["training_seconds"]
+    found = judged.numbers["training_seconds"]
     assert found.keys() == METHODS["all"]
     assert found["base"] == 10
     for name in OWN - {"base"} | {"no_scale", "random_direction"}:
@@ -285,48 +308,53 @@ def test_training_seconds_follow_the_phases(parts, judged):
         assert 0 < found[name] < 60  # fitted here, and timed here
     for name in PAPER | {"overfit_test"}:
         assert found[name] == 0, name
-    unknown, _ = evaluate(parts.comparison(baselines="none", seconds={"base": None}), TEST)
+    unknown = evaluate(parts.comparison(baselines="none", seconds={"base": None}), TEST).numbers
     assert unknown["training_seconds"]["base"] is None
     assert unknown["training_seconds"]["ocd"] is None
 
 
 def test_evaluating_twice_gives_the_same_numbers(parts, judged):
-    again, tensors = evaluate(parts.comparison(DIGITS), TEST)
-    assert again["methods"] == judged[0]["methods"]
-    assert all(torch.equal(values, judged[1][name]) for name, values in tensors.items())
+    again = evaluate(parts.comparison(DIGITS), TEST)
+    assert again.numbers["methods"] == judged.numbers["methods"]
+    assert all(torch.equal(values, judged.tensors[name]) for name, values in again.tensors.items())
 
 
 def test_one_draw_is_an_ensemble_of_its_own(parts):
-    results, tensors = evaluate(parts.comparison(num_draws=1, baselines="none"), TEST)
-    outputs = outputs_of(results)
+    found = evaluate(parts.comparison(num_draws=1, baselines="none"), TEST)
+    outputs = outputs_of(found.numbers)
     assert outputs.keys() == {"base", "ocd", "ocd_ensemble_1", "ocd_mean_network_1", "ocd_mean",
                               "overfit_test"}  # fmt: skip
     assert torch.equal(outputs["ocd"], outputs["ocd_ensemble_1"])
     assert torch.equal(outputs["ocd"], outputs["ocd_mean_network_1"])
-    assert not tensors["uncertainty/spread"].any()
+    assert not found.tensors["uncertainty/spread"].any()
 
 
 def test_no_mean_in_one_pass_where_the_noise_is_predicted():
     noisy = fitted({"diffusion.prediction": "epsilon"})
-    comparison = Comparison(SHOWS, digits(10), noisy, LR, num_draws=1, baselines="paper")
-    results, _ = evaluate(comparison, test_digits(6))
+    comparison = Comparison(
+        SHOWS,
+        OCDFits(noisy, LR),
+        TrainingData(digits(10)),
+        MethodSettings(num_draws=1, baselines="paper"),
+    )
+    results = evaluate(comparison, test_digits(6)).numbers
     assert "ocd_mean" not in results["methods"]
     assert "alternative_layer" not in results["methods"]
     assert "no_scale" in results["methods"]
 
 
-# What cannot be had
+# Methods that are left out
 
 
 def refuse(*_: Any, **__: Any) -> Any:
-    raise OCDError("it cannot be had")
+    raise OCDError("not possible here")
 
 
 FITTED = {
-    "ocd.evaluation.comparison.fit_laplace": {"laplace"},
-    "ocd.evaluation.comparison.fit_temperature": {"temperature"},
-    "ocd.evaluation.comparison.mean_delta": {"mean_delta"},
-    "ocd.evaluation.comparison.OverfitTestAllLayers.with_lr": {"overfit_test_all_layers"},
+    "ocd.evaluation.baseline_methods.fit_laplace": {"laplace"},
+    "ocd.evaluation.baseline_methods.fit_temperature": {"temperature"},
+    "ocd.evaluation.baseline_methods.mean_delta": {"mean_delta"},
+    "ocd.evaluation.baseline_methods.OverfitTestAllLayers.with_chosen_lr": {"overfit_test_all_layers"},
 }
 PREDICTING = {
     "ocd.baselines.NearestNeighbor.predict": {"nearest_neighbor"},
@@ -337,63 +365,66 @@ PREDICTING = {
 }
 
 
-@pytest.mark.parametrize("places", [FITTED, PREDICTING], ids=["while fitted", "while predicting"])
-def test_what_cannot_be_had_is_left_out_with_its_reason(parts, judged, monkeypatch, places):
-    for place in places:
-        monkeypatch.setattr(place, refuse)
-    results, tensors = evaluate(parts.comparison(DIGITS), TEST)
-    missing = set().union(*places.values())
-    assert results["skipped"] == dict.fromkeys(missing, "it cannot be had")
+@pytest.mark.parametrize("functions", [FITTED, PREDICTING], ids=["while fitted", "while predicting"])
+def test_a_method_that_is_not_possible_is_left_out_with_its_reason(
+    parts, judged, monkeypatch, functions
+):
+    for function in functions:
+        monkeypatch.setattr(function, refuse)
+    found = evaluate(parts.comparison(DIGITS), TEST)
+    results, tensors = found.numbers, found.tensors
+    missing = set().union(*functions.values())
+    assert results["skipped"] == dict.fromkeys(missing, "not possible here")
     left = METHODS["all"] - missing
-    assert results["methods"] == {name: judged[0]["methods"][name] for name in left}
+    assert results["methods"] == {name: judged.numbers["methods"][name] for name in left}
     for key in ("training_seconds", "parameters"):
         assert results[key].keys() == left
     assert set(results["uses_label"]) == ORACLES - missing
     assert {name.split("/")[1] for name in tensors if name.startswith(("loss", "value"))} == left
 
 
-def test_a_defect_is_no_reason_to_leave_a_method_out(parts, monkeypatch):
+def test_a_method_with_a_bug_is_not_left_out(parts, monkeypatch):
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("ocd.evaluation.comparison.fit_laplace", broken)
+    monkeypatch.setattr("ocd.evaluation.baseline_methods.fit_laplace", broken)
     with pytest.raises(ZeroDivisionError):
         evaluate(parts.comparison(), TEST)
 
 
-def test_the_report_is_told_what_tent_and_the_bound_moved(parts):
-    comparison = parts.comparison()
-    comparison.prepare()
-    comparison.prepare()
-    notes = [note for note in comparison.notes if "Tent" in note]
-    assert notes == ["Tent moves the weight of fc1: the base has no normalisation layer"]
-    assert any(note.startswith("all layers overfitted with lr ") for note in comparison.notes)
+def test_the_report_is_told_what_tent_and_the_oracle_moved(parts, judged):
+    for notes in (prepare_methods(parts.comparison()).notes, judged.notes):
+        of_tent = [note for note in notes if "Tent" in note]
+        assert of_tent == ["Tent moves the weight of fc1: the base has no normalisation layer"]
+        assert any(note.startswith("all layers overfitted with lr ") for note in notes)
 
 
-def test_bounds_are_prepared_once_and_given_new_labels(parts, monkeypatch):
+def test_oracles_are_prepared_once_and_given_new_labels(parts, monkeypatch):
     calls = []
-    fit = evaluation.fit_laplace
-    monkeypatch.setattr(evaluation, "fit_laplace", lambda *a, **k: calls.append(1) or fit(*a, **k))
-    comparison = parts.comparison()
-    first = comparison.methods(TEST.targets)["overfit_test_all_layers"].predictor
-    second = comparison.methods(TEST.targets[:5])["overfit_test_all_layers"].predictor
+    fit = baseline_methods.fit_laplace
+    monkeypatch.setattr(
+        baseline_methods, "fit_laplace", lambda *a, **k: calls.append(1) or fit(*a, **k)
+    )
+    table = prepare_methods(parts.comparison())
+    first = table.for_labels(TEST.targets)["overfit_test_all_layers"].predictor
+    second = table.for_labels(TEST.targets[:5])["overfit_test_all_layers"].predictor
     assert first.targets is TEST.targets and len(second.targets) == 5
     assert first.config == second.config
     assert calls == [1]
 
 
-def test_how_a_method_answers():
+def test_how_a_method_combines_its_draws():
     outputs = torch.arange(12.0).view(3, 2, 2)
     prediction = Prediction(outputs, -outputs[0])
 
     def join(draws: torch.Tensor) -> torch.Tensor:
-        assert len(draws) > 1  # one draw is an answer already
+        assert len(draws) > 1  # one draw is not joined
         return draws.sum(dim=0)
 
-    assert torch.equal(Method(None, 3).answer(prediction, join), outputs.sum(dim=0))
-    assert torch.equal(Method(None, 3, read_mean_network=True).answer(prediction, join), -outputs[0])
+    assert torch.equal(Method(None, 3).combine(prediction, join), outputs.sum(dim=0))
+    assert torch.equal(Method(None, 3, uses_mean_network=True).combine(prediction, join), -outputs[0])
     one = Prediction(outputs[:1], outputs[0])
-    assert torch.equal(Method(None).answer(one, join), outputs[0])
+    assert torch.equal(Method(None).combine(one, join), outputs[0])
 
 
 # A task without classes
@@ -426,10 +457,15 @@ def test_a_regression_has_no_entropies_no_tent_and_no_temperature(kind):
         for name in TRAINED
     }
     comparison = Comparison(
-        task, examples, ocd, OverfitConfig(lr=0.1), 3, trained=trained, bases=[base, tiny.base(1)]
+        task,
+        OCDFits(ocd, OverfitConfig(lr=0.1)),
+        TrainingData(examples),
+        MethodSettings(num_draws=3),
+        FittedBaselines(trained, [base, tiny.base(1)]),
     )
     test = Examples(*examples.rows(slice(10, 40)))
-    results, tensors = evaluate(comparison, test)
+    found = evaluate(comparison, test)
+    results, tensors = found.numbers, found.tensors
     assert results["skipped"].keys() == {"tent_1", "tent_10", "tent_30", "temperature"}
     assert "entropy of classes" in results["skipped"]["tent_1"]
     assert "is for classifiers" in results["skipped"]["temperature"]

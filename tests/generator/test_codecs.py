@@ -1,4 +1,4 @@
-"""Codecs: there and back, the delta's norm kept, and an honest line on what is lost."""
+"""Codecs: there and back, the delta's norm kept, and a true line on what is lost."""
 
 from __future__ import annotations
 

@@ -1,106 +1,251 @@
-"""Examples whose mean delta is short are left as they are, for a share of the gain, where asked for."""
+"""How draws are taken: the two numbers are those that a search by hand finds on held-out examples."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 import torch
-from torch.nn import functional as F
+from torch import Tensor
 
-from helpers import LOSS, config, digits, digits_base, fitted
+from helpers import LOSS, TINY, config, digits, digits_base, fitted
 from helpers import test_digits as some_digits
-from ocd import OCD, OCDConfig, OCDError
-from ocd.prediction.sampling import _choose_skip
+from ocd import OCD, Examples, OCDError
+from ocd.lessons import Overfitter, Problem
+from ocd.prediction import FittedGenerator, SamplingConfig, interval_coverage, join_by_mean
+from ocd.prediction.coverage import choose_spread_by_coverage
+from ocd.prediction.sampling import (
+    SCALE_FACTORS,
+    SPREADS,
+    EnsembleLoss,
+    choose_sampling,
+    held_out_examples,
+    keep_sampling,
+)
 
 TEST = some_digits(40)
+HELD_OUT = (TEST.inputs, TEST.targets)
+JUDGE = EnsembleLoss(LOSS, join_by_mean)
 
 
-def test_nothing_is_skipped_where_it_is_not_asked_for():
-    assert float(fitted().hypernetwork.skip_below) == 0
+@pytest.fixture
+def ocd() -> OCD:
+    """Fitted, and free to be changed."""
+    return _copy(fitted({"overfit.lr": 0.2}))
 
 
-@pytest.mark.parametrize("spread", [1.0, 0.5])
-def test_skipped_examples_are_the_bases_own_and_the_others_as_before(spread):
-    ocd = OCD(digits_base(), loss=LOSS, config=config({"sampling.spread": spread}))
-    ocd.fit(digits(), progress=False)
-    network, _ = ocd.fitted()
+def _copy(made: OCD) -> OCD:
+    other = OCD(made.base, loss=made.loss, config=made.config)
+    other.hypernetwork, other.frozen = made.fitted()
+    other.hypernetwork.set_sampling(spread=1.0, scale_factor=1.0)
+    return other
+
+
+def chosen(generator: FittedGenerator) -> tuple[float, float]:
+    network = generator.network
+    return round(float(network.spread), 6), round(float(network.scale_factor), 6)
+
+
+def loss_by_hand(ocd: OCD, spread: float, factor: float, join=join_by_mean, kept=slice(None)) -> float:
+    """The loss of an ensemble of five on the held-out examples, as anybody would predict."""
+    ocd.hypernetwork.set_sampling(spread=spread, scale_factor=factor)
+    prediction = ocd.predict(TEST.inputs, draws=5, seed=0)
+    return LOSS(join(prediction.outputs), TEST.targets)[kept].mean().item()
+
+
+# Spread and factor by the loss
+
+
+def largest(outputs: Tensor) -> Tensor:
+    return outputs.amax(dim=0)
+
+
+@pytest.mark.parametrize("join", [join_by_mean, largest])
+def test_the_best_of_all_pairs_is_chosen_and_said(ocd: OCD, join) -> None:
+    generator = ocd.generator()
+    note = choose_sampling(generator, HELD_OUT, EnsembleLoss(LOSS, join), SamplingConfig())
+    found = chosen(generator)
+    losses = {(s, f): loss_by_hand(ocd, s, f, join) for s in SPREADS for f in SCALE_FACTORS}
+    assert losses[found] == pytest.approx(min(losses.values()), rel=1e-5)
+    assert max(losses.values()) > 1.001 * losses[found], "all pairs are alike: nothing is proven"
+    numbers = re.findall(r"[\d.]+(?:e-?\d+)?", note)
+    assert note.startswith("sampling: spread ")
+    assert [float(number) for number in numbers[:2]] == [*found]
+    assert float(numbers[3]) == pytest.approx(losses[found], rel=1e-3)
+    assert float(numbers[-1]) == pytest.approx(losses[1.0, 1.0], rel=1e-3)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 256])
+def test_chunks_do_not_matter(ocd: OCD, chunk_size: int) -> None:
+    generator = ocd.generator()
+    choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig())
+    expected = chosen(generator)
+    choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig(), chunk_size)
+    assert chosen(generator) == expected
+
+
+@pytest.mark.parametrize("name", ["spread", "scale_factor"])
+def test_what_is_configured_is_kept_and_the_other_chosen(ocd: OCD, name: str) -> None:
+    generator = ocd.generator()
+    choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig(**{name: 0.33}))
+    spread, factor = chosen(generator)
+    assert (spread if name == "spread" else factor) == 0.33
+    pairs = [(0.33, f) for f in SCALE_FACTORS] if name == "spread" else [(s, 0.33) for s in SPREADS]
+    losses = {pair: loss_by_hand(ocd, *pair) for pair in pairs}
+    assert losses[spread, factor] == pytest.approx(min(losses.values()), rel=1e-5)
+
+
+def test_an_example_that_is_not_finite_does_not_choose(ocd: OCD) -> None:
+    inputs = TEST.inputs.clone()
+    inputs[3] = torch.nan
+    generator = ocd.generator()
+    note = choose_sampling(generator, (inputs, TEST.targets), JUDGE, SamplingConfig())
+    assert "on 39 held-out examples" in note and "nan" not in note
+    found = chosen(generator)
+    kept = [index for index in range(40) if index != 3]
+    losses = [loss_by_hand(ocd, s, f, kept=kept) for s in SPREADS for f in SCALE_FACTORS]
+    assert loss_by_hand(ocd, *found, kept=kept) == pytest.approx(min(losses), rel=1e-5)
+    note = choose_sampling(ocd.generator(), (inputs[3:4], TEST.targets[3:4]), JUDGE, SamplingConfig())
+    assert chosen(ocd.generator()) == (1, 1) and "nothing is held out" in note
+
+
+def test_a_generator_of_noise_has_no_spread() -> None:
+    ocd = _copy(fitted({"overfit.lr": None}, "paper"))
+    generator = ocd.generator()
+    choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig())
+    assert chosen(generator)[0] == 1 and chosen(generator)[1] in SCALE_FACTORS
+    with pytest.raises(OCDError, match="sampling.spread other than 1 needs diffusion.prediction"):
+        choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig(spread=0.5))
+    generator.network.set_sampling(spread=1.0, scale_factor=1.0)  # others share it
+
+
+def test_an_excerpt_is_judged_where_one_is_taken(ocd: OCD) -> None:
+    """The condition is of whole examples, the loss of a part of each."""
+    seen = []
+
+    def excerpt(inputs, targets, size, generator):
+        seen.append((len(inputs), size))
+        return inputs.clone(), targets
+
+    judge = dataclasses.replace(JUDGE, excerpt=excerpt, excerpt_size=5)
+    choose_sampling(ocd.generator(), HELD_OUT, judge, SamplingConfig(), chunk_size=30)
+    assert seen == [(30, 5), (10, 5)]
+    found = chosen(ocd.generator())
+    choose_sampling(ocd.generator(), HELD_OUT, JUDGE, SamplingConfig())
+    assert chosen(ocd.generator()) == found  # the part is the whole here
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"), [({}, (1, 1)), ({"spread": 0.5, "scale_factor": 0.25}, (0.5, 0.25))]
+)
+def test_with_nothing_held_out_the_papers_way_is_kept(ocd: OCD, configured, expected) -> None:
+    note = keep_sampling(ocd.generator(), SamplingConfig(**configured))
+    assert chosen(ocd.generator()) == expected
+    assert note.startswith(f"sampling: spread {expected[0]:g} and scale factor {expected[1]:g}, as")
+
+
+# Which examples are asked
+
+
+@pytest.mark.parametrize("transform", [None, lambda inputs, generator: inputs + 1])
+def test_held_out_examples_are_asked_as_they_are_and_augmented(transform) -> None:
+    ocd = fitted()
+    problem = Problem(ocd.base, LOSS, digits(100), transform=transform)
+    overfitter = Overfitter(problem, ocd.fitted()[1], config().overfit)
+    held_out = torch.tensor([4, 70, 9])
+    inputs, targets = held_out_examples(overfitter, held_out, seed=0)
+    one, labels = digits(100).rows(held_out)
+    if transform is None:
+        assert torch.equal(inputs, one) and torch.equal(targets, labels)
+        return
+    half = len(inputs) // 2
+    assert 256 - 3 < half <= 256 and len(targets) == 2 * half
+    assert torch.equal(inputs[:half], one.repeat(half // 3, 1, 1, 1))
+    assert torch.equal(inputs[half:], inputs[:half] + 1)
+    assert torch.equal(targets, labels.repeat(2 * half // 3))
+
+
+# Spread by what intervals cover
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square().mean(dim=1)
+
+
+@pytest.fixture(scope="module")
+def regression() -> tuple[OCD, Examples]:
+    """A linear base, fitted to targets with much noise, and other examples."""
+    tiny = TINY["linear"]
+    inputs = tiny.inputs(240)
+    noise = torch.randn(240, 3, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        _, embedding = ocd.embed(TEST.inputs)
-        sizes = network.sizes(network.mean_code(embedding))
-    before = ocd.predict(TEST.inputs, draws=3)
-    network.set_sampling(skip_below=float(sizes.median()))
-    p = ocd.predict(TEST.inputs, draws=3)
-    skipped = sizes < sizes.median()
-    assert 0 < skipped.sum() < len(skipped)
-    assert torch.equal(p.outputs[:, skipped], p.base[skipped].expand(3, -1, -1))
-    assert (p.scale[:, skipped] == 0).all()
-    assert torch.allclose(p.outputs[:, ~skipped], before.outputs[:, ~skipped], atol=1e-5)
-    assert not torch.equal(before.outputs[:, skipped], p.outputs[:, skipped])
-    network.set_sampling(skip_below=1e9)
-    assert torch.equal(ocd.predict(TEST.inputs, draws=2).outputs[1], p.base)
+        targets = tiny.base().eval()(inputs) + noise
+    settings = {
+        "layer": "2", "overfit.optimizer": "polyak", "overfit.lr": 1.0, "training.num_steps": 60,
+    }  # fmt: skip
+    ocd = OCD(tiny.base(), loss=squared_error, config=config(settings))
+    ocd.fit(Examples(inputs[:160], targets[:160]), progress=False)
+    return ocd, Examples(inputs[160:], targets[160:])
 
 
-def test_the_draws_of_skipped_examples_are_not_computed():
-    ocd = OCD(digits_base(), loss=LOSS, config=config()).fit(digits(), progress=False)
-    network, _ = ocd.fitted()
-    network.set_sampling(skip_below=1e9, spread=1.0)
-    rows = []
-    hook = network.denoiser.register_forward_hook(lambda m, given, o: rows.append(len(given[0])))
-    ocd.predict(TEST.inputs, draws=3)
-    hook.remove()
-    assert rows[0] == 40
-    assert not any(rows[1:])  # after the mean by which they are known, nothing
+def covered(ocd: OCD, examples: Examples, level: float) -> float:
+    prediction = ocd.predict(examples.inputs, draws=100, seed=0)
+    return interval_coverage(prediction.outputs, examples.targets, level)
 
 
-def test_the_threshold_gives_up_no_more_than_its_share():
-    class Network:
-        def set_sampling(self, skip_below):
-            self.threshold = skip_below
-
-    generator = torch.Generator().manual_seed(0)
-    sizes = torch.rand(500, generator=generator)
-    base = 1 + torch.rand(500, generator=generator).double()
-    moved = base - sizes + 0.3 * torch.randn(500, generator=generator)
-    for share in (0.01, 0.1, 0.5):
-        network = Network()
-        line = _choose_skip(network, share, sizes, base, moved)
-        kept = sizes >= network.threshold
-        lost = (base - moved)[~kept].sum() / (base - moved).sum()
-        assert lost <= share
-        assert f"{int((~kept).sum())} of 500" in line
-        # Two hundredths more would be too much: the threshold is not needlessly low.
-        assert (base - moved)[sizes < network.threshold + 0.2].sum() > share * (base - moved).sum()
+@pytest.mark.parametrize(("level", "factor"), [(0.3, None), (0.6, None), (0.3, 1.5)])
+def test_the_smallest_spread_that_covers_its_share(regression, level, factor) -> None:
+    ocd, examples = regression
+    wanted = SamplingConfig(coverage=level, scale_factor=factor)
+    note = choose_spread_by_coverage(
+        ocd.generator(), (examples.inputs, examples.targets), wanted, chunk_size=30
+    )
+    network = ocd.generator().network
+    spread = float(network.spread)
+    assert float(network.scale_factor) == pytest.approx(factor or 1.0)
+    assert 0.26 < spread < 3.99, "an end of what is tried: nothing is proven"
+    assert covered(ocd, examples, 100 * level) == pytest.approx(100 * level, abs=1)
+    assert f"spread {spread:g}, with which the central {100 * level:g} %" in note
+    network.set_sampling(spread=spread - 0.1)
+    assert covered(ocd, examples, 100 * level) < 100 * level
 
 
-def test_where_moving_gains_nothing_none_are_skipped():
-    ocd = OCD(digits_base(), loss=LOSS, config=config())
-    ocd.fit(digits(), progress=False)
-    network, _ = ocd.fitted()
-    line = _choose_skip(network, 0.1, torch.rand(50), torch.ones(50), 2 * torch.ones(50))
-    assert "none are skipped" in line
-    assert float(network.skip_below) == 0
+def test_a_fit_is_told_which_way_its_spread_was_chosen(regression) -> None:
+    _, examples = regression
+    tiny = TINY["linear"]
+    for coverage, words in ((0.0, "has the loss"), (0.6, "cover ")):
+        settings = config({"layer": "0", "overfit.lr": 0.1, "sampling.coverage": coverage})
+        ocd = OCD(tiny.base(), loss=squared_error, config=settings)
+        ocd.fit(examples, progress=False)
+        (note,) = [note for note in ocd.notes if note.startswith("sampling")]
+        assert words in note
 
 
-def test_fit_chooses_it_says_so_and_keeps_it(tmp_path):
-    settings = config({"sampling.skip": 0.3, "training.num_steps": 200, "overfit.lr": 0.2})
-    ocd = OCD(digits_base(), loss=LOSS, config=settings).fit(digits(400), tmp_path, progress=False)
-    network, _ = ocd.fitted()
-    assert float(network.skip_below) > 0
-    assert any("are left as they are" in note for note in ocd.notes)
-    again = OCD.from_pretrained(tmp_path / "checkpoint", ocd.base)
-    assert torch.equal(again.hypernetwork.skip_below, network.skip_below)
-    p = ocd.predict(TEST.inputs)
-    with network.only("diffusion"):
-        assert float(network.skip_below) == 0
-    assert float(network.skip_below) > 0
-    loss = F.cross_entropy(p.mean, TEST.targets)
-    assert loss < F.cross_entropy(p.base, TEST.targets)
+def test_coverage_needs_a_mean_and_continuous_targets(ocd: OCD) -> None:
+    wanted = SamplingConfig(coverage=0.9)
+    with pytest.raises(OCDError, match=r"continuous targets .*not \(40,\) for outputs \(40, 10\)"):
+        choose_spread_by_coverage(ocd.generator(), HELD_OUT, wanted)
+    paper = fitted({"overfit.lr": None}, "paper").generator()
+    with pytest.raises(OCDError, match="sampling.coverage needs diffusion.prediction = 'x0'"):
+        choose_spread_by_coverage(paper, HELD_OUT, wanted)
 
 
-def test_what_it_cannot_be_is_refused(tmp_path):
-    with pytest.raises(OCDError, match=r"sampling\.skip is 1"):
-        OCDConfig().replace({"sampling.skip": 1.0})
-    with pytest.raises(OCDError, match="set one of them to 0"):
-        OCDConfig().replace({"sampling.skip": 0.1, "sampling.coverage": 0.9})
-    settings = config({"sampling.skip": 0.1, "diffusion.prediction": "epsilon"})
-    with pytest.raises(OCDError, match="has a mean to go by"):
-        OCD(digits_base(), loss=LOSS, config=settings).fit(digits(), tmp_path, progress=False)
+# Its settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("spread", -0.1), ("scale_factor", 11.0), ("coverage", 1.0), ("coverage", -0.5)],
+)
+def test_impossible_settings_are_refused(name: str, value: float) -> None:
+    with pytest.raises(OCDError, match=f"sampling.{name} is {value:g}: it must be from 0 to"):
+        SamplingConfig(**{name: value})
+
+
+def test_a_fit_with_both_numbers_has_nothing_to_choose() -> None:
+    settings = config({"sampling.spread": 0.5, "sampling.scale_factor": 0.7})
+    ocd = OCD(digits_base(), loss=LOSS, config=settings).fit(digits(40), progress=False)
+    assert SamplingConfig(0.7, 0.5).is_settled and not SamplingConfig(0.7).is_settled
+    assert chosen(ocd.generator()) == (0.5, 0.7)
+    assert "sampling: spread 0.5 and scale factor 0.7, as configured" in "\n".join(ocd.notes)

@@ -25,12 +25,15 @@ from ocd.baselines import TRAINED
 from ocd.cli import main
 from ocd.config import settings_of
 from ocd.data import read_json, read_tensors, write_json
+from ocd.evaluation import TrainingData
 from ocd.runs import Run, audit_run
+from ocd.runs.baselines import train_bases
+from ocd.runs.comparing import make_comparison
 from ocd.runs.folder import FORMAT_VERSION
 from ocd.runs.settings import RunOptions, read_settings
 from ocd.tasks import TaskData
 from ocd.training import Trainer
-from small_run import SMALL
+from small_run import SMALL, shrink
 
 ALL = SMALL | {"alternative": True, "baselines": "all"}
 """With everything that OCD is compared with."""
@@ -64,6 +67,7 @@ def make(root: Path, settings: dict | None = None, task: str = "digits", **argum
 def ocd_run(root: Path, settings: dict) -> None:
     """What a process of its own does: `ocd run digits --out root ...`."""
     torch.set_num_threads(1)
+    shrink(pytest.MonkeyPatch())  # a process that is spawned has no fixtures
     pairs = [part for item in settings.items() for part in ("--set", f"{item[0]}={item[1]}")]
     sys.argv = ["ocd", "run", "digits", "--out", str(root), "--stop-after", "train", *pairs]
     with (root.parent / "stderr.txt").open("w") as errors, contextlib.redirect_stderr(errors):
@@ -336,15 +340,13 @@ def test_the_audit_finds_no_label_in_any_method(whole):
 
 def test_the_audit_finds_a_baseline_that_was_fitted_on_test_labels(whole, monkeypatch):
     """Wherever in the run it took them from: here, where the baselines are put together."""
-    comparison = Run.comparison
 
     def leaking(run, seed):
-        made = comparison(run, seed)
         # Its inputs and its labels, for whatever is fitted there.
-        made.training = made.labelled = run.data.test
-        return made
+        test = TrainingData(run.data.test, labelled=run.data.test)
+        return dataclasses.replace(make_comparison(run, seed), training=test)
 
-    monkeypatch.setattr(Run, "comparison", leaking)
+    monkeypatch.setattr("ocd.runs.audit.make_comparison", leaking)
     found = {finding.name: finding for finding in audit_run(whole[0]).findings}
     labels = found["labels, seed 0"]
     assert labels.passed is False
@@ -373,7 +375,7 @@ def test_the_bases_of_the_ensemble_differ_and_follow_their_seeds(whole, tmp_path
     other = make(tmp_path, ALL | {"num_bases": 3, "alternative": False}, seeds=(0, 1))
     for seed in (0, 1):
         other.overfit(seed)
-        other._train_bases(seed)
+        train_bases(other, seed)
     found = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
     assert len(found) == len(set(found.values())) == 6  # three a seed, and no two are alike
     for name in ("seed-0.safetensors", "seed-0-member-1.safetensors"):
@@ -389,7 +391,7 @@ def test_stopped_among_the_baselines_it_goes_on(whole, tmp_path, monkeypatch):
     take, places = Trainer._train_step, []
 
     def step(self):
-        role = self.log.context["role"]
+        role = self.files.log.context["role"]
         if (role, self.step) == stop_at:
             raise Stop
         places.append((role, self.step))
@@ -449,15 +451,15 @@ def test_the_label_network_is_also_trained_for_as_long_as_ocd(tmp_path):
     sizes = predictions["parameters"]
     assert sizes["label_network_equal_time"] == sizes["label_network"]
     # The number of steps was measured: a second run of the phase goes on with the same one.
-    plan = tmp_path / "checkpoint/seed-0-label_network_equal_time/plan.json"
-    assert read_json(plan) == {"num_steps": longer}
+    steps = tmp_path / "checkpoint/seed-0-label_network_equal_time/steps.json"
+    assert read_json(steps) == {"num_steps": longer}
 
 
 def test_a_baseline_that_diverges_does_not_take_the_table_away(tmp_path, monkeypatch):
     def broken(self, network, rows, generator):
         return torch.full((), torch.nan, requires_grad=True)
 
-    monkeypatch.setattr("ocd.baselines.trained.PredictLabel.held_out", broken)
+    monkeypatch.setattr("ocd.baselines.trained.objectives.PredictLabel.held_out", broken)
     run = make(tmp_path, {"baselines": "all", "num_bases": 1})
     run.do("predict")
     predictions = read_json(tmp_path / "predictions/seed-0.json")
@@ -497,17 +499,6 @@ def test_half_a_line_in_the_log_does_not_keep_a_run_from_predicting(tmp_path):
 
 
 # What a run refuses
-
-
-def test_a_folder_of_before_a_setting_came_is_the_same_run(tmp_path):
-    make(tmp_path).base(0)
-    path = tmp_path / "config.json"
-    saved = read_json(path)
-    assert saved["config"].pop("channels_last") is False
-    write_json(path, saved)
-    make(tmp_path)
-    with pytest.raises(OCDError, match="channels_last False -> True"):
-        make(tmp_path, {"channels_last": True})
 
 
 @pytest.mark.parametrize(
@@ -564,13 +555,34 @@ def test_impossible_options_are_refused(wrong):
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(OCDError, match="is no run folder .*: start with `ocd run`"):
         Run.open(tmp_path)
-    (tmp_path / "config.json").write_text(f'{{"format_version": {FORMAT_VERSION - 1}}}')
-    with pytest.raises(OCDError, match=f"is not a run of format {FORMAT_VERSION}"):
+
+
+@pytest.mark.parametrize("version", [2, 99, None])
+def test_a_run_of_another_version_is_one_line_that_names_it(tmp_path, version):
+    """Format 2 is that of version 0.1. Opened or made again, it is refused and kept as it is."""
+    make(tmp_path)
+    path = tmp_path / "config.json"
+    saved = read_json(path)
+    saved["config"]["diffusion"]["eta"] = 0.0  # a setting that is gone: it is not read
+    write_json(path, saved | {"format_version": version})
+    before = contents(tmp_path)
+    found = f"format {version}, this version reads {FORMAT_VERSION}"
+    for opened in (Run.open, make):
+        with pytest.raises(OCDError, match=f"not a run of this version \\({found}\\)") as caught:
+            opened(tmp_path)
+        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+        assert contents(tmp_path) == before
+
+
+def test_a_generator_is_no_run(tmp_path):
+    """Its config.json has a format version too, but no task."""
+    (tmp_path / "config.json").write_text(f'{{"format_version": {FORMAT_VERSION}}}')
+    with pytest.raises(OCDError, match="is not a run of this version"):
         Run.open(tmp_path)
 
 
 def test_an_opened_run_is_the_one_that_was_made(tmp_path):
-    made = make(tmp_path, {"held_out": 0.5, "denoiser.multipliers": "1,2"}, seeds=(2, 1))
+    made = make(tmp_path, {"held_out": 0.5, "other_draws": "1,2"}, seeds=(2, 1))
     frozen = Run.open(tmp_path)
     for name in ("preset", "seeds", "options", "run_options", "config", "data_dir"):
         assert getattr(frozen, name) == getattr(made, name), name
@@ -587,3 +599,16 @@ def test_settings_find_their_home():
         read_settings(DIGITS, "fast", {"train_sise": "3"})
     with pytest.raises(OCDError, match="train_size is 'x': it must be"):
         read_settings(DIGITS, "fast", {"train_size": "x"})
+
+
+def test_an_old_name_of_a_setting_still_finds_its_home():
+    with pytest.warns(FutureWarning, match="'controls' is now 'baselines'"):
+        _, _, run_options, _ = read_settings(DIGITS, "fast", {"controls": "paper"})
+    assert run_options.baselines == "paper"
+
+
+def test_a_removed_setting_is_refused_with_what_to_do_instead():
+    with pytest.raises(OCDError, match="'training.patience' was removed .*training.keep_best"):
+        read_settings(DIGITS, "fast", {"training.patience": "3"})
+    with pytest.raises(OCDError, match="'distillation.num_steps' was removed .*solver=dpm"):
+        read_settings(DIGITS, "fast", {"distillation.num_steps": "3"})

@@ -18,7 +18,7 @@ def make(root, settings: dict | None = None, num_levels: int = 3, weight: float 
     """A trainer, an objective of its own, and some rows."""
     ocd, work, examples = prepared(root, {"training.batch_size": 8, **(settings or {})})
     trainer = trainer_of(ocd, examples, work)
-    return trainer, DiffusionObjective(trainer.overfitter, num_levels, weight), trainer._batch(0)
+    return trainer, DiffusionObjective(trainer.overfitter, num_levels, weight), trainer._batch()
 
 
 def expected(
@@ -60,7 +60,8 @@ def test_task_loss_is_that_of_the_mean_delta_in_a_copy_of_the_base(tmp_path, set
     assert losses.keys() == expected(trainer, rows, 3, 4).keys() | {"task_loss"}
     with torch.no_grad():
         capture = frozen.capture(rows.inputs)
-        delta = network.mean(network.embed(rows.features, rows.inputs), capture.positions).dense()
+        codes = network.mean_codes(network.embed(rows.features, rows.inputs))
+        delta = network.decode(codes, capture.positions).dense()
     outputs = reference.run(frozen.base, frozen.name, rows.inputs, delta)[:, 0]
     assert losses["task_loss"].item() == pytest.approx(
         LOSS(outputs, rows.targets).mean().item(), rel=1e-4

@@ -28,9 +28,9 @@ from ocd import OCD, Examples, OCDError
 from ocd.data import read_tensors, seeded
 from ocd.lessons import Workdir
 from ocd.tasks.images.classification import ImageEncoder, image_transform
-from ocd.training import Trainer, TrainingConfig
+from ocd.training import Trainer, TrainingConfig, TrainingFiles
 from ocd.training.batches import batch_indices, split_indices
-from ocd.training.config import rate_factor
+from ocd.training.config import rate_factor, shortened
 
 # One noise level, at which nothing is noise: the loss is a function of the examples alone.
 NOISELESS = {
@@ -129,25 +129,29 @@ def test_the_averaged_network_is_the_one_that_predicts(tmp_path):
     assert not trainer.average.module.training
 
 
-def test_two_accumulated_halves_make_one_batch(tmp_path):
-    gradients, losses = [], []
-    for batch_size, accumulated in ((16, 1), (8, 2)):
-        settings = {
-            "training.batch_size": batch_size,
-        }
-        trainer = make_trainer(tmp_path / str(accumulated), NOISELESS | settings)
-        losses.append(trainer._train_step()["loss"])
-        states = trainer.optimizer.state_dict()["state"]
-        gradients.append(torch.cat([states[i]["exp_avg"].flatten() for i in sorted(states)]))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert gradients[0].norm() > 1e-3
-    assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
+def test_the_gradient_of_a_batch_is_the_mean_of_its_parts(tmp_path):
+    """So that eight accumulated batches of one, as the authors have them, are a batch of eight."""
+    whole, halves = (
+        make_trainer(tmp_path / str(size), NOISELESS | {"training.batch_size": size})
+        for size in (16, 8)
+    )
+    whole._train_step()
+    moments = whole.optimizer.state_dict()["state"]
+    # Of a first step Adam's first moment is a tenth of the gradient.
+    expected = torch.cat([10 * moments[i]["exp_avg"].flatten() for i in sorted(moments)])
+    for halves.step in (0, 1):
+        (halves._losses(halves._batch(), seeded(0), 0)["loss"] / 2).backward()
+    halves._clip()
+    parameters = [p for group in halves.optimizer.param_groups for p in group["params"]]
+    gradient = torch.cat([parameter.grad.flatten() for parameter in parameters])
+    assert expected.norm() > 1e-2
+    assert torch.allclose(gradient, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("limit", [1e-3, 1e3])
 def test_gradients_are_clipped(tmp_path, monkeypatch, limit):
-    trainer = make_trainer(tmp_path, {"training.clip_norm": limit})
-    norms = []
+    monkeypatch.setattr("ocd.training.trainer.CLIP_NORM", limit)
+    trainer, norms = make_trainer(tmp_path), []
 
     def observe(*_):
         grads = [p.grad for p in trainer.network.parameters() if p.grad is not None]
@@ -159,9 +163,9 @@ def test_gradients_are_clipped(tmp_path, monkeypatch, limit):
     assert (norms[0] > 0.99 * limit) is (limit < 1)
 
 
-def test_a_scale_network_with_its_own_encoders_is_clipped_apart(tmp_path):
-    trainer = make_trainer(tmp_path, {"training.clip_norm": 1e-3}, "released")
-    norms = []
+def test_a_scale_network_with_its_own_encoders_is_clipped_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr("ocd.training.trainer.CLIP_NORM", 1e-3)
+    trainer, norms = make_trainer(tmp_path, preset="released"), []
 
     def observe(*_):
         for group in trainer.optimizer.param_groups:
@@ -185,9 +189,9 @@ def test_scale_network_has_its_own_rate(tmp_path):
     assert sorted(everything) == sorted(id(p) for p in trainer.network.parameters())
 
 
-def test_loss_falls(tmp_path):
-    settings = {"training.num_steps": 60, "training.log_every": 1}
-    make_trainer(tmp_path, settings).run()
+def test_loss_falls(tmp_path, monkeypatch):
+    monkeypatch.setattr("ocd.training.trainer.LOG_EVERY", 1)
+    make_trainer(tmp_path, {"training.num_steps": 60}).run()
     losses = [event["loss"] for event in events(tmp_path, "train")]
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
@@ -203,51 +207,34 @@ def test_log_says_what_is_needed(tmp_path):
 # Held-out examples
 
 
-def test_a_look_changes_nothing_and_is_the_same_each_time(tmp_path):
+def test_validation_changes_nothing_and_is_the_same_each_time(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer._train_step()
     before = state_of(trainer.average)
-    trainer._look()
-    trainer._look()
+    trainer._validate()
+    trainer._validate()
     first, second = events(tmp_path, "validate")
     assert first["loss"] == second["loss"]
     assert same_state(before, state_of(trainer.average))
-
-
-def test_training_stops_early_where_the_loss_does_not_fall(tmp_path):
-    settings = {"training.lr": 1e-30, "training.validate_every": 1, "training.patience": 3}
-    trainer = make_trainer(tmp_path, settings)
-    trainer.run()
-    assert trainer.step == 4  # the first look sets the mark, three more do not better it
-    again = make_trainer(tmp_path, settings)
-    assert again.resume()
-    again.run()
-    assert again.step == 4
-    said = [event["text"] for event in events(tmp_path, "note") if "early" in event["text"]]
-    assert said == ["training stopped early at step 4: the held-out loss has not fallen for 3 looks"]
-
-
-def test_patience_zero_never_stops(tmp_path):
-    settings = {"training.lr": 1e-30, "training.validate_every": 1, "training.patience": 0}
-    trainer = make_trainer(tmp_path, settings)
-    trainer.run()
-    assert trainer.step == 20
 
 
 # Examples that are not finite
 
 
 def broken_trainer(root: Path, indices: list[int], settings: dict) -> Trainer:
-    ocd, work, examples = prepared(root, {"overfit.max_skipped": 1.0} | settings)
+    """Of a hundred examples, of which those at `indices` are not finite: at most five."""
+    ocd, work, examples = prepared(root, settings)
     trainer = trainer_of(ocd, examples, work)
     inputs = examples.inputs.clone()
     inputs[indices] = torch.nan
-    trainer.overfitter.dataset = Examples(inputs, examples.targets)
+    broken = Examples(inputs, examples.targets)
+    trainer.overfitter.problem = dataclasses.replace(trainer.overfitter.problem, dataset=broken)
     return trainer
 
 
-def test_a_batch_without_finite_examples_is_no_step(tmp_path):
-    settings = {"training.batch_size": 1, "training.validation_share": 0.0, "training.log_every": 1}
+def test_a_batch_without_finite_examples_is_no_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("ocd.training.trainer.LOG_EVERY", 1)
+    settings = {"training.batch_size": 1, "training.validation_share": 0.0}
     place = int(batch_indices(2, 1, 100, 0))  # the third batch is this example alone
     trainer = broken_trainer(tmp_path, [place], settings)
     assert trainer._train_step()
@@ -263,34 +250,19 @@ def test_a_batch_without_finite_examples_is_no_step(tmp_path):
     assert (skipped["step"], skipped["examples"]) == (2, [place])
 
 
-def test_an_empty_part_of_a_step_does_not_count(tmp_path):
-    """The step is that of the parts which are there."""
-    small = NOISELESS | {"training.batch_size": 1, "training.validation_share": 0.0}
-    place = int(batch_indices(1, 1, 100, 0))
-    gradients, losses = [], []
-    for number, indices in ((2, [place]), (1, [])):
-        settings = small | {"training.num_accumulated": number, "training.clip_norm": 1e6}
-        trainer = broken_trainer(tmp_path / str(number), indices, settings)
-        losses.append(trainer._train_step()["loss"])
-        states = trainer.optimizer.state_dict()["state"]
-        gradients.append(torch.cat([states[i]["exp_avg"].flatten() for i in sorted(states)]))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    assert torch.allclose(*gradients, atol=1e-6)
-
-
-def test_a_look_leaves_out_what_is_not_finite(tmp_path):
-    settings = {"training.batch_size": 2, "training.patience": 1}
+def test_validation_leaves_out_what_is_not_finite(tmp_path):
+    settings = {"training.batch_size": 2}
     whole = make_trainer(tmp_path / "whole", settings)
     held_out = whole.held_out.tolist()
     assert len(held_out) == 5
     trainer = broken_trainer(tmp_path / "some", held_out[:2], settings)  # a whole chunk
-    trainer._look()
+    trainer._validate()
     assert math.isfinite(trainer.best)
     trainer = broken_trainer(tmp_path / "all", held_out, settings)
-    trainer._look()
-    trainer._look()
+    trainer._validate()
+    trainer._validate()
     assert not events(tmp_path / "all", "validate")
-    assert (trainer.best, trainer.looks_since_best, trainer.stopped_early) == (None, 0, False)
+    assert trainer.best is None and trainer.best_weights is None
     told = [event["examples"] for event in events(tmp_path / "all", "skipped")]
     assert [place for indices in told for place in indices] == held_out  # once each
 
@@ -312,6 +284,8 @@ ROUTES: dict[str, tuple[dict, str]] = {
 def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path, monkeypatch, route, encoder):
     """Bit for bit: optimiser, average, dropout, batch norm and augmentation go on as they were."""
     settings, preset = ROUTES[route]
+    every = 2 if preset == "released" else 5
+    monkeypatch.setattr("ocd.training.trainer.CHECKPOINT_EVERY", every)
     base = digits_base()
 
     def run(folder, stop_after=None):
@@ -388,8 +362,8 @@ def test_checkpoint_of_another_run_or_damaged_is_refused(tmp_path):
     trainer = make_trainer(tmp_path)
     trainer.run()
     other = make_trainer(tmp_path)
-    other.key = "another"
-    path = trainer.checkpoint
+    other.files = dataclasses.replace(other.files, key="another")
+    path = trainer.files.checkpoint
     before = contents(tmp_path)
     with pytest.raises(OCDError, match="training.pt belongs to a run with other settings"):
         other.resume()
@@ -472,22 +446,23 @@ def linear_trainer(root: Path, objective, **settings) -> Trainer:
     torch.manual_seed(0)
     network = nn.Linear(64, 1)
     changed = dataclasses.replace(plain.config, **settings)
-    arguments = plain.source, plain.overfitter, objective, changed, 0, plain.log
-    return Trainer(network, *arguments, root / "linear.pt", "linear")
+    files = TrainingFiles(plain.files.log, root / "linear.pt", "linear")
+    return Trainer(network, plain.source, objective, changed, 0, files)
 
 
-def test_any_network_is_trained_by_any_objective(tmp_path):
-    trainer = linear_trainer(tmp_path, Fit(), num_steps=60, lr=0.02, log_every=1, validate_every=20)
+def test_any_network_is_trained_by_any_objective(tmp_path, monkeypatch):
+    monkeypatch.setattr("ocd.training.trainer.LOG_EVERY", 1)
+    trainer = linear_trainer(tmp_path, Fit(), num_steps=60, lr=0.02, validate_every=20)
     found = trainer.run()
     assert isinstance(found, nn.Linear) and found is trainer.average.module
     steps = events(tmp_path, "train")
     assert {"loss", "largest", "lr"} <= steps[0].keys()
     assert steps[-1]["loss"] < 0.5 * steps[0]["loss"]
-    looks = [event["loss"] for event in events(tmp_path, "validate")]
-    assert looks[-1] < looks[0]
+    held_out = [event["loss"] for event in events(tmp_path, "validate")]
+    assert held_out[-1] < held_out[0]
     rows = trainer._rows(trainer.held_out, seeded(0))
     with torch.no_grad():
-        assert looks[-1] == pytest.approx(Fit().held_out(found, rows, seeded(0)).item(), rel=1e-5)
+        assert held_out[-1] == pytest.approx(Fit().held_out(found, rows, seeded(0)).item(), rel=1e-5)
 
 
 def test_a_held_out_loss_is_the_objectives_own(tmp_path):
@@ -498,7 +473,7 @@ def test_a_held_out_loss_is_the_objectives_own(tmp_path):
             return torch.tensor(float(len(rows)))
 
     trainer = linear_trainer(tmp_path, Counted(), validation_share=0.25, batch_size=10)
-    trainer._look()  # 25 held out: two batches of 10 and one of 5
+    trainer._validate()  # 25 held out: two batches of 10 and one of 5
     assert events(tmp_path, "validate")[0]["loss"] == pytest.approx((2 * 10 * 10 + 5 * 5) / 25)
 
 
@@ -512,7 +487,7 @@ def test_only_a_generators_scale_network_has_a_rate_of_its_own(tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     linear_trainer(tmp_path, Fit(), num_steps=2).run()
     trainer = make_trainer(tmp_path)
-    trainer.checkpoint = tmp_path / "linear.pt"
+    trainer.files = dataclasses.replace(trainer.files, checkpoint=tmp_path / "linear.pt")
     with pytest.raises(OCDError, match="linear.pt belongs to a run with other settings"):
         trainer.resume()
 
@@ -542,10 +517,11 @@ def test_task_loss_lowers_the_loss_of_the_base_under_the_mean_delta(tmp_path):
 
 def test_task_loss_follows_the_loss_under_the_mean_delta(tmp_path):
     trainer = make_trainer(tmp_path, {"training.task_loss_weight": 2.0})
-    rows = trainer._batch(0)
+    rows = trainer._batch()
     losses = trainer._losses(rows, seeded(1), 1)
     embedding = trainer.network.embed(rows.features, rows.inputs)
-    delta = trainer.network.mean(embedding, rows.capture.positions).dense()[:, 0]
+    codes = trainer.network.mean_codes(embedding)
+    delta = trainer.network.decode(codes, rows.capture.positions).dense()[:, 0]
     total = 0.0
     for i in range(len(rows.targets)):
         base = digits_base().requires_grad_(False)
@@ -573,20 +549,16 @@ def test_task_loss_of_stored_deltas_is_that_of_their_own_images(tmp_path, transf
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"optimizer": "lbfgs"},
         {"schedule": "linear"},
         {"num_steps": 0},
-        {"num_accumulated": 0},
-        {"log_every": 0},
-        {"checkpoint_every": 0},
+        {"batch_size": 0},
+        {"num_noise_levels": 0},
         {"validate_every": 0},
         {"validation_share": 1.0},
         {"validation_share": -0.1},
         {"lr": 0.0},
         {"lr": math.nan},
         {"ema_decay": 1.0},
-        {"clip_norm": 0.0},
-        {"patience": -1},
         {"task_loss_weight": -1.0},
     ],
     ids=str,
@@ -611,9 +583,7 @@ def test_a_second_fit_starts_from_the_users_encoder_again(tmp_path):
 
 
 def test_few_examples_end_the_training_sooner() -> None:
-    from ocd.training.config import shortened
-
-    config = TrainingConfig(num_steps=100, batch_size=8, num_accumulated=2)
+    config = TrainingConfig(num_steps=100, batch_size=16)
     assert shortened(config, 40) is config
     for epochs, examples, steps in ((10, 40, 25), (1, 3, 1), (50, 400, 100)):
         limited = dataclasses.replace(config, max_epochs=epochs)
@@ -639,6 +609,7 @@ class Scripted:
 def test_the_best_weights_are_kept_also_over_a_stop(tmp_path):
     settings = {
         "training.num_steps": 12, "training.validate_every": 3, "training.validation_share": 0.3,
+        "training.keep_best": True,
     }  # fmt: skip
 
     def make(name: str, **changes: object) -> Trainer:

@@ -122,7 +122,7 @@ class FrozenBase:
         return view
 
     @contextmanager
-    def _own_view(self) -> Iterator[None]:
+    def own_view(self) -> Iterator[None]:
         """Where a base computes parts of its forward pass again in the backward pass (activation
         checkpointing), each pass has a view of its own, which stays as the pass left it."""
         if not self.fresh_views:
@@ -208,7 +208,7 @@ class FrozenBase:
         """f(x; θ + delta) for every example and draw, (B, K, ...). Differentiable in the delta."""
         if not self.is_shifted:
             return self._run_plain(capture.inputs, delta)
-        with self._own_view():
+        with self.own_view():
             if self.widen or delta.num_draws == 1:
                 output = self.run_widened(capture, delta)
             else:
@@ -229,7 +229,7 @@ class FrozenBase:
             raise ValueError(f"run_full takes one draw an example, not {delta.num_draws}")
         if not self.is_shifted:
             return self._run_plain(inputs, delta)
-        with self._own_view():
+        with self.own_view():
             output = self._pass(copied(inputs, self.channels_last), delta)
         return output[:, None]
 

@@ -50,6 +50,11 @@ def probe(frozen: FrozenBase, inputs: Inputs) -> Capture:
     return capture
 
 
+def _is_quantised(frozen: FrozenBase) -> bool:
+    """Quantised activations are scaled by the whole batch: what that mixes of its rows is rounding."""
+    return any("quantized" in type(module).__module__ for module in frozen.view.modules())
+
+
 def unlike_examples(inputs: Inputs) -> Tensor:
     """Three examples that are as unlike as can be told cheaply: the first, and those with the smallest and
     largest sum of the tensor that says most about an example's form (a mask before numbers).
@@ -84,9 +89,9 @@ def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
             f"the base fails on a batch of one input ({reason}): OCD needs a base that answers each input alone"
         ) from error
     alone = torch.cat(rows)
-    # Quantised activations are scaled by the whole batch: what that mixes is rounding.
-    rough = any("quantized" in type(module).__module__ for module in frozen.view.modules())
-    if alone.shape != together.shape or not _agree(alone, together, loose=True, rough=rough):
+    if alone.shape != together.shape or not _agree(
+        alone, together, loose=True, rough=_is_quantised(frozen)
+    ):
         raise OCDError(
             "the base mixes the rows of a batch: an input's answer depends on the rest of its batch "
             "(attention without batch_first, batch statistics in eval mode); OCD needs rows that do not meet"
@@ -151,7 +156,7 @@ def _check_moved_rows(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> Non
         args, named = ((), few) if isinstance(few, dict) else (few, None)
         together = functional_call(frozen.view, {name: weight}, args, named)
         alone = plain_outputs(frozen.view, name, weight.expand(3, *weight.shape), few)
-    if not _agree(together, alone, loose=True):
+    if not _agree(together, alone, loose=True, rough=_is_quantised(frozen)):
         raise OCDError(
             f"the base mixes the rows of a batch once {frozen.name!r} is moved: an input's answer depends on the "
             "rest of its batch; OCD needs rows that do not meet"
@@ -206,9 +211,11 @@ def _equal(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
 
 
 def _widening_is_valid(frozen: FrozenBase, capture: Capture, delta: DenseDelta) -> bool:
-    repeated = frozen.run_repeated(capture, delta)
+    with frozen.own_view():
+        repeated = frozen.run_repeated(capture, delta)
     try:
-        widened = frozen.run_widened(capture, delta)
+        with frozen.own_view():
+            widened = frozen.run_widened(capture, delta)
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
         if is_out_of_memory(error):
             raise

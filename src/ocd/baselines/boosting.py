@@ -1,4 +1,4 @@
-"""Gradient boosting of trees (scikit-learn's): what a table is worth without any network."""
+"""Gradient-boosted trees (scikit-learn): the usual baseline for tables, without any network."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ from ocd.errors import OCDError
 from ocd.prediction import Prediction
 
 HELD_OUT = 0.2
-"""Share of the training examples that the trees do not see: a fifth, as for the base."""
+"""Share of the training examples that the trees are not fitted on: a fifth, as for the base."""
 
 
 @dataclass(frozen=True)
 class Boosting:
-    """Boosted trees on features (B, D): their mean (B, 1) for regression, log probabilities (B, C) for
-    classes. `residuals` (M, 1): of the examples that they have not seen; None for classes."""
+    """Boosted trees on features (B, D).
+
+    Outputs are means (B, 1) for regression, and log probabilities (B, C) for classes. `residuals`:
+    target minus output on the M held-out examples (M, 1), in the target's unit; None for classes.
+    """
 
     model: Any
     residuals: Tensor | None
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
-        outputs = _answer(self.model, inputs)
+        outputs = _outputs(self.model, inputs)
         return Prediction(outputs[None], outputs)
 
 
 def fit_boosting(training: Examples, seed: int = 0) -> Boosting:
-    """Trees on four fifths of the training examples, as many as help on a tenth of these.
+    """Fit trees on four fifths of the training examples.
 
-    Raises OCDError for inputs that are no table, targets of several numbers, or where scikit-learn is
-    not installed.
+    Trees are added until 20 of them do not help on a tenth of these (scikit-learn's early stopping), at
+    most 1,000. Raises OCDError for inputs that are not one tensor (B, D), for targets of several
+    numbers, and where scikit-learn is not installed.
     """
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -41,10 +45,10 @@ def fit_boosting(training: Examples, seed: int = 0) -> Boosting:
         raise OCDError("boosting needs scikit-learn: pip install scikit-learn") from error
     inputs, targets = training.inputs, training.targets
     if not isinstance(inputs, Tensor) or inputs.dim() != 2:
-        raise OCDError("boosting is for tables: one tensor of features (B, D)")
+        raise OCDError("boosting is for tables: inputs must be one tensor of features (B, D)")
     is_class = not targets.is_floating_point()
     if not is_class and targets.numel() != len(targets):
-        raise OCDError("boosting answers with one number, or with a class")
+        raise OCDError("boosting predicts one number or a class: targets must be (N,) or (N, 1)")
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     held_out, seen = order.split([int(HELD_OUT * len(order)), len(order) - int(HELD_OUT * len(order))])
     kind = HistGradientBoostingClassifier if is_class else HistGradientBoostingRegressor
@@ -54,10 +58,11 @@ def fit_boosting(training: Examples, seed: int = 0) -> Boosting:
     model.fit(inputs[seen].cpu().numpy(), targets[seen].flatten().cpu().numpy())
     if is_class:
         return Boosting(model, None)
-    return Boosting(model, targets[held_out].cpu() - _answer(model, inputs[held_out]))
+    return Boosting(model, targets[held_out].cpu() - _outputs(model, inputs[held_out]))
 
 
-def _answer(model: Any, inputs: Inputs) -> Tensor:
+def _outputs(model: Any, inputs: Inputs) -> Tensor:
+    """Log probabilities (B, C) or means (B, 1)."""
     assert isinstance(inputs, Tensor)
     features = inputs.cpu().numpy()
     if hasattr(model, "predict_proba"):

@@ -1,4 +1,4 @@
-"""Split-conformal residuals (Vovk et al. 2005): what a base errs by elsewhere, added to its answer."""
+"""Split-conformal prediction (Vovk et al. 2005): a predictor's output plus errors it made elsewhere."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ocd.prediction import Prediction, Predictor
 
 @dataclass(frozen=True)
 class Conformal:
-    """A predictor's answer with the residuals of examples that it was not trained on as its
-    distribution: of one width, whatever the input.
+    """A predictor's output with the residuals of other examples as its distribution.
 
-    `residuals`: targets less answers, (M, ...), in the shape of an answer.
+    The distribution has the same width for every input. `residuals` (M, ...): target minus output on M
+    examples that the predictor was not trained on, in the shape and unit of an output. Raises OCDError
+    for no residuals, or some that are not finite.
     """
 
     predictor: Predictor
@@ -25,14 +26,14 @@ class Conformal:
 
     def __post_init__(self) -> None:
         if not len(self.residuals) or not self.residuals.isfinite().all():
-            raise OCDError("conformal residuals are needed, one or more, and all finite")
+            raise OCDError("conformal residuals are needed: one or more, and all of them finite")
 
     def predict(self, inputs: Inputs, draws: int = 100, seed: int = 0) -> Prediction:
-        """Not drawn: `draws` evenly spaced quantiles of the residuals, each added to the answer."""
-        answer = self.predictor.predict(inputs, 1).outputs[0]
-        # The i-th of M residuals stands at i / (M + 1), which is what makes the coverage exact; so does
-        # the k-th of the quantiles among themselves.
+        """Not random: draw k is the output plus the k-th of `draws` evenly spaced quantiles."""
+        output = self.predictor.predict(inputs, 1).outputs[0]
+        # The i-th of M residuals is the quantile i / (M + 1), which makes the coverage exact. The k-th
+        # of the draws is the quantile k / (draws + 1) likewise.
         levels = torch.arange(1, draws + 1, dtype=torch.float64) / (draws + 1)
-        place = (levels * (len(self.residuals) + 1)).round().long().clamp(1, len(self.residuals)) - 1
-        quantiles = self.residuals.sort(dim=0).values[place].to(answer)
-        return Prediction(answer[None] + quantiles[:, None], answer, answer)
+        index = (levels * (len(self.residuals) + 1)).round().long().clamp(1, len(self.residuals)) - 1
+        quantiles = self.residuals.sort(dim=0).values[index].to(output)
+        return Prediction(output[None] + quantiles[:, None], output, output)

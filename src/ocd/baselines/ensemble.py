@@ -1,4 +1,4 @@
-"""Deep ensemble (Lakshminarayanan et al., NeurIPS 2017): several bases from several seeds."""
+"""Deep ensemble (Lakshminarayanan et al., NeurIPS 2017): several bases, each from a seed of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ocd.baselines.temperature import base_outputs
+from ocd.baselines.unchanged_base import base_outputs
 from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.prediction import Prediction
@@ -16,7 +16,10 @@ from ocd.prediction import Prediction
 
 @dataclass(frozen=True)
 class DeepEnsemble:
-    """The outputs of all bases, (K, B, ...). It costs K times the training and K times the answer."""
+    """The outputs of K bases as K draws. It costs K trainings, and K passes for a prediction.
+
+    `bases`: the first is the one that OCD moves. Raises OCDError for none.
+    """
 
     bases: Sequence[nn.Module]
 
@@ -26,5 +29,5 @@ class DeepEnsemble:
 
     def predict(self, inputs: Inputs, draws: int = 5, seed: int = 0) -> Prediction:
         outputs = torch.stack([base_outputs(base, inputs) for base in self.bases])
-        # Averaged weights of networks that were trained apart mean nothing: the averaged answer.
+        # Networks that were trained apart cannot be averaged by weights: their outputs are averaged.
         return Prediction(outputs, outputs.mean(dim=0), outputs[0])

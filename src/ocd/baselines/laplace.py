@@ -1,7 +1,7 @@
-"""Last-layer Laplace approximation (Daxberger et al., NeurIPS 2021): weights drawn around the base's.
+"""Last-layer Laplace approximation (Daxberger et al., NeurIPS 2021): draws of last-layer weights.
 
-The field's library, laplace-torch, cannot be used: it requires torchvision, which a core that runs
-without it would have to install for four dozen lines of algebra.
+The library of the authors, laplace-torch, requires torchvision. That is a large dependency for fifty
+lines of algebra, so they are written out here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from ocd.errors import OCDError
 from ocd.prediction import Prediction, predict_in_chunks
 
 MAX_WEIGHTS = 8192
+"""Weights of the last layer, D: the matrix H has D x D numbers."""
 
 
 @dataclass(frozen=True)
 class Laplace:
-    """Draws of the last layer's weight from N(θ, (H + δ)⁻¹), the same for all inputs.
+    """Draws of the last layer's weight from N(θ, (H + δ)⁻¹). All inputs share a draw.
 
-    `eigenvalues` (D,), `eigenvectors` (D, D) of H, the generalised Gauss–Newton matrix of the summed
-    training loss, which is taken as a negative log likelihood; `prior`: the precision δ that
-    maximises the marginal likelihood.
+    H is the generalised Gauss-Newton matrix of the summed training loss, which is taken as a negative
+    log likelihood. `eigenvalues` (D,) and `eigenvectors` (D, D): those of H. `prior`: the precision δ
+    that maximises the marginal likelihood.
     """
 
     frozen: FrozenBase
@@ -53,7 +54,7 @@ class Laplace:
 
 
 def last_layer(base: nn.Module, inputs: Inputs) -> FrozenBase:
-    """The linear layer whose output is the base's own. Raises OCDError where there is none."""
+    """The linear layer whose output is the base's output. Raises OCDError for a base without one."""
     for name in reversed(list_layers(base)):
         try:
             frozen = FrozenBase(base, name)
@@ -73,9 +74,10 @@ def fit_laplace(
     num_examples: int = 60_000,
     chunk_size: int = 512,
 ) -> Laplace:
-    """H over (at most `num_examples`) training examples, and the prior precision.
+    """Fit H on the first `num_examples` training examples, then choose the prior precision.
 
-    Raises OCDError where the base does not end in a linear layer, or this has too many weights.
+    `chunk_size`: examples worked on at once. Examples that are not finite are left out. Raises OCDError
+    where the base does not end in a linear layer, or this layer has more than `MAX_WEIGHTS` weights.
     """
     frozen = last_layer(base, take_rows(training.inputs, slice(0, 3)))
     size = frozen.weight.numel()
@@ -118,8 +120,10 @@ def _output_curvature(loss: Loss, output: Tensor, targets: Tensor) -> Tensor:
 
 
 def _best_prior(eigenvalues: Tensor, squared_norm: float) -> float:
-    """The precision δ that maximises the log marginal likelihood, up to what does not depend on it:
-    ½ D log δ − ½ δ ‖θ‖² − ½ Σ log(λ + δ)."""
+    """The precision δ that maximises the log marginal likelihood of the training data.
+
+    ½ D log δ − ½ δ ‖θ‖² − ½ Σ log(λ + δ), and terms without δ. Searched on a grid from 1e-4 to 1e6.
+    """
     grid = torch.logspace(-4, 6, 201, dtype=torch.float64, device=eigenvalues.device)
     occam = torch.log(eigenvalues[None] + grid[:, None]).sum(dim=1)
     evidence = 0.5 * (len(eigenvalues) * grid.log() - grid * squared_norm - occam)

@@ -1,4 +1,7 @@
-"""Monte Carlo dropout (Gal & Ghahramani, ICML 2016): the base with its dropout left on."""
+"""Monte Carlo dropout (Gal & Ghahramani, ICML 2016): the base predicts with its dropout on.
+
+Each draw drops other activations. It costs nothing to train, and K passes of the whole base to predict.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ocd.baselines.temperature import base_outputs
+from ocd.baselines.unchanged_base import base_outputs
 from ocd.data import Inputs, call
 from ocd.errors import OCDError
 from ocd.prediction import Prediction, predict_in_chunks
@@ -18,7 +21,11 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 
 @dataclass(frozen=True)
 class MCDropout:
-    """Draws of the base's own dropout. Raises OCDError for a base that has none."""
+    """Outputs (K, B, ...) of the base under K random dropout masks.
+
+    `mean_network` is the mean of the outputs. Batch norm and the base itself stay in eval mode. Raises
+    OCDError for a base without dropout.
+    """
 
     base: nn.Module
 
@@ -33,6 +40,7 @@ class MCDropout:
             if isinstance(module, DROPOUTS):
                 module.train()
         device = next(noisy.parameters()).device
+        # Dropout knows only the global generator of its device.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
 

@@ -1,4 +1,8 @@
-"""The paper's oracles: overfit on the test example itself. They use the label, and say so."""
+"""The paper's two oracles: overfit on the test example itself, with its label.
+
+They are no competitors. They show what a generator without error would reach, and the report marks them
+as methods that use the label.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
 
 def check_labels(targets: Tensor | None, inputs: Inputs) -> Tensor:
-    """The labels of these inputs. Raises OCDError where there are none, or another number."""
+    """The labels of these inputs. Raises OCDError for no labels, or for another number of them."""
     if targets is None:
         raise OCDError("overfitting on the test example uses its label: there are no labels here")
     if len(targets) != num_rows(inputs):
@@ -26,9 +30,10 @@ def check_labels(targets: Tensor | None, inputs: Inputs) -> Tensor:
 
 @dataclass(frozen=True)
 class OverfitTest:
-    """f(x; θ_s) with θ_s of Eq. 1 found with the test label: what a perfect generator would reach.
+    """f(x; θ_s), with θ_s overfitted on the test example (Eq. 1): what a perfect generator would reach.
 
-    `targets`: the labels of the inputs that `predict` will be given, in their order.
+    `targets` (N, ...): the labels of the N inputs that `predict` will be given, in their order.
+    `excerpt`: for large examples (ocd.data.excerpts).
     """
 
     frozen: FrozenBase
@@ -52,11 +57,11 @@ class OverfitTest:
 
 @dataclass(frozen=True)
 class OverfitTestAllLayers:
-    """The same oracle with the weights of all layers moved at once (the paper's second oracle).
+    """The same with the weights of all layers that OCD can move, at once (the paper's second oracle).
 
-    The layers are those that OCD can move; SGD with `config.num_steps` steps whatever the optimiser
-    of `config`, since each example has weights of its own: one gradient an example, by vmap.
-    Raises OCDError where the base cannot be differentiated example by example.
+    Each example has its own copy of the weights, and its own gradient by `torch.func.vmap`. The steps
+    are plain SGD, `config.num_steps` of them, whatever `config.optimizer` is. Raises OCDError where the
+    base cannot be differentiated example by example.
     """
 
     base: nn.Module
@@ -69,7 +74,7 @@ class OverfitTestAllLayers:
         device = next(self.base.parameters()).device
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            outputs, norms = self._overfitted(rows, targets[where].to(device))
+            outputs, norms = self._overfit(rows, targets[where].to(device))
             return Prediction(outputs[None], outputs, run_without_delta(self.base, rows), norms[None])
 
         num_weights = sum(weight.numel() for weight in self._weights().values())
@@ -77,13 +82,17 @@ class OverfitTestAllLayers:
         size = max(1, min(64, 2**26 // num_weights))
         return predict_in_chunks(inputs, device, work, size)
 
-    def with_lr(self, inputs: Inputs, targets: Tensor) -> OverfitTestAllLayers:
-        """The same with a learning rate chosen on (training) examples by the rule of `choose_lr`."""
+    def with_chosen_lr(self, inputs: Inputs, targets: Tensor) -> OverfitTestAllLayers:
+        """The same with a learning rate that was chosen on training examples (B, ...).
+
+        The rule is the one for a single layer (ocd.lessons.learning_rate): the smallest rate whose mean
+        loss falls by nine tenths of the largest fall, among rates at which hardly any loss rises.
+        """
         before = self.loss(run_without_delta(self.base, inputs), targets)
         falls: list[tuple[float, float]] = []
         for lr in LR_GRID:
             tried = replace(self, config=replace(self.config, lr=lr))
-            after = self.loss(tried._overfitted(inputs, targets)[0], targets)
+            after = self.loss(tried._overfit(inputs, targets)[0], targets)
             if not after.isfinite().all() or (after > before * 1.0001 + 1e-6).float().mean() > 0.01:
                 break
             falls.append((lr, float((before - after).mean())))
@@ -94,35 +103,36 @@ class OverfitTestAllLayers:
         return replace(self, config=replace(self.config, lr=lr))
 
     def _weights(self) -> dict[str, Tensor]:
+        """The base's weights that move, by parameter name."""
         modules = dict(self.base.named_modules())
         weights = {f"{name}.weight": modules[name].weight for name in list_layers(self.base)}
         return {name: w.detach() for name, w in weights.items() if isinstance(w, Tensor)}
 
-    def _overfitted(self, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs (B, ...) after the steps, and the norm of each example's whole move (B,)."""
+    def _overfit(self, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs (B, ...) after the steps, and the norm of each example's delta of all layers (B,)."""
         lr = self.config.lr
         if lr is None:
-            raise OCDError("overfit.lr is not chosen yet: call with_lr first")
+            raise OCDError("overfit.lr is not chosen yet: call with_chosen_lr first")
         start, view = self._weights(), private_view(self.base)
         batch = num_rows(inputs)
         weights = {name: w.expand(batch, *w.shape).clone() for name, w in start.items()}
 
-        def answer(own: dict[str, Tensor], row: Inputs) -> Tensor:
-            one = map_tensors(lambda x: x[None].clone(), row)  # it may be worked on in place
-            # functional_call passes a tensor, a tuple or (args, kwargs) as `call` does.
+        def run(own: dict[str, Tensor], row: Inputs) -> Tensor:
+            one = map_tensors(lambda x: x[None].clone(), row)  # the base may change it in place
+            # functional_call takes a tensor, a tuple or (args, kwargs), as `ocd.data.call` does.
             args, named = ((), one) if isinstance(one, dict) else (one, None)
             output: Tensor = functional_call(view, own, args, named)
             return output
 
         def objective(own: dict[str, Tensor], row: Inputs, target: Tensor) -> Tensor:
-            return self.loss(answer(own, row), target[None])[0]
+            return self.loss(run(own, row), target[None])[0]
 
         try:
             for _ in range(self.config.num_steps):
                 gradients = vmap(grad(objective))(weights, inputs, targets)
                 weights = {name: w - lr * gradients[name] for name, w in weights.items()}
             with torch.no_grad():
-                outputs = vmap(answer)(weights, inputs)[:, 0]
+                outputs = vmap(run)(weights, inputs)[:, 0]
         except (RuntimeError, TypeError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise OCDError(f"the base cannot be overfitted on all layers at once: {first}") from error

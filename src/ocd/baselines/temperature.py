@@ -1,4 +1,4 @@
-"""Temperature scaling (Guo et al., ICML 2017): the cheapest cure of a badly calibrated classifier."""
+"""Temperature scaling (Guo et al., ICML 2017): the cheapest way to calibrate a classifier."""
 
 from __future__ import annotations
 
@@ -7,37 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocd.base import Loss, example_losses, run_without_delta
+from ocd.base import Loss, example_losses
+from ocd.baselines.unchanged_base import base_outputs
 from ocd.data import Examples, Inputs
 from ocd.errors import OCDError
-from ocd.prediction import Prediction, predict_in_chunks
-
-
-def base_outputs(base: nn.Module, inputs: Inputs) -> Tensor:
-    """f(x) of any number of inputs, by chunks: (B, ...)."""
-    device = next(base.parameters()).device
-
-    def work(rows: Inputs, where: slice) -> Prediction:
-        outputs = run_without_delta(base, rows)
-        return Prediction(outputs[None], outputs)
-
-    return predict_in_chunks(inputs, device, work).mean_network
-
-
-@dataclass(frozen=True)
-class BaseAlone:
-    """The base itself, as one more row of the table."""
-
-    base: nn.Module
-
-    def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
-        outputs = base_outputs(self.base, inputs)
-        return Prediction(outputs[None], outputs, outputs)
+from ocd.prediction import Prediction
 
 
 @dataclass(frozen=True)
 class TemperatureScaled:
-    """f(x) / temperature: one number for all examples. No class changes, only how sure it is."""
+    """f(x) / temperature, with one temperature for all examples.
+
+    The predicted class stays; only its probability changes.
+    """
 
     base: nn.Module
     temperature: float
@@ -51,9 +33,11 @@ class TemperatureScaled:
 def fit_temperature(
     base: nn.Module, loss: Loss, training: Examples, num_examples: int = 8192
 ) -> TemperatureScaled:
-    """The temperature that minimises the loss on (at most `num_examples`) training examples.
+    """The temperature that minimises the mean loss of the first `num_examples` training examples.
 
-    Raises OCDError for outputs that are not logits (B, C), or a loss that has no finite minimum.
+    Found by L-BFGS in log temperature. Examples whose outputs are not finite are left out. Raises
+    OCDError for outputs that are not logits (B, C), and where the loss has no minimum, as with a
+    classifier that is right on every example.
     """
     inputs, targets = training.rows(slice(0, num_examples))
     outputs = base_outputs(base, inputs)
@@ -74,6 +58,6 @@ def fit_temperature(
     with torch.enable_grad():
         optimizer.step(closure)
     temperature = float(log_temperature.detach().exp())
-    if not 0.02 < temperature < 50:  # all right, or all wrong, however sure
+    if not 0.02 < temperature < 50:  # every prediction is right, or every one is wrong
         raise OCDError(f"temperature scaling found no minimum (temperature {temperature:.3g})")
     return TemperatureScaled(base, temperature)

@@ -1,4 +1,8 @@
-"""Tent (Wang et al., ICLR 2021): minimise the entropy of the answers on the test batch itself."""
+"""Tent (Wang et al., ICLR 2021): adapt the base to a test batch by minimising the outputs' entropy.
+
+The paper compares OCD with 1, 10 and 30 iterations of it. It needs no training, but each batch is run
+forward and backward once an iteration.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,13 @@ NORMS = (*BATCH_NORMS, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.Instanc
 
 @dataclass(frozen=True)
 class Tent:
-    """The base adapted to each batch of test inputs, without labels; every batch starts anew.
+    """The base, adapted to each batch of test inputs without labels. Every batch starts from the base.
 
-    Moved are the scales and shifts of the normalisation layers, batch norm with the statistics of
-    the batch, as the authors do; where the base has none, the weight of `layer`, which OCD moves.
-    Adam with the authors' learning rate. Unlike OCD's, an answer depends on the rest of its batch.
-    Raises OCDError for outputs that are not logits (B, C).
+    As in the paper, the scales and shifts of the normalisation layers are trained, batch norm uses the
+    batch's own statistics, and the optimiser is Adam with the authors' learning rate. In a base without
+    normalisation layers, the weight of `layer` is trained, which is the one that OCD moves. Unlike with
+    OCD, a prediction depends on the rest of its batch. Raises OCDError for outputs that are not logits
+    (B, C).
     """
 
     base: nn.Module
@@ -34,7 +39,7 @@ class Tent:
     batch_size: int = 256
 
     def what_moves(self) -> str:
-        """A line for the report."""
+        """A line for the report: which parameters are trained."""
         if _norms(self.base):
             return "Tent moves the normalisation layers"
         return f"Tent moves the weight of {self.layer}: the base has no normalisation layer"
@@ -48,12 +53,13 @@ class Tent:
 
         size = self.batch_size
         while num_rows(inputs) > 1 and num_rows(inputs) % size == 1:
-            size += 1  # a last batch of one example would have no statistics
+            size += 1  # batch norm has no statistics of a last batch with one example
         return predict_in_chunks(inputs, device, work, size)
 
     def _adapted(self, inputs: Inputs) -> Tensor:
+        """Outputs (B, C) of a copy of the base after its training on these inputs."""
         network = copy.deepcopy(self.base).eval().requires_grad_(False)
-        moved = self._moved(network)
+        moved = self._trainable(network)
         optimizer = torch.optim.Adam(moved, lr=self.lr)
         for _ in range(self.num_iterations):
             with torch.enable_grad():
@@ -61,7 +67,7 @@ class Tent:
                 if not isinstance(outputs, Tensor) or outputs.dim() != 2:
                     raise OCDError("Tent minimises the entropy of classes: the base must give (B, C)")
                 entropy = softmax_entropy(outputs).mean()
-            # A norm that is there for training alone has no gradient here.
+            # A normalisation layer that forward does not use has no gradient.
             gradients = torch.autograd.grad(entropy, moved, allow_unused=True)
             for parameter, gradient in zip(moved, gradients, strict=True):
                 parameter.grad = gradient
@@ -72,28 +78,27 @@ class Tent:
     def _outputs(self, network: nn.Module, inputs: Inputs) -> Tensor:
         try:
             outputs: Tensor = call(network, map_tensors(Tensor.clone, inputs))
-        except ValueError as error:  # batch norm, of a single example
+        except ValueError as error:  # batch norm of a single example
             raise OCDError(f"Tent cannot adapt to this batch: {error}") from error
         return outputs
 
-    def _moved(self, network: nn.Module) -> list[nn.Parameter]:
+    def _trainable(self, network: nn.Module) -> list[nn.Parameter]:
+        """The parameters that Tent trains, and batch norms set to the batch's own statistics."""
         norms = _norms(network)
         for norm in norms:
             if isinstance(norm, BATCH_NORMS):
-                norm.track_running_stats = False  # in eval mode too, the batch's own statistics
+                norm.track_running_stats = False  # in eval mode too
                 norm.running_mean = norm.running_var = None
         if norms:
             moved = [parameter for norm in norms for parameter in norm.parameters(recurse=False)]
         else:
-            weight = find_layer(network, self.layer).weight
-            assert isinstance(weight, nn.Parameter)
-            moved = [weight]
+            moved = [network.get_parameter(find_layer(network, self.layer).full_name)]
         for parameter in moved:
             parameter.requires_grad_()
         return moved
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:
-    """Normalisation layers that have a scale and a shift to move."""
+    """Normalisation layers with a scale and a shift."""
     found = [module for module in network.modules() if isinstance(module, NORMS)]
     return [module for module in found if any(True for _ in module.parameters(recurse=False))]

@@ -1,9 +1,52 @@
-"""Metrics of a test set, all methods of a table on it, and intervals of their differences."""
+"""Judge all methods of a table on a test set, with intervals of their differences.
+
+`comparison` holds what is compared, `evaluating` runs it, and the metrics are in one module for each
+kind of task. `bootstrap` and `ranking` need no torch, so that a report can do without it: the other
+names are imported when they are first used.
+
+    evaluation = evaluate(comparison, test)        # every method on the test examples
+    paired_bootstrap(differences)                  # intervals of differences (M, S seeds, N examples)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from ocd.evaluation.bootstrap import Json, MethodMetric, add_differences, paired_bootstrap, resample
-from ocd.evaluation.comparison import USES_LABEL, Comparison, evaluate, show_film
-from ocd.evaluation.metrics import CLASSIFIER_METRICS, REGRESSION_METRICS, VIEW_METRICS, Metric
 from ocd.evaluation.ranking import Array, area_under_risk_coverage, auroc, risk_coverage
+
+if TYPE_CHECKING:
+    from ocd.evaluation.baseline_methods import USES_LABEL, prepare_methods
+    from ocd.evaluation.classifier_metrics import CLASSIFIER_METRICS
+    from ocd.evaluation.comparison import (
+        Comparison,
+        FittedBaselines,
+        MethodSettings,
+        OCDFits,
+        TrainingData,
+    )
+    from ocd.evaluation.evaluating import evaluate
+    from ocd.evaluation.metric import Metric
+    from ocd.evaluation.regression_metrics import REGRESSION_METRICS
+    from ocd.evaluation.view_metrics import VIEW_METRICS
+    from ocd.evaluation.views import film_frames
+
+_MODULES = {
+    "CLASSIFIER_METRICS": "classifier_metrics",
+    "REGRESSION_METRICS": "regression_metrics",
+    "USES_LABEL": "baseline_methods",
+    "VIEW_METRICS": "view_metrics",
+    "Comparison": "comparison",
+    "FittedBaselines": "comparison",
+    "MethodSettings": "comparison",
+    "Metric": "metric",
+    "OCDFits": "comparison",
+    "TrainingData": "comparison",
+    "evaluate": "evaluating",
+    "film_frames": "views",
+    "prepare_methods": "baseline_methods",
+}
+"""Name -> the module that has it."""
 
 __all__ = [
     "CLASSIFIER_METRICS",
@@ -12,15 +55,28 @@ __all__ = [
     "VIEW_METRICS",
     "Array",
     "Comparison",
+    "FittedBaselines",
     "Json",
     "MethodMetric",
+    "MethodSettings",
     "Metric",
+    "OCDFits",
+    "TrainingData",
     "add_differences",
     "area_under_risk_coverage",
     "auroc",
     "evaluate",
+    "film_frames",
     "paired_bootstrap",
+    "prepare_methods",
     "resample",
     "risk_coverage",
-    "show_film",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'ocd.evaluation' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"ocd.evaluation.{_MODULES[name]}"), name)

@@ -1,4 +1,11 @@
-"""Paired bootstrap: how far a difference between methods may be due to examples and seeds."""
+"""Paired bootstrap: could a difference between two methods be due to the choice of examples and seeds?
+
+    paired = {}
+    add_differences(paired, ("ocd", "rmse"), -1, ours, theirs)    # values (S seeds, N test examples)
+    resample(paired)[("ocd", "rmse")]     # {"difference": 0.012, "interval": [0.003, 0.021]}
+
+NumPy alone, so that a report can be made without torch.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +16,26 @@ import numpy as np
 
 from ocd.evaluation.ranking import Array
 
-MethodMetric = tuple[str, str]  # a method and a metric
+MethodMetric = tuple[str, str]
+"""The names of a method and a metric."""
 
 Json = dict[str, Any]
+"""An object of a JSON file."""
 
 
 def paired_bootstrap(differences: Array, num_resamples: int = 2000, seed: int = 0) -> Array:
     """95 % percentile intervals (M, 2) of the means of M differences (M, S, N).
 
-    Each resample draws S of the seeds and N of the test examples with replacement. The seeds were
-    tested on the same examples, so a resample has the same examples in each of its seeds. As any
-    bootstrap of few things, that of two or three seeds understates how far seeds scatter.
+    Each resample draws S of the S seeds and N of the N test examples, with replacement (Efron &
+    Tibshirani 1993). All seeds were tested on the same examples, so that a resample has the same ones
+    in each of its seeds. With two or three seeds, the intervals understate how far seeds scatter.
     """
     num_seeds, num = differences.shape[1:]
     generator = np.random.default_rng(seed)
     chosen = generator.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
     columns = differences.reshape(-1, num).T  # (N, M·S)
     means = []
-    for start in range(0, num_resamples, 100):  # 100 resamples of 10,000 examples are 8 MB
+    for start in range(0, num_resamples, 100):  # of 10,000 examples, 100 resamples take 8 MB
         seeds = chosen[start : start + 100] / num_seeds  # (R, S)
         drawn = (generator.integers(num, size=num) for _ in seeds)
         shares = np.stack([np.bincount(rows, minlength=num) / num for rows in drawn])  # (R, N)
@@ -42,7 +51,11 @@ def add_differences(
     ours: Array | None,
     theirs: Array | None,
 ) -> None:
-    """The differences (S, N), positive where ours is better, if there are any to resample."""
+    """Add the differences (S, N) of two methods to `paired`, positive where ours is better.
+
+    `ours`, `theirs`: values (S, N); `sign`: 1 where a higher value is better, else -1. Nothing is added
+    for missing values, a single example, or values that are not finite.
+    """
     if ours is None or theirs is None or ours.shape[1] < 2:
         return
     if np.isfinite(ours).all() and np.isfinite(theirs).all():
@@ -50,7 +63,10 @@ def add_differences(
 
 
 def resample(paired: Mapping[MethodMetric, Array]) -> dict[MethodMetric, Json]:
-    """Mean and 95 % interval of each of the differences (S, N), all from the same resamples."""
+    """Mean and 95 % interval of each of the differences (S, N), all from the same resamples.
+
+    By method and metric: {"difference": mean, "interval": [low, high]}, in the metric's unit.
+    """
     intervals = paired_bootstrap(np.stack([*paired.values()])).tolist() if paired else []
     return {
         key: {"difference": float(difference.mean()), "interval": interval}

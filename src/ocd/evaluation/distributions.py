@@ -1,45 +1,75 @@
-"""Draws as a distribution of a continuous target, beside other ways to have one.
+"""Draws as a distribution of a continuous target, beside other ways to predict one.
 
-One draw is a sample of p(delta | x), so that f(x; θ + delta) is one of the target, as far as Eq. 1
-meets it. Judged by the continuous ranked probability score and by what central intervals cover.
+A delta is drawn from p(delta | x), and so is f(x; θ + delta) from the target's distribution, as far as
+Eq. 1 reaches the target. Distributions are judged by their continuous ranked probability score
+(CRPS), and by what their central intervals cover.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ocd.baselines import BaseAlone, Boosting, Conformal, DeepEnsemble, Generated, MCDropout
+from ocd.baselines import (
+    Boosting,
+    Conformal,
+    DeepEnsemble,
+    MCDropout,
+    OCDVariant,
+    UnchangedBase,
+    base_outputs,
+)
 from ocd.data import Examples, Inputs
 from ocd.errors import OCDError
+from ocd.evaluation.comparison import Comparison
 from ocd.prediction import Predictor, crps_per_example, interval_coverage
 
 NUM_DRAWS = 100
-LEVELS = (50, 90)  # per cent of the central intervals
-COVERAGES = tuple(range(5, 100, 5))  # of the figure
+LEVELS = (50, 90)
+"""Per cent of the central intervals in the table."""
+COVERAGES = tuple(range(5, 100, 5))
+"""Per cent of the central intervals in the figure."""
 
 
-def make_distributions(
-    ocd: Generated, residuals: Tensor | None, baselines: dict[str, Any]
-) -> dict[str, Any]:
-    """Name -> what predicts samples. `residuals` (N, ...): of the base, on examples that it was not
-    trained on. `baselines`: those of the table that have a distribution, by name."""
-    base = BaseAlone(ocd.ocd.base)
-    found: dict[str, Any] = {"ocd": ocd}
+def distribution_predictors(
+    comparison: Comparison, predictors: Mapping[str, Predictor]
+) -> dict[str, Predictor]:
+    """Everything that predicts a distribution, by name. `predictors`: those of the table."""
+    ocd = comparison.fits.main
+    found: dict[str, Predictor] = {"ocd": OCDVariant(ocd)}
+    residuals = base_residuals(comparison)
     if residuals is not None:
-        found["base_conformal"] = Conformal(base, residuals)
-    for name, baseline in baselines.items():
-        if isinstance(baseline, Boosting) and baseline.residuals is not None:
-            found["boosting_conformal"] = Conformal(baseline, baseline.residuals)
-        elif isinstance(baseline, DeepEnsemble | MCDropout):
-            found[name] = baseline
+        found["base_conformal"] = Conformal(UnchangedBase(ocd.base), residuals)
+    for name, predictor in predictors.items():
+        if isinstance(predictor, Boosting) and predictor.residuals is not None:
+            found["boosting_conformal"] = Conformal(predictor, predictor.residuals)
+        elif isinstance(predictor, DeepEnsemble | MCDropout):
+            found[name] = predictor
     return found
 
 
-def samples_of(predictor: Predictor, inputs: Inputs) -> Tensor:
-    """(K, N, ...). Of a deep ensemble, whose members are few: quantiles of a normal distribution."""
+def base_residuals(comparison: Comparison) -> Tensor | None:
+    """Targets that OCD learned from, minus outputs of the base: (M, ...) for M training examples.
+
+    Such targets are made so that the residuals are as large as on unseen examples (cross-fitting). None
+    where OCD learned from the labels. The base was fitted on these, and its residuals are too small.
+    """
+    training = comparison.training
+    if not training.has_other_targets:
+        return None
+    outputs = base_outputs(comparison.fits.main.base, training.examples.inputs)
+    return training.examples.targets - outputs.cpu()
+
+
+def draws_of(predictor: Predictor, inputs: Inputs) -> Tensor:
+    """Draws (K, N, ...) of a predictor's distribution, K = `NUM_DRAWS`.
+
+    A deep ensemble has few members. Its draws are quantiles of the normal distribution that has the
+    members' mean and standard deviation.
+    """
     outputs = predictor.predict(inputs, NUM_DRAWS).outputs.cpu()
     if not isinstance(predictor, DeepEnsemble):
         return outputs
@@ -48,29 +78,36 @@ def samples_of(predictor: Predictor, inputs: Inputs) -> Tensor:
     return outputs.mean(dim=0) + quantiles * outputs.std(dim=0)
 
 
-def judge_distributions(
-    distributions: dict[str, Any], test: Examples, skipped: dict[str, str]
+def score_distributions(
+    predictors: Mapping[str, Predictor], test: Examples, skipped: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Numbers by name (CRPS, mean width and coverage of central intervals in per cent), and the CRPS of
-    each example, (N,), as `crps/NAME`."""
+    """Numbers by predictor, and the CRPS of each test example, (N,), as `crps/NAME`.
+
+    The numbers are the CRPS, and the coverage (per cent) and mean width of central intervals; CRPS and
+    width are in the target's unit. A predictor that raises an OCDError is added to `skipped`.
+    """
     numbers: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
-    for name, predictor in distributions.items():
+    for name, predictor in predictors.items():
         try:
-            draws = samples_of(predictor, test.inputs)
+            draws = draws_of(predictor, test.inputs)
         except OCDError as error:
             skipped[f"distribution of {name}"] = str(error)
             continue
         scores = crps_per_example(draws, test.targets)
         tensors[f"crps/{name}"] = scores.float()
-        numbers[name] = {"crps": float(scores.mean())}
-        for level in LEVELS:
-            low, high = draws.double().quantile(
-                torch.tensor([50 - level / 2, 50 + level / 2], dtype=torch.float64) / 100, dim=0
-            )
-            numbers[name][f"coverage_{level}"] = interval_coverage(draws, test.targets, level)
-            numbers[name][f"width_{level}"] = float((high - low).mean())
-        numbers[name]["coverages"] = [
-            interval_coverage(draws, test.targets, level) for level in COVERAGES
-        ]
+        numbers[name] = {"crps": float(scores.mean())} | _interval_numbers(draws, test.targets)
     return numbers, tensors
+
+
+def _interval_numbers(draws: Tensor, targets: Tensor) -> dict[str, Any]:
+    """Coverage and width of the central intervals of draws (K, N, ...)."""
+    numbers: dict[str, Any] = {}
+    for level in LEVELS:
+        low, high = draws.double().quantile(
+            torch.tensor([50 - level / 2, 50 + level / 2], dtype=torch.float64) / 100, dim=0
+        )
+        numbers[f"coverage_{level}"] = interval_coverage(draws, targets, level)
+        numbers[f"width_{level}"] = float((high - low).mean())
+    numbers["coverages"] = [interval_coverage(draws, targets, level) for level in COVERAGES]
+    return numbers

@@ -1,7 +1,8 @@
-"""How well a score of uncertainty ranks the examples. NumPy alone, so that a report needs no torch.
+"""How well a score of uncertainty ranks the examples: are errors where the score is large?
 
-Scores (N,): larger means less certain. Tensors are taken too. Where scores are equal, each value
-is the one to expect of a random order among them, so that no value depends on the examples' order.
+Scores (N,) are arrays or tensors; larger means less certain. Where scores are equal, a value is the
+mean over all orders of these examples, so that it does not depend on the order that they come in.
+NumPy alone, so that a report can be made without torch.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from numpy.typing import NDArray
 from ocd.errors import OCDError
 
 Array = NDArray[np.float64]
+"""Double precision, of any shape."""
 
 
 def auroc(scores: Any, errors: Any) -> float | None:
-    """Chance that an example that errs has a larger score than one that does not, half for a tie.
+    """Probability that an example with an error has a larger score than one without; a tie counts half.
 
-    Scores (N,) and errors (N,), 1 where the example errs, else 0. 0.5 is chance, 1 perfect. None
-    where there is nothing to tell apart, because all examples err or none does, and where a score
-    is NaN. The area under the ROC curve is the Mann-Whitney statistic (Hanley & McNeil 1982).
+    `scores` (N,); `errors` (N,), 1 for an error, else 0. 0.5 is chance, 1 perfect. None if all examples
+    are errors or none is, and if a score is NaN. This area under the ROC curve is the Mann-Whitney
+    statistic (Hanley & McNeil 1982). Raises OCDError for other shapes, or other values of `errors`.
     """
     scores, errors = _pair(scores, errors, "errors")
     if not np.isin(errors, (0, 1)).all():
@@ -36,10 +38,11 @@ def auroc(scores: Any, errors: Any) -> float | None:
 
 
 def risk_coverage(scores: Any, risks: Any) -> tuple[Array, Array]:
-    """Mean risk of the most certain examples, by how many of them are answered.
+    """Mean risk of the most certain examples, for every number of them (Geifman & El-Yaniv 2017).
 
-    Scores (N,) and risks (N,), any loss of each example -> coverage (N,), the shares 1/N to 1, and
-    the mean risk (N,) of that share. The last is the mean of all (Geifman & El-Yaniv 2017).
+    `scores` (N,) and `risks` (N,), any loss of each example. Returns the coverage (N,), which is the
+    share of the examples, 1/N to 1, and the mean risk (N,) of that share, in the risks' unit. The last
+    is the mean of all risks.
     """
     scores, risks = _pair(scores, risks, "risks")
     _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
@@ -51,12 +54,13 @@ def risk_coverage(scores: Any, risks: Any) -> tuple[Array, Array]:
 def area_under_risk_coverage(scores: Any, risks: Any) -> float:
     """Mean of `risk_coverage` over the coverages, in the risks' unit; lower is better.
 
-    A score that says nothing has about the mean risk (AURC; Geifman, Uziel & El-Yaniv 2019).
+    AURC (Geifman, Uziel & El-Yaniv 2019). A score without information has about the mean risk.
     """
     return float(risk_coverage(scores, risks)[1].mean())
 
 
 def _pair(scores: Any, values: Any, name: str) -> tuple[Array, Array]:
+    """Both as arrays (N,). Raises OCDError for other shapes."""
     scores, values = np.asarray(scores, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or scores.shape != values.shape or not len(scores):
         raise OCDError(

@@ -21,7 +21,7 @@ from ocd.audit import (
 from ocd.base import example_losses
 from ocd.data import Examples, read_tensors, write_json
 from ocd.errors import OCDError
-from ocd.evaluation import USES_LABEL, Comparison
+from ocd.evaluation import USES_LABEL, Comparison, prepare_methods
 from ocd.prediction import Predictor
 from ocd.runs.comparing import make_comparison, missing_file
 from ocd.runs.run import Run
@@ -62,18 +62,19 @@ def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
         other = dataclasses.replace(run)
         known = torch.zeros_like(targets) if labels is None else labels
         other.__dict__["data"] = dataclasses.replace(run.data, test=Examples(inputs, known))
-        methods = make_comparison(other, seed).methods(labels)
+        methods = prepare_methods(make_comparison(other, seed)).for_labels(labels)
         return {name: method.predictor for name, method in methods.items()}
 
     yield check_labels(build, inputs, targets, USES_LABEL)
     comparison = make_comparison(run, seed)
     yield _check_figures(run, seed, comparison)
-    network, _ = comparison.ocd.fitted()
-    training = training_deltas(comparison.ocd, comparison.overfit, run.lessons(seed))
-    yield check_copying(generated_deltas(comparison.ocd, inputs), training)
+    ocd, overfit = comparison.fits.main, comparison.fits.overfit
+    network, _ = ocd.fitted()
+    training = training_deltas(ocd, overfit, run.lessons(seed))
+    yield check_copying(generated_deltas(ocd, inputs), training)
     if network.correction is not None:  # which would hide a diffusion that copies
         with network.only("diffusion"):
-            alone = check_copying(generated_deltas(comparison.ocd, inputs), training)
+            alone = check_copying(generated_deltas(ocd, inputs), training)
         yield dataclasses.replace(alone, name="copying without the correction")
 
 
@@ -82,12 +83,12 @@ def _check_figures(run: Run, seed: int, comparison: Comparison) -> Finding:
     inputs, targets = run.data.test.rows(slice(0, AUDITED))
     saved = read_tensors(run.root / "predictions" / f"seed-{seed}.safetensors")
     compared, wrong = [], []
-    for name, method in comparison.methods(targets).items():
+    for name, method in prepare_methods(comparison).for_labels(targets).items():
         # These answers depend on the rest of their batch, which is another one here.
         if name.startswith(("tent_", "mc_dropout_")) or f"loss/{name}" not in saved:
             continue
         prediction = method.predictor.predict(inputs, method.draws)
-        output = method.answer(prediction, run.task.join_draws).cpu()
+        output = method.combine(prediction, run.task.join_draws).cpu()
         losses = example_losses(run.task.loss, output, targets).float()
         compared.append(name)
         if not torch.allclose(

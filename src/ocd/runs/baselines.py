@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ocd.baselines import EQUAL_TIME, TRAINED, fit_baseline, why_not
+from ocd.baselines import EQUAL_TIME, TRAINED, MainFit, fit_baseline, reason_unavailable
 from ocd.data import read_json, write_tensors
 from ocd.lessons import Workdir
 from ocd.runs.progress import say_progress
@@ -24,15 +24,13 @@ def train_baselines(run: Run, seed: int) -> None:
     ocd, main = fits["main"]
     fitted = run.load(ocd, main)
     for kind in left:
-        if why_not(kind, fitted) is None:
+        if reason_unavailable(kind, fitted) is None:
             num_steps = _equal_time(run, seed) if kind == EQUAL_TIME else None
+            work = baseline_work(run, kind, seed)
             with run.phase(kind, seed):
-                work = baseline_work(run, kind, seed)
-                fit_baseline(
-                    kind, fitted, run.lessons(seed), main, work, num_steps=num_steps,
-                    labelled=run.examples,
-                )  # fmt: skip
-            run.enter(baseline_work(run, kind, seed).checkpoint)
+                fit = MainFit(fitted, main, run.lessons(seed), labelled=run.examples)
+                fit_baseline(kind, fit, work, num_steps)
+            run.enter(work.checkpoint)
 
 
 def baseline_kinds(run: Run) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocd.baselines import failure, load_baseline, why_not
-from ocd.evaluation import Comparison
+from ocd.baselines import TrainedBaseline, load_baseline, reason_unavailable, training_failure
+from ocd.evaluation import Comparison, FittedBaselines, MethodSettings, OCDFits, TrainingData
 from ocd.lessons import StoredLessons
+from ocd.model import OCD
 from ocd.runs.baselines import baseline_kinds, baseline_work, member_paths, other_bases
 
 if TYPE_CHECKING:
@@ -19,37 +20,46 @@ def make_comparison(run: Run, seed: int) -> Comparison:
     ocd, main = fits["main"]
     fitted = run.load(ocd, main)
     _, source = ocd.lessons(run.lessons(seed), main)
-    comparison = Comparison(
-        run.task,
-        run.lessons(seed),
-        fitted,
-        source.overfitter.config,
-        run.run_options.num_draws,
-        run.run_options.baselines,
-        run.load(*fits["alternative"]) if "alternative" in fits else None,
+    stored = source.reader if isinstance(source, StoredLessons) and ocd.transform is None else None
+    options = run.run_options
+    return Comparison(
+        criteria=run.task,
+        fits=OCDFits(
+            fitted,
+            source.overfitter.config,
+            run.load(*fits["alternative"]) if "alternative" in fits else None,
+            stored,
+        ),
+        training=TrainingData(run.lessons(seed), run.base_examples),
+        settings=MethodSettings(options.num_draws, options.other_draws, options.baselines, seed),
+        baselines=_load_baselines(run, fitted, seed),
         seconds=run.phase_seconds(seed),
-        other_draws=run.run_options.other_draws,
-        labelled=run.base_examples,
-        seed=seed,
     )
-    if isinstance(source, StoredLessons) and ocd.transform is None:
-        comparison.stored = source.reader
-    if run.run_options.has_baselines:
-        few = run.examples.rows(slice(0, 2))[0]
-        for kind in baseline_kinds(run):
-            if reason := why_not(kind, fitted):
-                comparison.skipped[kind] = reason
-                continue
-            work = baseline_work(run, kind, seed)
-            if (reason := failure(work)) is not None:
-                comparison.skipped[kind] = reason
-            else:
-                comparison.trained[kind] = load_baseline(kind, fitted, few, work)
-        if run.run_options.num_bases > 1:
-            comparison.bases = [ocd.base, *map(run.read_base, member_paths(run, seed))]
-        for name, (options, path) in other_bases(run, seed).items():
-            comparison.other_bases[name] = run.read_base(path, options)
-    return comparison
+
+
+def _load_baselines(run: Run, fitted: OCD, seed: int) -> FittedBaselines:
+    """What was trained beside a fitted OCD; nothing if the run compares with no such baselines."""
+    if not run.run_options.has_baselines:
+        return FittedBaselines()
+    few = run.examples.rows(slice(0, 2))[0]
+    trained: dict[str, TrainedBaseline] = {}
+    skipped: dict[str, str] = {}
+    for kind in baseline_kinds(run):
+        work = baseline_work(run, kind, seed)
+        if reason := reason_unavailable(kind, fitted) or training_failure(work):
+            skipped[kind] = reason
+        else:
+            trained[kind] = load_baseline(kind, fitted, few, work)
+    paths = member_paths(run, seed)
+    return FittedBaselines(
+        trained,
+        ensemble=[fitted.base, *map(run.read_base, paths)] if paths else (),
+        other_bases={
+            name: run.read_base(path, options)
+            for name, (options, path) in other_bases(run, seed).items()
+        },
+        skipped=skipped,
+    )
 
 
 def missing_file(run: Run, seed: int) -> str | None:
@@ -63,7 +73,7 @@ def missing_file(run: Run, seed: int) -> str | None:
     if run.run_options.has_baselines and works[0].is_finished:
         _, ocd, main = fits[0]
         fitted = run.load(ocd, main)
-        kinds = [kind for kind in baseline_kinds(run) if why_not(kind, fitted) is None]
+        kinds = [kind for kind in baseline_kinds(run) if reason_unavailable(kind, fitted) is None]
         works += [baseline_work(run, kind, seed) for kind in kinds]
     paths = [work.checkpoint / "config.json" for work in works]
     if run.run_options.has_baselines:

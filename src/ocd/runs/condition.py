@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 from ocd.base import example_losses
-from ocd.baselines import BaseAlone, Generated
+from ocd.baselines import OCDVariant, UnchangedBase
 from ocd.data import read_json, write_json, write_text
 from ocd.errors import OCDError
 from ocd.generator import PARTS
@@ -54,7 +54,7 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
     selection = read_json(run.selection_path(seed))
     has_encoder = run.task.make_encoder(run.options, run.base_data) is not None
     if "base" not in known:
-        known["base"] = {"draw": _losses(run, BaseAlone(base))}
+        known["base"] = {"draw": _losses(run, UnchangedBase(base))}
     for name, (parts, encode_x) in VARIANTS.items():
         if name in known or (encode_x and not has_encoder):
             continue
@@ -66,9 +66,9 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
         work = Workdir(run.root, member, context, deltas_of=f"seed-{seed}")
         _take_plan(run, seed, work, ocd)
         ocd.train(lessons, work)
-        known[name] = {"draw": _losses(run, Generated(ocd))}
+        known[name] = {"draw": _losses(run, OCDVariant(ocd))}
         if config.diffusion.prediction == "x0":
-            known[name]["mean"] = _losses(run, Generated(ocd, "mean"))
+            known[name]["mean"] = _losses(run, OCDVariant(ocd, "mean"))
         write_json(path, known)
         shutil.rmtree(work.checkpoint)  # only the losses are kept
     return known

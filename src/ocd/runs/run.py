@@ -20,7 +20,7 @@ from torch import nn
 
 from ocd.config import OCDConfig
 from ocd.data import Examples, read_json, read_tensors, to_device, write_json, write_tensors
-from ocd.evaluation import evaluate, show_film
+from ocd.evaluation import evaluate, film_frames
 from ocd.lessons import Workdir, is_collected, select_layer, selection_excerpt
 from ocd.model import OCD
 from ocd.runs.baselines import train_baselines, train_bases
@@ -136,18 +136,19 @@ class Run(RunFolder):
         self.train(seed)
         comparison = make_comparison(self, seed)
         with self.phase("predict", seed):
-            results, tensors = evaluate(comparison, self.data.test)
+            evaluation = evaluate(comparison, self.data.test)
+            views = dict(evaluation.views)
             if self.task.film is not None and seed == self.seeds[0]:
                 frames = self.task.film(self.options, self.data)
-                comparison.shown |= {} if frames is None else show_film(comparison.ocd, frames)
-        for note in comparison.notes:
+                views |= {} if frames is None else film_frames(comparison.fits.main, frames)
+        for note in evaluation.notes:
             self.log(seed).write("note", text=note)
-        if comparison.shown:
-            views = self.root / "views" / f"seed-{seed}.safetensors"
-            write_tensors(views, comparison.shown)
-            self.enter(views)
-        write_tensors(path.with_suffix(".safetensors"), tensors)
-        write_json(path, results)
+        if views:
+            views_path = self.root / "views" / f"seed-{seed}.safetensors"
+            write_tensors(views_path, views)
+            self.enter(views_path)
+        write_tensors(path.with_suffix(".safetensors"), evaluation.tensors)
+        write_json(path, evaluation.numbers)
         self.enter(path, path.with_suffix(".safetensors"))
 
     def report(self) -> dict[str, Any]:

@@ -28,8 +28,8 @@ class RunOptions:
     baselines: str = field(
         default="all",
         metadata={
-            "help": "what OCD is compared with: all, more (the label network trained for as long as OCD "
-            "took, too), paper (those of the paper) or none"
+            "help": "what OCD is compared with: all, more (also the label network, for as long as OCD "
+            "took), paper (those of the paper) or none"
         },
     )
     num_bases: int = field(default=5, metadata={"help": "bases of the deep ensemble; 1 leaves it out"})

@@ -410,7 +410,6 @@ SETTINGS: dict[str, object] = {
     "training.weight_decay": 0.5,
     "training.validation_share": 0.1,
     "training.validate_every": 200,
-    "training.patience": 0,
     "sampling.scale_factor": 1.0,
     "sampling.coverage": 0.9,
 }

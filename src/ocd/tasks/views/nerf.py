@@ -202,7 +202,7 @@ class DescribeViews:
 
     def __call__(self, frozen: FrozenBase, poses: Inputs) -> Features:
         assert isinstance(frozen.base, TinyNeRF) and isinstance(poses, Tensor)
-        seen = summarise_views(frozen.view, frozen.module, poses, self.options.grid)
+        seen = summarise_views(cast(TinyNeRF, frozen.view), frozen.module, poses, self.options.grid)
         if self.options.image_encoder == "vgg11":
             output = _vgg11(self.options.vgg).to(poses.device)(seen.image)
         else:

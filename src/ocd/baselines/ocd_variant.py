@@ -1,4 +1,4 @@
-"""OCD's own variants as rows of a table: draws, the mean in one pass, no scale, one part alone."""
+"""OCD's own variants: draws, the mean in one pass, without the scale network, one part alone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from ocd.prediction import Prediction
 
 
 @dataclass(frozen=True)
-class Generated:
-    """`OCD.predict` with its mode fixed. `use_mean_scale`: the paper's ablation "no scale".
+class OCDVariant:
+    """`OCD.predict` with one way of drawing.
 
-    `part`: "all", "diffusion" (without the correction, sampled as the paper does) or "correction".
+    `mode`: "draws" or "mean". `use_mean_scale`: the paper's ablation "no scale". `part`: "all",
+    "diffusion" (without the correction, drawn as in the paper) or "correction".
     """
 
     ocd: OCD

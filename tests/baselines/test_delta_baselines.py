@@ -1,4 +1,4 @@
-"""Baselines that move OCD's layer without generating: whose delta, which direction, which length."""
+"""Baselines that move the layer without a generator: neighbour, mean delta, random direction."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from helpers import LOSS, PCA, TINY, digits, digits_base, fitted, part_of, test_
 from ocd import Examples, overfit
 from ocd.base import FrozenBase
 from ocd.base.probe import probe
-from ocd.baselines import Generated, NearestNeighbor, OverfitTest, RandomDirection, mean_delta
-from ocd.baselines.deltas import SharedMove, flat_inputs, nearest_in_x
+from ocd.baselines import NearestNeighbor, OCDVariant, OverfitTest, RandomDirection, mean_delta
+from ocd.baselines.nearest_neighbor import flat_inputs, nearest_in_x
+from ocd.baselines.shared_delta import SharedDelta
 from ocd.data import tensors
 from ocd.lessons import OverfitConfig
-from ocd.prediction import apply_deltas
 
 CONFIG = OverfitConfig(lr=0.05)
 
@@ -55,7 +55,7 @@ def test_all_tensors_of_an_input_count():
 
 
 @pytest.mark.parametrize("kind", TINY)
-def test_neighbour_lends_its_delta_and_not_its_label(kind):
+def test_the_neighbours_delta_is_used_and_not_its_label(kind):
     tiny = TINY[kind]
     training, test, base = tiny.examples(40), tiny.examples(8, seed=5), tiny.base()
     found = FrozenBase(base, tiny.layer)
@@ -74,8 +74,8 @@ def test_neighbour_lends_its_delta_and_not_its_label(kind):
 def test_neighbours_of_digits(layer):
     training, test = digits(40), test_digits(8)
     p = NearestNeighbor(frozen(layer), LOSS, CONFIG, training).predict(test.inputs)
-    places = nearest_in_x(test.inputs, flat_inputs(training.inputs))
-    near = Examples(*training.rows(places))
+    indices = nearest_in_x(test.inputs, flat_inputs(training.inputs))
+    near = Examples(*training.rows(indices))
     deltas = overfit(digits_base(), layer, LOSS, near.inputs, near.targets, lr=0.05).dense()
     for i in range(8):
         assert torch.allclose(p.mean[i], with_delta(deltas[i], layer, test.inputs[i]), atol=1e-4)
@@ -83,7 +83,7 @@ def test_neighbours_of_digits(layer):
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 1000])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_an_example_that_is_not_finite_is_nobodys_neighbour(chunk_size, value):
+def test_an_example_that_is_not_finite_is_never_the_nearest(chunk_size, value):
     training, queries = digits(50).inputs.clone(), test_digits(12).inputs
     training[3] = value
     found = nearest_in_x(queries, flat_inputs(training), chunk_size)
@@ -92,18 +92,18 @@ def test_an_example_that_is_not_finite_is_nobodys_neighbour(chunk_size, value):
 
 
 def nan_above_nine(outputs, targets):
-    """The loss, and none for the targets that stand for something broken."""
+    """The loss, and NaN for targets above nine."""
     return LOSS(outputs, targets % 10) * torch.where(targets < 10, 1.0, torch.nan)
 
 
 @pytest.mark.parametrize("layer", ["fc1", "conv2"])
-def test_a_neighbour_without_a_finite_delta_lends_nothing(layer):
+def test_a_neighbour_without_a_finite_delta_moves_nothing(layer):
     training, test = digits(20), test_digits(8)
     broken = nearest_in_x(test.inputs, flat_inputs(training.inputs))[0]
     targets = training.targets.clone()
     targets[broken] += 10
-    lenders = Examples(training.inputs, targets)
-    p = NearestNeighbor(frozen(layer), nan_above_nine, CONFIG, lenders).predict(test.inputs)
+    training_with_nan = Examples(training.inputs, targets)
+    p = NearestNeighbor(frozen(layer), nan_above_nine, CONFIG, training_with_nan).predict(test.inputs)
     hit = nearest_in_x(test.inputs, flat_inputs(training.inputs)) == broken
     assert torch.equal(p.mean[hit], p.base[hit])
     assert (p.scale[0, hit] == 0).all()
@@ -111,14 +111,14 @@ def test_a_neighbour_without_a_finite_delta_lends_nothing(layer):
     assert (p.scale[0, ~hit] > 0).any()
 
 
-def test_neighbour_of_a_training_example_is_the_bound():
+def test_the_neighbour_of_a_training_example_is_the_oracle():
     training = digits(20)
     one = NearestNeighbor(frozen(), LOSS, CONFIG, training).predict(training.inputs)
     oracle = OverfitTest(frozen(), LOSS, CONFIG, training.targets).predict(training.inputs)
     assert torch.allclose(one.mean, oracle.mean, atol=1e-5)
 
 
-# One move for everybody
+# One delta for all examples
 
 
 @pytest.mark.parametrize("kind", TINY)
@@ -153,15 +153,15 @@ def test_an_example_without_a_finite_delta_does_not_spoil_the_mean():
 
 
 @pytest.mark.parametrize("layer", ["fc1", "conv2", "fc2"])
-def test_a_shared_move_is_that_weight_in_a_copy(layer):
+def test_a_shared_delta_is_added_to_the_weight(layer):
     base, inputs = digits_base(), test_digits(300).inputs
     weight = base.get_submodule(layer).weight
     move = 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
-    p = SharedMove(frozen(layer, base), move).predict(inputs)
+    p = SharedDelta(frozen(layer, base), move).predict(inputs)
     moved = copy.deepcopy(base).requires_grad_(False)
     moved.get_submodule(layer).weight += move
-    assert torch.allclose(p.outputs[0], apply_deltas(inputs), atol=1e-4)
-    nothing = SharedMove(frozen(layer, base), torch.zeros_like(move)).predict(inputs)
+    assert torch.allclose(p.outputs[0], moved(inputs), atol=1e-4)
+    nothing = SharedDelta(frozen(layer, base), torch.zeros_like(move)).predict(inputs)
     assert torch.equal(nothing.outputs[0], nothing.base)
 
 
@@ -171,18 +171,18 @@ def test_a_shared_move_is_that_weight_in_a_copy(layer):
 @pytest.mark.parametrize("kind", ["log", "joint"])
 @pytest.mark.parametrize("code", ["rank one", "pca"])
 @pytest.mark.parametrize("spread", [1.0, 0.5])
-def test_random_directions_have_the_lengths_of_ocds_own_draws(code, kind, spread):
+def test_random_directions_have_the_norms_of_ocds_own_draws(code, kind, spread):
     settings = {"scale.kind": kind, "sampling.spread": spread, "sampling.scale_factor": 1.5}
     ocd = fitted(settings | (PCA if code == "pca" else {}))
     inputs = test_digits(40).inputs
     own, random = ocd.predict(inputs, 4, seed=2), RandomDirection(ocd).predict(inputs, 4, seed=2)
     assert torch.allclose(random.scale, own.scale, rtol=1e-3)
-    assert own.scale.std() > 1e-3 * own.scale.mean()  # it is not one length for all
+    assert own.scale.std() > 1e-3 * own.scale.mean()  # they are not all of one norm
     assert (random.outputs - own.outputs).abs().max() > 1e-3
     assert torch.equal(random.base, own.base)
 
 
-@pytest.mark.parametrize("prediction", ["x0", "epsilon"])  # of the noise: a draw is much like Ω_T
+@pytest.mark.parametrize("prediction", ["x0", "epsilon"])  # with epsilon, a draw is much like Ω_T
 @pytest.mark.parametrize("kind", ["log", "joint"])
 def test_random_directions_are_random(kind, prediction):
     """At the last layer an output moves by ‖a‖² u, so that u's direction can be seen."""
@@ -195,7 +195,7 @@ def test_random_directions_are_random(kind, prediction):
 
     one = directions(RandomDirection(ocd), 0)
     others = {
-        "OCD's": directions(Generated(ocd), 0),
+        "OCD's": directions(OCDVariant(ocd), 0),
         "another seed": directions(RandomDirection(ocd), 1),
         "another draw": one.roll(1, dims=0),
         "another example": one.roll(1, dims=1),
@@ -207,7 +207,7 @@ def test_random_directions_are_random(kind, prediction):
     assert one.mean(dim=(0, 1)).norm() < 4 / 500**0.5  # and no direction is preferred
 
 
-def test_no_random_direction_follows_from_the_rest_of_the_batch():
+def test_a_random_direction_does_not_depend_on_the_rest_of_the_batch():
     ocd, test = fitted({"layer": "fc2"}), test_digits(30)
     whole = RandomDirection(ocd).predict(test.inputs, 3)
     part = RandomDirection(ocd).predict(part_of(test, 20, None).inputs, 3)

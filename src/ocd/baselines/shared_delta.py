@@ -1,0 +1,62 @@
+"""One delta for all examples, the mean of the training deltas: OCD without any condition.
+
+Where it does as well as OCD, what helps is one correction of the base, and no adaptation to an input.
+
+    shared = mean_delta(frozen, loss, config, training)
+    outputs = shared.predict(inputs).mean      # (B, ...)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ocd.base import DenseDelta, FrozenBase, Loss
+from ocd.baselines.training_deltas import overfit_training_examples
+from ocd.data import Examples, Excerpt, Inputs
+from ocd.lessons import OverfitConfig, StoreReader, chunk_of
+from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
+
+
+@dataclass(frozen=True)
+class SharedDelta:
+    """f(x; θ + delta) with the same delta for every x. `weight`: the delta, (*weight.shape)."""
+
+    frozen: FrozenBase
+    weight: Tensor
+
+    def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
+        delta = DenseDelta(self.weight[None, None])
+
+        def work(rows: Inputs, where: slice) -> Prediction:
+            return apply_deltas(self.frozen, self.frozen.capture(rows, keep_positions=False), delta)
+
+        return predict_in_chunks(inputs, self.frozen.device, work)
+
+
+def mean_delta(
+    frozen: FrozenBase,
+    loss: Loss,
+    config: OverfitConfig,
+    training: Examples,
+    num_examples: int = 8192,
+    excerpt: Excerpt | None = None,
+) -> SharedDelta:
+    """The mean delta (Eq. 1) of the first `num_examples` training examples, not augmented.
+
+    Deltas that are not finite count as zero.
+    """
+    total = frozen.weight.new_zeros(frozen.weight_shape)
+    used = torch.arange(min(num_examples, len(training)))
+    for indices in used.split(chunk_of(frozen, config)):
+        deltas = overfit_training_examples(frozen, loss, config, training, indices, excerpt)
+        total += deltas.dense()[:, 0].sum(dim=0)
+    return SharedDelta(frozen, total / len(used))
+
+
+def mean_of_store(frozen: FrozenBase, reader: StoreReader) -> SharedDelta:
+    """`mean_delta` of all training deltas, read from a store that holds them as whole weights."""
+    total = sum((shard["delta.weight"].sum(dim=0) for shard in reader.shards), torch.zeros(()))
+    return SharedDelta(frozen, total.to(frozen.weight) / len(reader))

@@ -1,0 +1,119 @@
+"""Train a baseline in a work folder of its own, and load it again.
+
+A finished folder holds `checkpoint/NAME/config.json`. It names the weights, or says why the training
+failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from ocd.baselines.trained.examples import LabelledExamples
+from ocd.baselines.trained.kinds import network_kind
+from ocd.baselines.trained.networks import make_network
+from ocd.baselines.trained.objectives import make_objective
+from ocd.baselines.trained.predictor import TrainedBaseline
+from ocd.data import (
+    Inputs,
+    dataset_size,
+    file_digest,
+    load_strictly,
+    progress_bar,
+    read_json,
+    write_json,
+    write_tensors,
+)
+from ocd.errors import OCDError
+from ocd.lessons import LessonSource, Workdir
+from ocd.model import OCD
+from ocd.training import Trainer, TrainingConfig, TrainingFiles
+
+
+@dataclass(frozen=True)
+class MainFit:
+    """The finished fit of OCD that a baseline is trained beside.
+
+    `work`: the fit's own folder. `dataset`: the examples with the targets that OCD learned from.
+    `labelled`: the same examples with their labels, where OCD learned from other targets. They are for
+    the label network, which has no base.
+    """
+
+    ocd: OCD
+    work: Workdir
+    dataset: Dataset[Any]
+    labelled: Dataset[Any] | None = None
+
+
+def fit_baseline(
+    kind: str, fit: MainFit, work: Workdir, num_steps: int | None = None, progress: bool = True
+) -> None:
+    """Train a baseline into the folder `work`; resumes where it was interrupted.
+
+    `num_steps`: another number of steps than OCD's. The number with which a training began is kept.
+    A training that diverges is finished too; `training_failure` says why it has no weights. Raises
+    OCDError where this OCD has no such baseline.
+    """
+    ocd = fit.ocd
+    record, source = ocd.lessons(fit.dataset, fit.work)
+    examples = _examples(kind, source, fit.labelled)
+    overfitter = examples.overfitter
+    few, _ = overfitter.fetch(torch.arange(min(2, dataset_size(fit.dataset))), torch.Generator())
+    network = make_network(kind, ocd, few)
+    objective = make_objective(kind, overfitter, ocd)
+    config = _with_num_steps(ocd.config.training, num_steps, work)
+    key = f"{kind} {record.key['all']}"
+    files = TrainingFiles(work.log(), work.checkpoint / "training.pt", key)
+    trainer = Trainer(network, examples, objective, config, ocd.config.seed, files)
+    trainer.resume()
+    try:
+        with progress_bar(f"train {kind}", trainer.config.num_steps, progress) as advance:
+            trained = trainer.run(advance)
+    except OCDError as error:  # one baseline that diverges must not cost the whole table
+        write_json(work.checkpoint / "config.json", {"baseline": kind, "failed": str(error)})
+        return
+    weights = work.checkpoint / "model.safetensors"
+    write_tensors(weights, trained.state_dict())
+    finished = {"baseline": kind, "weights": file_digest(weights), "num_steps": trainer.step}
+    write_json(work.checkpoint / "config.json", finished)
+
+
+def training_failure(work: Workdir) -> str | None:
+    """Why the training of a finished baseline failed; None if it did not."""
+    reason: str | None = read_json(work.checkpoint / "config.json").get("failed")
+    return reason
+
+
+def load_baseline(kind: str, ocd: OCD, inputs: Inputs, work: Workdir) -> TrainedBaseline:
+    """The baseline that `fit_baseline` left in `work`. `inputs`: two examples or more.
+
+    Raises OCDError for weights that are missing, damaged, or of another baseline.
+    """
+    saved = read_json(work.checkpoint / "config.json")
+    network = make_network(kind, ocd, inputs)
+    load_strictly(network, work.checkpoint / "model.safetensors", saved["weights"])
+    return TrainedBaseline(kind, ocd, network.eval())
+
+
+def _examples(kind: str, source: LessonSource, labelled: Dataset[Any] | None) -> LessonSource:
+    """What a baseline learns from: OCD's overfitted examples, or examples with their labels."""
+    network, overfitter = network_kind(kind), source.overfitter
+    if network == "delta_regression":
+        return source
+    if network == "label_network" and labelled is not None:
+        overfitter = replace(overfitter, problem=replace(overfitter.problem, dataset=labelled))
+    on_excerpts = network == "fine_tuned_layer" and overfitter.problem.excerpt is not None
+    return LabelledExamples(overfitter, with_condition=network != "label_network" and not on_excerpts)
+
+
+def _with_num_steps(config: TrainingConfig, num_steps: int | None, work: Workdir) -> TrainingConfig:
+    """The settings with the number of steps that this training began with, if it has one of its own."""
+    if num_steps is None:
+        return config
+    steps = work.checkpoint / "steps.json"
+    if not steps.exists():
+        write_json(steps, {"num_steps": num_steps})
+    return replace(config, num_steps=read_json(steps)["num_steps"])

@@ -1,0 +1,112 @@
+"""What each trained baseline minimises: one number a batch, the same in training and when held out.
+
+`Trainer` takes any `Objective` (ocd.training.objectives). A network is the one in training, or its
+average.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ocd.base import example_losses
+from ocd.baselines.trained.kinds import network_kind
+from ocd.baselines.trained.networks import ConditionedNetwork, SharedWeight
+from ocd.generator import Codec
+from ocd.lessons import LessonBatch, Overfitter
+from ocd.model import OCD
+from ocd.training import Objective, task_excerpt
+
+
+@dataclass(frozen=True)
+class _SingleLoss(ABC):
+    """An objective that is one scalar. `excerpt`: positions that a step sees of a large example."""
+
+    overfitter: Overfitter
+    codec: Codec
+    excerpt: int = 0
+
+    def losses(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"loss": self.held_out(network, rows, generator)}
+
+    @abstractmethod
+    def held_out(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
+        """The scalar of a batch."""
+
+
+class RegressDelta(_SingleLoss):
+    """Mean squared error of the code, in units of the training codes' mean scale."""
+
+    def held_out(
+        self, network: ConditionedNetwork, rows: LessonBatch, generator: torch.Generator
+    ) -> Tensor:
+        assert rows.delta is not None
+        codes = self.codec.encode(rows.delta)[:, 0]
+        return ((network(rows.features, rows.inputs) - codes) / network.unit).square().mean()
+
+
+class _LossOfOutput(_SingleLoss):
+    """The base's own loss, the mean over the batch, of an output that a subclass makes."""
+
+    @abstractmethod
+    def output(self, network: Any, rows: LessonBatch) -> Tensor:
+        """Outputs (B, ...), in the shape of f(x)."""
+
+    def held_out(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
+        assert rows.targets is not None
+        return example_losses(self.overfitter.loss, self.output(network, rows), rows.targets).mean()
+
+
+class CorrectOutput(_LossOfOutput):
+    """The loss of f(x) plus the network's output."""
+
+    def output(self, network: ConditionedNetwork, rows: LessonBatch) -> Tensor:
+        assert rows.capture is not None
+        correction: Tensor = network(rows.features, rows.inputs)
+        return rows.capture.output + correction
+
+
+class PredictLabel(_LossOfOutput):
+    """The loss of the network's output itself."""
+
+    def output(self, network: ConditionedNetwork, rows: LessonBatch) -> Tensor:
+        output: Tensor = network({}, rows.inputs)
+        return output
+
+
+class TuneLayer(_SingleLoss):
+    """The base's own loss with the shared delta.
+
+    All examples share the delta. Of large examples, a whole batch therefore has as many positions as
+    OCD's task loss has of one example: the gradient is no noisier.
+    """
+
+    def held_out(self, network: SharedWeight, rows: LessonBatch, generator: torch.Generator) -> Tensor:
+        assert rows.targets is not None
+        overfitter = self.overfitter
+        size = -(-self.excerpt // len(rows))
+        part, targets = overfitter.problem.take_excerpt(rows.inputs, rows.targets, size, generator)
+        if rows.capture is None:
+            output = overfitter.frozen.run_full(part, network.delta())
+        else:
+            output = overfitter.frozen.run(rows.capture, network.delta())
+        return example_losses(overfitter.loss, output[:, 0], targets).mean()
+
+
+OBJECTIVES: dict[str, type[_SingleLoss]] = {
+    "delta_regression": RegressDelta,
+    "label_head": CorrectOutput,
+    "label_network": PredictLabel,
+    "fine_tuned_layer": TuneLayer,
+}
+"""Kind of network -> what it minimises."""
+
+
+def make_objective(kind: str, overfitter: Overfitter, ocd: OCD) -> Objective:
+    """The objective of a baseline beside a fitted OCD."""
+    size = task_excerpt(ocd.config.overfit.excerpt)
+    return OBJECTIVES[network_kind(kind)](overfitter, ocd.fitted()[0].codec, size)

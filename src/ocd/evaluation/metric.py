@@ -1,0 +1,39 @@
+"""What a metric is: one number of a whole test set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor
+
+from ocd.errors import OCDError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of all outputs and targets (N, ...), and how its value is read.
+
+    All metrics compute in double precision. A metric raises OCDError for outputs and targets
+    that do not fit together.
+    """
+
+    fn: Callable[[Tensor, Tensor], float]
+    """(outputs (N, ...), targets (N, ...)) -> the value."""
+    higher_is_better: bool
+    unit: str = ""
+    per_example: Callable[[Tensor, Tensor], Tensor] | None = None
+    """(outputs, targets) -> (N,), whose mean is the value; None for a metric that is no such mean."""
+
+
+def import_torchmetrics(part: str) -> Any:
+    """torchmetrics.functional.`part`, imported when it is needed: the import takes seconds.
+
+    Raises OCDError where torchmetrics is not installed.
+    """
+    try:
+        return import_module(f"torchmetrics.functional.{part}")
+    except ImportError as error:
+        raise OCDError("this metric needs torchmetrics: pip install torchmetrics") from error

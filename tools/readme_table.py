@@ -1,0 +1,99 @@
+"""Put the committed results into README.md: `python tools/readme_table.py`. A test checks it.
+
+One line for each result: the task's loss of the base, of OCD's ensemble, of the oracle and of the best
+baseline that costs at most as much as OCD, and what can be said of the differences.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"<!-- table: results -->\n.*?<!-- end -->", re.DOTALL)
+RESULTS = {
+    "digits": "digits",
+    "mnist": "mnist",
+    "mnist-noise": "mnist-noise",
+    "nerf/lego": "nerf-lego",
+    "nerf/hotdog": "nerf-hotdog",
+    "nerf/drums": "nerf-drums",
+    "tabular/california": "california",
+    "tabular/ltr": "ltr",
+}
+"""Folder below results/ -> its name in the table."""
+HEAD = (
+    "task (loss, seeds)",
+    "base",
+    "OCD",
+    "oracle",
+    "best baseline of at most equal cost",
+    "OCD against the base",
+    "against that baseline",
+)
+ORACLE = "overfit_test"
+
+
+def table(root: Path = ROOT) -> str:
+    """The table of all results, from results/*/results.json below `root`."""
+    rows = [_row(folder, name, root) for folder, name in RESULTS.items()]
+    rule = ["---", *["---:"] * 3, *["---"] * 3]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (HEAD, rule, *rows))
+
+
+def _row(folder: str, name: str, root: Path) -> list[str]:
+    results = json.loads((root / "results" / folder / "results.json").read_text(encoding="utf-8"))
+    verdict = results["verdict"]
+    loss, ensemble = verdict["metric"], verdict["comparison"].removesuffix(" vs base")
+
+    def value(method: str) -> str:
+        return _number(mean(results["methods"][method][loss]))
+
+    # Of what OCD is set against, the base comes first, then the best of at most equal cost.
+    against = next(found for found in verdict["against"][1:] if "at most equal cost" in found["why"])
+    words, seeds = loss.replace("_", " "), len(results["seeds"])
+    return [
+        f"[{name}](results/{folder}/README.md) ({words}, {seeds})",
+        *(value(method) for method in ("base", ensemble, ORACLE)),
+        f"{value(_method(against, results))}: {against['title']}",
+        _said(verdict),
+        _said(against),
+    ]
+
+
+def _method(against: dict[str, Any], results: dict[str, Any]) -> str:
+    """The key of the method that OCD is set against."""
+    return next(
+        text for text in against.values() if isinstance(text, str) and text in results["methods"]
+    )
+
+
+def _said(found: dict[str, Any]) -> str:
+    """`gain, +0.0174 to +0.0278`: the statement and the 95 % interval of the difference."""
+    places = max(4, _places(found["difference"]))
+    low, high = (f"{end:+.{places}f}" for end in found["interval"])
+    return f"{found['statement']}, {low} to {high}"
+
+
+def _number(value: float) -> str:
+    """Three digits that count, at most seven decimals: 0.0406, 0.00543."""
+    return f"{value:.{min(7, max(0, _places(value)))}f}"
+
+
+def _places(value: float) -> int:
+    """The decimals that show three digits of a value."""
+    return 2 - math.floor(math.log10(abs(value))) if value else 2
+
+
+def filled(text: str, root: Path = ROOT) -> str:
+    """The text with its `<!-- table: results -->` block made from what is committed."""
+    return BLOCK.sub(lambda _: f"<!-- table: results -->\n{table(root)}\n<!-- end -->", text)
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")

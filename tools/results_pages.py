@@ -1,0 +1,104 @@
+"""Make results/*/README.md: `python tools/results_pages.py`. A test checks the committed pages.
+
+A page is put together from `results.json` (verdict and table), from the figures that are there, and
+from the hand-written `notes.md`: a title, the command in a fenced block, and comments on the result.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ocd.reporting import markdown_table
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTES = re.compile(r"# (?P<title>.*?)\n+```\n(?P<command>.*?)\n```\n+(?P<text>.*)", re.DOTALL)
+CAPTIONS = {
+    "views": (
+        "Test views of the first seed, and where each image has its squared error (one scale for all)."
+    ),
+    "film": "Around the scene, from poses that are in no set: the base beside OCD's mean.",
+    "coverage": (
+        "How many test targets the central intervals cover: on the diagonal as many as they claim."
+    ),
+    "comparison": (
+        "The loss on the test examples against the time of a prediction, for every method that uses no "
+        "test label."
+    ),
+    "base_vs_ocd": "Each dot is a test example: below the diagonal OCD's ensemble has the lower loss.",
+    "worst_examples": (
+        "The test examples with the largest base loss of the first seed; the triangles are the oracle, "
+        "which uses the label."
+    ),
+    "risk_coverage": (
+        "How often the base errs on its most certain answers, by the score that ranks them: lower is "
+        "better."
+    ),
+    "layer_scores": (
+        "Scores of Eq. 3 with standard errors: the layer with the largest entropy is chosen."
+    ),
+    "training": "The loss of the generator during training; long curves are running medians.",
+}
+"""Name of a figure -> its caption, in the order of a page."""
+LEGEND = (
+    "Mean ± standard deviation over the seeds, on the test examples; ↑ higher is better, ↓ lower is "
+    "better; bold: the best of those that use no test label. What each row is:"
+)
+
+
+def folders(root: Path = ROOT) -> list[Path]:
+    """The folders below results/ that hold a run's results."""
+    return sorted(path.parent for path in (root / "results").rglob("results.json"))
+
+
+def page(folder: Path, root: Path = ROOT) -> str:
+    """The page of a result folder. Raises ValueError where notes.md has not the form that it needs."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    notes = NOTES.fullmatch((folder / "notes.md").read_text(encoding="utf-8"))
+    if notes is None:
+        raise ValueError(f"{folder / 'notes.md'} must be a title, a fenced command and the notes")
+    up = "../" * len(folder.relative_to(root).parts)
+    parts = [
+        "<!-- Made by tools/results_pages.py from results.json and notes.md: change those. -->",
+        f"# {notes['title']}",
+        results["verdict"]["sentence"],
+        f"```\n{notes['command']}\n```",
+        _what_was_run(results),
+        "## Results",
+        markdown_table(results),
+        f"{LEGEND} [docs/baselines.md]({up}docs/baselines.md).",
+        "## Notes",
+        notes["text"].strip(),
+        "## Figures",
+        *_figures(folder),
+        "## More",
+        "[report.md](report.md) has every metric, all comparisons, the costs and what was decided on "
+        "the way; [results.json](results.json) has the values of each seed.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what_was_run(results: dict[str, Any]) -> str:
+    seeds, examples = results["seeds"], results["examples"]
+    return (
+        f"Task `{results['task']}`, preset `{results['preset']}`, layer `{results['layer']}`; "
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}; "
+        f"{examples['train']:,} training and {examples['test']:,} test examples."
+    )
+
+
+def _figures(folder: Path) -> list[str]:
+    """The figures of a folder with their captions. Raises ValueError for a figure without one."""
+    places = list(CAPTIONS)
+    paths = sorted((folder / "figures").iterdir(), key=lambda path: places.index(path.stem))
+    return [
+        f"![{path.stem.replace('_', ' ')}](figures/{path.name})\n\n*{CAPTIONS[path.stem]}*"
+        for path in paths
+    ]
+
+
+if __name__ == "__main__":
+    for folder in folders():
+        (folder / "README.md").write_text(page(folder), encoding="utf-8")
