@@ -60,10 +60,12 @@ class FrozenBase:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
+        """The shape of the layer's weight, which every delta has."""
         return tuple(self.weight.shape)
 
     @property
     def device(self) -> torch.device:
+        """Where the base computes."""
         return self.weight.device
 
     def capture(self, inputs: Inputs, keep_positions: bool = True) -> Capture:
@@ -124,6 +126,7 @@ class FrozenBase:
         return output[:, None]
 
     def run_widened(self, capture: Capture, delta: Delta) -> Tensor:
+        """`run` with B rows widened to B·K at the layer: (B·K, ...)."""
         if len(capture.leading) > 1:
             return self._pass(self._inputs_to_spend(capture), delta, capture.leading)
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
@@ -146,6 +149,7 @@ class FrozenBase:
         return capture.inputs
 
     def run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
+        """`run` with every input repeated K times: (B·K, ...), right for any base."""
         draws = delta.num_draws
         inputs = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), capture.inputs)
         if self.channels_last:

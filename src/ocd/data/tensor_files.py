@@ -40,6 +40,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -126,6 +126,7 @@ class Standardize(nn.Module):
         self.register_buffer("deviation", torch.ones(size))
 
     def fit(self, values: Tensor) -> None:
+        """Take mean and deviation from training examples (N, F)."""
         self.mean.copy_(values.mean(dim=0))
         deviation = values.std(dim=0, unbiased=False)
         # A feature that hardly varies (a dead unit) says nothing: its rounding must not be amplified.

@@ -52,6 +52,7 @@ def load(options: NetworkOptions, data_dir: Path | None) -> TableData:
 
 
 def make_encoder(options: NetworkOptions, data: TaskData) -> nn.Module:
+    """The encoder of x: features (B, 8) -> (B, 256)."""
     return PeriodicEncoder(as_features(data.train.inputs).shape[1])
 
 

@@ -63,6 +63,7 @@ def _examples(features: Numbers, grades: Numbers, normalise: Callable[[Numbers],
 
 
 def make_encoder(options: NetworkOptions, data: TaskData) -> nn.Module:
+    """The encoder of x: features (B, D) -> (B, 256)."""
     return PeriodicEncoder(as_features(data.train.inputs).shape[1], size=4, frequencies=8)
 
 
@@ -86,6 +87,7 @@ PUBLISHED = Published(
 
 
 def make_task(name: str, files: Files, published: Published) -> Task:
+    """The task of one set of ranking data, by its name in the catalog."""
     task = Task(
         **asdict(CATALOG[name]),
         options=NetworkOptions,

@@ -214,6 +214,7 @@ def make_base(options: Options, data: TaskData) -> nn.Module:
 def train_base(
     base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
 ) -> None:
+    """Loads `options.base` where there is one, else trains as for any table."""
     if options.base is not None:
         load_base(base, options.base)
         return
@@ -221,6 +222,7 @@ def train_base(
 
 
 def make_encoder(options: Options, data: TaskData) -> nn.Module:
+    """The encoder of x: features (B, D) -> (B, 256)."""
     return PeriodicEncoder(as_features(data.train.inputs).shape[1])
 
 
@@ -228,6 +230,7 @@ def make_encoder(options: Options, data: TaskData) -> nn.Module:
 
 
 def specialise(options: Options) -> Task:
+    """The task for a user's options: regression of numbers, or classification."""
     if options.kind == "regression":
         # Of a user's network the last layer is not known: Eq. 3 chooses.
         return replace(TASK, layer="auto" if options.module else networks.last_layer(options))

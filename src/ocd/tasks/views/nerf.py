@@ -46,6 +46,7 @@ def load(scene: str, options: Options, data_dir: Path | None) -> SceneData:
 
 
 def make_base(options: Options, data: TaskData) -> TinyNeRF:
+    """A TinyNeRF for the scene's camera, not trained."""
     assert isinstance(data, SceneData)
     camera = Camera(options.size, data.angle, options.near, options.far, options.depths)
     return TinyNeRF(
@@ -77,14 +78,17 @@ def some_rays(
 
 
 def make_excerpt(options: Options) -> Excerpt:
+    """Random rays of each view."""
     return some_rays
 
 
 def make_describe(options: Options) -> Describe:
+    """I(x) from a coarse rendering."""
     return DescribeViews(options)
 
 
 def make_encoder(options: Options, data: TaskData) -> nn.Module:
+    """The encoder of x: the camera's viewing axis, as random Fourier features."""
     return PoseEncoder()
 
 
