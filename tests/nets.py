@@ -83,7 +83,7 @@ class Three(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
 
-class BaseAlone(Three):
+class Plain(Three):
     def forward(self, x: Tensor) -> Tensor:
         return self.c(self.relu(self.b(self.relu(self.a(x)))))
 
@@ -425,7 +425,7 @@ CASES = [
         _VECTOR,
     ),
     Case("the base is the layer", lambda: nn.Linear(5, 3), "", _VECTOR),
-    Case("in-place ReLUs", BaseAlone, "b", _VECTOR),
+    Case("in-place ReLUs", Plain, "b", _VECTOR),
     Case("linear, positions", _positions, "body.2", (7, 4)),
     Case(
         "linear, two axes of positions", lambda: Pooled(nn.Linear(4, 6), 6, (1, 2)), "body", (2, 3, 4)

@@ -11,7 +11,7 @@ import torch
 
 from ocd.data import Examples
 from ocd.tasks.views.blender import circle_of_poses
-from ocd.tasks.views.nerf import SceneData
+from ocd.tasks.views.options import SceneData
 
 ANGLE = 0.69
 NUM_VIEWS = {"train": 6, "test": 3, "val": 2}

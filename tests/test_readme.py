@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ocd.config import REMOVED, RENAMED
-from ocd.runs import read_settings
+from ocd.runs.settings import read_settings
 from ocd.tasks import get_task
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ocd.reporting import markdown_table
+from ocd.reporting.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTES = re.compile(r"# (?P<title>.*?)\n+```\n(?P<command>.*?)\n```\n+(?P<text>.*)", re.DOTALL)

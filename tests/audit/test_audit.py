@@ -526,7 +526,7 @@ def test_generated_deltas_are_those_of_predict(settings):
         for b, k in ((0, 0), (39, 1)):
             moved = digits_base()
             moved.get_submodule(ocd.config.layer).weight += delta.dense()[b, k]
-            assert torch.allclose(apply_deltas(TEST.inputs[b : b + 1])[0], p.outputs[k, b], atol=1e-4)
+            assert torch.allclose(moved(TEST.inputs[b : b + 1])[0], p.outputs[k, b], atol=1e-4)
     parts = [generated_deltas(ocd, TEST.inputs[i : i + 20], draws=2, seed=3).dense() for i in (0, 20)]
     assert torch.allclose(torch.cat(parts), delta.dense(), atol=1e-6)
 

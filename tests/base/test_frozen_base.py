@@ -12,12 +12,12 @@ from torch import Tensor, nn
 import reference
 from nets import (
     CASES,
-    BaseAlone,
     Case,
     GivesDict,
     GivesScalar,
     MixesRows,
     NotReached,
+    Plain,
     Residual,
     SequenceFirst,
     SpoilsInputs,
@@ -142,7 +142,7 @@ def test_a_probe_of_one_row_serves_larger_batches() -> None:
 
 
 def test_widening_computes_the_front_once() -> None:
-    base, seen = BaseAlone().double(), []
+    base, seen = Plain().double(), []
     base.c.register_forward_hook(lambda module, args, output: seen.append(len(output)))
     frozen = FrozenBase(base, "b", widen=True)
     capture = frozen.capture(torch.randn(3, 5).double())
@@ -268,7 +268,7 @@ def test_the_attention_fast_path_is_put_back(fast_path: bool) -> None:
 
 
 def test_a_forward_of_the_users_own_is_put_back() -> None:
-    base = BaseAlone()
+    base = Plain()
 
     def doubled(x: Tensor) -> Tensor:
         return 2 * nn.Linear.forward(base.b, x)
@@ -323,7 +323,7 @@ def test_nothing_is_changed_by_a_base_that_raises(place: str, call: int) -> None
 
 
 def test_what_the_base_changes_of_itself_is_put_back_too() -> None:
-    class Restless(BaseAlone):
+    class Restless(Plain):
         def forward(self, x: Tensor) -> Tensor:
             self.a.train()
             self.a.weight.requires_grad_(True)

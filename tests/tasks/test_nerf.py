@@ -13,17 +13,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ocd import OCD, OCDConfig, OCDError, overfit
-from ocd.base import DenseDelta, FrozenBase
-from ocd.base.probe import probe
+from ocd.base import DenseDelta, FrozenBase, probe
 from ocd.baselines import mean_delta
 from ocd.cli import main
+from ocd.evaluation import prepare_methods
 from ocd.lessons import OverfitConfig
-from ocd.lessons.overfitting import overfit_rows
-from ocd.prediction import apply_deltas
+from ocd.lessons.per_example import overfit_chunk
 from ocd.runs import Run
+from ocd.runs.comparing import make_comparison
 from ocd.tasks import get_task
 from ocd.tasks.views.blender import circle_of_poses, read_views
-from ocd.tasks.views.nerf import DescribeViews, Options, some_rays, squared_error_per_view, train_base
+from ocd.tasks.views.describing import DescribeViews
+from ocd.tasks.views.nerf import some_rays, squared_error_per_view
+from ocd.tasks.views.options import Options
 from ocd.tasks.views.radiance import (
     Camera,
     Compositing,
@@ -33,6 +35,7 @@ from ocd.tasks.views.radiance import (
     ray_directions,
     summarise_views,
 )
+from ocd.tasks.views.training import train_base
 from ocd.tasks.views.vgg import VGG11, load_vgg11
 from scenes import ANGLE, NUM_VIEWS, ball, scene_data, some_poses, write_scene
 
@@ -217,7 +220,7 @@ def test_draws_are_those_of_a_moved_copy(layer: str, positions: int) -> None:
                 moved = copy.deepcopy(base)
                 with torch.no_grad():
                     moved.get_submodule(layer).weight += deltas[b, k]
-                    expected = apply_deltas(cameras[b : b + 1])[0]
+                    expected = moved(cameras[b : b + 1])[0]
                 assert torch.allclose(output[b, k], expected, atol=1e-10)
 
 
@@ -225,7 +228,7 @@ def test_rows_of_a_view_in_chunks_are_left_out_on_demand() -> None:
     frozen = FrozenBase(small_base(positions=30), "layer2")
     capture = frozen.capture(poses(), keep_positions=False)
     assert capture.positions.numel() == 0 and capture.layer_input.numel() == 0
-    assert frozen.capture(poses()).rows.shape == (3, 64 * 6, 1, 16)
+    assert frozen.capture(poses()).positions.shape == (3, 64 * 6, 1, 16)
 
 
 # Overfitting on rays
@@ -235,17 +238,18 @@ def test_overfitting_on_new_rays_is_what_a_loop_would_do() -> None:
     base, data = small_base().double(), scene_data()
     inputs, targets = data.train.inputs.double(), data.train.targets.double()
     config = OverfitConfig(num_steps=3, lr=5e-3, optimizer="adam", excerpt=20)
-    deltas, capture, kept = overfit_rows(
+    done = overfit_chunk(
         FrozenBase(base, "layer1"), squared_error_per_view, inputs, targets, config, some_rays
     )
-    assert capture is None and kept.tolist() == [0, 1, 2, 3]
+    assert done.capture is None and done.kept.tolist() == [0, 1, 2, 3]
+    deltas = done.deltas
     for b in range(4):
         moved, random = copy.deepcopy(base).requires_grad_(False), torch.Generator().manual_seed(0)
         weight = moved.layer1.weight.requires_grad_()
         optimizer = torch.optim.Adam([weight], lr=5e-3)
         for _ in range(3):
             part, labels = some_rays(inputs, targets, 20, random)
-            colours = apply_deltas(part[0][b : b + 1], part[1][b : b + 1])
+            colours = moved(part[0][b : b + 1], part[1][b : b + 1])
             optimizer.zero_grad()
             squared_error_per_view(colours, labels[b : b + 1]).sum().backward()
             optimizer.step()
@@ -382,10 +386,9 @@ def test_base_learns_and_depends_on_the_seed_alone() -> None:
 TINY = {
     "size": 12, "depths": 6, "encodings": 3, "width": 16, "grid": 8, "base_steps": 80,
     "base_rays": 64, "film_frames": 3, "selection.num_draws": 4, "selection.num_examples": 2,
-    "selection.excerpt": 16, "overfit.excerpt": 32, "overfit.num_steps": 2,
-    "collection.shard_rows": 4, "denoiser.width": 16, "denoiser.num_blocks": 1,
-    "training.num_steps": 6, "training.batch_size": 4, "training.excerpt": 16,
-    "training.validate_every": 3, "training.log_every": 3,
+    "overfit.excerpt": 64, "overfit.num_steps": 2, "collection.shard_rows": 4,
+    "denoiser.width": 16, "training.num_steps": 6, "training.batch_size": 4,
+    "training.validate_every": 3,
 }  # fmt: skip
 
 
@@ -436,8 +439,8 @@ def test_test_images_never_reach_a_prediction(tmp_path: Path) -> None:
 def test_the_other_presets_run_with_the_unet(tmp_path: Path, preset: str) -> None:
     run = make(
         tmp_path / "run", write_scene(tmp_path / "data"), preset, baselines="none", alternative=False,
-        num_draws=2, denoiser__channels=8, denoiser__multipliers="1,1", diffusion__num_sampling_steps=2,
-        overfit__lr=0.005, training__num_steps=2, training__num_accumulated=1, film_frames=1,
+        num_draws=2, denoiser__channels=8, diffusion__num_sampling_steps=2,
+        overfit__lr=0.005, training__num_steps=2, training__batch_size=1, film_frames=1,
     )  # fmt: skip
     assert run.config.denoiser.kind == "unet" and run.config.codec.kind == "dense"
     assert run.config.overfit.optimizer == ("sgd" if preset == "paper" else "adam")
@@ -477,9 +480,9 @@ def test_the_mean_of_the_store_is_that_of_deltas_made_anew(tmp_path: Path) -> No
     run = make(tmp_path / "run", write_scene(tmp_path / "data"))
     run.train(0)
     comparison = make_comparison(run, 0)
-    kept = comparison.methods(None)["mean_delta"].predictor
-    frozen = comparison.ocd.fitted()[1]
-    anew = mean_delta(frozen, run.task.loss, comparison.overfit, run.examples, excerpt=some_rays)
+    kept = prepare_methods(comparison).for_labels(None)["mean_delta"].predictor
+    frozen = comparison.fits.main.fitted()[1]
+    anew = mean_delta(frozen, run.task.loss, comparison.fits.overfit, run.examples, excerpt=some_rays)
     assert torch.allclose(kept.weight, anew.weight, atol=1e-7)
     assert kept.weight.abs().sum() > 0
 
@@ -496,7 +499,7 @@ def test_conditions_are_compared_on_the_deltas_of_the_run(
         def never(*args: object, **kwargs: object) -> None:
             raise AssertionError("overfitted again")
 
-        patch.setattr("ocd.model.collect", never)
+        patch.setattr("ocd.lessons.collection.collect", never)
         monkeypatch.setattr("sys.argv", ["ocd", "condition", str(run.root)])
         with pytest.raises(SystemExit) as stop:
             main()
@@ -525,7 +528,8 @@ def test_overfit_of_the_library_takes_excerpts() -> None:
     rays = {"excerpt": some_rays, "excerpt_size": 20}
     deltas = overfit(*arguments, steps=3, lr=5e-3, optimizer="adam", **rays)
     config = OverfitConfig(num_steps=3, lr=5e-3, optimizer="adam", excerpt=20)
-    same, _, _ = overfit_rows(FrozenBase(base, "layer1"), *arguments[2:], config, some_rays)
+    frozen = FrozenBase(base, "layer1")
+    same = overfit_chunk(frozen, *arguments[2:], config, some_rays).deltas
     assert torch.equal(deltas.dense(), same.dense())
     chosen = overfit(*arguments, steps=3, optimizer="sgd", **rays)
     assert (chosen.loss_after < chosen.loss_before).float().mean() > 0.5

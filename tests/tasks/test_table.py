@@ -19,8 +19,8 @@ from ocd.errors import OCDError
 from ocd.runs import Run
 from ocd.tasks.tables import features as table_features
 from ocd.tasks.tables.features import find_columns, name_of
+from ocd.tasks.tables.options import TableData
 from ocd.tasks.tables.table import Options, load, make_base, specialise
-from ocd.tasks.tables.tabular import TableData
 
 
 def houses(count: int = 200, seed: int = 0) -> pd.DataFrame:

@@ -10,17 +10,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ocd import OCD, OCDConfig, metrics
-from ocd.baselines import BaseAlone, Conformal, DeepEnsemble, MCDropout, fit_boosting
+from ocd import OCD, OCDConfig
+from ocd.baselines import Conformal, DeepEnsemble, MCDropout, UnchangedBase, fit_boosting
 from ocd.data import Examples
 from ocd.errors import OCDError
-from ocd.evaluation.distributions import judge_distributions, samples_of
+from ocd.evaluation.distributions import base_residuals, draws_of, score_distributions
+from ocd.prediction import interval_coverage
 from ocd.runs import Run, audit_run
+from ocd.runs.comparing import make_comparison
 from ocd.tasks import get_task
-from ocd.tasks.tables import svmlight, tabular
+from ocd.tasks.tables import quantiles, svmlight, training
 from ocd.tasks.tables.mslr import MSLR, STAND_IN, load
+from ocd.tasks.tables.networks import PeriodicEncoder, make_base
+from ocd.tasks.tables.options import NetworkOptions, TableData
 from ocd.tasks.tables.svmlight import read_svmlight
-from ocd.tasks.tables.tabular import NetworkOptions, PeriodicEncoder, TableData, make_base, make_folds
+from ocd.tasks.tables.training import make_folds
 
 SMALL = NetworkOptions(width=16, blocks=1, base_epochs=120, base_lr=0.03, dropout=0.0)
 
@@ -35,7 +39,7 @@ def table(count: int = 300, seed: int = 0, noise: float = 0.1, in_order: bool = 
 
 def trained(data: TableData, options: NetworkOptions = SMALL, seed: int = 0) -> nn.Module:
     base = make_base(options, data)
-    tabular.train_base(base, data, options, seed, lambda line: None)
+    training.train_base(base, data, options, seed, lambda line: None)
     return base.eval()
 
 
@@ -80,9 +84,9 @@ def test_out_of_fold_residuals_are_those_of_networks_that_have_not_seen_the_exam
     options = replace(SMALL, width=128, blocks=2, base_epochs=60, base_weight_decay=0.0)
     base = make_base(options, data)
     everything = torch.arange(1)  # a base that is told to stop by one example looks at all others
-    tabular.train_without(base, data, everything, options, 0, lambda line: None)
+    training.train_without(base, data, everything, options, 0, lambda line: None)
     base.eval()
-    targets = tabular.out_of_fold_targets(base, data, options, 0, lambda line: None)
+    targets = training.out_of_fold_targets(base, data, options, 0, lambda line: None)
     assert targets is not None and targets.shape == data.train.targets.shape
     with torch.no_grad():
         answers = base(data.train.inputs)
@@ -93,15 +97,15 @@ def test_out_of_fold_residuals_are_those_of_networks_that_have_not_seen_the_exam
     torch.testing.assert_close(targets[first], data.train.targets[first], rtol=1e-4, atol=1e-4)
     carried = (targets - answers)[others].square().mean().sqrt()
     assert carried > 2.5  # the noise itself is 3
-    again = tabular.out_of_fold_targets(base, data, options, 0, lambda line: None)
+    again = training.out_of_fold_targets(base, data, options, 0, lambda line: None)
     assert torch.equal(targets, again)
 
 
 def test_classes_and_single_folds_are_learnt_as_they_are() -> None:
     data, base = table(), nn.Identity()
     nothing = (0, lambda line: None)
-    assert tabular.out_of_fold_targets(base, data, replace(SMALL, folds=1), *nothing) is None
-    assert tabular.out_of_fold_targets(base, replace(data, num_classes=2), SMALL, *nothing) is None
+    assert training.out_of_fold_targets(base, data, replace(SMALL, folds=1), *nothing) is None
+    assert training.out_of_fold_targets(base, replace(data, num_classes=2), SMALL, *nothing) is None
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_options_are_checked(changes: dict[str, object], match: str) -> None:
 def test_quantiles_are_those_of_the_training_rows() -> None:
     draw = np.random.default_rng(0)
     rows = draw.exponential(5.0, (2000, 2)).astype(np.float32)
-    normalise = tabular.fit_quantiles(rows)
+    normalise = quantiles.fit_quantiles(rows)
     made = normalise(rows)
     assert made.dtype == np.float32
     assert made.mean(axis=0) == pytest.approx([0, 0], abs=0.05)
@@ -150,14 +154,14 @@ def test_conformal_residuals_cover_what_they_claim() -> None:
         line.bias.fill_(5.0)
         residuals = data.train.targets - line(data.train.inputs)
     new = table(20_000, seed=1, noise=1.0).train
-    prediction = Conformal(BaseAlone(line), residuals).predict(new.inputs, 100)
+    prediction = Conformal(UnchangedBase(line), residuals).predict(new.inputs, 100)
     assert prediction.outputs.shape == (100, 20_000, 1)
     width = prediction.outputs[-1] - prediction.outputs[0]
     assert width.max() - width.min() < 1e-4  # one for all
-    assert metrics.interval_coverage(prediction.outputs, new.targets, 90) == pytest.approx(90, abs=1)
+    assert interval_coverage(prediction.outputs, new.targets, 90) == pytest.approx(90, abs=1)
     for wrong in (residuals[:0], torch.tensor([[float("nan")]])):
         with pytest.raises(OCDError, match="conformal residuals are needed"):
-            Conformal(BaseAlone(line), wrong)
+            Conformal(UnchangedBase(line), wrong)
 
 
 def test_dropout_stays_on_in_draws_and_off_in_the_base() -> None:
@@ -200,7 +204,7 @@ def test_distributions_are_judged_by_hand_computed_scores() -> None:
             return Prediction(values, values.mean(dim=0))
 
     test = Examples(torch.zeros(4, 3), torch.tensor([[0.0], [0.6], [-0.95], [3.0]]))
-    numbers, tensors = judge_distributions({"ocd": Fixed()}, test, {})
+    numbers, tensors = score_distributions({"ocd": Fixed()}, test, {})
     found = numbers["ocd"]
     assert found["coverage_90"] == pytest.approx(50) and found["coverage_50"] == pytest.approx(25)
     assert found["width_90"] == pytest.approx(1.8) and found["width_50"] == pytest.approx(1.0)
@@ -208,7 +212,7 @@ def test_distributions_are_judged_by_hand_computed_scores() -> None:
     assert tensors["crps/ocd"][0].item() == pytest.approx(1 / 6, abs=5e-3)
     assert found["crps"] == pytest.approx(tensors["crps/ocd"].mean().item(), rel=1e-5)
     members = [nn.Linear(3, 1) for _ in range(4)]
-    samples = samples_of(DeepEnsemble(members), test.inputs)
+    samples = draws_of(DeepEnsemble(members), test.inputs)
     answers = torch.stack([member(test.inputs) for member in members]).detach()
     torch.testing.assert_close(samples.mean(dim=0), answers.mean(dim=0), rtol=0, atol=1e-5)
     torch.testing.assert_close(samples.std(dim=0), answers.std(dim=0), rtol=0.05, atol=0)
@@ -327,10 +331,10 @@ def test_ocd_learns_from_the_carried_targets_and_the_label_network_from_the_labe
     first = make_folds(ranked.base_data, ranked.options)[0]
     assert not torch.equal(lessons.targets, labels)
     torch.testing.assert_close(lessons.targets[first], labels[first], rtol=1e-4, atol=1e-4)
-    comparison = ranked.comparison(0)
-    assert torch.equal(comparison.labelled.targets, labels)
-    assert torch.equal(comparison.training.targets, lessons.targets)
-    assert comparison.residuals() is not None
+    comparison = make_comparison(ranked, 0)
+    assert torch.equal(comparison.training.labelled.targets, labels)
+    assert torch.equal(comparison.training.examples.targets, lessons.targets)
+    assert base_residuals(comparison) is not None
 
 
 def test_examples_that_the_base_has_not_seen_are_learnt_as_they_are(
@@ -367,15 +371,15 @@ def test_spread_is_chosen_so_that_intervals_cover_their_share() -> None:
     torch.manual_seed(0)
     features = torch.randn(3000, 2)
     targets = features[:, :1].exp() * torch.randn(3000, 1)  # another width for every input
-    ocd = fitted(targets[:2000], features[:2000], tabular.squared_error)
+    ocd = fitted(targets[:2000], features[:2000], training.squared_error)
     (note,) = [line for line in ocd.notes if line.startswith("sampling: spread")]
     spread = ocd.fitted()[0].spread.item()
     assert f"spread {spread:g}, with which the central 90 % of the draws cover" in note
     assert "of 600 held-out targets" in note
     draws = ocd.predict(features[2000:], draws=100).outputs
-    covered = metrics.interval_coverage(draws, targets[2000:], 90)
+    covered = interval_coverage(draws, targets[2000:], 90)
     assert covered == pytest.approx(90, abs=5)
-    kept = fitted(targets[:2000], features[:2000], tabular.squared_error, **{"sampling.spread": 0.5})
+    kept = fitted(targets[:2000], features[:2000], training.squared_error, **{"sampling.spread": 0.5})
     assert kept.fitted()[0].spread.item() == 0.5
 
 

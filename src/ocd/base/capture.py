@@ -65,6 +65,7 @@ class LayerCalls:
         self.kept: list[tuple[Tensor, Tensor]] = []
 
     def add(self, input: Tensor, output: Tensor) -> None:
+        """One call: its input and output, whose leading dimension is a multiple of B."""
         self.leading.append(len(input) if input.dim() else 0)
         # A single call is kept in any case: later passes start from it.
         if self.keep or len(self.leading) == 1:

@@ -31,6 +31,7 @@ class DenseDelta:
 
     @property
     def num_draws(self) -> int:
+        """K."""
         return self.weight.shape[1]
 
     def dense(self) -> Tensor:
@@ -66,6 +67,7 @@ class DenseDelta:
         return type(self)(every.flatten(0, 1)[:, None])
 
     def take(self, index: Tensor | slice) -> Self:
+        """The deltas of some examples."""
         return type(self)(self.weight[index])
 
     def scaled(self, factor: Tensor) -> Self:
@@ -92,6 +94,7 @@ class RankOneDelta:
 
     @property
     def num_draws(self) -> int:
+        """K."""
         return self.left.shape[1]
 
     def dense(self) -> Tensor:
@@ -111,6 +114,7 @@ class RankOneDelta:
         return along[:, None, :, None] * self.left[:, :, None, :]
 
     def mean_draw(self) -> Self:
+        """The averaged delta of the K draws, as one draw; exact, since all share a."""
         return type(self)(self.left.mean(dim=1, keepdim=True), self.right, self.weight_shape)
 
     def as_examples(self, batch: int) -> Self:
@@ -119,12 +123,15 @@ class RankOneDelta:
         return type(self)(self.left.flatten(0, 1)[:, None], right, self.weight_shape)
 
     def take(self, index: Tensor | slice) -> Self:
+        """The deltas of some examples."""
         return type(self)(self.left[index], self.right[index], self.weight_shape)
 
     def scaled(self, factor: Tensor) -> Self:
+        """Each delta times its factor, (B, K)."""
         return type(self)(self.left * factor[..., None], self.right, self.weight_shape)
 
     def isfinite(self) -> Tensor:
+        """(B,): whether u and a of an example are finite."""
         return self.left.flatten(1).isfinite().all(dim=1) & self.right.isfinite().all(dim=1)
 
 
@@ -132,4 +139,5 @@ Delta = DenseDelta | RankOneDelta
 
 
 def num_weights(weight_shape: tuple[int, ...]) -> int:
+    """The number of weights of a layer."""
     return math.prod(weight_shape)

@@ -97,6 +97,7 @@ class FrozenBase:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
+        """The shape of the layer's weight, which every delta has."""
         return tuple(self.weight.shape)
 
     def zeros(self, *leading: int) -> Tensor:
@@ -107,6 +108,7 @@ class FrozenBase:
 
     @property
     def device(self) -> torch.device:
+        """Where the base computes."""
         return self.weight.device
 
     @property

@@ -43,6 +43,7 @@ class Call:
     is_copy: bool = False
 
     def answer(self) -> Any:
+        """The recorded output, or a copy of it for a module that changes it in place."""
         return self.output.clone() if self.is_copy else self.output
 
 
@@ -57,6 +58,7 @@ class Recording:
     _open: bool = True
 
     def enter(self, module: nn.Module, given: Any) -> None:
+        """A module is called; `given`: its inputs."""
         if self._open and self._depth == 0:
             self._given = self._versions(given)
             if _works_in_place(module):
@@ -64,6 +66,7 @@ class Recording:
         self._depth += 1
 
     def leave(self, module: nn.Module, output: Any) -> None:
+        """A module returns; its output is kept if it is an outermost one before the layer."""
         self._depth -= 1
         if not self._open or self._depth > 0 or _works_in_place(module):
             return

@@ -38,6 +38,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, sorted and indented, so that two files of the same value are equal."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 

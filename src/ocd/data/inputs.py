@@ -137,4 +137,5 @@ def join_rows(one: Inputs, other: Inputs) -> Inputs:
 
 
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:
+    """The inputs on a device; other parts than tensors stay as they are."""
     return map_tensors(lambda tensor: tensor.to(device), inputs)

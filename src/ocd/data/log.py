@@ -18,6 +18,7 @@ class Log:
     context: dict[str, Any]
 
     def write(self, event: str, **values: Any) -> None:
+        """Append one event with its values; half a line of a killed process is removed first."""
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)

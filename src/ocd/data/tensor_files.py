@@ -48,6 +48,7 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

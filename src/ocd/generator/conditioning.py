@@ -127,6 +127,7 @@ class Standardize(nn.Module):
         self.register_buffer("deviation", torch.ones(size))
 
     def fit(self, values: Tensor) -> None:
+        """Take mean and deviation from training examples (N, F)."""
         self.mean.copy_(values.mean(dim=0))
         deviation = values.std(dim=0, unbiased=False)
         size = values.square().mean().sqrt()

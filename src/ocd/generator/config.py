@@ -53,9 +53,11 @@ class Shapes:
         return cls(code, codec.code_shape, weight_shape, features, encoder_features)
 
     def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Shapes:
+        """The shapes of `as_dict`, with tuples again."""
         shapes = {name: tuple(values[name]) for name in ("code_shape", "weight_shape")}
         return cls(**{**values, **shapes})

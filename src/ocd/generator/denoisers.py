@@ -55,6 +55,7 @@ class DenoiserConfig:
 
     @property
     def embedding_size(self) -> int:
+        """Size of the embedding of t and I(x)."""
         return self.embedding or self.width
 
 

@@ -69,6 +69,7 @@ class Diffusion:
 
     @property
     def last_step(self) -> int:
+        """The noisiest level, T − 1."""
         return self.config.num_train_steps - 1
 
     def noising(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:

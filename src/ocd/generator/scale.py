@@ -65,6 +65,7 @@ class ScaleNetwork(nn.Module):
         )
 
     def raw(self, condition: Tensor) -> Tensor:
+        """The output of the layers before it becomes a scale: (B,)."""
         answer: Tensor = self.layers(condition)
         return answer[:, 0]
 

@@ -32,12 +32,16 @@ class Overfitter:
 
     @classmethod
     def of_plan(cls, problem: Problem, plan: Plan, config: LessonConfig) -> Overfitter:
-        frozen = FrozenBase(problem.base, plan.layer, plan.widen, config.channels_last, plan.way)
+        """The overfitter of a fit: the settings of Eq. 1 with what its plan decided."""
+        frozen = FrozenBase(
+            problem.base, plan.layer, plan.widen, config.channels_last, plan.way
+        )
         decided = replace(config.overfit, lr=plan.lr, form=plan.form)
         return cls(problem, frozen, decided, config.collection.num_workers)
 
     @property
     def loss(self) -> Loss:
+        """The problem's loss."""
         return self.problem.loss
 
     def fetch(self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None) -> Batch:

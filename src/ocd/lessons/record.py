@@ -46,14 +46,17 @@ class Workdir:
 
     @property
     def deltas(self) -> Path:
+        """The folder of the store."""
         return self.root / "deltas" / (self.member if self.deltas_of is None else self.deltas_of)
 
     @property
     def checkpoint(self) -> Path:
+        """The folder of the trained generator and of training.pt."""
         return self.root / "checkpoint" / self.member
 
     @property
     def plan(self) -> Path:
+        """The file of the record."""
         return self.checkpoint / "plan.json"
 
     @property
@@ -105,6 +108,7 @@ class FitRecord:
                 self.work.log().write("note", text=text)
 
     def save(self) -> None:
+        """Write plan.json."""
         plan = None if self.plan is None else dataclasses.asdict(self.plan)
         values = {"key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes}
         write_json(self.work.plan, values)

@@ -41,6 +41,7 @@ class DeltaStore:
 
     @property
     def manifest_path(self) -> Path:
+        """manifest.json: shards, their hashes, and where to resume."""
         return self.folder / "manifest.json"
 
     @classmethod
@@ -83,6 +84,7 @@ class DeltaStore:
         self._write_manifest()
 
     def finish(self) -> None:
+        """Mark the store as complete: every example is dealt with."""
         self.complete = True
         self._write_manifest()
 
@@ -111,6 +113,7 @@ class DeltaStore:
         return sum(entry["rows"] for entry in self.shards)
 
     def reader(self) -> StoreReader:
+        """Read access to all shards, after a check of their hashes."""
         self.verify()
         return StoreReader([read_tensors(self.folder / entry["file"]) for entry in self.shards])
 

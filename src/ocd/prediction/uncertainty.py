@@ -20,6 +20,7 @@ def crps(draws: Tensor, targets: Tensor) -> float:
 
 
 def crps_per_example(draws: Tensor, targets: Tensor) -> Tensor:
+    """`crps` of each example, averaged over its outputs: (N,)."""
     # torchmetrics has the mean over the examples alone, of two draws or more, in memory K².
     errors = _draw_differences(draws, targets).sort(dim=0).values
     num_draws = len(errors)

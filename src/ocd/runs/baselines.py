@@ -89,9 +89,11 @@ def other_bases(run: Run, seed: int) -> dict[str, tuple[Any, Path]]:
 
 
 def member_paths(run: Run, seed: int) -> list[Path]:
+    """The files of the other bases of the deep ensemble."""
     numbers = range(1, run.run_options.num_bases)
     return [run.root / "base" / f"seed-{seed}-member-{n}.safetensors" for n in numbers]
 
 
 def baseline_work(run: Run, kind: str, seed: int) -> Workdir:
+    """The folder of one trained baseline of a seed."""
     return Workdir(run.root, f"seed-{seed}-{kind}", {"seed": seed, "role": kind})

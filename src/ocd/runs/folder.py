@@ -158,6 +158,7 @@ class RunFolder:
 
     @cached_property
     def data(self) -> TaskData:
+        """The task's examples, loaded once."""
         return self.task.load(self.options, self.data_dir)
 
     @cached_property
@@ -207,16 +208,20 @@ class RunFolder:
         return seconds
 
     def base_path(self, seed: int) -> Path:
+        """The file of a seed's base."""
         return self.root / "base" / f"seed-{seed}.safetensors"
 
     def selection_path(self, seed: int) -> Path:
+        """The file of a seed's scores of Eq. 3."""
         return self.root / "selection" / f"seed-{seed}.json"
 
     def log(self, seed: int) -> Log:
+        """The log of a seed, in metrics.jsonl."""
         return Log(self.root / "metrics.jsonl", {"seed": seed, "role": "main"})
 
     @contextmanager
     def phase(self, name: str, seed: int) -> Iterator[None]:
+        """Time a phase of a seed and log its seconds; an interrupted phase logs its part."""
         start = time.perf_counter()
         try:
             yield

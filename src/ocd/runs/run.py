@@ -152,6 +152,8 @@ class Run(RunFolder):
         self.enter(path, path.with_suffix(".safetensors"))
 
     def report(self) -> dict[str, Any]:
+        """Write results.json, report.md and the figures from the files of the run; returns the
+        results."""
         from ocd.reporting import write_report
 
         return write_report(self.root)

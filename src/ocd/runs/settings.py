@@ -69,6 +69,7 @@ class RunOptions:
         return self.baselines in ("all", "more")
 
     def torch_device(self) -> torch.device:
+        """The device that is asked for; auto takes a GPU where PyTorch sees one."""
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

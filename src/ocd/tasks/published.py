@@ -17,7 +17,7 @@ class Published:
     methods: dict[str, dict[str, Figure]]
     """Method -> metric -> figure. `base` is among them: what the others gain is counted from it."""
     remarks: tuple[str, ...] = ()
-    """BaseAlone sentences: why the figures cannot be compared outright."""
+    """Plain sentences: why the figures cannot be compared outright."""
     stand_in: str = ""
     """A clause that says what other data stand in for the paper's; then no gain is judged."""
     options: dict[str, object] = field(default_factory=dict)

@@ -102,6 +102,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
 
 
 def make_base(options: Options, data: TaskData) -> nn.Module:
+    """A LeNet8, not trained."""
     return LeNet8()
 
 
@@ -124,10 +125,12 @@ def train_base(
 
 
 def make_encoder(options: Options, data: TaskData) -> nn.Module:
+    """The encoder of x: images (B, 1, 8, 8) -> (B, 64)."""
     return ImageEncoder(channels=1, size=8, widths=(16, 32, 32), num_features=64)
 
 
 def make_transform(options: Options) -> Transform | None:
+    """Shifts of up to `options.shift` pixels, and distortion where it is asked for."""
     return image_transform(options.shift, options.distort)
 
 

@@ -112,6 +112,7 @@ def _split(split: str, count: int | None, corruption: str, data_dir: Path | None
 
 
 def make_base(options: Options, data: TaskData) -> nn.Module:
+    """A LeNet5, not trained."""
     return LeNet5()
 
 
@@ -136,10 +137,12 @@ def train_base(
 
 
 def make_encoder(options: Options, data: TaskData) -> nn.Module:
+    """The encoder of x: images (B, 1, 28, 28) -> (B, features)."""
     return ImageEncoder(channels=1, size=28, unshuffle=2, widths=(24, 48, 64))
 
 
 def make_transform(options: Options) -> Transform | None:
+    """Shifts of up to `options.shift` pixels, and distortion where it is asked for."""
     return image_transform(options.shift, options.distort)
 
 

@@ -14,8 +14,10 @@ from ocd.errors import OCDError
 from ocd.evaluation import REGRESSION_METRICS
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.published import Published
-from ocd.tasks.tables import tabular
-from ocd.tasks.tables.tabular import NetworkOptions, PeriodicEncoder, TableData, as_features
+from ocd.tasks.tables import networks, quantiles, settings, training
+from ocd.tasks.tables.networks import PeriodicEncoder
+from ocd.tasks.tables.options import NetworkOptions, TableData
+from ocd.tasks.tables.settings import as_features
 from ocd.tasks.task import Task, TaskData, first_examples
 
 TEST_SHARE = 0.2
@@ -38,7 +40,7 @@ def load(options: NetworkOptions, data_dir: Path | None) -> TableData:
         ) from error
     features, target = table.data.astype(np.float32), table.target.astype(np.float32)
     rows, test_rows = train_test_split(np.arange(len(target)), test_size=TEST_SHARE, random_state=0)
-    normalise = tabular.fit_quantiles(features[rows])
+    normalise = quantiles.fit_quantiles(features[rows])
     train, test = (
         Examples(torch.from_numpy(normalise(features[index])), torch.from_numpy(target[index])[:, None])
         for index in (rows, test_rows)
@@ -50,12 +52,13 @@ def load(options: NetworkOptions, data_dir: Path | None) -> TableData:
 
 
 def make_encoder(options: NetworkOptions, data: TaskData) -> nn.Module:
+    """The encoder of x: features (B, 8) -> (B, 256)."""
     return PeriodicEncoder(as_features(data.train.inputs).shape[1])
 
 
 def specialise(options: NetworkOptions) -> Task:
     """The last layer is called otherwise in an MLP and in a ResNet."""
-    return replace(TASK, layer=tabular.last_layer(options))
+    return replace(TASK, layer=networks.last_layer(options))
 
 
 PUBLISHED = Published(
@@ -86,21 +89,21 @@ TASK = Task(
     **asdict(CATALOG["california"]),
     options=NetworkOptions,
     load=load,
-    make_base=tabular.make_base,
-    train_base=tabular.train_base,
-    make_targets=tabular.out_of_fold_targets,
-    loss=tabular.squared_error,
+    make_base=networks.make_base,
+    train_base=training.train_base,
+    make_targets=training.out_of_fold_targets,
+    loss=training.squared_error,
     metrics=REGRESSION_METRICS,
-    join_draws=tabular.mean_of_draws,
+    join_draws=settings.mean_of_draws,
     make_encoder=make_encoder,
-    make_transform=tabular.nothing,
+    make_transform=settings.nothing,
     other_bases={"resnet": {"network": "resnet"}},
     is_table=True,
     has_distribution=True,
     published=PUBLISHED,
     specialise=specialise,
-    settings=tabular.SETTINGS,
-    run_settings=tabular.RUN_SETTINGS,
+    settings=settings.SETTINGS,
+    run_settings=settings.RUN_SETTINGS,
 )
 
 TASKS = {TASK.name: TASK}

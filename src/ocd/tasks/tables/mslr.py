@@ -17,9 +17,11 @@ from ocd.errors import OCDError
 from ocd.evaluation import REGRESSION_METRICS
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.published import Published
-from ocd.tasks.tables import tabular
+from ocd.tasks.tables import networks, quantiles, settings, training
+from ocd.tasks.tables.networks import PeriodicEncoder
+from ocd.tasks.tables.options import NetworkOptions, TableData
+from ocd.tasks.tables.settings import as_features
 from ocd.tasks.tables.svmlight import read_svmlight
-from ocd.tasks.tables.tabular import NetworkOptions, PeriodicEncoder, TableData, as_features
 from ocd.tasks.task import Task, TaskData, check_count
 
 Numbers = NDArray[np.float32]
@@ -49,7 +51,7 @@ def load(files: Files, options: NetworkOptions, data_dir: Path | None) -> TableD
     test = read_svmlight(data_dir / files.test, files.num_features, options.test_size)
     check_count(options.train_size, len(train[1]), "train_size")
     check_count(options.test_size, len(test[1]), "test_size")
-    normalise = tabular.fit_quantiles(train[0])
+    normalise = quantiles.fit_quantiles(train[0])
     return TableData(_examples(*train, normalise), _examples(*test, normalise), in_order=True)
 
 
@@ -61,6 +63,7 @@ def _examples(features: Numbers, grades: Numbers, normalise: Callable[[Numbers],
 
 
 def make_encoder(options: NetworkOptions, data: TaskData) -> nn.Module:
+    """The encoder of x: features (B, D) -> (B, 256)."""
     return PeriodicEncoder(as_features(data.train.inputs).shape[1], size=4, frequencies=8)
 
 
@@ -84,26 +87,27 @@ PUBLISHED = Published(
 
 
 def make_task(name: str, files: Files, published: Published) -> Task:
+    """The task of one set of ranking data, by its name in the catalog."""
     task = Task(
         **asdict(CATALOG[name]),
         options=NetworkOptions,
         load=partial(load, files),
-        make_base=tabular.make_base,
-        train_base=tabular.train_base,
-        make_targets=tabular.out_of_fold_targets,
-        loss=tabular.squared_error,
+        make_base=networks.make_base,
+        train_base=training.train_base,
+        make_targets=training.out_of_fold_targets,
+        loss=training.squared_error,
         metrics=REGRESSION_METRICS,
-        join_draws=tabular.mean_of_draws,
+        join_draws=settings.mean_of_draws,
         make_encoder=make_encoder,
-        make_transform=tabular.nothing,
+        make_transform=settings.nothing,
         other_bases={"resnet": {"network": "resnet"}},
         is_table=True,
         has_distribution=True,
         published=published,
-        settings=tabular.SETTINGS_OF_SMALL,
-        run_settings=tabular.RUN_SETTINGS,
+        settings=settings.SETTINGS_OF_SMALL,
+        run_settings=settings.RUN_SETTINGS,
     )
-    return replace(task, specialise=lambda options: replace(task, layer=tabular.last_layer(options)))
+    return replace(task, specialise=lambda options: replace(task, layer=networks.last_layer(options)))
 
 
 TASKS = {

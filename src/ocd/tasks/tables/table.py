@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ocd.data import Examples
 from ocd.errors import OCDError, nearest
 from ocd.evaluation import CLASSIFIER_METRICS, REGRESSION_METRICS
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.images.classification import cross_entropy_per_example, log_mean_softmax
-from ocd.tasks.tables import tabular
+from ocd.tasks.tables import networks, settings, training
 from ocd.tasks.tables.features import Features, as_numbers, check_kinds, name_of
+from ocd.tasks.tables.networks import PeriodicEncoder
+from ocd.tasks.tables.options import NetworkOptions, TableData
+from ocd.tasks.tables.own_network import make_own_network
 from ocd.tasks.tables.reading import read_table
-from ocd.tasks.tables.tabular import NetworkOptions, PeriodicEncoder, TableData, as_features
+from ocd.tasks.tables.settings import as_features
 from ocd.tasks.tables.targets import check_target, read_targets
 from ocd.tasks.task import Progress, Task, TaskData, first_examples, load_base
 
@@ -201,56 +202,27 @@ def _split(table: pd.DataFrame, target: str, options: Options) -> tuple[pd.DataF
 def make_base(options: Options, data: TaskData) -> nn.Module:
     """The configured network, or the user's own."""
     if options.module is None:
-        return tabular.make_base(options, data)
+        return networks.make_base(options, data)
     assert isinstance(data, TableData)
     features = as_features(data.train.inputs)
-    num_outputs = data.num_classes or 1
-    network = _own_module(options.module)(features.shape[1], num_outputs)
-    if not isinstance(network, nn.Module):
-        raise OCDError(f"module {options.module} gave a {type(network).__name__}, not a torch module")
-    try:
-        with torch.no_grad():
-            answer = network.eval()(features[:2])
-    except Exception as error:  # whatever the user's own code does
-        first = (str(error).splitlines() or [""])[0]
-        raise OCDError(
-            f"module {options.module} cannot take {features.shape[1]} features: {first}"
-        ) from error
-    if not isinstance(answer, Tensor) or answer.shape != (min(2, len(features)), num_outputs):
-        found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        raise OCDError(f"module {options.module} answers two rows with {found}, not (2, {num_outputs})")
+    network = make_own_network(options.module, features, data.num_classes or 1)
     if options.base is not None or data.num_classes:
         return network
-    return tabular.standardised(network, data)
-
-
-def _own_module(text: str) -> Callable[[int, int], Any]:
-    name, _, function = text.partition(":")
-    try:
-        found = getattr(importlib.import_module(name), function)
-    except (ImportError, ValueError) as error:
-        raise OCDError(
-            f"module {text!r} cannot be imported ({error}): package.module:function"
-        ) from error
-    except AttributeError as error:
-        raise OCDError(
-            f"module {name} has no function {function!r}: package.module:function"
-        ) from error
-    if not callable(found):
-        raise OCDError(f"module {text!r} is no function(num_features, num_outputs)")
-    return found
+    return networks.standardised(network, data)
 
 
 def train_base(
     base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
 ) -> None:
+    """Loads `options.base` where there is one, else trains as for any table."""
     if options.base is not None:
         load_base(base, options.base)
         return
-    tabular.train_base(base, data, options, seed, progress)
+    training.train_base(base, data, options, seed, progress)
 
 
 def make_encoder(options: Options, data: TaskData) -> nn.Module:
+    """The encoder of x: features (B, D) -> (B, 256)."""
     return PeriodicEncoder(as_features(data.train.inputs).shape[1])
 
 
@@ -258,9 +230,10 @@ def make_encoder(options: Options, data: TaskData) -> nn.Module:
 
 
 def specialise(options: Options) -> Task:
+    """The task for a user's options: regression of numbers, or classification."""
     if options.kind == "regression":
         # Of a user's network the last layer is not known: Eq. 3 chooses.
-        return replace(TASK, layer="auto" if options.module else tabular.last_layer(options))
+        return replace(TASK, layer="auto" if options.module else networks.last_layer(options))
     return replace(
         TASK,
         loss=cross_entropy_per_example,
@@ -285,17 +258,17 @@ TASK = Task(
     load=load,
     make_base=make_base,
     train_base=train_base,
-    make_targets=partial(tabular.out_of_fold_targets, make=make_base),
-    loss=tabular.squared_error,
+    make_targets=partial(training.out_of_fold_targets, make=make_base),
+    loss=training.squared_error,
     metrics=REGRESSION_METRICS,
-    join_draws=tabular.mean_of_draws,
+    join_draws=settings.mean_of_draws,
     make_encoder=make_encoder,
-    make_transform=tabular.nothing,
+    make_transform=settings.nothing,
     is_table=True,
     has_distribution=True,
     specialise=specialise,
-    settings=tabular.SETTINGS_OF_SMALL,
-    run_settings=tabular.RUN_SETTINGS,
+    settings=settings.SETTINGS_OF_SMALL,
+    run_settings=settings.RUN_SETTINGS,
 )
 
 TASKS = {TASK.name: TASK}

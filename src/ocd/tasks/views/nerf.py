@@ -4,99 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ocd.base import FrozenBase
 from ocd.data import Examples, Excerpt, Inputs
 from ocd.errors import OCDError
 from ocd.evaluation import VIEW_METRICS
-from ocd.generator import Describe, Features
+from ocd.generator import Describe
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.published import Figure, Published
-from ocd.tasks.task import Progress, Task, TaskData, check_count, load_base
+from ocd.tasks.task import Task, TaskData, check_count
 from ocd.tasks.views.blender import circle_of_poses, read_views
-from ocd.tasks.views.radiance import Camera, PoseEncoder, TinyNeRF, summarise_views
-from ocd.tasks.views.vgg import VGG11, load_vgg11
-
-BACKGROUNDS = {"black": 0.0, "white": 1.0}
-IMAGE_ENCODERS = ("small", "vgg11")
-SMALL_SIDE = 8
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `--set` can change in this task."""
-
-    base: str | None = field(
-        default=None, metadata={"help": "a .safetensors with the base's weights, not to train one"}
-    )
-    base_steps: int = field(default=4000, metadata={"help": "steps in which the base is trained"})
-    base_rays: int = field(default=512, metadata={"help": "rays of one of these steps"})
-    scene: str | None = field(
-        default=None,
-        metadata={"help": "a folder of --data-dir in Blender's layout, in place of the task's scene"},
-    )
-    size: int = field(default=100, metadata={"help": "pixels a side; images are scaled down to it"})
-    background: str = field(
-        default="black", metadata={"help": "black or white, behind what is transparent"}
-    )
-    test_split: str = field(
-        default="test", metadata={"help": "test, or val to choose settings without the test views"}
-    )
-    train_size: int | None = field(
-        default=None, metadata={"help": "training views to use; all if not set"}
-    )
-    test_size: int | None = field(default=None, metadata={"help": "test views to use; all if not set"})
-    depths: int = field(default=32, metadata={"help": "points along a ray"})
-    near: float = field(default=2.0, metadata={"help": "where they begin, in the scene's unit"})
-    far: float = field(default=6.0, metadata={"help": "where they end"})
-    encodings: int = field(default=10, metadata={"help": "frequencies of the positional encoding"})
-    width: int = field(default=128, metadata={"help": "width of the base's hidden layers"})
-    grid: int = field(
-        default=50, metadata={"help": "pixels a side of the coarse rendering that I(x) is seen in"}
-    )
-    image_encoder: str = field(
-        default="small",
-        metadata={
-            "help": "how the condition sees f(x): small (8x8 mean colours) or vgg11 (the paper's, "
-            "frozen, with ImageNet weights)"
-        },
-    )
-    vgg: str | None = field(
-        default=None,
-        metadata={"help": "a file with VGG-11's weights, torchvision's names; else from the hub"},
-    )
-    film_frames: int = field(
-        default=40, metadata={"help": "frames of the film around the scene; 0 makes none"}
-    )
-
-    def __post_init__(self) -> None:
-        if self.background not in BACKGROUNDS:
-            raise OCDError(f"background is {self.background!r}: use black or white")
-        if self.image_encoder not in IMAGE_ENCODERS:
-            raise OCDError(f"image_encoder is {self.image_encoder!r}: use small or vgg11")
-        if self.test_split not in ("test", "val"):
-            raise OCDError(f"test_split is {self.test_split!r}: use test or val")
-        smallest = {"size": 6, "depths": 2, "encodings": 0, "width": 1, "grid": SMALL_SIDE}
-        smallest |= {"base_steps": 1, "base_rays": 1, "film_frames": 0}
-        for name, least in smallest.items():
-            if getattr(self, name) < least:
-                raise OCDError(f"{name} is {getattr(self, name)}: it must be at least {least}")
-        if not 0 <= self.near < self.far:
-            raise OCDError(f"near is {self.near:g} and far {self.far:g}: 0 <= near < far is needed")
-
-
-@dataclass(frozen=True)
-class SceneData(TaskData):
-    """Views with the field of view that they share, in radians."""
-
-    angle: float = math.nan
+from ocd.tasks.views.describing import DescribeViews
+from ocd.tasks.views.options import BACKGROUNDS, Options, SceneData
+from ocd.tasks.views.radiance import Camera, PoseEncoder, TinyNeRF
+from ocd.tasks.views.training import train_base
 
 
 def load(scene: str, options: Options, data_dir: Path | None) -> SceneData:
@@ -120,6 +46,7 @@ def load(scene: str, options: Options, data_dir: Path | None) -> SceneData:
 
 
 def make_base(options: Options, data: TaskData) -> TinyNeRF:
+    """A TinyNeRF for the scene's camera, not trained."""
     assert isinstance(data, SceneData)
     camera = Camera(options.size, data.angle, options.near, options.far, options.depths)
     return TinyNeRF(
@@ -128,46 +55,6 @@ def make_base(options: Options, data: TaskData) -> TinyNeRF:
         width=options.width,
         background=BACKGROUNDS[options.background],
     )
-
-
-def train_base(
-    base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
-) -> None:
-    """Loads `options.base` where there is one, else trains on random rays of all training views.
-
-    Adam from 5e-3, the rate falling as a cosine. The number of steps is fixed beforehand: 4,000 are
-    where the loss on the training views has become flat (docs/experiments.md).
-    """
-    if options.base is not None:
-        load_base(base, options.base)
-        return
-    poses, images = data.train.inputs, data.train.targets.flatten(2)  # (N, 3, H·W)
-    assert isinstance(poses, Tensor)
-    device = next(base.parameters()).device
-    order = torch.Generator().manual_seed(seed)
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):  # for new weights and stratified depths
-        torch.manual_seed(seed)
-        for module in base.modules():
-            if isinstance(module, nn.Linear):
-                module.reset_parameters()
-        base.train()
-        optimizer = torch.optim.Adam(base.parameters(), lr=5e-3)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.base_steps)
-        recent = 0.0
-        for step in range(options.base_steps):
-            views = torch.randint(len(poses), (options.base_rays,), generator=order)
-            pixels = torch.randint(images.shape[2], (options.base_rays,), generator=order)
-            colours = base(poses[views].to(device), pixels[:, None].to(device))[:, :, 0]
-            loss = F.mse_loss(colours, images[views, :, pixels].to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            recent += 0.01 * (loss.item() - recent) if step else loss.item()
-            if (step + 1) % 100 == 0:
-                progress(f"base: step {step + 1} of {options.base_steps}, loss {recent:.5f}")
-    base.eval()
 
 
 def squared_error_per_view(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -191,39 +78,17 @@ def some_rays(
 
 
 def make_excerpt(options: Options) -> Excerpt:
+    """Random rays of each view."""
     return some_rays
 
 
-@dataclass(frozen=True)
-class DescribeViews:
-    """I(x) of a view in a coarse rendering: the layer along the rays, by the light, and the image."""
-
-    options: Options
-
-    def __call__(self, frozen: FrozenBase, poses: Inputs) -> Features:
-        assert isinstance(frozen.base, TinyNeRF) and isinstance(poses, Tensor)
-        seen = summarise_views(cast(TinyNeRF, frozen.view), frozen.module, poses, self.options.grid)
-        if self.options.image_encoder == "vgg11":
-            output = _vgg11(self.options.vgg).to(poses.device)(seen.image)
-        else:
-            output = F.adaptive_avg_pool2d(seen.image, SMALL_SIDE).flatten(1)
-        return {
-            "layer_input": seen.layer_input,
-            "layer_output": seen.layer_output,
-            "output": output,
-        }
-
-
-@lru_cache(maxsize=1)
-def _vgg11(path: str | None) -> VGG11:
-    return load_vgg11(path)
-
-
 def make_describe(options: Options) -> Describe:
+    """I(x) from a coarse rendering."""
     return DescribeViews(options)
 
 
 def make_encoder(options: Options, data: TaskData) -> nn.Module:
+    """The encoder of x: the camera's viewing axis, as random Fourier features."""
     return PoseEncoder()
 
 

@@ -1,0 +1,62 @@
+"""What all tables share: the options of their base, and their data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ocd.errors import OCDError
+from ocd.tasks.task import TaskData
+
+NETWORKS = ("mlp", "resnet")
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What `--set` can change of a table's base."""
+
+    base: str | None = field(
+        default=None, metadata={"help": "a .safetensors with the base's weights, not to train one"}
+    )
+    network: str = field(
+        default="mlp", metadata={"help": "mlp or resnet, those of Gorishniy et al. (2021)"}
+    )
+    width: int = field(default=384, metadata={"help": "width of the base's hidden layers"})
+    blocks: int = field(default=3, metadata={"help": "blocks of the base"})
+    dropout: float = field(default=0.15, metadata={"help": "dropout of the base"})
+    base_epochs: int = field(
+        default=50,
+        metadata={"help": "epochs of the base; the best on a fifth of its examples is kept"},
+    )
+    base_lr: float = field(default=2e-3, metadata={"help": "largest learning rate of the base"})
+    base_weight_decay: float = field(default=0.1, metadata={"help": "weight decay of the base"})
+    folds: int = field(
+        default=5,
+        metadata={
+            "help": "OCD learns from residuals of bases that have not seen the example: this many "
+            "folds; 1 learns from the examples as they are"
+        },
+    )
+    train_size: int | None = field(
+        default=None, metadata={"help": "training examples to use; all if not set"}
+    )
+    test_size: int | None = field(
+        default=None, metadata={"help": "test examples to use; all if not set"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise OCDError(f"network is {self.network!r}: use one of {', '.join(NETWORKS)}")
+        for name in ("width", "blocks", "base_epochs", "folds"):
+            if getattr(self, name) < 1:
+                raise OCDError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise OCDError(f"dropout is {self.dropout:g}: it must be a share, from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class TableData(TaskData):
+    """A table's examples. `in_order`: neighbouring rows belong together (documents of a query), so
+    that folds are stretches of rows, not random ones. `num_classes`: 0 for regression."""
+
+    in_order: bool = False
+    num_classes: int = 0
