@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ocd.base import Fingerprint, FrozenBase, base_digest
+from ocd.base import Fingerprint, FrozenBase, Way, base_digest
 from ocd.config import OCDConfig
 from ocd.data import file_digest, load_strictly, read_json, tensors_of, write_json, write_tensors
 from ocd.errors import OCDError
@@ -42,9 +42,7 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
         {
             "format_version": FORMAT_VERSION,
             "layer": saved.frozen.name,
-            "widen": bool(saved.frozen.widen),
-            "way": saved.frozen.way,
-            "fresh_views": saved.frozen.fresh_views,
+            "way": None if saved.frozen.way is None else asdict(saved.frozen.way),
             "base": base_digest(saved.frozen.base),
             "fingerprint": None if saved.fingerprint is None else asdict(saved.fingerprint),
             "weights": file_digest(weights),
@@ -71,8 +69,8 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
             "base with the weights that it was fitted on"
         )
     config = OCDConfig.from_dict(saved["config"])
-    frozen = FrozenBase(base, saved["layer"], saved["widen"], config.channels_last, saved["way"])
-    frozen.fresh_views = saved["fresh_views"]
+    way = None if saved["way"] is None else Way(**saved["way"])
+    frozen = FrozenBase(base, saved["layer"], way, config.channels_last)
     fingerprint = Fingerprint(**saved["fingerprint"]) if saved["fingerprint"] else None
     if fingerprint is not None and not fingerprint.fits(frozen):
         raise OCDError(

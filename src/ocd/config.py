@@ -55,7 +55,7 @@ class OCDConfig:
         for entry in fields(self):
             value: Any = getattr(self, entry.name)
             wanted: Any = entry.default_factory
-            if is_dataclass(wanted) and not isinstance(value, wanted):
+            if isinstance(wanted, type) and not isinstance(value, wanted):
                 raise OCDError(
                     f"{entry.name} is a {type(value).__name__}: it must be a {wanted.__name__}, or change "
                     f'single settings by OCDConfig().replace({{"{entry.name}.<setting>": value}})'

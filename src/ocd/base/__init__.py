@@ -4,7 +4,7 @@ from ocd.base.capture import Capture
 from ocd.base.deltas import Delta, DenseDelta, RankOneDelta, num_weights
 from ocd.base.digest import base_digest, digest_of
 from ocd.base.fingerprint import Fingerprint
-from ocd.base.frozen_base import FrozenBase
+from ocd.base.frozen_base import FrozenBase, Way
 from ocd.base.layers import find_layer, list_layers
 from ocd.base.losses import Loss, check_loss_rows, example_losses
 from ocd.base.passes import run_without_delta
@@ -19,6 +19,7 @@ __all__ = [
     "FrozenBase",
     "Loss",
     "RankOneDelta",
+    "Way",
     "base_digest",
     "check_loss_rows",
     "digest_of",

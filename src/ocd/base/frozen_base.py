@@ -22,9 +22,11 @@ chunks. Every call then moves, and such passes are made in full.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,29 +50,44 @@ SHIFTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
 """The exact types whose output a shift moves."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a base is moved at a layer, as `probe` found it.
+
+    `kind`: one of `WAYS`. `widen`: whether K deltas share one pass up to the layer (of "shift").
+    `fresh_views`: whether each pass needs a view of its own, since the base runs modules again in the
+    backward pass (activation checkpointing).
+    """
+
+    kind: str
+    widen: bool = False
+    fresh_views: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in WAYS:
+            raise OCDError(f"the way is {self.kind!r}: use one of {WAYS}")
+
+
 class FrozenBase:
     """A base whose weights stay as they are, and the one parameter that deltas are added to.
 
-    `name`: of the layer (ocd.base.layers). `way`: one of `WAYS`; None until `probe` has tried them. `widen`:
-    whether K deltas share one pass up to the layer. `channels_last`: whether passes run on images that lie
-    channels last in memory (ocd.data.copied). Raises OCDError where there is no such layer.
+    `name`: of the layer (ocd.base.layers). `way`: how it moves; None until `probe` has found out.
+    `channels_last`: whether passes run on images that lie channels last in memory (ocd.data.copied).
+    `notes`: what `probe` noticed. Raises OCDError where there is no such layer.
     """
 
     def __init__(
         self,
         base: nn.Module,
         name: str,
-        widen: bool | None = None,
+        way: Way | None = None,
         channels_last: bool = False,
-        way: str | None = None,
     ) -> None:
         self.base = base
         self.name = name
         self.layer = find_layer(unwrapped(base), name)
-        self.widen = widen
         self.channels_last = channels_last
         self.way = way
-        self.fresh_views = False
         self.notes: list[str] = []
         self._of_thread = threading.local()
         weight = self.module.get_parameter(self.layer.parameter)
@@ -116,7 +133,17 @@ class FrozenBase:
         """Whether deltas shift the layer's output. Before the probe: whether its type allows it."""
         if self.way is None:
             return type(self.module) in SHIFTED and self.layer.parameter == "weight"
-        return self.way == "shift"
+        return self.way.kind == "shift"
+
+    @property
+    def widen(self) -> bool:
+        """Whether K deltas share one pass up to the layer."""
+        return self.way is not None and self.way.widen
+
+    @property
+    def fresh_views(self) -> bool:
+        """Whether each pass has a view of its own."""
+        return self.way is not None and self.way.fresh_views
 
     def _make_view(self) -> nn.Module:
         view = private_view(self.base)
@@ -138,12 +165,8 @@ class FrozenBase:
             self._of_thread.view = before
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenBase:
-        import copy
-
         base = copy.deepcopy(self.base, memo)
-        copied_base = FrozenBase(base, self.name, self.widen, self.channels_last, self.way)
-        copied_base.fresh_views = self.fresh_views
-        return copied_base
+        return FrozenBase(base, self.name, self.way, self.channels_last)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k != "_of_thread"}
@@ -254,7 +277,9 @@ class FrozenBase:
         return outputs.view(batch, draws, *outputs.shape[1:])
 
     def _run_plain(self, inputs: Inputs, delta: Delta) -> Tensor:
-        return self.run_plain(inputs, delta, vectorized=self.way == "vectorized")
+        return self.run_plain(
+            inputs, delta, vectorized=self.way is not None and self.way.kind == "vectorized"
+        )
 
     def run_widened(self, capture: Capture, delta: Delta) -> Tensor:
         """`run` with B rows widened to B·K at the layer: (B·K, ...)."""

@@ -1,6 +1,6 @@
 """Prove on a few real examples that a layer can be moved, and find the fastest way that is right.
 
-    capture = probe(frozen, inputs)   # sets frozen.way and frozen.widen
+    capture = probe(frozen, inputs)   # sets frozen.way
 
 The plain way (ocd.base.plain) is the definition. The shift offers itself for exact linear layers and
 convolutions, and is taken where its outputs and gradients equal the plain way's, with deltas that are not
@@ -11,6 +11,8 @@ rows of a batch: no delta of its own could be right for an example then.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from torch.func import functional_call
 
 from ocd.base.capture import Capture
 from ocd.base.deltas import DenseDelta
-from ocd.base.frozen_base import SHIFTED, FrozenBase
+from ocd.base.frozen_base import SHIFTED, FrozenBase, Way
 from ocd.base.layers import list_layers
 from ocd.base.passes import run_without_delta
 from ocd.base.plain import plain_outputs
@@ -28,7 +30,7 @@ from ocd.errors import OCDError
 
 
 def probe(frozen: FrozenBase, inputs: Inputs) -> Capture:
-    """Choose `frozen.way` and `frozen.widen` on three examples, and return their capture.
+    """Choose `frozen.way` on three examples, and return their capture.
 
     `inputs`: (B, ...) of any B. Raises OCDError where the base answers at random, mixes its examples,
     cannot be differentiated with respect to the layer, or fails with images channels last.
@@ -42,11 +44,10 @@ def probe(frozen: FrozenBase, inputs: Inputs) -> Capture:
         frozen.way = _fastest(frozen, few, delta)
         _check_moved_rows(frozen, few, delta)
         capture = frozen.capture(few)
-        if frozen.way == "shift":
+        if frozen.way.kind == "shift":
             with torch.no_grad():
-                frozen.widen = _widening_is_valid(frozen, capture, delta)
-        else:
-            frozen.widen = False
+                widen = _widening_is_valid(frozen, capture, delta)
+            frozen.way = replace(frozen.way, widen=widen)
     return capture
 
 
@@ -120,32 +121,27 @@ def _delta(frozen: FrozenBase) -> DenseDelta:
     return DenseDelta(noise.to(frozen.weight) * size)
 
 
-def _fastest(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> str:
+def _fastest(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> Way:
     """The first way whose outputs and gradients equal the plain way's."""
     one = DenseDelta(delta.weight[:, :1])
-    frozen.fresh_views = _recomputes(frozen, few, one)
-    wanted = _answers_and_gradients(frozen, lambda d: frozen.run_plain(few, d), one)
-    ways: dict[str, Callable[[DenseDelta], Tensor]] = {}
-    if type(frozen.module) in SHIFTED and frozen.layer.parameter == "weight":
-        ways["shift"] = lambda d: frozen.run_full(few, d)
-    ways["vectorized"] = lambda d: frozen.run_plain(few, d, vectorized=True)
-    for name, run in ways.items():
-        frozen.way = name
+    frozen.way = Way("plain")
+    fresh = _recomputes(frozen, few, one)
+    plain = frozen.way = Way("plain", fresh_views=fresh)
+    wanted = _answers_and_gradients(lambda d: frozen.run_full(few, d), one, frozen)
+    shiftable = type(frozen.module) in SHIFTED and frozen.layer.parameter == "weight"
+    for kind in ("shift", "vectorized") if shiftable else ("vectorized",):
+        frozen.way = Way(kind, fresh_views=fresh)
         try:
-            found = _answers_and_gradients(frozen, run, one)
-            if name == "shift":
-                capture = frozen.capture(few)
-                found_captured = _answers_and_gradients(frozen, lambda d: frozen.run(capture, d), one)
-                if not _equal(found_captured, wanted):
-                    continue
-        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError, NotImplementedError,
-                AttributeError, OCDError) as error:  # fmt: skip
+            found = _answers_and_gradients(lambda d: frozen.run_full(few, d), one, frozen)
+            captured = frozen.capture(few)
+            again = _answers_and_gradients(partial(frozen.run, captured), one, frozen)
+        except Exception as error:  # a fast way that fails in whatever way is not taken
             if is_out_of_memory(error):
                 raise
             continue
-        if _equal(found, wanted):
-            return name
-    return "plain"
+        if _equal(found, wanted) and _equal(again, wanted):
+            return frozen.way
+    return plain
 
 
 def _check_moved_rows(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> None:
@@ -189,7 +185,7 @@ def _recomputes(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> bool:
 
 
 def _answers_and_gradients(
-    frozen: FrozenBase, run: Callable[[DenseDelta], Tensor], delta: DenseDelta
+    run: Callable[[DenseDelta], Tensor], delta: DenseDelta, frozen: FrozenBase
 ) -> tuple[Tensor, Tensor]:
     """Outputs (B, 1, ...) and the gradient of a weighted sum of them with respect to the deltas."""
     weight = delta.weight.clone().requires_grad_()
@@ -278,7 +274,7 @@ def usable_layers(base: nn.Module, inputs: Inputs) -> tuple[list[str], dict[str,
         except OCDError as error:
             skipped[name] = str(error)
             continue
-        if frozen.way == "plain":
+        if frozen.way is not None and frozen.way.kind == "plain":
             skipped[name] = f"layer {name!r} moves one example at a time only: name it to use it"
         else:
             usable.append(name)

@@ -30,14 +30,13 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
     count = num_trial_examples(frozen.weight_shape, dataset_size(problem.dataset))
     inputs, targets = problem.fetch(torch.arange(count))
     decided = decide(frozen, problem.loss, inputs, targets, config.overfit, problem.excerpt)
-    assert decided.config.lr is not None
+    assert decided.config.lr is not None and frozen.way is not None
     reason = rank_one_is_exact(decided.capture, config.overfit.optimizer)
     code, code_note = choose_code(config.codec.kind, reason)
     notes = [way_note(frozen), *frozen.notes, decided.note, code_note]
     plan = Plan(
         layer=layer,
-        way=frozen.way or "plain",
-        widen=bool(frozen.widen),
+        way=frozen.way,
         lr=decided.config.lr,
         form=decided.config.form,
         code=code,
@@ -51,11 +50,12 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
 
 def way_note(frozen: FrozenBase) -> str:
     """A line on how the layer moves, and why not faster."""
-    if frozen.way == "shift":
+    assert frozen.way is not None
+    if frozen.way.kind == "shift":
         draws = "draws are widened at the layer" if frozen.widen else "inputs are repeated for draws"
         return f"layer {frozen.name} moves by a shift of its output, proven on three examples; {draws}"
     kind = type(frozen.module).__name__
-    how = "examples are vectorised" if frozen.way == "vectorized" else "one example at a time"
+    how = "examples are vectorised" if frozen.way.kind == "vectorized" else "one example at a time"
     return (
         f"layer {frozen.name} ({kind}) moves the plain way, by replacing {frozen.layer.full_name}; {how}, "
         "since a shift of its output would not be the same"

@@ -9,7 +9,6 @@ The record holds hashes of everything that the fit depends on. A work folder of 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -97,7 +96,7 @@ class FitRecord:
                     f"{work.plan} belongs to a run with another {what}: use another folder, or "
                     "delete this one"
                 )
-        plan = None if saved["plan"] is None else Plan(**saved["plan"])
+        plan = None if saved["plan"] is None else Plan.from_dict(saved["plan"])
         return cls(work, key, saved["layer"], plan, saved["notes"])
 
     def note(self, *lines: str) -> None:
@@ -109,7 +108,7 @@ class FitRecord:
 
     def save(self) -> None:
         """Write plan.json."""
-        plan = None if self.plan is None else dataclasses.asdict(self.plan)
+        plan = None if self.plan is None else self.plan.as_dict()
         values = {"key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes}
         write_json(self.work.plan, values)
 
