@@ -115,9 +115,7 @@ def training_deltas(
         chosen = torch.randperm(len(examples), generator=seeded(0))[:count].sort().values
         inputs, targets = examples.rows(chosen)
     inputs, targets = to_device(inputs, frozen.device), targets.to(frozen.device)
-    return _on_cpu(
-        overfit_in_chunks(frozen, loss, inputs, targets, overfit, ocd.excerpt).delta
-    )
+    return _on_cpu(overfit_in_chunks(frozen, loss, inputs, targets, overfit, ocd.excerpt).delta)
 
 
 @dataclass(frozen=True)
