@@ -36,7 +36,7 @@ from ocd.base.probe import probe
 from ocd.baselines import NearestNeighbor, OverfitTest
 from ocd.data import read_json, write_json
 from ocd.lessons import OverfitConfig
-from ocd.prediction import Prediction, apply_deltas
+from ocd.prediction import Prediction
 
 TEST = test_digits(40)
 OVERFIT = OverfitConfig(lr=0.02, form="rank_one")

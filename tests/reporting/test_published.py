@@ -11,7 +11,7 @@ import pytest
 
 from mnist_files import write_mnist
 from ocd.evaluation import paired_bootstrap
-from ocd.reporting import figures, write_report
+from ocd.reporting import write_report
 from ocd.reporting.gains import (
     LARGER,
     NO_GAIN,
@@ -51,7 +51,7 @@ TITLES = {text for _, _, text in METHODS}
 
 @pytest.fixture(autouse=True)
 def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "draw_all", lambda folder, **_: [])
+    monkeypatch.setattr("ocd.reporting.report.draw_all", lambda folder, _: [])
 
 
 def make_published(folder: Path, **changes: Any) -> Path:

@@ -14,7 +14,7 @@ import pytest
 
 from ocd.errors import OCDError
 from ocd.evaluation import auroc
-from ocd.reporting import figures, results_table, table_width, write_report
+from ocd.reporting import results_table, table_width, write_report
 from ocd.reporting.comparison_figure import MethodPoint, draw_comparison
 from ocd.reporting.error_ranking import own_score_sentence, rank_errors
 from ocd.reporting.methods import title
@@ -53,7 +53,7 @@ def report_row(folder: Path, key: str, section: str = "Results") -> list[str]:
 def _without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of a report's time, so only the tests about figures draw."""
     if "draws" not in request.fixturenames:
-        monkeypatch.setattr(figures, "draw_all", lambda folder, **_: [str(folder)])
+        monkeypatch.setattr("ocd.reporting.report.draw_all", lambda folder, _: [str(folder)])
 
 
 @pytest.fixture
@@ -136,10 +136,10 @@ def test_table_has_groups_mean_spread_and_the_best_in_bold(tmp_path: Path) -> No
         assert len(cells) == 1 + len(METRICS)
         assert cells[1] == f"{mark}{mean(losses):.4f} ± {stdev(losses):.4f}{mark}"
         assert cells[2] == f"{mark}{mean(accuracies):.2f} ± {stdev(accuracies):.2f}{mark}"
-    assert "**" not in " ".join(report_row(tmp_path, "overfit_test"))  # lower, but a oracle
+    assert "**" not in " ".join(report_row(tmp_path, "overfit_test"))  # lower, but an oracle
     lines = (tmp_path / "report.md").read_text().splitlines()
     groups = [line.split("|")[1].strip() for line in lines if line.startswith("| **")]
-    assert groups == 2 * ["**OCD**", "**baselines**", "**oracles (use the test label)**"]
+    assert groups == 2 * ["**OCD**", "**baselines**", "**oracle (uses the test label)**"]
 
 
 def test_narrow_table_for_readers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The verdict says what a bootstrap over test examples and seeds allows, and names the right baseline."""
+"""The verdict says what a bootstrap over examples and seeds allows, and names the right baseline."""
 
 from __future__ import annotations
 
@@ -262,7 +262,8 @@ def test_parts_are_in_the_verdict(tmp_path: Path) -> None:
     )
     sentence = (
         f" Of this gain of {whole} the correction alone (no diffusion) has {correction}, and OCD "
-        f"without the correction {diffusion}: what helps here is the correction. Against the best baseline"
+        f"without the correction {diffusion}: what helps here is the correction. "
+        "Against the best baseline"
     )
     assert sentence in verdict["sentence"]
 

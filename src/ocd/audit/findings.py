@@ -1,4 +1,8 @@
-"""What a check found, and all that an audit found."""
+"""What a check found, and all findings of an audit.
+
+`passed` is True, False, or None where there was nothing to check; the text says it in one line, the
+details are for results in JSON.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,17 @@
-"""Does a method see the test labels? Its predictions with true, exchanged and no labels must agree."""
+"""Does a method see the test labels? Predictions with true, exchanged and no labels must agree.
+
+    finding = check_labels(build, inputs, targets, uses_label)
+
+The whole comparison is built three times. A method that never sees a label gives the same numbers,
+bit for bit. A method that says that it uses the label must change, or the check itself would be
+blind.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,13 +50,7 @@ def check_labels(
     def predict(method: Predictor) -> Prediction:
         return method.predict(inputs, draws=draws, seed=seed)
 
-    true: dict[str, Prediction] = {}
-    unable: list[str] = []
-    for name, method in build(targets).items():
-        try:
-            true[name] = predict(method)
-        except OCDError:
-            unable.append(name)
+    true, unable = _able(build(targets), predict)
     with_others = build(exchanged)
     shuffled = {name: _difference(true[name], predict(with_others[name])) for name in true}
     absent, refusals = _without_labels(build, true, uses_label, predict)
@@ -57,32 +59,66 @@ def check_labels(
     suspects = [n for n in suspects if n in refusals or shuffled[n] or absent[n]]
     again = build(targets) if suspects else {}
     restless = [n for n in suspects if _difference(true[n], predict(again[n]))]
-    leaks = [name for name in suspects if name not in restless]
-    blind = [name for name in true if name in uses_label and not shuffled[name]]
-    details = {
+    details: dict[str, Any] = {
         "examples": len(targets),
         "moved": moved,
         "unable": unable,
-        "leaks": leaks,
+        "leaks": [name for name in suspects if name not in restless],
         "not_repeatable": restless,
-        "blind": blind,
+        "blind": [name for name in true if name in uses_label and not shuffled[name]],
         "refused_without_labels": sorted(refusals),
         "shuffled": {name: _jsonable(value) for name, value in shuffled.items()},
         "absent": {name: _jsonable(value) for name, value in absent.items()},
     }
-    faults = [
-        *(_leak(n, shuffled[n], absent.get(n), refusals.get(n)) for n in leaks),
-        *(f"`{n}` does not repeat its predictions: nothing is known of it" for n in restless),
-        *(f"`{n}` uses the label and does not move: the check is blind" for n in blind),
-    ]
-    if faults:
+    if faults := _faults(details, shuffled, absent, refusals):
         return Finding("labels", False, "; ".join(faults), details)
-    if not set(true) - set(uses_label):
-        return Finding("labels", None, "there is no method that must not see the labels", details)
     seeing = {name: shuffled[name] for name in true if name in uses_label}
-    text = _praise(len(true) - len(seeing), seeing, len(targets), moved)
-    if unable:
-        text += f"; left out, as they cannot predict at all: {listed([f'`{n}`' for n in unable])}"
+    return _passed(len(true), seeing, details)
+
+
+def _able(
+    methods: Mapping[str, Predictor], predict: Callable[[Predictor], Prediction]
+) -> tuple[dict[str, Prediction], list[str]]:
+    """Predictions by method, and the names of the methods that refuse to predict."""
+    predictions: dict[str, Prediction] = {}
+    unable: list[str] = []
+    for name, method in methods.items():
+        try:
+            predictions[name] = predict(method)
+        except OCDError:
+            unable.append(name)
+    return predictions, unable
+
+
+def _faults(
+    details: Mapping[str, Any],
+    shuffled: Mapping[str, float],
+    absent: Mapping[str, float],
+    refusals: Mapping[str, str],
+) -> list[str]:
+    """One clause for each method that leaks, does not repeat itself, or leaves the check blind."""
+    return [
+        *(_leak(n, shuffled[n], absent.get(n), refusals.get(n)) for n in details["leaks"]),
+        *(
+            f"`{n}` does not repeat its predictions: nothing is known of it"
+            for n in details["not_repeatable"]
+        ),
+        *(f"`{n}` uses the label and does not move: the check is blind" for n in details["blind"]),
+    ]
+
+
+def _passed(count: int, seeing: Mapping[str, float], details: dict[str, Any]) -> Finding:
+    """The finding where no fault was found.
+
+    `count`: methods that were checked, those in `seeing` among them, which use the label, with how far
+    they moved.
+    """
+    if count == len(seeing):
+        return Finding("labels", None, "there is no method that must not see the labels", details)
+    text = _praise(count - len(seeing), seeing, details["examples"], details["moved"])
+    if details["unable"]:
+        names = listed([f"`{name}`" for name in details["unable"]])
+        text += f"; left out, as they cannot predict at all: {names}"
     return Finding("labels", True, text, details)
 
 

@@ -1,4 +1,7 @@
-"""Are test examples among the training examples? Each input's bytes are hashed and looked up."""
+"""Are test examples among the training examples? Each input's bytes are hashed and looked up.
+
+Equal means equal bit for bit: a copy that was stored or scaled again is not found.
+"""
 
 from __future__ import annotations
 

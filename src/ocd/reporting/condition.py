@@ -1,4 +1,8 @@
-"""The table of `ocd condition`: what a generator reaches that sees only some of the condition."""
+"""The table of `ocd condition`: what a generator reaches with only some of the condition.
+
+It compares generators that were trained on the same deltas and differ in what they see: x, I(x), or
+single parts of I(x). Intervals are those of a paired bootstrap over test examples and seeds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Draws as a distribution of a continuous target: the table, who is better, and the figure."""
+"""Draws as a distribution of a continuous target: the table, who is better, and the figure.
+
+Each method that gives a distribution is judged by its CRPS (lower is better), by how many test
+targets its central 50 and 90 % intervals cover, and by how wide these are. The numbers come from a
+seed's predictions file (ocd.evaluation.distributions); nothing is predicted here.
+"""
 
 from __future__ import annotations
 
@@ -96,6 +101,7 @@ def _table(found: Json) -> str:
 
 
 def distribution_title(name: str) -> str:
+    """What people read in place of a distribution's key."""
     return next((text for key, text in TITLES.items() if name.startswith(key)), name)
 
 

@@ -1,4 +1,9 @@
-"""How well scores of uncertainty know where the base errs: the base's own, and those of OCD's draws."""
+"""How well scores of uncertainty know where the base errs: the base's own, and those of OCD's draws.
+
+A score gives each test example a number, larger where less certain. It ranks well if the base errs on
+examples with large scores: AUROC 1 is perfect, 0.5 is chance. The scores are the entropy of the
+base's own answer, and spread, predictive entropy and mutual information of OCD's draws.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +29,7 @@ SCORES = {  # in the tables' order, and what people read
 
 
 def score_title(name: str) -> str:
+    """What people read in place of a score's key."""
     return SCORES.get(name, words(name))
 
 

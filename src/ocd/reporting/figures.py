@@ -1,8 +1,15 @@
-"""The figures of a report, drawn from plain numbers alone; matplotlib is imported only then."""
+"""The figures of a report, drawn from plain numbers alone.
+
+    lines = draw_all(folder, FigureData(...))
+
+A figure is drawn if there are numbers for it; otherwise the report says why not. matplotlib is
+imported only when something is drawn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,45 +70,56 @@ VIEWS_CAPTION = (
 FILM_CAPTION = "Around the scene, from poses that are in no set: the base beside OCD's mean."
 
 
-def draw_all(
-    folder: Path,
-    *,
-    points: Sequence[MethodPoint],
-    curves: Mapping[str, tuple[Array, Array]],
-    layers: Sequence[LayerScore],
-    training: Mapping[int, Curve],
-    validation: Mapping[int, Curve],
-    pooled: tuple[Array, Array] | None,
-    first: Mapping[str, Array],
-    loss_name: str,
-    views: Mapping[str, Pixels],
-    distribution: Json,
-) -> list[str]:
-    """Draw what there is data for into `folder`; return the report's lines about it.
+@dataclass(frozen=True)
+class FigureData:
+    """The numbers that a run's figures are drawn from; what a run lacks is empty.
 
-    `curves` holds coverage and risk (N,) by score, `pooled` the losses (N,) of base and ensemble,
-    averaged over the seeds, and `first` those of the first seed; `views` the images of a task that has
-    such, `distribution` what was judged of continuous targets: for these alone there are figures of
-    them. A figure whose data is missing is not drawn, an older one of that name is removed, and its
-    line says why.
+    `points`: loss and cost of each method. `curves`: coverage and risk (N,) by score of uncertainty,
+    for N test examples. `layers`: the scores of Eq. 3. `training`, `validation`: losses by step, by
+    seed. `pooled`: losses (N,) of base and ensemble, averaged over the seeds. `first`: losses of the
+    first seed, (N,), or (K, N) of its draws. `loss_name`: in words. `views`: images of a task that
+    has such. `distribution`: scores of continuous targets.
     """
-    base, ensemble = pooled or (np.empty(0), np.empty(0))
+
+    points: Sequence[MethodPoint]
+    curves: Mapping[str, tuple[Array, Array]]
+    layers: Sequence[LayerScore]
+    training: Mapping[int, Curve]
+    validation: Mapping[int, Curve]
+    pooled: tuple[Array, Array] | None
+    first: Mapping[str, Array]
+    loss_name: str
+    views: Mapping[str, Pixels]
+    distribution: Json
+
+
+def draw_all(folder: Path, data: FigureData) -> list[str]:
+    """Draw the figures that there is data for into `folder`, and return the report's lines about them.
+
+    A figure whose data is missing is not drawn, an older one of that name is removed, and its line says
+    why. Figures of views and of distributions are for tasks that have these.
+    """
+    base, ensemble = data.pooled or (np.empty(0), np.empty(0))
     both = np.isfinite(base) & np.isfinite(ensemble)
-    pairs = f"{both.sum():,} of {len(both):,}"
+    pairs, name_of_loss = f"{both.sum():,} of {len(both):,}", data.loss_name
+    has_curves = bool(data.training or data.validation)
     plans: dict[str, tuple[bool, Callable[[], Figure]]] = {
-        "comparison": (bool(points), lambda: draw_comparison(points, loss_name)),
+        "comparison": (bool(data.points), lambda: draw_comparison(data.points, name_of_loss)),
         "base_vs_ocd": (
             bool(both.any()),
-            lambda: draw_base_vs_ocd(base[both], ensemble[both], loss_name),
+            lambda: draw_base_vs_ocd(base[both], ensemble[both], name_of_loss),
         ),
-        "worst_examples": ("base" in first, lambda: draw_worst_examples(first, loss_name)),
-        "risk_coverage": (bool(curves), lambda: draw_risk_coverage(curves)),
-        "layer_scores": (bool(layers), lambda: draw_layer_scores(layers)),
-        "training": (bool(training or validation), lambda: draw_training(training, validation)),
+        "worst_examples": (
+            "base" in data.first,
+            lambda: draw_worst_examples(data.first, name_of_loss),
+        ),
+        "risk_coverage": (bool(data.curves), lambda: draw_risk_coverage(data.curves)),
+        "layer_scores": (bool(data.layers), lambda: draw_layer_scores(data.layers)),
+        "training": (has_curves, lambda: draw_training(data.training, data.validation)),
     }
-    lines = _draw_views(folder, views)
-    if distribution:
-        save(draw_coverage(distribution), folder / "coverage.png")
+    lines = _draw_views(folder, data.views)
+    if data.distribution:
+        save(draw_coverage(data.distribution), folder / "coverage.png")
         lines.append(f"![coverage](figures/coverage.png)\n\n{COVERAGE_CAPTION}")
     for name, (possible, draw) in plans.items():
         path = folder / f"{name}.png"

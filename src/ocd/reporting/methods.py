@@ -1,4 +1,10 @@
-"""The methods of a report: their order in its tables, their titles, and whose side each is on."""
+"""The methods of a report: their order in its tables, their titles, and their group.
+
+A method's key in results.json, such as `ocd_ensemble_5`, is matched by a pattern; its title is what
+people read. There are four groups: the base, OCD with its variants, the baselines that OCD has to
+beat, and the oracle, which uses the test label and shows what is possible. To add a method, add a
+line to METHODS.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from collections.abc import Collection
 
 from ocd.reporting.wording import words
 
-BASE, OWN, BASELINES, ORACLES = "base", "OCD", "baselines", "oracles (use the test label)"
+BASE, OWN, BASELINES, ORACLES = "base", "OCD", "baselines", "oracle (uses the test label)"
 METHODS = (  # the tables' order: the group, a pattern of the key, and what people read
     (BASE, r"base", "base"),
     (OWN, r"ocd", "OCD, one draw"),
@@ -70,6 +76,7 @@ def number(method: str) -> int:
 
 
 def title(method: str) -> str:
+    """What people read in place of the method's key."""
     text = _entry(method)[2]
     return text.format(number(method))
 

@@ -1,4 +1,8 @@
-"""Which part of OCD helps: its correction alone, and its diffusion alone, each against the base."""
+"""Which part of OCD helps: its correction alone, and its diffusion alone, each against the base.
+
+The correction is beyond the paper (ocd.generator.correction). Where a run has one, both parts are
+predicted alone, and the report says how much of the ensemble's gain each of them has.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What all figures share: palette, style, canvas. Without pyplot, so no global state is touched."""
+"""What all figures share: palette, style, canvas.
+
+The colours can be told apart by colour-blind readers (Okabe and Ito 2008). Figures are made without
+pyplot, so that no global state is touched.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,7 @@ STYLE: Any = {  # matplotlib types its keys one by one
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure of width x height inches in the style of all figures."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -37,10 +42,12 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def title(axes: Axes, text: str, pad: float = 8) -> None:
+    """A title at the left of the axes."""
     axes.set_title(text, loc="left", fontsize=11, pad=pad)
 
 
 def legend(axes: Axes, **where: Any) -> None:
+    """A legend without a frame."""
     axes.legend(frameon=False, fontsize=9, **where)
 
 

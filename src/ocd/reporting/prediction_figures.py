@@ -1,4 +1,9 @@
-"""Figures of the test examples: before and after, the hardest ones, and which answers to trust."""
+"""Figures of the test examples: before and after, the hardest ones, and which answers to trust.
+
+Losses are (N,) for N test examples, averaged over the seeds, or (K, N) for the draws of the first
+seed. Axes are logarithmic where values span more than a decade; losses below LOSS_FLOOR are drawn at
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""A run beside the paper's own table, in words: which of the published gains it repeats."""
+"""A run beside the paper's own table, in words: which of the published gains it repeats.
+
+Two bases are never the same network, so gains over the base are compared, not figures. A gain is
+repeated if its 95 % interval excludes zero and it is as large as the published one but for the
+published deviations.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""What a run folder holds: its configuration, events, predictions and selections, read and checked."""
+"""What a run folder holds: its configuration, events, predictions and selections, read and checked.
+
+config.json says what the run is; metrics.jsonl has a line for each event; predictions/seed-*.json has
+the numbers of each method, and the .safetensors beside it the values of each test example (S seeds, N
+test examples, K draws); selection/*.json has the scores of Eq. 3.
+"""
 
 from __future__ import annotations
 

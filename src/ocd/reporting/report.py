@@ -1,6 +1,8 @@
-"""The fifth verb, report: a run folder's files -> results.json, report.md and figures/.
+"""The fifth verb, report: the files of a run folder -> results.json, report.md and figures/.
 
-Everything is rebuilt from files; nothing is trained or predicted here.
+Everything is made from files; nothing is trained or predicted here. A section is a function that
+returns its paragraphs, or none where the run has nothing to say about it. The first line of report.md
+is the verdict.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ import numpy as np
 
 from ocd.data import write_text
 from ocd.evaluation import Array, Json
-from ocd.reporting import figures
 from ocd.reporting.comparison_figure import MethodPoint
 from ocd.reporting.distribution import distribution_section
 from ocd.reporting.error_ranking import own_score_sentence, risk_curves
+from ocd.reporting.figures import FigureData, draw_all
 from ocd.reporting.methods import ORACLES, group, title
 from ocd.reporting.published import published_section
 from ocd.reporting.records import RunRecords, read_run
@@ -111,8 +113,8 @@ def _what_was_run(run: RunRecords, results: Json) -> str:
     meaning = (
         "OCD leaves the trained network (the *base*) as it is. For each test example it generates, "
         "without the label, a change of one layer's weights (a *draw*); several draws make an "
-        "ensemble. *Baselines* are what else could be done. The *oracles* fine-tune on the test example "
-        "with its label: nothing that can be used, but what generation could reach at best."
+        "ensemble. *Baselines* are other methods for the same purpose. The *oracle* is fine-tuned on "
+        "the test example with its label: no method to use, but the best a generator could reach."
     )
     return "\n".join(lines) + "\n\n" + meaning
 
@@ -135,9 +137,9 @@ def _how_compared(results: Json) -> str:
     return (
         "OCD's ensemble against each of them: the difference in each metric, positive where OCD is "
         f"better, and in brackets its 95 % interval of a paired bootstrap over test examples{seeds}. "
-        "The statement is that of the task's loss. A baseline costs at most as much when neither its time "
-        "to predict nor its training exceeds OCD's by more than 10 %; the best has the lowest loss on "
-        "the test examples, a choice that favours the baselines."
+        "The statement is about the task's loss. A baseline is of at most equal cost if neither its "
+        "time to predict nor its training exceeds OCD's by more than 10 %. The best baseline is the "
+        "one with the lowest loss on the test examples, a choice that favours the baselines."
     )
 
 
@@ -188,8 +190,7 @@ def _draw(run: RunRecords, results: Json, folder: Path) -> list[str]:
     name = results["verdict"]["comparison"].removesuffix(" vs base")
     base, ensemble = (run.of_seeds(f"loss/{method}") for method in ("base", name))
     both = None if base is None or ensemble is None else (base.mean(axis=0), ensemble.mean(axis=0))
-    return figures.draw_all(
-        folder,
+    data = FigureData(
         points=_points(run, results),
         curves=risk_curves(run),
         layers=layer_scores(run),
@@ -201,6 +202,7 @@ def _draw(run: RunRecords, results: Json, folder: Path) -> list[str]:
         views=read_views(folder.parent / "views" / f"seed-{run.seeds[0]}.safetensors"),
         distribution=results.get("distribution", {}),
     )
+    return draw_all(folder, data)
 
 
 def _points(run: RunRecords, results: Json) -> list[MethodPoint]:

@@ -1,4 +1,8 @@
-"""A run's records -> results.json: every method's metrics by seed, costs, uncertainty, the verdict."""
+"""A run's records -> results.json: every method's metrics by seed, costs, uncertainty, the verdict.
+
+Metrics are lists with one value a seed, None where a seed has none. Costs are means over seeds:
+microseconds of a prediction, seconds of training, number of parameters.
+"""
 
 from __future__ import annotations
 

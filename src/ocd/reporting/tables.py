@@ -1,4 +1,9 @@
-"""The tables of a report, from its results alone: for Markdown, and one for the terminal."""
+"""The tables of a report, made from results.json alone: in Markdown, and one for the terminal.
+
+A row is a method, a column a metric with its direction and unit. To change how a column is written,
+look at `comparison_table` and at `ocd.reporting.wording`; the methods' order and titles are in
+`ocd.reporting.methods`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Figures of what was done before predicting: the layer scores, and the generator's training."""
+"""Figures of a fit: the scores of all layers (Eq. 3), and the loss of the generator while it trained.
+
+The numbers come from selection/*.json and from the lines `train` and `validate` of metrics.jsonl. The
+task loss, which is beyond the paper, is left out, so that training and held-out losses can be
+compared.
+"""
 
 from __future__ import annotations
 

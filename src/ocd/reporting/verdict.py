@@ -1,7 +1,9 @@
 """Does it help? OCD's ensemble against the base and against the best of its baselines.
 
-The verdict speaks of the task's loss of each test example (the paper compares means, Sec. 4), and
-says no more than a paired bootstrap over the test examples and the seeds allows.
+The verdict is about the task's loss on each test example (the paper compares means, Sec. 4), and
+claims no more than a paired bootstrap over test examples and seeds allows: "gain" or "worse" where
+the 95 % interval of the difference excludes zero, "no gain" where it does not, "undecided" where
+there is no interval.
 """
 
 from __future__ import annotations
@@ -70,8 +72,8 @@ def loss_name(run: RunRecords, results: Json) -> str:
 def _baselines(
     run: RunRecords, results: Json, name: str
 ) -> tuple[list[Opponent], list[str], dict[str, str]]:
-    """The best baseline of at most equal cost and the best at any; all that were tested; those left out,
-    and of what.
+    """The best baseline of at most equal cost and the best at any cost; all that were tested; and those
+    that were left out, with what they were left out of.
 
     The best is chosen by the loss on the test examples themselves. That favours the baselines: what
     is said against them has to hold against the luckiest of them.

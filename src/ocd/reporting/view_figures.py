@@ -1,4 +1,8 @@
-"""Views side by side: truth, base, OCD, oracle, and maps of their errors; a film around the scene."""
+"""Views side by side: truth, base, OCD, oracle, and maps of their errors; a film around the scene.
+
+Images are (N, 3, H, W) of whole numbers from 0 to 255, as `ocd.evaluation` kept them for the first
+seed. All error maps of a figure have one scale, so that they can be compared.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Numbers as people read them: how many decimals, mean and spread over seeds, dashes for nothing."""
+"""Numbers as people read them: how many decimals, mean and spread over seeds, dashes for nothing.
+
+Values of seeds may be None (not measured) or not finite; means leave these out, and the text says so.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,23 @@ from statistics import mean, stdev
 
 
 def words(name: str) -> str:
+    """A key as words: underscores become spaces."""
     return name.replace("_", " ")
 
 
 def counted(things: Collection[object], noun: str) -> str:
+    """A number with its noun, in the singular or plural."""
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def known_mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known; None if none is."""
     known = [value for value in values if value is not None]
     return mean(known) if known else None
 
 
 def ratio(value: float | None, to: float | None) -> float | None:
+    """value / to, or None where one of them is not known or zero."""
     return value / to if value is not None and to else None
 
 
