@@ -1,7 +1,7 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
 from ocd.data.chunks import in_chunks, is_out_of_memory
-from ocd.data.datasets import Batch, Examples, dataset_size, fetch_rows
+from ocd.data.datasets import Batch, Examples, as_dataset, dataset_size, fetch_rows
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text
 from ocd.data.inputs import (
@@ -18,7 +18,13 @@ from ocd.data.inputs import (
 from ocd.data.log import Log
 from ocd.data.progress import progress_bar
 from ocd.data.seeds import seeded
-from ocd.data.tensor_files import file_digest, load_strictly, put_in_place, read_tensors, write_tensors
+from ocd.data.tensor_files import (
+    file_digest,
+    load_strictly,
+    put_in_place,
+    read_tensors,
+    write_tensors,
+)
 
 __all__ = [
     "Batch",
@@ -26,6 +32,7 @@ __all__ = [
     "Excerpt",
     "Inputs",
     "Log",
+    "as_dataset",
     "call",
     "copied",
     "dataset_size",

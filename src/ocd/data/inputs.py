@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +61,35 @@ def copied(inputs: Inputs, channels_last: bool = False) -> Inputs:
     return map_tensors(copy, inputs)
 
 
+def as_inputs(value: Any) -> Inputs:
+    """A user's inputs in the forms that OCD works with: a mapping as a dict, a list as a tuple, NumPy
+    arrays of numbers as tensors. Raises OCDError for anything else (texts, data frames, None)."""
+    if isinstance(value, Tensor):
+        return value
+    found: Any
+    if isinstance(value, Mapping):
+        found = {str(key): _as_part(part) for key, part in value.items()}
+    elif isinstance(value, tuple | list):
+        found = tuple(_as_part(part) for part in value)
+    else:
+        found = _as_part(value)
+    if not isinstance(found, Tensor | dict | tuple):
+        raise OCDError(
+            f"inputs are a {type(value).__name__}: they must be a tensor, or a tuple or dict of tensors"
+        )
+    if not tensors(found):
+        raise OCDError(
+            "inputs hold no tensor: turn texts and other objects into tensors (token numbers) first"
+        )
+    return found
+
+
+def _as_part(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return torch.from_numpy(np.ascontiguousarray(value))
+    return value
+
+
 def num_rows(inputs: Inputs) -> int:
     """B, the number of examples. Raises OCDError where the tensors do not agree on it."""
     shapes = [tuple(tensor.shape) for tensor in tensors(inputs)]
@@ -71,9 +101,29 @@ def num_rows(inputs: Inputs) -> int:
     return shapes[0][0]
 
 
-def take_rows(inputs: Inputs, index: Tensor | slice) -> Inputs:
-    """The examples named by `index`."""
-    return map_tensors(lambda tensor: tensor[index], inputs)
+def take_rows(inputs: Inputs, index: Tensor | slice | int) -> Inputs:
+    """The examples named by `index`. A list or array with a value for each example is cut with them."""
+    if isinstance(inputs, Tensor):
+        return inputs[index]
+    count = len(tensors(inputs)[0]) if tensors(inputs) else -1
+    return _map_parts(lambda part: _take(part, index, count), inputs)
+
+
+def _map_parts(function: Callable[[Any], Any], inputs: Any) -> Any:
+    if isinstance(inputs, dict):
+        return {key: function(part) for key, part in inputs.items()}
+    return tuple(function(part) for part in inputs)
+
+
+def _take(part: Any, index: Tensor | slice | int, count: int) -> Any:
+    if isinstance(part, Tensor):
+        return part[index.to(part.device)] if isinstance(index, Tensor) else part[index]
+    if isinstance(part, list | tuple | np.ndarray) and len(part) == count:
+        if isinstance(index, Tensor):
+            chosen = [part[i] for i in index.tolist()]
+            return np.asarray(chosen) if isinstance(part, np.ndarray) else type(part)(chosen)
+        return part[index]
+    return part
 
 
 def join_rows(one: Inputs, other: Inputs) -> Inputs:

@@ -24,7 +24,10 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside)
+    # Copies: tied tensors share memory, which the format does not have.
+    save_file(
+        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, aside
+    )
     put_in_place(aside, path)
 
 
@@ -39,6 +42,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise OCDError(f"{path} cannot be read as safetensors: {error}") from None
 
 
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a module's state; its extra state is the module's own affair."""
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -48,7 +56,7 @@ def file_digest(path: Path) -> str:
 def load_strictly(module: nn.Module, path: Path, digest: str | None) -> None:
     """Raises OCDError for weights of another digest (None: not known, as in the first checkpoints),
     and naming the first parameter that is missing, unexpected or of another shape."""
-    state, wanted = read_tensors(path), module.state_dict()
+    state, wanted = read_tensors(path), tensors_of(module)
     if digest is not None and file_digest(path) != digest:
         raise OCDError(f"{path} belongs to another save than its config.json: save again")
     for name in sorted(wanted.keys() | state.keys()):
@@ -61,4 +69,5 @@ def load_strictly(module: nn.Module, path: Path, digest: str | None) -> None:
                 f"{path}: {name!r} has shape {tuple(state[name].shape)}, the network's has "
                 f"{tuple(wanted[name].shape)}"
             )
-    module.load_state_dict(state)
+    extra = {name: value for name, value in module.state_dict().items() if name not in wanted}
+    module.load_state_dict(state | extra)
