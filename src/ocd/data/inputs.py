@@ -37,11 +37,17 @@ def map_tensors(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     def apply(value: Any) -> Any:
         return function(value) if isinstance(value, Tensor) else value
 
+    mapped: Inputs = _map_parts(apply, inputs)
+    return mapped
+
+
+def _map_parts(function: Callable[[Any], Any], inputs: Any) -> Any:
+    """The inputs in the same form, each part, tensor or not, passed through `function`."""
     if isinstance(inputs, Tensor):
         return function(inputs)
     if isinstance(inputs, dict):
-        return {key: apply(value) for key, value in inputs.items()}
-    return tuple(apply(value) for value in inputs)
+        return {key: function(part) for key, part in inputs.items()}
+    return tuple(function(part) for part in inputs)
 
 
 def copied(inputs: Inputs, channels_last: bool = False) -> Inputs:
@@ -107,12 +113,6 @@ def take_rows(inputs: Inputs, index: Tensor | slice | int) -> Inputs:
         return inputs[index]
     count = len(tensors(inputs)[0]) if tensors(inputs) else -1
     return _map_parts(lambda part: _take(part, index, count), inputs)
-
-
-def _map_parts(function: Callable[[Any], Any], inputs: Any) -> Any:
-    if isinstance(inputs, dict):
-        return {key: function(part) for key, part in inputs.items()}
-    return tuple(function(part) for part in inputs)
 
 
 def _take(part: Any, index: Tensor | slice | int, count: int) -> Any:
