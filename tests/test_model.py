@@ -457,7 +457,7 @@ class Pairs(Dataset):
         ({"loss": F.cross_entropy}, digits(30), r"returned \(\) for .* it must return one value"),
         ({"loss": None}, digits(30), "fit needs a loss"),
         ({}, Examples(INPUTS[:0], torch.zeros(0).long()), "the dataset is empty"),
-        ({}, Stream(), "Stream has no length"),
+        ({}, Stream(), "Stream is an IterableDataset"),
         ({}, Pairs(digits(30), width=1), "pairs"),
         ({"layer": "fc9"}, digits(30), "no layer 'fc9'; did you mean 'fc"),
         ({"layer": "relu1"}, digits(30), "'relu1' is a ReLU"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +19,11 @@ from ocd.data import (
     fetch_rows,
     map_tensors,
     num_rows,
+    read_tensors,
     take_rows,
     tensors,
     to_device,
+    write_tensors,
 )
 from ocd.errors import OCDError
 
@@ -144,7 +147,15 @@ def test_a_dataset_without_a_size() -> None:
         def __iter__(self) -> Iterator[Any]:
             yield ONE[0], 1
 
-    with pytest.raises(OCDError, match="Stream has no length"):
+    with pytest.raises(OCDError, match="Stream is an IterableDataset"):
         dataset_size(Stream())
     with pytest.raises(OCDError, match="the dataset is empty"):
         dataset_size(Listed([]))
+
+
+def test_tied_tensors_can_be_written(tmp_path: Path) -> None:
+    shared = torch.arange(3.0)
+    write_tensors(tmp_path / "tied.safetensors", {"one": shared, "other": shared})
+    found = read_tensors(tmp_path / "tied.safetensors")
+    assert torch.equal(found["one"], shared)
+    assert torch.equal(found["other"], shared)

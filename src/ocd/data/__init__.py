@@ -25,7 +25,6 @@ from ocd.data.tensor_files import (
     load_strictly,
     put_in_place,
     read_tensors,
-    tensors_of,
     write_tensors,
 )
 
@@ -58,7 +57,6 @@ __all__ = [
     "take_excerpt",
     "take_rows",
     "tensors",
-    "tensors_of",
     "to_device",
     "write_json",
     "write_tensors",

@@ -20,7 +20,7 @@ Batch = tuple[Inputs, Tensor]
 
 @dataclass(frozen=True)
 class Examples(Dataset[tuple[Inputs, Tensor]]):
-    """Examples in memory. `inputs` and `targets` have one row an example; NumPy arrays become tensors."""
+    """Examples in memory: one row of `inputs` and `targets` each. NumPy arrays become tensors."""
 
     inputs: Inputs
     targets: Tensor
@@ -57,30 +57,32 @@ def as_targets(value: Any) -> Tensor:
         found = np.asarray(None)
     if found.dtype.kind not in "fiub" or found.ndim == 0:
         raise OCDError(
-            f"targets are a {type(value).__name__} of {found.dtype}: they must be one tensor of numbers with a "
-            "row for each example (turn labels into class numbers)"
+            f"targets are a {type(value).__name__} of {found.dtype}: they must be one tensor of "
+            "numbers with a row for each example (turn labels into class numbers)"
         )
     return torch.from_numpy(np.ascontiguousarray(found))
 
 
 def as_dataset(data: Any) -> Dataset[Any]:
-    """The map-style dataset of what a user hands in: itself, or that of a DataLoader, read with its collate
-    function. Raises OCDError for what has no examples to be indexed."""
+    """The map-style dataset of what a user hands in: itself, or that of a DataLoader, read with its
+    collate function. Raises OCDError for what has no examples to be indexed."""
     if isinstance(data, DataLoader):
         as_dataset(data.dataset)
         return _Collated(data.dataset, data.collate_fn)
     if isinstance(data, IterableDataset):
         raise OCDError(
-            f"{type(data).__name__} is an IterableDataset: OCD needs a map-style dataset (len and [i]), such as "
-            "list(dataset)"
+            f"{type(data).__name__} is an IterableDataset: OCD needs a map-style dataset (len and "
+            "[i]), such as list(dataset)"
         )
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise OCDError(
-            f"{type(data).__name__} has no length or no [i]: OCD needs a map-style dataset of (inputs, target)"
+            f"{type(data).__name__} has no length or no [i]: OCD needs a map-style dataset of "
+            "(inputs, target)"
         )
     if hasattr(data, "iloc"):
         raise OCDError(
-            "a data frame has no targets: use Examples(frame[features].to_numpy(), frame[target].to_numpy())"
+            "a data frame has no targets: use Examples(frame[features].to_numpy(), "
+            "frame[target].to_numpy())"
         )
     found: Dataset[Any] = data
     return found
@@ -103,8 +105,9 @@ class _Collated(Dataset[Any]):
 def fetch_rows(dataset: Dataset[Any], index: Tensor) -> tuple[Inputs, Tensor]:
     """The examples `index` (1-D, integers) of any map-style dataset of (inputs, target), batched.
 
-    `Examples` and a `TensorDataset` themselves are indexed at once; any other dataset, a subclass too, is
-    read one by one and collated as a DataLoader would. Raises OCDError for examples that make no batch.
+    `Examples` and a `TensorDataset` themselves are indexed at once; any other dataset, a subclass too,
+    is read one by one and collated as a DataLoader would. Raises OCDError for examples that make no
+    batch.
     """
     if type(dataset) is Examples:
         return dataset.rows(index)
@@ -124,8 +127,9 @@ def fetch_rows(dataset: Dataset[Any], index: Tensor) -> tuple[Inputs, Tensor]:
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise OCDError(
-            f"examples {int(index[0])} to {int(index[-1])} make no batch ({reason}): inputs and targets must be "
-            "numbers of the same shape; pad them, or hand in a DataLoader with a collate function"
+            f"examples {int(index[0])} to {int(index[-1])} make no batch ({reason}): inputs and "
+            "targets must be numbers of the same shape; pad them, or hand in a DataLoader with a "
+            "collate function"
         ) from None
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise OCDError(

@@ -37,11 +37,17 @@ def map_tensors(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     def apply(value: Any) -> Any:
         return function(value) if isinstance(value, Tensor) else value
 
+    mapped: Inputs = _map_parts(apply, inputs)
+    return mapped
+
+
+def _map_parts(function: Callable[[Any], Any], inputs: Any) -> Any:
+    """The inputs in the same form, each part, tensor or not, passed through `function`."""
     if isinstance(inputs, Tensor):
         return function(inputs)
     if isinstance(inputs, dict):
-        return {key: apply(value) for key, value in inputs.items()}
-    return tuple(apply(value) for value in inputs)
+        return {key: function(part) for key, part in inputs.items()}
+    return tuple(function(part) for part in inputs)
 
 
 def copied(inputs: Inputs, channels_last: bool = False) -> Inputs:
@@ -62,20 +68,26 @@ def copied(inputs: Inputs, channels_last: bool = False) -> Inputs:
 
 
 def as_inputs(value: Any) -> Inputs:
-    """What a user calls inputs, in the forms that OCD works with: a mapping as a dict, a list as a tuple, NumPy
+    """A user's inputs in the forms that OCD works with: a mapping as a dict, a list as a tuple, NumPy
     arrays of numbers as tensors. Raises OCDError for anything else (texts, data frames, None)."""
     if isinstance(value, Tensor):
         return value
+    found: Any
     if isinstance(value, Mapping):
-        return {str(key): _as_part(part) for key, part in value.items()}
-    if isinstance(value, tuple | list):
-        return tuple(_as_part(part) for part in value)
-    part = _as_part(value)
-    if isinstance(part, Tensor):
-        return part
-    raise OCDError(
-        f"inputs are a {type(value).__name__}: they must be a tensor, or a tuple or dict of tensors"
-    )
+        found = {str(key): _as_part(part) for key, part in value.items()}
+    elif isinstance(value, tuple | list):
+        found = tuple(_as_part(part) for part in value)
+    else:
+        found = _as_part(value)
+    if not isinstance(found, Tensor | dict | tuple):
+        raise OCDError(
+            f"inputs are a {type(value).__name__}: they must be a tensor, or a tuple or dict of tensors"
+        )
+    if not tensors(found):
+        raise OCDError(
+            "inputs hold no tensor: turn texts and other objects into tensors (token numbers) first"
+        )
+    return found
 
 
 def _as_part(value: Any) -> Any:
@@ -108,12 +120,6 @@ def repeat_rows(inputs: Inputs, times: int) -> Inputs:
     if isinstance(inputs, Tensor):
         return inputs.repeat_interleave(times, dim=0)
     return take_rows(inputs, torch.arange(num_rows(inputs)).repeat_interleave(times))
-
-
-def _map_parts(function: Callable[[Any], Any], inputs: Any) -> Any:
-    if isinstance(inputs, dict):
-        return {key: function(part) for key, part in inputs.items()}
-    return tuple(function(part) for part in inputs)
 
 
 def _take(part: Any, index: Tensor | slice | int, count: int) -> Any:

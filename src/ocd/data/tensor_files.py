@@ -24,11 +24,22 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
-    # Copies: tied tensors share memory, which the format does not have.
-    save_file(
-        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, aside
-    )
+    save_file(_apart(tensors), aside)
     put_in_place(aside, path)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, contiguous on the CPU; one that shares memory with another (tied weights) is copied,
+    since the format does not have that."""
+    apart: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.untyped_storage().data_ptr() in seen:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        apart[name] = tensor
+    return apart
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -42,11 +53,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise OCDError(f"{path} cannot be read as safetensors: {error}") from None
 
 
-def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a module's state; its extra state is the module's own affair."""
-    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
-
-
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -56,7 +62,9 @@ def file_digest(path: Path) -> str:
 def load_strictly(module: nn.Module, path: Path, digest: str | None) -> None:
     """Raises OCDError for weights of another digest (None: not known, as in the first checkpoints),
     and naming the first parameter that is missing, unexpected or of another shape."""
-    state, wanted = read_tensors(path), tensors_of(module)
+    state, current = read_tensors(path), module.state_dict()
+    # A module's extra state is its own affair.
+    wanted = {name: value for name, value in current.items() if isinstance(value, Tensor)}
     if digest is not None and file_digest(path) != digest:
         raise OCDError(f"{path} belongs to another save than its config.json: save again")
     for name in sorted(wanted.keys() | state.keys()):
@@ -69,5 +77,4 @@ def load_strictly(module: nn.Module, path: Path, digest: str | None) -> None:
                 f"{path}: {name!r} has shape {tuple(state[name].shape)}, the network's has "
                 f"{tuple(wanted[name].shape)}"
             )
-    extra = {name: value for name, value in module.state_dict().items() if name not in wanted}
-    module.load_state_dict(state | extra)
+    module.load_state_dict(current | state)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ocd.data import Examples, Inputs, call, copied, map_tensors, to_device
+from ocd.errors import OCDError
 from ocd.lessons import Transform
 from ocd.tasks.task import Progress
 
@@ -80,6 +81,12 @@ def corrupt(images: Tensor, kind: str, seed: int) -> Tensor:
     if kind == "contrast":
         return 0.5 + (images - 0.5) / 3
     return images
+
+
+def check_augmentation(pixels: int, strength: float) -> None:
+    """Raises OCDError where `shift` or `distort` cannot be had."""
+    if pixels < 0 or not 0 <= strength <= 5:
+        raise OCDError(f"shift is {pixels} and distort {strength:g}: from 0 on, distort to 5")
 
 
 def image_transform(pixels: int, strength: float) -> Transform | None:

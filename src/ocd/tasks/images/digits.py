@@ -15,6 +15,7 @@ from ocd.lessons import Transform
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.images.classification import (
     ImageEncoder,
+    check_augmentation,
     cross_entropy_per_example,
     image_transform,
     log_mean_softmax,
@@ -49,10 +50,7 @@ class Options:
     )
 
     def __post_init__(self) -> None:
-        if self.shift < 0 or not 0 <= self.distort <= 5:
-            raise OCDError(
-                f"shift is {self.shift} and distort {self.distort:g}: from 0 on, distort to 5"
-            )
+        check_augmentation(self.shift, self.distort)
 
 
 class LeNet8(nn.Module):

@@ -16,6 +16,7 @@ from ocd.tasks.hub_files import hub_file, read_images
 from ocd.tasks.images.classification import (
     CORRUPTIONS,
     ImageEncoder,
+    check_augmentation,
     corrupt,
     cross_entropy_per_example,
     image_transform,
@@ -64,10 +65,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.corruption not in CORRUPTIONS:
             raise OCDError(f"corruption is {self.corruption!r}: use one of {', '.join(CORRUPTIONS)}")
-        if self.shift < 0 or not 0 <= self.distort <= 5:
-            raise OCDError(
-                f"shift is {self.shift} and distort {self.distort:g}: from 0 on, distort to 5"
-            )
+        check_augmentation(self.shift, self.distort)
 
 
 class LeNet5(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,13 @@ from torch import nn
 
 from ocd.data import Examples
 from ocd.errors import OCDError
-from ocd.evaluation import REGRESSION_METRICS
-from ocd.tasks.catalog import CATALOG
 from ocd.tasks.published import Published
-from ocd.tasks.tables import networks, quantiles, settings, training
+from ocd.tasks.tables import quantiles
 from ocd.tasks.tables.networks import PeriodicEncoder
 from ocd.tasks.tables.options import NetworkOptions, TableData
-from ocd.tasks.tables.settings import as_features
-from ocd.tasks.task import Task, TaskData, first_examples
+from ocd.tasks.tables.regression import regression_task
+from ocd.tasks.tables.settings import SETTINGS, as_features
+from ocd.tasks.task import TaskData, first_examples
 
 TEST_SHARE = 0.2
 
@@ -56,11 +54,6 @@ def make_encoder(options: NetworkOptions, data: TaskData) -> nn.Module:
     return PeriodicEncoder(as_features(data.train.inputs).shape[1])
 
 
-def specialise(options: NetworkOptions) -> Task:
-    """The last layer is called otherwise in an MLP and in a ResNet."""
-    return replace(TASK, layer=networks.last_layer(options))
-
-
 PUBLISHED = Published(
     source="California housing with an MLP: the paper's table of tables, mean ± SD over three runs",
     methods={
@@ -85,25 +78,6 @@ PUBLISHED = Published(
     options={"train_size": None, "test_size": None, "network": "mlp"},
 )
 
-TASK = Task(
-    **asdict(CATALOG["california"]),
-    options=NetworkOptions,
-    load=load,
-    make_base=networks.make_base,
-    train_base=training.train_base,
-    make_targets=training.out_of_fold_targets,
-    loss=training.squared_error,
-    metrics=REGRESSION_METRICS,
-    join_draws=settings.mean_of_draws,
-    make_encoder=make_encoder,
-    make_transform=settings.nothing,
-    other_bases={"resnet": {"network": "resnet"}},
-    is_table=True,
-    has_distribution=True,
-    published=PUBLISHED,
-    specialise=specialise,
-    settings=settings.SETTINGS,
-    run_settings=settings.RUN_SETTINGS,
-)
+TASK = regression_task("california", load, make_encoder, SETTINGS, PUBLISHED)
 
 TASKS = {TASK.name: TASK}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +14,12 @@ from torch import nn
 
 from ocd.data import Examples
 from ocd.errors import OCDError
-from ocd.evaluation import REGRESSION_METRICS
-from ocd.tasks.catalog import CATALOG
 from ocd.tasks.published import Published
-from ocd.tasks.tables import networks, quantiles, settings, training
+from ocd.tasks.tables import quantiles
 from ocd.tasks.tables.networks import PeriodicEncoder
 from ocd.tasks.tables.options import NetworkOptions, TableData
-from ocd.tasks.tables.settings import as_features
+from ocd.tasks.tables.regression import regression_task
+from ocd.tasks.tables.settings import SETTINGS_OF_SMALL, as_features
 from ocd.tasks.tables.svmlight import read_svmlight
 from ocd.tasks.task import Task, TaskData, check_count
 
@@ -88,26 +87,7 @@ PUBLISHED = Published(
 
 def make_task(name: str, files: Files, published: Published) -> Task:
     """The task of one set of ranking data, by its name in the catalog."""
-    task = Task(
-        **asdict(CATALOG[name]),
-        options=NetworkOptions,
-        load=partial(load, files),
-        make_base=networks.make_base,
-        train_base=training.train_base,
-        make_targets=training.out_of_fold_targets,
-        loss=training.squared_error,
-        metrics=REGRESSION_METRICS,
-        join_draws=settings.mean_of_draws,
-        make_encoder=make_encoder,
-        make_transform=settings.nothing,
-        other_bases={"resnet": {"network": "resnet"}},
-        is_table=True,
-        has_distribution=True,
-        published=published,
-        settings=settings.SETTINGS_OF_SMALL,
-        run_settings=settings.RUN_SETTINGS,
-    )
-    return replace(task, specialise=lambda options: replace(task, layer=networks.last_layer(options)))
+    return regression_task(name, partial(load, files), make_encoder, SETTINGS_OF_SMALL, published)
 
 
 TASKS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +14,16 @@ from torch import nn
 
 from ocd.data import Examples
 from ocd.errors import OCDError, nearest
-from ocd.evaluation import CLASSIFIER_METRICS, REGRESSION_METRICS
-from ocd.tasks.catalog import CATALOG
+from ocd.evaluation import CLASSIFIER_METRICS
 from ocd.tasks.images.classification import cross_entropy_per_example, log_mean_softmax
-from ocd.tasks.tables import networks, settings, training
+from ocd.tasks.tables import networks, training
 from ocd.tasks.tables.features import Features, as_numbers, check_kinds, name_of
 from ocd.tasks.tables.networks import PeriodicEncoder
 from ocd.tasks.tables.options import NetworkOptions, TableData
 from ocd.tasks.tables.own_network import make_own_network
 from ocd.tasks.tables.reading import read_table
-from ocd.tasks.tables.settings import as_features
+from ocd.tasks.tables.regression import regression_task
+from ocd.tasks.tables.settings import SETTINGS_OF_SMALL, as_features
 from ocd.tasks.tables.targets import check_target, read_targets
 from ocd.tasks.task import Progress, Task, TaskData, first_examples, load_base
 
@@ -252,23 +252,14 @@ def specialise(options: Options) -> Task:
     )
 
 
-TASK = Task(
-    **asdict(CATALOG["table"]),
+TASK = replace(
+    regression_task("table", load, make_encoder, SETTINGS_OF_SMALL),
     options=Options,
-    load=load,
     make_base=make_base,
     train_base=train_base,
     make_targets=partial(training.out_of_fold_targets, make=make_base),
-    loss=training.squared_error,
-    metrics=REGRESSION_METRICS,
-    join_draws=settings.mean_of_draws,
-    make_encoder=make_encoder,
-    make_transform=settings.nothing,
-    is_table=True,
-    has_distribution=True,
+    other_bases={},
     specialise=specialise,
-    settings=settings.SETTINGS_OF_SMALL,
-    run_settings=settings.RUN_SETTINGS,
 )
 
 TASKS = {TASK.name: TASK}
