@@ -74,8 +74,8 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
     fingerprint = Fingerprint(**saved["fingerprint"]) if saved["fingerprint"] else None
     if fingerprint is not None and not fingerprint.fits(frozen):
         raise OCDError(
-            f"{path} was made for a base with these weights that answers otherwise: another activation, constant "
-            "or order of layers; load the base as it was when it was fitted"
+            f"{path} was made for a base with these weights that answers otherwise: another "
+            "activation, constant or order of layers; load the base as it was when it was fitted"
         )
     shapes = Shapes.from_dict(saved["shapes"])
     network = HyperNetwork(shapes, config.generator, copy.deepcopy(encoder))

@@ -57,7 +57,7 @@ class OCDConfig:
             wanted: Any = entry.default_factory
             if isinstance(wanted, type) and not isinstance(value, wanted):
                 raise OCDError(
-                    f"{entry.name} is a {type(value).__name__}: it must be a {wanted.__name__}, or change "
+                    f"{entry.name} is a {type(value).__name__}: it must be a {wanted.__name__}; change "
                     f'single settings by OCDConfig().replace({{"{entry.name}.<setting>": value}})'
                 )
 

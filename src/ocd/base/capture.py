@@ -115,7 +115,8 @@ class Watch:
         self.seen = (_first_tensor((args, kwargs)), _first_tensor(output))
 
     def rows(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """i_L and a_L as vectors, (B, F); (B, 0) where there is no tensor with a row for each example."""
+        """i_L and a_L as vectors, (B, F); (B, 0) where there is no tensor with a row for each
+        example."""
         vectors = []
         for seen in self.seen:
             if seen is None or seen.dim() == 0 or len(seen) != batch or not seen.is_floating_point():

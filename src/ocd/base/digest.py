@@ -24,7 +24,8 @@ def base_digest(base: nn.Module) -> str:
 
 
 def digest_of(*parts: Any) -> str:
-    """A hash of functions, modules, tensors and plain values: equal in the next process for equal parts."""
+    """A hash of functions, modules, tensors and plain values: equal in the next process for equal
+    parts."""
     digest = hashlib.sha256()
     for part in parts:
         update(digest, part)
@@ -32,8 +33,8 @@ def digest_of(*parts: Any) -> str:
 
 
 def update(digest: Any, part: Any) -> None:
-    """Add one thing to a hash: a tensor by its values, a module by its structure and state, a function by its
-    code and what it closes over."""
+    """Add one thing to a hash: a tensor by its values, a module by its structure and state, a
+    function by its code and what it closes over."""
     if isinstance(part, Tensor):
         _update_tensor(digest, part)
     elif isinstance(part, nn.Module):

@@ -18,8 +18,9 @@ from ocd.data import Inputs
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """`form`: of one example's inputs (shape, type and largest value of each tensor, by key). `answers`: the
-    first numbers of the base's answers to three inputs of that form; None where it takes no such inputs."""
+    """`form`: of one example's inputs (shape, type and largest value of each tensor, by key).
+    `answers`: the first numbers of the base's answers to three inputs of that form; None where it
+    takes no such inputs."""
 
     form: Any
     answers: list[float] | None

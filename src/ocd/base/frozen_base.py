@@ -8,11 +8,12 @@ The base is never touched: every pass runs on a private view of it, one for each
 
 How a delta is applied is the base's *way*, which `ocd.base.probe` finds by trying on real examples:
 
-* **shift**, the fast way of linear layers and convolutions: the layer's output is moved by delta · vector
-  at each position. One plain pass (`capture`) records the outputs of the modules before the layer, later
-  passes **replay** them (ocd.base.replay), and at the layer B rows are **widened** to B·K rows, one for
-  each draw. Where the base combines them later with tensors of the old batch size (a residual connection
-  around the layer) widening is not valid, and the inputs are repeated instead.
+* **shift**, the fast way of linear layers and convolutions: the layer's output is moved by delta ·
+  vector
+  at each position. One plain pass (`capture`) records the outputs of the modules before the layer,
+  later passes **replay** them (ocd.base.replay), and at the layer B rows are **widened** to B·K rows,
+  one for each draw. Where the base combines them later with tensors of the old batch size (a residual
+  connection around the layer) widening is not valid, and the inputs are repeated instead.
 * **plain**, for every other parameter: the parameter itself is replaced, one example at a time or
   vectorised (ocd.base.plain).
 
@@ -118,8 +119,8 @@ class FrozenBase:
         return tuple(self.weight.shape)
 
     def zeros(self, *leading: int) -> Tensor:
-        """Deltas of zero, (*leading, *weight.shape), in float32 where the base has half precision: small
-        steps would be lost in it."""
+        """Deltas of zero, (*leading, *weight.shape), in float32 where the base has half precision:
+        small steps would be lost in it."""
         dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
         return torch.zeros(*leading, *self.weight_shape, dtype=dtype, device=self.device)
 
@@ -187,7 +188,8 @@ class FrozenBase:
 
         `keep_positions`: False where i_L and a_L are not needed, which saves memory for large examples
         (they are kept all the same where later passes start from them). Raises OCDError where the layer
-        is not reached, is called on inputs of different shapes, or the output is not one tensor (B, ...).
+        is not reached, is called on inputs of different shapes, or the output is not one tensor (B,
+        ...).
         """
         if not self.is_shifted:
             return self._watch(inputs)
@@ -220,8 +222,8 @@ class FrozenBase:
         )  # fmt: skip
 
     def _watch(self, inputs: Inputs) -> Capture:
-        """`capture` of a layer that is moved the plain way: i_L and a_L are what its module was given and
-        answered, if these are tensors with a row for each example."""
+        """`capture` of a layer that is moved the plain way: i_L and a_L are what its module was given
+        and answered, if these are tensors with a row for each example."""
         with torch.inference_mode(False), torch.no_grad(), Watch(self.module) as watch:
             output = self._answer(copied(inputs, self.channels_last))
         self._check_output(output, num_rows(inputs))

@@ -1,7 +1,7 @@
 """Find what a delta can be added to: a parameter of the base.
 
-It is named by the path of its module, such as `fc1` or `encoder.0.linear`, whose `weight` then moves, or by
-its own full name, such as `lstm.weight_ih_l0`.
+It is named by the path of its module, such as `fc1` or `encoder.0.linear`, whose `weight` then moves,
+or by its own full name, such as `lstm.weight_ih_l0`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def list_layers(base: nn.Module) -> list[str]:
 def find_layer(base: nn.Module, name: str) -> Layer:
     """The layer called `name`: a module with a weight, or a parameter.
 
-    Raises OCDError for an unknown name (with the nearest names), and for a module without a weight (with
-    the parameters that it has).
+    Raises OCDError for an unknown name (with the nearest names), and for a module without a weight
+    (with the parameters that it has).
     """
     modules = dict(base.named_modules())
     if name in modules:

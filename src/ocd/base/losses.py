@@ -14,17 +14,17 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def check_loss_rows(loss: Loss, output: Tensor, targets: Tensor) -> None:
-    """Raises OCDError where an example's loss depends on other examples' outputs or targets: shapes that
-    broadcast, such as (B, 1) against (B,), make a table of all pairs."""
+    """Raises OCDError where an example's loss depends on other examples' outputs or targets: shapes
+    that broadcast, such as (B, 1) against (B,), make a table of all pairs."""
     together = example_losses(loss, output, targets)
     for i in range(len(output)):
         one = slice(i, i + 1)
         alone = example_losses(loss, output[one], targets[one])
         if not torch.allclose(alone, together[one], rtol=1e-3, atol=1e-5, equal_nan=True):
             raise OCDError(
-                "the loss mixes the rows of a batch: an example's loss depends on other examples (outputs "
-                f"{tuple(output.shape)} and targets {tuple(targets.shape)} may broadcast); it must be each "
-                "example's own"
+                "the loss mixes the rows of a batch: an example's loss depends on other examples "
+                f"(outputs {tuple(output.shape)} and targets {tuple(targets.shape)} may broadcast); it "
+                "must be each example's own"
             )
 
 

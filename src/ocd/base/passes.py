@@ -12,8 +12,8 @@ from ocd.data import Inputs, call, copied
 
 
 def answer(view: nn.Module, inputs: Inputs, channels_last: bool) -> Any:
-    """The output of a view. With `channels_last` it is brought back to the usual memory layout, since an
-    output in the form of an image would have that of the inputs."""
+    """The output of a view. With `channels_last` it is brought back to the usual memory layout, since
+    an output in the form of an image would have that of the inputs."""
     output = call(view, inputs)
     return output.contiguous() if channels_last and isinstance(output, Tensor) else output
 

@@ -2,9 +2,10 @@
 
     outputs = plain_outputs(view, "fc1.weight", weights, inputs)   # f(x_n; θ_n), (N, ...)
 
-This is the definition that every fast way is proven against (ocd.base.probe), and what moves a parameter
-that no fast way exists for. `torch.func.functional_call` replaces the parameter wherever the base uses it,
-tied weights included. With `vectorized` the examples are run together by `torch.func.vmap`.
+This is the definition that every fast way is proven against (ocd.base.probe), and what moves a
+parameter that no fast way exists for. `torch.func.functional_call` replaces the parameter wherever
+the base uses it, tied weights included. With `vectorized` the examples are run together by
+`torch.func.vmap`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def plain_outputs(
 
 
 def kept_answer(view: nn.Module, name: str, weight: Tensor, inputs: Inputs) -> Any:
-    """f(x; θ with `name` replaced), on a view that keeps the replacement: a base that computes parts of its
-    forward pass again in the backward pass (activation checkpointing) must find it there."""
+    """f(x; θ with `name` replaced), on a view that keeps the replacement: a base that computes parts
+    of its forward pass again in the backward pass (activation checkpointing) must find it there."""
     replaced = view.get_parameter(name)
     for module in view.modules():
         for own, parameter in list(module._parameters.items()):

@@ -3,9 +3,9 @@
     capture = probe(frozen, inputs)   # sets frozen.way
 
 The plain way (ocd.base.plain) is the definition. The shift offers itself for exact linear layers and
-convolutions, and is taken where its outputs and gradients equal the plain way's, with deltas that are not
-blind for a weight of zeros. The same examples show a base that answers at random, and one that mixes the
-rows of a batch: no delta of its own could be right for an example then.
+convolutions, and is taken where its outputs and gradients equal the plain way's, with deltas that are
+not blind for a weight of zeros. The same examples show a base that answers at random, and one that
+mixes the rows of a batch: no delta of its own could be right for an example then.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def _is_quantised(frozen: FrozenBase) -> bool:
 
 
 def unlike_examples(inputs: Inputs) -> Tensor:
-    """Three examples that are as unlike as can be told cheaply: the first, and those with the smallest and
-    largest sum of the tensor that says most about an example's form (a mask before numbers).
+    """Three examples that are as unlike as can be told cheaply: the first, and those with the
+    smallest and largest sum of the tensor that says most about an example's form (a mask before
+    numbers).
 
     Never fewer than three: by broadcasting a single one would go with any batch size.
     """
@@ -76,8 +77,8 @@ def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
     _note_fast_path(frozen, few, together)
     if not _agree(together, again):
         raise OCDError(
-            "the base is random: it answers the same input differently when it is asked twice in eval mode "
-            "(dropout by a function takes training=self.training); OCD needs a deterministic base"
+            "the base is random: it answers the same input differently when it is asked twice in eval "
+            "mode (dropout by a function takes training=self.training); OCD needs a deterministic base"
         )
     frozen._check_output(together, num_rows(few))
     try:
@@ -87,7 +88,8 @@ def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise OCDError(
-            f"the base fails on a batch of one input ({reason}): OCD needs a base that answers each input alone"
+            f"the base fails on a batch of one input ({reason}): OCD needs a base that answers "
+            "each input alone"
         ) from error
     alone = torch.cat(rows)
     if alone.shape != together.shape or not _agree(
@@ -95,7 +97,8 @@ def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
     ):
         raise OCDError(
             "the base mixes the rows of a batch: an input's answer depends on the rest of its batch "
-            "(attention without batch_first, batch statistics in eval mode); OCD needs rows that do not meet"
+            "(attention without batch_first, batch statistics in eval mode); OCD needs rows that do "
+            "not meet"
         )
 
 
@@ -106,13 +109,14 @@ def _note_fast_path(frozen: FrozenBase, few: Inputs, answer: Tensor) -> None:
         fused = call(private_view(frozen.base, fast_path=True), map_tensors(Tensor.clone, few))
     if isinstance(fused, Tensor) and not _agree(fused, answer, loose=True):
         frozen.notes.append(
-            "under torch.no_grad the base takes PyTorch's fast path for transformers, which answers otherwise at "
-            "padded positions; OCD's answers are those of base.eval()(x) with gradients"
+            "under torch.no_grad the base takes PyTorch's fast path for transformers, which answers "
+            "otherwise at padded positions; OCD's answers are those of base.eval()(x) with gradients"
         )
 
 
 def _delta(frozen: FrozenBase) -> DenseDelta:
-    """Two deltas for each of three examples, a tenth of the weight's size, and not zero where that is."""
+    """Two deltas for each of three examples, a tenth of the weight's size, and not zero where that
+    is."""
     weight = frozen.weight.float()
     fan_in = max(1, weight.numel() // max(1, len(weight) if weight.dim() else 1))
     size = max(0.1 * float(weight.square().mean().sqrt()), 0.01 / fan_in**0.5)
@@ -154,8 +158,8 @@ def _check_moved_rows(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> Non
         alone = plain_outputs(frozen.view, name, weight.expand(3, *weight.shape), few)
     if not _agree(together, alone, loose=True, rough=_is_quantised(frozen)):
         raise OCDError(
-            f"the base mixes the rows of a batch once {frozen.name!r} is moved: an input's answer depends on the "
-            "rest of its batch; OCD needs rows that do not meet"
+            f"the base mixes the rows of a batch once {frozen.name!r} is moved: an input's answer "
+            "depends on the rest of its batch; OCD needs rows that do not meet"
         )
 
 

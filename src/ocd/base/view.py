@@ -1,14 +1,15 @@
 """A private view of the user's base: its modules copied shallowly, its tensors shared.
 
-Passes of OCD set modes, replace forwards and add hooks. They do so on a view, so that nothing of it ever
-reaches the user's own object, also while another thread uses it:
+Passes of OCD set modes, replace forwards and add hooks. They do so on a view, so that nothing of it
+ever reaches the user's own object, also while another thread uses it:
 
     view = private_view(base)   # in eval mode, as base.eval() would be
     view(x)                     # equals base.eval()(x), and base is as it was
 
 Parameters of the view share memory with the base's and ask for no gradients. Attributes that refer to
-modules or parameters of the base (lists of blocks, bound methods, partial functions, flat lists of an LSTM's
-weights) refer to those of the view. Scripted modules cannot be copied shallowly and are copied whole.
+modules or parameters of the base (lists of blocks, bound methods, partial functions, flat lists of an
+LSTM's weights) refer to those of the view. Scripted modules cannot be copied shallowly and are copied
+whole.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def unwrapped(base: nn.Module) -> nn.Module:
 
 
 def private_view(base: nn.Module, fast_path: bool = False) -> nn.Module:
-    """A view of the base in eval mode. The base is not touched. `fast_path`: whether PyTorch's transformer
-    layers may take their fused path, which bypasses the modules inside them."""
+    """A view of the base in eval mode. The base is not touched. `fast_path`: whether PyTorch's
+    transformer layers may take their fused path, which bypasses the modules inside them."""
     view = _Copier().copy(unwrapped(base))
     assert isinstance(view, nn.Module)
     view.eval()
@@ -59,8 +60,8 @@ def _nothing(module: nn.Module, args: Any, output: Any) -> None:
 
 
 def open_weights(module: nn.Module) -> None:
-    """Make the parametrised parameters of a view's module (weight norm, spectral norm) plain ones, with the
-    values that they have: what moves is the weight that the layer really uses.
+    """Make the parametrised parameters of a view's module (weight norm, spectral norm) plain ones,
+    with the values that they have: what moves is the weight that the layer really uses.
 
     By hand: `remove_parametrizations` would change the class, which the user's module has too.
     """

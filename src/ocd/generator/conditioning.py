@@ -178,8 +178,8 @@ class Conditioning(nn.Module):
             wanted, found = encoder.in_features, features[name].shape[1]
             if wanted != found:
                 raise OCDError(
-                    f"{name} of I(x) has {found} numbers, and the generator was fitted on {wanted}: inputs have "
-                    "another length or size than those of the fit"
+                    f"{name} of I(x) has {found} numbers, and the generator was fitted on {wanted}: "
+                    "inputs have another length or size than those of the fit"
                 )
             part = encoder(self.standardize[name](features[name]))
             part = F.silu(part) if self.config.activation else part

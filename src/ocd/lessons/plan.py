@@ -20,9 +20,9 @@ from ocd.base import Way
 class Plan:
     """The decisions of one fit.
 
-    `layer`: what moves. `way`: how (ocd.base.Way). `lr`: learning rate of Eq. 1. `form`: of an overfitted
-    delta, "dense" or "rank_one". `code`: what is diffused, "dense", "rank_one" or "pca". `storage`: "store"
-    or "on_the_fly".
+    `layer`: what moves. `way`: how (ocd.base.Way). `lr`: learning rate of Eq. 1. `form`: of an
+    overfitted delta, "dense" or "rank_one". `code`: what is diffused, "dense", "rank_one" or "pca".
+    `storage`: "store" or "on_the_fly".
     """
 
     layer: str

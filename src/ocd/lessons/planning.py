@@ -57,8 +57,8 @@ def way_note(frozen: FrozenBase) -> str:
     kind = type(frozen.module).__name__
     how = "examples are vectorised" if frozen.way.kind == "vectorized" else "one example at a time"
     return (
-        f"layer {frozen.name} ({kind}) moves the plain way, by replacing {frozen.layer.full_name}; {how}, "
-        "since a shift of its output would not be the same"
+        f"layer {frozen.name} ({kind}) moves the plain way, by replacing {frozen.layer.full_name}; "
+        f"{how}, since a shift of its output would not be the same"
     )
 
 

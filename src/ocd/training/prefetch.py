@@ -48,7 +48,7 @@ def fetch_ahead(batches: Batches, numbers: range, num_workers: int) -> Generator
         sampler=numbers,
         num_workers=num_workers,
         prefetch_factor=2,
-        generator=torch.Generator(),  # workers are seeded by it, and the global generator stays as it was
+        generator=torch.Generator(),  # seeds the workers, so that the global generator is left alone
     )
     try:
         yield from loader
