@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ocd.base import Fingerprint, FrozenBase, Way, base_digest
+from ocd.base import Fingerprint, FrozenBase, Outputs, Way, base_digest
 from ocd.config import OCDConfig
 from ocd.data import file_digest, load_strictly, read_json, write_json, write_tensors
 from ocd.errors import OCDError
@@ -53,7 +53,9 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
     )
 
 
-def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | None) -> Checkpoint:
+def load_checkpoint(
+    folder: str | Path, base: nn.Module, encoder: nn.Module | None, outputs: Outputs
+) -> Checkpoint:
     """Read a generator for `base`. Raises OCDError where anything does not fit."""
     path = _local_folder(folder)
     saved = read_json(path / "config.json")
@@ -70,7 +72,7 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
         )
     config = OCDConfig.from_dict(saved["config"])
     way = None if saved["way"] is None else Way(**saved["way"])
-    frozen = FrozenBase(base, saved["layer"], way, config.channels_last)
+    frozen = FrozenBase(base, saved["layer"], way, config.channels_last, outputs)
     fingerprint = Fingerprint(**saved["fingerprint"]) if saved["fingerprint"] else None
     if fingerprint is not None and not fingerprint.fits(frozen):
         raise OCDError(

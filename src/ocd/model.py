@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import Capture, Fingerprint, FrozenBase, Loss, find_layer
+from ocd.base import Capture, Fingerprint, FrozenBase, Loss, Output, Outputs, find_layer
 from ocd.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ocd.config import OCDConfig
 from ocd.data import (
@@ -65,8 +65,10 @@ from ocd.training import train_generator
 class OCD:
     """A frozen base with a generator of weights for each example (Eq. 2).
 
-    `base`: any module whose forward gives one tensor (B, ...); it is never changed. `loss(outputs,
-    targets)` gives (B,). `encoder`: optional module on the base's inputs, (B, features), trained with
+    `base`: any module whose answer holds a row for each example: a tensor (B, ...), or a tuple, dict or
+    dataclass with such; it is never changed. `loss(outputs, targets)` gets that answer and gives (B,).
+    `output`: which tensor of the answer predictions hold (and I(x) takes), by its name or a function of
+    the answer. `encoder`: optional module on the base's inputs, (B, features), trained with
     the generator, so that x itself is in the condition. `transform(inputs, generator)`: optional
     augmentation of a batch before it is overfitted. `join(outputs (K, B, ...)) -> (B, ...)`: how
     draws answer as one, by which the sampling settings are chosen; the mean by default. `excerpt`:
@@ -85,6 +87,7 @@ class OCD:
         join: Join = join_by_mean,
         excerpt: Excerpt | None = None,
         describe: Describe | None = None,
+        output: Output | None = None,
     ) -> None:
         if not isinstance(base, nn.Module):
             raise OCDError(f"base is a {type(base).__name__}: it must be a torch module")
@@ -106,6 +109,7 @@ class OCD:
         self.join = join
         self.excerpt = excerpt
         self.describe = describe
+        self.outputs = Outputs(output)
         self.hypernetwork: HyperNetwork | None = None
         self.frozen: FrozenBase | None = None
         self.fingerprint: Fingerprint | None = None
@@ -172,6 +176,7 @@ class OCD:
             scores = select_layer(
                 self.base, problem.loss, inputs, targets, config.selection, seed=config.seed,
                 excerpt=self.excerpt, excerpt_size=selection_excerpt(config.overfit.excerpt),
+                output=self.outputs.output,
             )  # fmt: skip
             record.layer = scores.layer()
             best = max(scores.scores)
@@ -275,13 +280,16 @@ class OCD:
         loss: Loss | None = None,
         encoder: nn.Module | None = None,
         describe: Describe | None = None,
+        output: Output | None = None,
     ) -> OCD:
         """A saved generator on the base that it was made for (a folder, or a repository of the hub).
 
         Raises OCDError for another base, another format, missing or unexpected parameters.
         """
-        loaded = load_checkpoint(folder, base, encoder)
+        outputs = Outputs(output)
+        loaded = load_checkpoint(folder, base, encoder, outputs)
         ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder, describe=describe)
+        ocd.outputs = outputs
         ocd.hypernetwork, ocd.frozen, ocd.notes = loaded.network, loaded.frozen, loaded.notes
         ocd.fingerprint = loaded.fingerprint
         return ocd
@@ -296,8 +304,9 @@ class OCD:
     def problem(self, dataset: Dataset[Any]) -> Problem:
         """What is handed in for a fit on this dataset."""
         return Problem(
-            self.base, self._loss(), dataset, self.condition, self.transform, self.excerpt, self.encoder
-        )
+            self.base, self._loss(), dataset, self.condition, self.transform, self.excerpt,
+            self.encoder, self.outputs,
+        )  # fmt: skip
 
     def open(self, dataset: Dataset[Any], work: Workdir) -> tuple[Problem, FitRecord]:
         """The problem, and the record of what was decided in this workdir so far."""

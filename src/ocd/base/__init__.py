@@ -7,6 +7,7 @@ from ocd.base.fingerprint import Fingerprint
 from ocd.base.frozen_base import FrozenBase, Way
 from ocd.base.layers import find_layer, list_layers
 from ocd.base.losses import Loss, check_loss_rows, example_losses
+from ocd.base.outputs import Output, Outputs
 from ocd.base.passes import run_without_delta
 from ocd.base.probe import probe, usable_layers
 from ocd.base.view import private_view
@@ -18,6 +19,8 @@ __all__ = [
     "Fingerprint",
     "FrozenBase",
     "Loss",
+    "Output",
+    "Outputs",
     "RankOneDelta",
     "Way",
     "base_digest",

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ocd.base.outputs import Outputs
 from ocd.base.positions import output_positions, to_positions
 from ocd.base.replay import Recording
 from ocd.data import Inputs
@@ -24,7 +25,8 @@ class Capture:
 
     `positions`: the vectors that the weight multiplies, (B, P, G, I) (ocd.base.positions).
     `layer_input`, `layer_output`: i_L and a_L, with the leading dimension that the layer sees; for a
-    layer that is called several times, the positions of all calls. `output`: f(x), (B, ...).
+    layer that is called several times, the positions of all calls. `output`: f(x), (B, ...), packed by
+    `outputs`.
     `leading`: the leading dimension of i_L in each call. `spoils_inputs`: whether the base changes
     its inputs in place, so that each pass needs a copy. Where positions of several calls were not
     asked for, `positions`, i_L and a_L are empty.
@@ -39,6 +41,7 @@ class Capture:
     recording: Recording | None = field(default=None, repr=False)
     leading: tuple[int, ...] = ()
     spoils_inputs: bool = False
+    outputs: Outputs = field(default_factory=Outputs, repr=False)
 
     def output_positions(self) -> Tensor:
         """a_L at each position, (B, P, O)."""

@@ -37,6 +37,7 @@ from torch.nn import functional as F
 from ocd.base.capture import Capture, LayerCalls, Watch
 from ocd.base.deltas import Delta, DenseDelta
 from ocd.base.layers import find_layer
+from ocd.base.outputs import Outputs
 from ocd.base.passes import answer
 from ocd.base.plain import kept_answer, plain_outputs
 from ocd.base.positions import shift_output, to_positions
@@ -74,6 +75,7 @@ class FrozenBase:
 
     `name`: of the layer (ocd.base.layers). `way`: how it moves; None until `probe` has found out.
     `channels_last`: whether passes run on images that lie channels last in memory (ocd.data.copied).
+    `outputs`: the form of its answers, which passes give packed into one tensor (ocd.base.outputs).
     `notes`: what `probe` noticed. Raises OCDError where there is no such layer.
     """
 
@@ -83,11 +85,13 @@ class FrozenBase:
         name: str,
         way: Way | None = None,
         channels_last: bool = False,
+        outputs: Outputs | None = None,
     ) -> None:
         self.base = base
         self.name = name
         self.layer = find_layer(unwrapped(base), name)
         self.channels_last = channels_last
+        self.outputs = outputs or Outputs()
         self.way = way
         self.notes: list[str] = []
         self._of_thread = threading.local()
@@ -167,7 +171,7 @@ class FrozenBase:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenBase:
         base = copy.deepcopy(self.base, memo)
-        return FrozenBase(base, self.name, self.way, self.channels_last)
+        return FrozenBase(base, self.name, self.way, self.channels_last, self.outputs)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k != "_of_thread"}
@@ -181,7 +185,7 @@ class FrozenBase:
     def answer(self, inputs: Inputs) -> Any:
         """f(x), without gradients; the inputs are not changed."""
         with torch.inference_mode(False), torch.no_grad():
-            return self._answer(copied(inputs, self.channels_last))
+            return self._answer(copied(inputs, self.channels_last), num_rows(inputs))
 
     def capture(self, inputs: Inputs, keep_positions: bool = True) -> Capture:
         """One pass of the base: i_L(x), a_L(x), f(x). No gradients; f(x) is the base's own answer.
@@ -209,7 +213,7 @@ class FrozenBase:
         ):
             own = copied(inputs, self.channels_last)
             with patched_forward(self.module, watched):
-                output = self._answer(own)
+                output = self._answer(own, num_rows(inputs))
             recording.check()
             spoils_inputs = any(tensor._version for tensor in tensors(own))
             recording.reusable &= not spoils_inputs
@@ -218,18 +222,20 @@ class FrozenBase:
         layer_input, layer_output, positions = calls.joined()
         return Capture(
             inputs, positions, layer_input, layer_output, output, self.module, recording,
-            tuple(calls.leading), spoils_inputs,
+            tuple(calls.leading), spoils_inputs, self.outputs,
         )  # fmt: skip
 
     def _watch(self, inputs: Inputs) -> Capture:
         """`capture` of a layer that is moved the plain way: i_L and a_L are what its module was given
         and answered, if these are tensors with a row for each example."""
         with torch.inference_mode(False), torch.no_grad(), Watch(self.module) as watch:
-            output = self._answer(copied(inputs, self.channels_last))
+            output = self._answer(copied(inputs, self.channels_last), num_rows(inputs))
         self._check_output(output, num_rows(inputs))
         layer_input, layer_output = watch.rows(num_rows(inputs), output)
         nothing = output.new_empty(len(output), 0, 1, 0)
-        return Capture(inputs, nothing, layer_input, layer_output, output, self.module)
+        return Capture(
+            inputs, nothing, layer_input, layer_output, output, self.module, outputs=self.outputs
+        )
 
     def run(self, capture: Capture, delta: Delta) -> Tensor:
         """f(x; θ + delta) for every example and draw, (B, K, ...). Differentiable in the delta."""
@@ -270,12 +276,12 @@ class FrozenBase:
         if self.fresh_views:
             rows = [take_rows(repeated, slice(i, i + 1)) for i in range(len(weights))]
             answers = [
-                kept_answer(self._make_view(), name, weight, row)
+                self.outputs.pack(kept_answer(self._make_view(), name, weight, row), rows=1)
                 for weight, row in zip(weights, rows, strict=True)
             ]
             outputs = torch.cat(answers)
         else:
-            outputs = plain_outputs(self.view, name, weights, repeated, vectorized)
+            outputs = plain_outputs(self.view, name, weights, repeated, self.outputs, vectorized)
         return outputs.view(batch, draws, *outputs.shape[1:])
 
     def _run_plain(self, inputs: Inputs, delta: Delta) -> Tensor:
@@ -288,12 +294,13 @@ class FrozenBase:
         if len(capture.leading) > 1:
             return self._pass(self._inputs_to_spend(capture), delta, capture.leading)
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
+        rows = len(capture) * delta.num_draws
         recording = capture.recording
         # A recording answers for the modules of the view that it was made on.
         if recording is not None and recording.reusable and capture.module is self.module:
             with replaying(recording), patched_forward(self.module, lambda input: moved):
-                return self._answer(self._inputs_to_spend(capture))
-        return self._patched(self._inputs_to_spend(capture), lambda input: moved)
+                return self._answer(self._inputs_to_spend(capture), rows)
+        return self._patched(self._inputs_to_spend(capture), lambda input: moved, rows)
 
     def run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
         """`run` with every input repeated K times: (B·K, ...)."""
@@ -304,7 +311,7 @@ class FrozenBase:
         if len(capture.leading) > 1:
             return self._pass(inputs, delta.as_examples(len(capture)))
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
-        return self._patched(inputs, lambda input: moved)
+        return self._patched(inputs, lambda input: moved, len(capture) * draws)
 
     def _pass(self, inputs: Inputs, delta: Delta, leading: tuple[int, ...] = ()) -> Tensor:
         """A full pass in which every call of the layer is moved.
@@ -328,19 +335,19 @@ class FrozenBase:
             positions = to_positions(module, input, rows_of, self.name)
             return shift_output(module, original(input), own.shift(positions))
 
-        return self._patched(inputs, moved)
+        return self._patched(inputs, moved, batch * draws)
 
-    def _patched(self, inputs: Inputs, forward: Any) -> Tensor:
-        """A pass with the layer's forward replaced; on a view of its own it stays replaced, so that a
-        backward pass finds the view as the forward pass left it."""
+    def _patched(self, inputs: Inputs, forward: Any, rows: int) -> Tensor:
+        """A pass that answers `rows` examples with the layer's forward replaced; on a view of its own it
+        stays replaced, so that a backward pass finds the view as the forward pass left it."""
         if self.fresh_views:
             self.module.forward = forward
-            return self._answer(inputs)
+            return self._answer(inputs, rows)
         with patched_forward(self.module, forward):
-            return self._answer(inputs)
+            return self._answer(inputs, rows)
 
-    def _answer(self, inputs: Inputs) -> Any:
-        return answer(self.view, inputs, self.channels_last)
+    def _answer(self, inputs: Inputs, rows: int) -> Any:
+        return self.outputs.pack(answer(self.view, inputs, self.channels_last), rows)
 
     def _inputs_to_spend(self, capture: Capture) -> Inputs:
         """The inputs, for one more pass of the base."""

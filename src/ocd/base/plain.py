@@ -1,6 +1,6 @@
 """The plain way: the base with one parameter replaced, one example at a time.
 
-    outputs = plain_outputs(view, "fc1.weight", weights, inputs)   # f(x_n; θ_n), (N, ...)
+    plain_outputs(view, "fc1.weight", weights, inputs, outputs)   # f(x_n; θ_n), (N, ...)
 
 This is the definition that every fast way is proven against (ocd.base.probe), and what moves a
 parameter that no fast way exists for. `torch.func.functional_call` replaces the parameter wherever
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ocd.base.outputs import Outputs
 from ocd.data import Inputs, call, map_tensors, num_rows, take_rows
 
 MAX_ELEMENTS = 2**26
@@ -23,20 +24,42 @@ MAX_ELEMENTS = 2**26
 
 
 def plain_outputs(
-    view: nn.Module, name: str, weights: Tensor, inputs: Inputs, vectorized: bool = False
+    view: nn.Module,
+    name: str,
+    weights: Tensor,
+    inputs: Inputs,
+    outputs: Outputs,
+    vectorized: bool = False,
 ) -> Tensor:
-    """f(x_n; θ with `name` replaced by weights[n]) for N examples: (N, ...). Differentiable."""
+    """f(x_n; θ with `name` replaced by weights[n]) for N examples, packed: (N, ...). Differentiable."""
     count = num_rows(inputs)
+
+    def answer(weight: Tensor, row: Inputs) -> Tensor:
+        packed: Tensor = outputs.pack(replaced_answer(view, name, weight, row), rows=1)
+        return packed
+
     if not vectorized:
         rows = [take_rows(inputs, slice(i, i + 1)) for i in range(count)]
-        answers = [_answer(view, name, weights[i], row) for i, row in enumerate(rows)]
-        return torch.cat(answers)
+        return torch.cat([answer(weights[i], row) for i, row in enumerate(rows)])
+
+    def vectorized_answer(weight: Tensor, row: Inputs) -> Tensor:
+        return answer(weight, map_tensors(lambda x: x[None], row))[0]
+
     size = max(1, min(count, MAX_ELEMENTS // max(1, weights[0].numel())))
     parts = []
     for start in range(0, count, size):
         where = slice(start, start + size)
-        parts.append(_vectorized(view, name, weights[where], take_rows(inputs, where)))
+        several = vmap(vectorized_answer, randomness="error")
+        parts.append(several(weights[where], take_rows(inputs, where)))
     return torch.cat(parts)
+
+
+def replaced_answer(view: nn.Module, name: str, weight: Tensor, inputs: Inputs) -> Any:
+    """f(x; θ with `name` replaced) for one or more examples, as the base answers."""
+    own = map_tensors(Tensor.clone, inputs)  # the base may change its inputs in place
+    # functional_call takes positional and named arguments apart.
+    args, named = ((), own) if isinstance(own, dict) else (own, None)
+    return functional_call(view, {name: weight}, args, named)
 
 
 def kept_answer(view: nn.Module, name: str, weight: Tensor, inputs: Inputs) -> Any:
@@ -49,18 +72,3 @@ def kept_answer(view: nn.Module, name: str, weight: Tensor, inputs: Inputs) -> A
                 del module._parameters[own]
                 object.__setattr__(module, own, weight)
     return call(view, map_tensors(Tensor.clone, inputs))
-
-
-def _vectorized(view: nn.Module, name: str, weights: Tensor, inputs: Inputs) -> Tensor:
-    def answer(weight: Tensor, row: Inputs) -> Tensor:
-        return _answer(view, name, weight, map_tensors(lambda x: x[None], row))[0]
-
-    outputs: Tensor = vmap(answer, randomness="error")(weights, inputs)
-    return outputs
-
-
-def _answer(view: nn.Module, name: str, weight: Tensor, inputs: Inputs) -> Any:
-    own = map_tensors(Tensor.clone, inputs)  # the base may change its inputs in place
-    # functional_call takes positional and named arguments apart.
-    args, named = ((), own) if isinstance(own, dict) else (own, None)
-    return functional_call(view, {name: weight}, args, named)

@@ -16,14 +16,14 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ocd.base.capture import Capture
 from ocd.base.deltas import DenseDelta
 from ocd.base.frozen_base import SHIFTED, FrozenBase, Way
 from ocd.base.layers import list_layers
+from ocd.base.outputs import Outputs
 from ocd.base.passes import run_without_delta
-from ocd.base.plain import plain_outputs
+from ocd.base.plain import plain_outputs, replaced_answer
 from ocd.base.view import private_view
 from ocd.data import Inputs, call, is_out_of_memory, map_tensors, num_rows, take_rows, tensors
 from ocd.errors import OCDError
@@ -106,8 +106,9 @@ def _note_fast_path(frozen: FrozenBase, few: Inputs, answer: Tensor) -> None:
     """Without gradients PyTorch's transformer layers take a fused path that answers zeros at padded
     positions; a base that shows them answers otherwise there than with gradients, and here."""
     with torch.no_grad():
-        fused = call(private_view(frozen.base, fast_path=True), map_tensors(Tensor.clone, few))
-    if isinstance(fused, Tensor) and not _agree(fused, answer, loose=True):
+        fast = private_view(frozen.base, fast_path=True)
+        fused = frozen.outputs.pack(call(fast, map_tensors(Tensor.clone, few)), num_rows(few))
+    if not _agree(fused, answer, loose=True):
         frozen.notes.append(
             "under torch.no_grad the base takes PyTorch's fast path for transformers, which answers "
             "otherwise at padded positions; OCD's answers are those of base.eval()(x) with gradients"
@@ -153,9 +154,8 @@ def _check_moved_rows(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> Non
     weight = frozen.weight + delta.weight[0, 0]
     name = frozen.layer.full_name
     with torch.no_grad():
-        args, named = ((), few) if isinstance(few, dict) else (few, None)
-        together = functional_call(frozen.view, {name: weight}, args, named)
-        alone = plain_outputs(frozen.view, name, weight.expand(3, *weight.shape), few)
+        together = frozen.outputs.pack(replaced_answer(frozen.view, name, weight, few), rows=3)
+        alone = plain_outputs(frozen.view, name, weight.expand(3, *weight.shape), few, frozen.outputs)
     if not _agree(together, alone, loose=True, rough=_is_quantised(frozen)):
         raise OCDError(
             f"the base mixes the rows of a batch once {frozen.name!r} is moved: an input's answer "
@@ -267,13 +267,15 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     return bool((one - other).norm() <= 0.05 * other.norm())
 
 
-def usable_layers(base: nn.Module, inputs: Inputs) -> tuple[list[str], dict[str, str]]:
+def usable_layers(
+    base: nn.Module, inputs: Inputs, outputs: Outputs | None = None
+) -> tuple[list[str], dict[str, str]]:
     """The layers that a delta can sit on, and for each of the others the reason why not."""
     usable: list[str] = []
     skipped: dict[str, str] = {}
     for name in list_layers(base):
         try:
-            frozen = FrozenBase(base, name)
+            frozen = FrozenBase(base, name, outputs=outputs)
             probe(frozen, inputs)
         except OCDError as error:
             skipped[name] = str(error)

@@ -1,11 +1,12 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
 from ocd.data.chunks import in_chunks, is_out_of_memory
-from ocd.data.datasets import Batch, Examples, as_dataset, dataset_size, fetch_rows
+from ocd.data.datasets import Batch, Examples, as_dataset, as_targets, dataset_size, fetch_rows
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text
 from ocd.data.inputs import (
     Inputs,
+    Targets,
     as_inputs,
     call,
     copied,
@@ -34,8 +35,10 @@ __all__ = [
     "Excerpt",
     "Inputs",
     "Log",
+    "Targets",
     "as_dataset",
     "as_inputs",
+    "as_targets",
     "call",
     "copied",
     "dataset_size",

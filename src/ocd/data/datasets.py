@@ -11,42 +11,51 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
-from ocd.data.inputs import Inputs, as_inputs, num_rows, take_rows
+from ocd.data.inputs import Inputs, Targets, as_inputs, num_rows, take_rows
 from ocd.errors import OCDError
 
-Batch = tuple[Inputs, Tensor]
+Batch = tuple[Inputs, Targets]
 """Inputs and targets of a batch."""
 
 
 @dataclass(frozen=True)
-class Examples(Dataset[tuple[Inputs, Tensor]]):
+class Examples(Dataset[Batch]):
     """Examples in memory: one row of `inputs` and `targets` each. NumPy arrays become tensors."""
 
     inputs: Inputs
-    targets: Tensor
+    targets: Targets
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", as_inputs(self.inputs))
         object.__setattr__(self, "targets", as_targets(self.targets))
-        if num_rows(self.inputs) != len(self.targets):
+        if num_rows(self.inputs) != num_rows(self.targets):
             raise OCDError(
-                f"{num_rows(self.inputs)} inputs but {len(self.targets)} targets: "
+                f"{num_rows(self.inputs)} inputs but {num_rows(self.targets)} targets: "
                 "one target an example is needed"
             )
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return num_rows(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Inputs, Tensor]:
-        return take_rows(self.inputs, index), self.targets[index]
+    def __getitem__(self, index: int) -> Batch:
+        return take_rows(self.inputs, index), take_rows(self.targets, index)
 
-    def rows(self, index: Tensor | slice) -> tuple[Inputs, Tensor]:
+    def rows(self, index: Tensor | slice) -> Batch:
         """Many examples at once, without a Python loop."""
-        return take_rows(self.inputs, index), self.targets[index]
+        return take_rows(self.inputs, index), take_rows(self.targets, index)
 
 
-def as_targets(value: Any) -> Tensor:
-    """Targets as one tensor, a row an example. Raises OCDError for anything that is not numbers."""
+def as_targets(value: Any) -> Targets:
+    """Targets as a tensor with a row for each example, or a tuple or dict of such. Raises OCDError for
+    anything that is not numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_tensor(part) for key, part in value.items()}
+    if isinstance(value, tuple | list) and any(isinstance(part, Tensor | np.ndarray) for part in value):
+        return tuple(_as_tensor(part) for part in value)
+    return _as_tensor(value)
+
+
+def _as_tensor(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         if value.dim():
             return value
@@ -57,8 +66,8 @@ def as_targets(value: Any) -> Tensor:
         found = np.asarray(None)
     if found.dtype.kind not in "fiub" or found.ndim == 0:
         raise OCDError(
-            f"targets are a {type(value).__name__} of {found.dtype}: they must be one tensor of "
-            "numbers with a row for each example (turn labels into class numbers)"
+            f"targets are a {type(value).__name__} of {found.dtype}: they must be numbers "
+            "with a row for each example (turn labels into class numbers)"
         )
     return torch.from_numpy(np.ascontiguousarray(found))
 
@@ -102,7 +111,7 @@ class _Collated(Dataset[Any]):
         return self.dataset[index]
 
 
-def fetch_rows(dataset: Dataset[Any], index: Tensor) -> tuple[Inputs, Tensor]:
+def fetch_rows(dataset: Dataset[Any], index: Tensor) -> Batch:
     """The examples `index` (1-D, integers) of any map-style dataset of (inputs, target), batched.
 
     `Examples` and a `TensorDataset` themselves are indexed at once; any other dataset, a subclass too,
@@ -134,12 +143,6 @@ def fetch_rows(dataset: Dataset[Any], index: Tensor) -> tuple[Inputs, Tensor]:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise OCDError(
             f"a batch of the dataset is a {type(batch).__name__}: it must be (inputs, targets)"
-        )
-    if isinstance(batch[1], Mapping) or (
-        isinstance(batch[1], tuple | list) and any(isinstance(part, Tensor) for part in batch[1])
-    ):
-        raise OCDError(
-            "targets are several tensors: put them into one tensor, and take it apart in the loss"
         )
     return as_inputs(batch[0]), as_targets(batch[1])
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ocd.errors import OCDError
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+Targets = Any
+"""What the loss compares with, in the same forms. Most are one tensor, and are used as such."""
 
 
 def call(module: nn.Module, inputs: Inputs) -> Any:

@@ -100,7 +100,7 @@ def condition_features(capture: Capture, config: ConditionConfig) -> Features:
     if config.layer_output:
         features["layer_output"] = _pool(capture.output_positions())
     if config.output:
-        flat = capture.output.reshape(len(capture), -1)
+        flat = capture.outputs.numbers(capture.output)
         if flat.shape[1] > MAX_FEATURES:
             flat = F.adaptive_avg_pool1d(flat[:, None], MAX_FEATURES)[:, 0]
         features["output"] = flat

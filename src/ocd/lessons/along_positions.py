@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, FrozenBase, Loss, example_losses
+from ocd.data import Targets
 from ocd.lessons.steps import OverfitConfig, make_optimizer, polyak_gradient
 
 
@@ -39,7 +40,7 @@ def is_cheaper_along_positions(frozen: FrozenBase, capture: Capture, config: Ove
 
 
 def overfit_along_positions(
-    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Targets, config: OverfitConfig
 ) -> Tensor:
     """U (B, P, O) of the deltas Uᵀ·A. With one position this is the u of u·aᵀ."""
     dtype = frozen.zeros().dtype

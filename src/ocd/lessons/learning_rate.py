@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from ocd.base import (
     Capture,
@@ -16,7 +15,7 @@ from ocd.base import (
     num_weights,
     probe,
 )
-from ocd.data import Excerpt, Inputs, num_rows, seeded, take_excerpt, take_rows
+from ocd.data import Excerpt, Inputs, Targets, num_rows, seeded, take_excerpt, take_rows
 from ocd.errors import OCDError
 from ocd.lessons.overfitting import overfit_capture, resolve_form
 from ocd.lessons.steps import OverfitConfig, check_skipped
@@ -51,29 +50,31 @@ def decide(
     frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
-    targets: Tensor,
+    targets: Targets,
     config: OverfitConfig,
     excerpt: Excerpt | None = None,
 ) -> Decided:
     """Probe the layer and decide learning rate and form on these examples (B, ...), or as many of them
     as are needed."""
     few = slice(0, num_trial_examples(frozen.weight_shape, num_rows(inputs)))
-    inputs, targets = take_rows(inputs, few), targets[few]
+    inputs, targets = take_rows(inputs, few), take_rows(targets, few)
     inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, seeded(0))
     probed = probe(frozen, inputs)
-    check_loss_rows(loss, frozen.answer(take_rows(inputs, slice(0, 3))), targets[:3])
+    check_loss_rows(
+        loss, frozen.answer(take_rows(inputs, slice(0, 3))), take_rows(targets, slice(0, 3))
+    )
     note = f"overfit lr {config.lr or 0:g}: as configured"
     if config.lr is None:
         num_positions = probed.positions.shape[1]
-        few = slice(0, num_trial_examples(frozen.weight_shape, len(targets), num_positions))
+        few = slice(0, num_trial_examples(frozen.weight_shape, num_rows(targets), num_positions))
         capture = frozen.capture(take_rows(inputs, few))
-        lr, note = choose_lr(frozen, capture, loss, targets[few], config)
+        lr, note = choose_lr(frozen, capture, loss, take_rows(targets, few), config)
         config = replace(config, lr=lr)
     return Decided(replace(config, form=resolve_form(probed, config)), probed, note)
 
 
 def choose_lr(
-    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Targets, config: OverfitConfig
 ) -> tuple[float, str]:
     """The smallest learning rate that removes nine tenths of the loss that the best one removes, while
     the loss rises for at most one example in a hundred; and a line that says so.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, Delta, DenseDelta, FrozenBase, Loss, RankOneDelta, example_losses
-from ocd.data import Excerpt, Inputs
+from ocd.data import Excerpt, Inputs, Targets, num_rows
 from ocd.errors import OCDError
 from ocd.lessons.along_positions import is_cheaper_along_positions, overfit_along_positions
 from ocd.lessons.steps import OverfitConfig, minimize_weights
@@ -49,7 +49,7 @@ def overfit_batch(
     frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
-    targets: Tensor,
+    targets: Targets,
     config: OverfitConfig,
     excerpt: Excerpt | None = None,
     capture: Capture | None = None,
@@ -62,7 +62,7 @@ def overfit_batch(
 
 
 def overfit_capture(
-    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Targets, config: OverfitConfig
 ) -> Delta:
     """Eq. 1 for a captured batch: the delta of each example, (B, 1, ...). `config.lr` must be set.
 
@@ -102,5 +102,5 @@ def _overfit_excerpts(
         part, labels = excerpt(inputs, targets, config.excerpt, generator)
         return example_losses(loss, frozen.run_full(part, DenseDelta(weight))[:, 0], labels)
 
-    start = frozen.zeros(len(targets), 1)
+    start = frozen.zeros(num_rows(targets), 1)
     return DenseDelta(minimize_weights(start, config, losses_of))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from ocd.base import FrozenBase, run_without_delta
-from ocd.data import dataset_size, map_tensors, seeded
+from ocd.data import dataset_size, seeded, take_rows
 from ocd.generator import choose_code
 from ocd.lessons.config import LessonConfig
 from ocd.lessons.learning_rate import decide, default_chunk_size, num_trial_examples
@@ -26,10 +26,12 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
 
     Raises OCDError where the layer cannot be moved or no learning rate makes the loss fall.
     """
-    frozen = FrozenBase(problem.base, layer, channels_last=config.channels_last)
+    frozen = FrozenBase(
+        problem.base, layer, channels_last=config.channels_last, outputs=problem.outputs
+    )
     count = num_trial_examples(frozen.weight_shape, dataset_size(problem.dataset))
     inputs, targets = problem.fetch(torch.arange(count))
-    decided = decide(frozen, problem.loss, inputs, targets, config.overfit, problem.excerpt)
+    decided = decide(frozen, problem.packed_loss, inputs, targets, config.overfit, problem.excerpt)
     assert decided.config.lr is not None and frozen.way is not None
     reason = rank_one_is_exact(decided.capture, config.overfit.optimizer)
     code, code_note = choose_code(config.codec.kind, reason)
@@ -80,7 +82,7 @@ def measure_cost(overfitter: Overfitter, num_examples: int = 1024, repeats: int 
     index = torch.arange(min(num_examples, dataset_size(overfitter.problem.dataset)))
     inputs, targets = overfitter.fetch(index, seeded(0))
     limit = config.chunk_size or default_chunk_size(frozen.weight_shape, "dense")
-    inputs, targets = map_tensors(lambda x: x[:limit], inputs), targets[:limit]
+    inputs, targets = take_rows(inputs, slice(0, limit)), take_rows(targets, slice(0, limit))
     forward, whole = [], []
     for _ in range(repeats):
         start = _now(frozen.device)

@@ -124,7 +124,7 @@ def fit_key(problem: Problem, settings: dict[str, Any]) -> dict[str, str]:
     # Which parts of I(x) are used does not matter: a store keeps them all.
     collected = {name: settings[name] for name in ("layer", "seed", "overfit", "collection")}
     describe = problem.condition.describe
-    made_by = (problem.loss, problem.transform, problem.excerpt, describe)
+    made_by = (problem.loss, problem.outputs.output, problem.transform, problem.excerpt, describe)
     key = {
         "base": base_digest(problem.base),
         "data": data,
@@ -144,7 +144,7 @@ def data_digest(problem: Problem) -> str:
     size = dataset_size(problem.dataset)
     few = fetch_rows(problem.dataset, torch.arange(min(4, size)))
     again = fetch_rows(problem.dataset, torch.arange(min(4, size)))
-    pairs = zip((*tensors(few[0]), few[1]), (*tensors(again[0]), again[1]), strict=True)
+    pairs = zip(*([*tensors(part[0]), *tensors(part[1])] for part in (few, again)), strict=True)
     if not all(_same(one, other) for one, other in pairs):
         raise OCDError(
             "the dataset gives other values when an example is read again: take random "
@@ -159,7 +159,7 @@ def data_digest(problem: Problem) -> str:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     """Equal, where NaN equals NaN."""
-    return bool(((one == other) | ((one != one) & (other != other))).all())
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def _digest(settings: dict[str, Any]) -> str:

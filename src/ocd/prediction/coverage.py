@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ocd.data import Batch
 from ocd.errors import OCDError
@@ -35,10 +36,12 @@ def choose_spread_by_coverage(
     drawn = []
     for rows, labels in chunks_of(*held_out, frozen.device, chunk_size):
         capture = frozen.capture(rows)
-        if capture.output.shape != labels.shape:
+        answer = frozen.outputs.named(capture.output)
+        if not isinstance(labels, Tensor) or answer.shape != labels.shape:
+            found = tuple(labels.shape) if isinstance(labels, Tensor) else "several tensors"
             raise OCDError(
                 "sampling.coverage is for continuous targets in the shape of the outputs, not "
-                f"{tuple(labels.shape)} for outputs {tuple(capture.output.shape)}: set it to 0"
+                f"{found} for outputs {tuple(answer.shape)}: set it to 0"
             )
         embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)
         draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
@@ -49,7 +52,8 @@ def choose_spread_by_coverage(
         total = 0.0
         for capture, labels, draws, mean in drawn:
             codes = factor * (mean + spread * (draws - mean))
-            outputs = frozen.run(capture, network.codec.decode(codes, capture.positions))
+            delta = network.codec.decode(codes, capture.positions)
+            outputs = frozen.outputs.named(frozen.run(capture, delta))
             level = 100 * config.coverage
             total += len(labels) * interval_coverage(outputs.transpose(0, 1), labels, level)
         return total / count
