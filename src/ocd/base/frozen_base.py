@@ -43,7 +43,7 @@ from ocd.base.plain import kept_answer, plain_outputs
 from ocd.base.positions import shift_output, to_positions
 from ocd.base.replay import patched_forward, record, replaying
 from ocd.base.view import open_weights, private_view, unwrapped
-from ocd.data import Inputs, copied, num_rows, repeat_rows, take_rows, tensors
+from ocd.data import Inputs, call, copied, num_rows, repeat_rows, take_rows, tensors
 from ocd.errors import OCDError
 
 WAYS = ("shift", "vectorized", "plain")
@@ -338,8 +338,8 @@ class FrozenBase:
         return self._patched(inputs, moved, batch * draws)
 
     def _patched(self, inputs: Inputs, forward: Any, rows: int) -> Tensor:
-        """A pass that answers `rows` examples with the layer's forward replaced; on a view of its own it
-        stays replaced, so that a backward pass finds the view as the forward pass left it."""
+        """A pass that answers `rows` examples, the layer's forward replaced; on a view of its own
+        it stays replaced, so that a backward pass finds the view as the forward pass left it."""
         if self.fresh_views:
             self.module.forward = forward
             return self._answer(inputs, rows)
@@ -347,7 +347,17 @@ class FrozenBase:
             return self._answer(inputs, rows)
 
     def _answer(self, inputs: Inputs, rows: int) -> Any:
-        return self.outputs.pack(answer(self.view, inputs, self.channels_last), rows)
+        found = answer(self.view, inputs, self.channels_last)
+        if not self.outputs.knows(found):
+            self._learn_outputs(inputs)
+        return self.outputs.pack(found, rows)
+
+    def _learn_outputs(self, inputs: Inputs) -> None:
+        """What of the base's answer has a row for each example: found once, on a view of its own."""
+        view, one = private_view(self.base), take_rows(inputs, slice(0, 1))
+        with torch.no_grad():
+            answers = [call(view, copied(repeat_rows(one, times))) for times in (1, 2)]
+        self.outputs.learn(*answers)
 
     def _inputs_to_spend(self, capture: Capture) -> Inputs:
         """The inputs, for one more pass of the base."""

@@ -70,6 +70,21 @@ class Outputs:
             )
         self.output = output
         self._forms: dict[int, _Form] = {}
+        self._paths: set[str] | None = None
+
+    def knows(self, answer: Any) -> bool:
+        """Whether it is known which tensors of the answer have a row for each example."""
+        return self._paths is not None or (isinstance(answer, Tensor) and self.output is None)
+
+    def learn(self, of_one: Any, of_two: Any) -> None:
+        """Find the tensors that have a row for each example, by answers to one example and to two: a
+        weight with as many rows as a batch has examples must not be taken for one."""
+        every: list[set[str]] = []
+        for rows, answer in ((1, of_one), (2, of_two)):
+            found: list[tuple[str, Tensor]] = []
+            _emptied(answer, "", found, rows, None)
+            every.append({path for path, _ in found})
+        self._paths = every[0] & every[1]
 
     def pack(self, answer: Any, rows: int) -> Any:
         """The answer to `rows` examples as one tensor (rows, F). What has no row for each example is
@@ -77,7 +92,7 @@ class Outputs:
         if isinstance(answer, Tensor) and self.output is None:
             return answer
         found: list[tuple[str, Tensor]] = []
-        template = _emptied(answer, "", found, rows)
+        template = _emptied(answer, "", found, rows, self._paths)
         if not any(tensor.is_floating_point() for _, tensor in found):
             raise OCDError(
                 f"the base returns a {type(answer).__name__} that has no tensor with a row for each of "
@@ -194,13 +209,18 @@ class PackedLoss:
         return self.loss(self.outputs.unpack(packed), targets)
 
 
-def _emptied(value: Any, path: str, found: list[tuple[str, Tensor]], rows: int) -> Any:
-    """`value` with its tensors moved to `found`."""
+def _emptied(
+    value: Any, path: str, found: list[tuple[str, Tensor]], rows: int, paths: set[str] | None
+) -> Any:
+    """`value` with those of its tensors that have `rows` rows (and are at one of `paths`) moved to
+    `found`, and None for the others."""
 
     def inside(key: object, inner: Any) -> Any:
-        return _emptied(inner, f"{path}.{key}" if path else str(key), found, rows)
+        return _emptied(inner, f"{path}.{key}" if path else str(key), found, rows, paths)
 
     if isinstance(value, Tensor):
+        if paths is not None and path not in paths:
+            return None
         if value.dim() == 0 or len(value) != rows or value.is_complex() or value.is_quantized:
             return None
         found.append((path, value))
