@@ -330,6 +330,8 @@ class OCD:
         """The trained generator, ready to draw. Raises OCDError before `fit`."""
         network, frozen = self.fitted()
         network.eval()  # one part may be in training mode although the whole is not
+        frozen.renew()
+        network.to(frozen.device)
         return FittedGenerator(network, frozen, self.condition, self.config.sampling.mixed_precision)
 
     def _loss(self) -> Loss:

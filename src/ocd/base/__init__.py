@@ -4,13 +4,14 @@ from ocd.base.capture import Capture
 from ocd.base.deltas import Delta, DenseDelta, RankOneDelta, num_weights
 from ocd.base.digest import base_digest, digest_of
 from ocd.base.fingerprint import Fingerprint
-from ocd.base.frozen_base import FrozenBase, Way
+from ocd.base.frozen_base import FrozenBase
 from ocd.base.layers import find_layer, list_layers
 from ocd.base.losses import Loss, check_loss_rows, example_losses
 from ocd.base.outputs import Output, Outputs
 from ocd.base.passes import run_without_delta
 from ocd.base.probe import probe, usable_layers
 from ocd.base.view import private_view
+from ocd.base.way import Way
 
 __all__ = [
     "Capture",

@@ -23,11 +23,6 @@ chunks. Every call then moves, and such passes are made in full.
 
 from __future__ import annotations
 
-import copy
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,41 +31,17 @@ from torch.nn import functional as F
 
 from ocd.base.capture import Capture, LayerCalls, Watch
 from ocd.base.deltas import Delta, DenseDelta
-from ocd.base.layers import find_layer
-from ocd.base.outputs import Outputs
+from ocd.base.parameter import MovedParameter
 from ocd.base.passes import answer
 from ocd.base.plain import kept_answer, plain_outputs
 from ocd.base.positions import shift_output, to_positions
 from ocd.base.replay import patched_forward, record, replaying
-from ocd.base.view import open_weights, private_view, unwrapped
+from ocd.base.view import private_view
 from ocd.data import Inputs, call, copied, num_rows, repeat_rows, take_rows, tensors
 from ocd.errors import OCDError
 
-WAYS = ("shift", "vectorized", "plain")
-"""From fast to slow."""
-SHIFTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
-"""The exact types whose output a shift moves."""
 
-
-@dataclass(frozen=True)
-class Way:
-    """How a base is moved at a layer, as `probe` found it.
-
-    `kind`: one of `WAYS`. `widen`: whether K deltas share one pass up to the layer (of "shift").
-    `fresh_views`: whether each pass needs a view of its own, since the base runs modules again in the
-    backward pass (activation checkpointing).
-    """
-
-    kind: str
-    widen: bool = False
-    fresh_views: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kind not in WAYS:
-            raise OCDError(f"the way is {self.kind!r}: use one of {WAYS}")
-
-
-class FrozenBase:
+class FrozenBase(MovedParameter):
     """A base whose weights stay as they are, and the one parameter that deltas are added to.
 
     `name`: of the layer (ocd.base.layers). `way`: how it moves; None until `probe` has found out.
@@ -78,109 +49,6 @@ class FrozenBase:
     `outputs`: the form of its answers, which passes give packed into one tensor (ocd.base.outputs).
     `notes`: what `probe` noticed. Raises OCDError where there is no such layer.
     """
-
-    def __init__(
-        self,
-        base: nn.Module,
-        name: str,
-        way: Way | None = None,
-        channels_last: bool = False,
-        outputs: Outputs | None = None,
-    ) -> None:
-        self.base = base
-        self.name = name
-        self.layer = find_layer(unwrapped(base), name)
-        self.channels_last = channels_last
-        self.outputs = outputs or Outputs()
-        self.way = way
-        self.notes: list[str] = []
-        self._of_thread = threading.local()
-        weight = self.module.get_parameter(self.layer.parameter)
-        self.weight: Tensor = weight.detach()
-        if not self.weight.is_floating_point():
-            raise OCDError(
-                f"layer {name!r} has a weight of {self.weight.dtype}: a delta is a real number"
-            )
-
-    # ------------------------------------------------------------- the view
-
-    @property
-    def view(self) -> nn.Module:
-        """This thread's private view of the base, in eval mode."""
-        view: nn.Module | None = getattr(self._of_thread, "view", None)
-        if view is None:
-            view = self._of_thread.view = self._make_view()
-        return view
-
-    @property
-    def module(self) -> nn.Module:
-        """The layer's module in this thread's view."""
-        return self.view.get_submodule(self.layer.module)
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """The shape of the layer's weight, which every delta has."""
-        return tuple(self.weight.shape)
-
-    def zeros(self, *leading: int) -> Tensor:
-        """Deltas of zero, (*leading, *weight.shape), in float32 where the base has half precision:
-        small steps would be lost in it."""
-        dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
-        return torch.zeros(*leading, *self.weight_shape, dtype=dtype, device=self.device)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the base computes."""
-        return self.weight.device
-
-    @property
-    def is_shifted(self) -> bool:
-        """Whether deltas shift the layer's output. Before the probe: whether its type allows it."""
-        if self.way is None:
-            return type(self.module) in SHIFTED and self.layer.parameter == "weight"
-        return self.way.kind == "shift"
-
-    @property
-    def widen(self) -> bool:
-        """Whether K deltas share one pass up to the layer."""
-        return self.way is not None and self.way.widen
-
-    @property
-    def fresh_views(self) -> bool:
-        """Whether each pass has a view of its own."""
-        return self.way is not None and self.way.fresh_views
-
-    def _make_view(self) -> nn.Module:
-        view = private_view(self.base)
-        open_weights(view.get_submodule(self.layer.module))
-        return view
-
-    @contextmanager
-    def own_view(self) -> Iterator[None]:
-        """Where a base computes parts of its forward pass again in the backward pass (activation
-        checkpointing), each pass has a view of its own, which stays as the pass left it."""
-        if not self.fresh_views:
-            yield
-            return
-        before = self.view
-        self._of_thread.view = self._make_view()
-        try:
-            yield
-        finally:
-            self._of_thread.view = before
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenBase:
-        base = copy.deepcopy(self.base, memo)
-        return FrozenBase(base, self.name, self.way, self.channels_last, self.outputs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k != "_of_thread"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._of_thread = threading.local()
-
-    # --------------------------------------------------------------- passes
 
     def answer(self, inputs: Inputs) -> Any:
         """f(x), without gradients; the inputs are not changed."""
@@ -323,16 +191,18 @@ class FrozenBase:
         every = delta.as_examples(batch) if draws > 1 else delta
         module = self.module
         original = module.forward
-        seen = iter(leading)
+        sizes = iter(leading)
+        copies = self.way is not None and self.way.copies
 
         def moved(input: Tensor) -> Tensor:
-            widened = draws > 1 and len(input) == draws * next(seen, 0)
+            widened = draws > 1 and len(input) == draws * next(sizes, 0)
             rows_of, own = (batch * draws, every) if widened else (batch, delta)
             one = isinstance(own, DenseDelta) and own.weight.shape[:2] == (1, 1)
             if one and isinstance(module, nn.Linear):  # one product, where a shift is two and a sum
                 weight = (self.weight + own.dense()[0, 0]).to(self.weight.dtype)
                 return F.linear(input, weight, module.bias)
-            positions = to_positions(module, input, rows_of, self.name)
+            seen = input.clone() if copies else input
+            positions = to_positions(module, seen, rows_of, self.name)
             return shift_output(module, original(input), own.shift(positions))
 
         return self._patched(inputs, moved, batch * draws)

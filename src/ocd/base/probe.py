@@ -10,7 +10,6 @@ mixes the rows of a batch: no delta of its own could be right for an example the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -19,12 +18,14 @@ from torch import Tensor, nn
 
 from ocd.base.capture import Capture
 from ocd.base.deltas import DenseDelta
-from ocd.base.frozen_base import SHIFTED, FrozenBase, Way
+from ocd.base.frozen_base import FrozenBase
 from ocd.base.layers import list_layers
 from ocd.base.outputs import Outputs
 from ocd.base.passes import run_without_delta
 from ocd.base.plain import plain_outputs, replaced_answer
+from ocd.base.proof import Proof, agree, alike
 from ocd.base.view import private_view
+from ocd.base.way import SHIFTED, Way
 from ocd.data import Inputs, call, is_out_of_memory, map_tensors, num_rows, take_rows, tensors
 from ocd.errors import OCDError
 
@@ -63,6 +64,7 @@ def unlike_examples(inputs: Inputs) -> Tensor:
 
     Never fewer than three: by broadcasting a single one would go with any batch size.
     """
+    num_rows(inputs)  # all parts have as many rows
     parts = sorted(tensors(inputs), key=lambda part: part.element_size())
     sums = parts[0].reshape(len(parts[0]), -1).float().nan_to_num().sum(dim=1)
     return torch.stack([torch.zeros_like(sums.argmin()), sums.argmin(), sums.argmax()]).cpu()
@@ -75,7 +77,7 @@ def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
         frozen._check_output(together, num_rows(few))
     again = frozen.answer(few)
     _note_fast_path(frozen, few, together)
-    if not _agree(together, again):
+    if not agree(together, again):
         raise OCDError(
             "the base is random: it answers the same input differently when it is asked twice in eval "
             "mode (dropout by a function takes training=self.training); OCD needs a deterministic base"
@@ -92,7 +94,7 @@ def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
             "each input alone"
         ) from error
     alone = torch.cat(rows)
-    if alone.shape != together.shape or not _agree(
+    if alone.shape != together.shape or not agree(
         alone, together, loose=True, rough=_is_quantised(frozen)
     ):
         raise OCDError(
@@ -108,7 +110,7 @@ def _note_fast_path(frozen: FrozenBase, few: Inputs, answer: Tensor) -> None:
     with torch.no_grad():
         fast = private_view(frozen.base, fast_path=True)
         fused = frozen.outputs.pack(call(fast, map_tensors(Tensor.clone, few)), num_rows(few))
-    if not _agree(fused, answer, loose=True):
+    if not agree(fused, answer, loose=True):
         frozen.notes.append(
             "under torch.no_grad the base takes PyTorch's fast path for transformers, which answers "
             "otherwise at padded positions; OCD's answers are those of base.eval()(x) with gradients"
@@ -132,20 +134,26 @@ def _fastest(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> Way:
     frozen.way = Way("plain")
     fresh = _recomputes(frozen, few, one)
     plain = frozen.way = Way("plain", fresh_views=fresh)
-    wanted = _answers_and_gradients(lambda d: frozen.run_full(few, d), one, frozen)
+    proof = Proof(frozen, few, delta)
     shiftable = type(frozen.module) in SHIFTED and frozen.layer.parameter == "weight"
-    for kind in ("shift", "vectorized") if shiftable else ("vectorized",):
-        frozen.way = Way(kind, fresh_views=fresh)
+    ways = (
+        [replace(plain, kind="shift"), replace(plain, kind="shift", copies=True)] if shiftable else []
+    )
+    for frozen.way in [*ways, replace(plain, kind="vectorized")]:
         try:
-            found = _answers_and_gradients(lambda d: frozen.run_full(few, d), one, frozen)
             captured = frozen.capture(few)
-            again = _answers_and_gradients(partial(frozen.run, captured), one, frozen)
+            if proof.holds(partial(frozen.run_full, few)) and proof.holds(
+                partial(frozen.run, captured)
+            ):
+                return frozen.way
         except Exception as error:  # a fast way that fails in whatever way is not taken
             if is_out_of_memory(error):
                 raise
-            continue
-        if _equal(found, wanted) and _equal(again, wanted):
-            return frozen.way
+    if proof.gradient is None:
+        raise OCDError(
+            f"the base cannot be differentiated with respect to {frozen.layer.full_name!r} "
+            f"({proof.reason}): choose another layer"
+        )
     return plain
 
 
@@ -156,7 +164,7 @@ def _check_moved_rows(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> Non
     with torch.no_grad():
         together = frozen.outputs.pack(replaced_answer(frozen.view, name, weight, few), rows=3)
         alone = plain_outputs(frozen.view, name, weight.expand(3, *weight.shape), few, frozen.outputs)
-    if not _agree(together, alone, loose=True, rough=_is_quantised(frozen)):
+    if not agree(together, alone, loose=True, rough=_is_quantised(frozen)):
         raise OCDError(
             f"the base mixes the rows of a batch once {frozen.name!r} is moved: an input's answer "
             "depends on the rest of its batch; OCD needs rows that do not meet"
@@ -188,28 +196,6 @@ def _recomputes(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> bool:
     return len(calls) > forward
 
 
-def _answers_and_gradients(
-    run: Callable[[DenseDelta], Tensor], delta: DenseDelta, frozen: FrozenBase
-) -> tuple[Tensor, Tensor]:
-    """Outputs (B, 1, ...) and the gradient of a weighted sum of them with respect to the deltas."""
-    weight = delta.weight.clone().requires_grad_()
-    with torch.enable_grad():
-        output = run(DenseDelta(weight))
-        generator = torch.Generator().manual_seed(1)
-        factors = torch.randn(output.shape, generator=generator).to(output)
-        if not output.requires_grad:
-            raise OCDError(
-                f"the base's output does not depend on {frozen.layer.full_name!r}, or cannot be "
-                "differentiated (forward may run under no_grad): choose another layer"
-            )
-        (gradient,) = torch.autograd.grad((output * factors).sum(), weight)
-    return output.detach(), gradient
-
-
-def _equal(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
-    return all(a.shape == b.shape and _agree(a, b, loose=True) for a, b in zip(one, other, strict=True))
-
-
 def _widening_is_valid(frozen: FrozenBase, capture: Capture, delta: DenseDelta) -> bool:
     with frozen.own_view():
         repeated = frozen.run_repeated(capture, delta)
@@ -220,7 +206,7 @@ def _widening_is_valid(frozen: FrozenBase, capture: Capture, delta: DenseDelta) 
         if is_out_of_memory(error):
             raise
         return False  # a tensor of the old batch size met one of the new batch size
-    return widened.shape == repeated.shape and _agree(widened, repeated)
+    return widened.shape == repeated.shape and agree(widened, repeated)
 
 
 def _check_channels_last(frozen: FrozenBase, few: Inputs) -> None:
@@ -236,35 +222,11 @@ def _check_channels_last(frozen: FrozenBase, few: Inputs) -> None:
             f"channels_last is true, and the base fails on images in that memory layout ({reason}): "
             f"{remedy}"
         ) from error
-    if isinstance(plain, Tensor) and not _alike(output, plain):
+    if isinstance(plain, Tensor) and not alike(output, plain):
         raise OCDError(
             f"channels_last is true, and the base gives other outputs for images in that memory "
             f"layout: {remedy}"
         )
-
-
-def _agree(one: Tensor, other: Tensor, loose: bool = False, rough: bool = False) -> bool:
-    """Equal but for rounding; an example that is not finite must be so in both.
-
-    `loose`: for kernels of another batch size, whose rounding is relative to the largest value.
-    """
-    precise = one.dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128)
-    relative, absolute = (1e-4, 1e-5) if precise and not rough else (3e-2, 3e-2)
-    if loose:
-        finite = other[other.isfinite()]
-        largest = float(finite.abs().max()) if finite.numel() else 0.0
-        absolute = max(absolute * min(1.0, largest) if largest else absolute, relative * largest)
-    return torch.allclose(one, other, rtol=relative, atol=absolute, equal_nan=True)
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether two kernels may have made them: in half precision they differ by a hundredth, while what
-    is made of wrong pixels is off by as much as it is large."""
-    finite = other.isfinite()
-    if one.shape != other.shape or not torch.equal(one.isfinite(), finite):
-        return False
-    one, other = one[finite].float(), other[finite].float()
-    return bool((one - other).norm() <= 0.05 * other.norm())
 
 
 def usable_layers(

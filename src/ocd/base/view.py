@@ -17,12 +17,15 @@ from __future__ import annotations
 import copy
 import functools
 import types
+from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+UNCHANGED = {bool, int, float, str, type(None), Tensor, torch.dtype, torch.device}
+"""Types of attributes that refer to nothing of the base."""
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -53,6 +56,9 @@ def _leave_fast_path(module: nn.Module) -> None:
         module.use_nested_tensor = False
     if isinstance(module, nn.TransformerEncoderLayer):
         module.register_forward_hook(_nothing)  # a layer with hooks takes the ordinary path
+    if type(module) is nn.MultiheadAttention:
+        # Its fused kernel has no derivative, and is not taken in training, where only dropout differs.
+        module.training, module.dropout = True, 0.0
 
 
 def _nothing(module: nn.Module, args: Any, output: Any) -> None:
@@ -85,6 +91,8 @@ class _Copier:
 
     def copy(self, value: Any) -> Any:
         """`value` itself, unless it is a module or parameter of the base, or refers to one."""
+        if type(value) in UNCHANGED:
+            return value
         if id(value) in self.known:
             return self.known[id(value)]
         if isinstance(value, torch.jit.ScriptModule):
@@ -113,8 +121,15 @@ class _Copier:
 
     def _module(self, module: nn.Module) -> nn.Module:
         view = self._keep(module, object.__new__(type(module)))
+        attributes = view.__dict__
         for name, value in vars(module).items():
-            view.__dict__[name] = self.copy(value)
+            kind = type(value)
+            if kind in UNCHANGED:
+                attributes[name] = value
+            elif kind in (dict, OrderedDict) and not value:  # most of them: a module's hooks
+                attributes[name] = kind()
+            else:
+                attributes[name] = self.copy(value)
         return view
 
     def _container(self, value: Any) -> Any:

@@ -39,6 +39,11 @@ class CodecConfig:
             raise OCDError(f"codec.components is {self.components:g}: it must be positive")
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """In single precision, or double where it is: half precision would lose what a small delta does."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 class Codec(nn.Module):
     """Turns deltas into codes and back, for B examples and K draws. Abstract."""
 
@@ -67,7 +72,7 @@ class DenseCodec(Codec):
         self.code_shape = (weight_shape[0], num_weights(weight_shape) // weight_shape[0])
 
     def encode(self, delta: Delta) -> Tensor:
-        dense = delta.dense().float()
+        dense = at_least_single(delta.dense())
         return dense.reshape(*dense.shape[:2], *self.code_shape)
 
     def decode(self, code: Tensor, positions: Tensor | None) -> DenseDelta:
@@ -87,7 +92,8 @@ class RankOneCodec(Codec):
     def encode(self, delta: Delta) -> Tensor:
         if not isinstance(delta, RankOneDelta):
             raise OCDError("the rank-one code needs rank-one deltas: set codec.kind to 'pca'")
-        return delta.left.float() * delta.right.float().norm(dim=1)[:, None, None]
+        left, right = at_least_single(delta.left), at_least_single(delta.right)
+        return left * right.norm(dim=1)[:, None, None]
 
     def decode(self, code: Tensor, positions: Tensor | None) -> RankOneDelta:
         if positions is None:
