@@ -10,7 +10,7 @@ from torch import nn
 
 from ocd.base import Fingerprint, FrozenBase, Outputs, Way, base_digest
 from ocd.config import OCDConfig
-from ocd.data import file_digest, load_strictly, read_json, write_json, write_tensors
+from ocd.data import file_digest, load_strictly, only_tensors, read_json, write_json, write_tensors
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork, Shapes
 
@@ -36,7 +36,7 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
         raise OCDError(f"{folder} holds another library's model: save into another folder")
     if not config.exists() and weights.exists():
         raise OCDError(f"{weights} is not of this library: save into another folder")
-    write_tensors(weights, saved.network.state_dict())
+    write_tensors(weights, only_tensors(saved.network.state_dict()))
     write_json(
         config,
         {

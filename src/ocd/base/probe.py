@@ -85,6 +85,8 @@ def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
     frozen._check_output(together, num_rows(few))
     try:
         rows = [frozen.answer(take_rows(few, slice(i, i + 1))) for i in range(num_rows(few))]
+    except OCDError:
+        raise
     except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
         if is_out_of_memory(error):
             raise

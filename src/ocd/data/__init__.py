@@ -1,13 +1,24 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
 from ocd.data.chunks import in_chunks, is_out_of_memory
-from ocd.data.datasets import Batch, Examples, as_dataset, as_targets, dataset_size, fetch_rows
+from ocd.data.columns import Columns
+from ocd.data.datasets import (
+    Batch,
+    Collate,
+    Examples,
+    Unseen,
+    as_dataset,
+    dataset_size,
+    fetch_inputs,
+    fetch_rows,
+)
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text
 from ocd.data.inputs import (
     Inputs,
     Targets,
     as_inputs,
+    as_targets,
     call,
     copied,
     join_rows,
@@ -24,6 +35,7 @@ from ocd.data.seeds import seeded
 from ocd.data.tensor_files import (
     file_digest,
     load_strictly,
+    only_tensors,
     put_in_place,
     read_tensors,
     write_tensors,
@@ -31,17 +43,21 @@ from ocd.data.tensor_files import (
 
 __all__ = [
     "Batch",
+    "Collate",
+    "Columns",
     "Examples",
     "Excerpt",
     "Inputs",
     "Log",
     "Targets",
+    "Unseen",
     "as_dataset",
     "as_inputs",
     "as_targets",
     "call",
     "copied",
     "dataset_size",
+    "fetch_inputs",
     "fetch_rows",
     "file_digest",
     "in_chunks",
@@ -51,6 +67,7 @@ __all__ = [
     "locked",
     "map_tensors",
     "num_rows",
+    "only_tensors",
     "progress_bar",
     "put_in_place",
     "read_json",

@@ -71,7 +71,8 @@ def copied(inputs: Inputs, channels_last: bool = False) -> Inputs:
 
 def as_inputs(value: Any) -> Inputs:
     """A user's inputs in the forms that OCD works with: a mapping as a dict, a list as a tuple, NumPy
-    arrays of numbers as tensors. Raises OCDError for anything else (texts, data frames, None)."""
+    arrays and data frames of numbers as tensors (double becomes PyTorch's default type). Raises
+    OCDError for anything else (texts, None)."""
     if isinstance(value, Tensor):
         return value
     found: Any
@@ -92,9 +93,40 @@ def as_inputs(value: Any) -> Inputs:
     return found
 
 
+def as_targets(value: Any) -> Targets:
+    """Targets as a tensor with a row for each example, or a tuple or dict of such. Raises OCDError for
+    anything that is not numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_numbers(part) for key, part in value.items()}
+    if isinstance(value, tuple | list) and any(isinstance(part, Tensor | np.ndarray) for part in value):
+        return tuple(_as_numbers(part) for part in value)
+    return _as_numbers(value)
+
+
+def _as_numbers(value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        if value.dim():
+            return value
+        raise OCDError("targets are a single number: one target an example is needed")
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        found = np.asarray(None)
+    if found.dtype.kind not in "fiub" or found.ndim == 0:
+        raise OCDError(
+            f"targets are a {type(value).__name__} of {found.dtype}: they must be numbers "
+            "with a row for each example (turn labels into class numbers)"
+        )
+    return torch.from_numpy(np.ascontiguousarray(found))
+
+
 def _as_part(value: Any) -> Any:
+    if hasattr(value, "iloc"):  # a data frame, or one of its columns
+        value = value.to_numpy()
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return torch.from_numpy(np.ascontiguousarray(value))
+        tensor = torch.from_numpy(np.ascontiguousarray(value))
+        # NumPy's usual type is double; that of networks is PyTorch's default.
+        return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
     return value
 
 

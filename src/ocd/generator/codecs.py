@@ -3,9 +3,10 @@
     codes = codec.encode(delta)              # (B, K, *code_shape)
     delta = codec.decode(codes, positions)   # positions (B, P, G, I): what the layer sees
 
-The norm of a code equals that of its delta, so that the scale of Eq. 8 means the same for every
-codec. To add one, write a class with `name`, `code_shape`, `encode` and `decode`, and add a line to
-`make_codec` (docs/architecture.md has an example).
+Codes are in single precision, as the generator is. The norm of a code equals that of its delta, so that
+the scale of Eq. 8 means the same for every codec. To add one, write a class with `name`,
+`code_shape`, `encode` and `decode`, and add a line to `make_codec` (docs/architecture.md has an
+example).
 """
 
 from __future__ import annotations
@@ -39,11 +40,6 @@ class CodecConfig:
             raise OCDError(f"codec.components is {self.components:g}: it must be positive")
 
 
-def at_least_single(values: Tensor) -> Tensor:
-    """In single precision, or double where it is: half precision would lose what a small delta does."""
-    return values if values.dtype == torch.float64 else values.float()
-
-
 class Codec(nn.Module):
     """Turns deltas into codes and back, for B examples and K draws. Abstract."""
 
@@ -72,7 +68,7 @@ class DenseCodec(Codec):
         self.code_shape = (weight_shape[0], num_weights(weight_shape) // weight_shape[0])
 
     def encode(self, delta: Delta) -> Tensor:
-        dense = at_least_single(delta.dense())
+        dense = delta.dense().float()
         return dense.reshape(*dense.shape[:2], *self.code_shape)
 
     def decode(self, code: Tensor, positions: Tensor | None) -> DenseDelta:
@@ -92,8 +88,7 @@ class RankOneCodec(Codec):
     def encode(self, delta: Delta) -> Tensor:
         if not isinstance(delta, RankOneDelta):
             raise OCDError("the rank-one code needs rank-one deltas: set codec.kind to 'pca'")
-        left, right = at_least_single(delta.left), at_least_single(delta.right)
-        return left * right.norm(dim=1)[:, None, None]
+        return delta.left.float() * delta.right.float().norm(dim=1)[:, None, None]
 
     def decode(self, code: Tensor, positions: Tensor | None) -> RankOneDelta:
         if positions is None:
