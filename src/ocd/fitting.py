@@ -48,7 +48,13 @@ from ocd.training import train_generator
 
 
 class Fitting:
-    """What a fit is made of, and its steps. See OCD."""
+    """What a fit is made of, and its steps. See OCD.
+
+    After `fit`, or `train` as the last of the steps: `hypernetwork` is the trained generator, `frozen` the
+    base at its layer, `notes` the decisions and their reasons, a line each, and `fingerprint` what the base
+    answers to three made-up inputs. A base inside DataParallel, DistributedDataParallel or torch.compile
+    is taken out of it.
+    """
 
     def __init__(
         self,
@@ -70,7 +76,7 @@ class Fitting:
                 f"config is a {type(config).__name__}: it must be an OCDConfig, such as "
                 'OCDConfig().replace({"training.num_steps": 400})'
             )
-        self.base = base
+        self.base = unwrapped(base)
         self.loss = loss
         self.config = config or OCDConfig()
         if encoder is None and not self.config.condition.has_parts:

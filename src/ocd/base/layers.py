@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
 from ocd.errors import OCDError, nearest
@@ -46,9 +46,12 @@ def find_layer(base: nn.Module, name: str) -> Layer:
         module = modules[name]
         # To read a parametrised weight would compute it, which may change the module (spectral norm).
         parametrised = parametrize.is_parametrized(module, "weight")
-        if parametrised or isinstance(getattr(module, "weight", None), Tensor):
+        held = [held for held, _ in module.named_parameters(recurse=False)]
+        if parametrised or "weight" in held:
             return Layer(name)
-        inside = [f"{name}.{own}" if name else own for own, _ in module.named_parameters(recurse=False)]
+        if "weight_orig" in held:  # a pruned layer, whose hook makes its weight of it
+            return Layer(name, "weight_orig")
+        inside = [f"{name}.{own}" if name else own for own in held]
         hint = f"name one of its parameters: {', '.join(inside)}" if inside else "choose another layer"
         raise OCDError(f"layer {name!r} is a {type(module).__name__} without a weight: {hint}")
     parameters = {own for own, _ in base.named_parameters(remove_duplicate=False)}

@@ -1,4 +1,13 @@
-"""The proof of a fast way: the same answers and gradients as the plain way, on real examples."""
+"""The proof of a fast way: the same answers and gradients as the plain way, on real examples.
+
+    proof = Proof(frozen, few, delta)           # what the plain way answers, and its gradient
+    proof.holds(partial(frozen.run_full, few))  # whether the way that frozen has now agrees
+
+A fast way is a claim about a module, and a module may be anything: a subclass that scales its weight, a
+weight that another module uses too, a hook that looks at the weight. None of these can be told from its
+type alone. So a way is tried on three real examples, with a delta of its own for each, and is taken
+only where it cannot be told from the definition.
+"""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ ever reaches the user's own object, also while another thread uses it:
     view(x)                     # equals base.eval()(x), and base is as it was
 
 Parameters of the view share memory with the base's and ask for no gradients. Attributes that refer to
-modules or parameters of the base (lists of blocks, bound methods, partial functions, flat lists of an
-LSTM's weights) refer to those of the view. Scripted modules cannot be copied shallowly and are copied
-whole.
+modules or parameters of the base (lists of blocks, bound methods, partial functions, closures, flat
+lists of an LSTM's weights) refer to those of the view. Scripted modules cannot be copied shallowly
+and are copied whole.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from torch.nn.utils import parametrize
 
 UNCHANGED = {bool, int, float, str, type(None), Tensor, torch.dtype, torch.device}
 """Types of attributes that refer to nothing of the base."""
+REFERRING = (nn.Module, types.MethodType, functools.partial)
+"""Types of what a function closes over that may refer to the base."""
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -108,6 +110,8 @@ class _Copier:
             return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
         if type(value) is functools.partial:
             return self._partial(value)
+        if isinstance(value, types.FunctionType) and value.__closure__:
+            return self._function(value)
         return value
 
     def _keep(self, value: Any, copied: Any) -> Any:
@@ -149,3 +153,26 @@ class _Copier:
         args = tuple(self.copy(arg) for arg in value.args)
         named = {key: self.copy(arg) for key, arg in value.keywords.items()}
         return functools.partial(self.copy(value.func), *args, **named)
+
+    def _function(self, value: types.FunctionType) -> types.FunctionType:
+        """A function that closes over modules of the base (`lambda x: self.fc(x)`): over the view's."""
+        cells = []
+        for cell in value.__closure__ or ():
+            refers = not _is_empty(cell) and isinstance(cell.cell_contents, REFERRING)
+            cells.append(types.CellType(self.copy(cell.cell_contents)) if refers else cell)
+        if all(one is other for one, other in zip(value.__closure__ or (), cells, strict=True)):
+            return value
+        copied = types.FunctionType(
+            value.__code__, value.__globals__, value.__name__, value.__defaults__, tuple(cells)
+        )
+        copied.__kwdefaults__ = value.__kwdefaults__
+        copied.__dict__.update(value.__dict__)
+        return copied
+
+
+def _is_empty(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return True
+    return False

@@ -1,4 +1,12 @@
-"""How a base is moved at a layer: the fast ways that were proven right, or the plain one."""
+"""How a base is moved at a layer: the fast ways that were proven right, or the plain one.
+
+    Way("shift", widen=True)   # of most linear layers and convolutions: the output is shifted
+    Way("vectorized")          # the parameter is replaced, for all examples at once (torch.func.vmap)
+    Way("plain")               # the parameter is replaced, one example at a time
+
+`ocd.base.probe` chooses it, a fit writes it into its plan and its checkpoint, and the report names it
+(docs/models.md has what each costs).
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from ocd.data.datasets import (
     Unseen,
     as_dataset,
     dataset_size,
-    fetch_inputs,
     fetch_rows,
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
@@ -57,7 +56,6 @@ __all__ = [
     "call",
     "copied",
     "dataset_size",
-    "fetch_inputs",
     "fetch_rows",
     "file_digest",
     "in_chunks",

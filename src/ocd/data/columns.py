@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ocd.data.inputs import Inputs, Targets, as_inputs, as_targets
+from ocd.data.inputs import Inputs, Targets, as_inputs, as_targets, from_numpy
 from ocd.errors import OCDError, nearest
 
 
@@ -24,7 +24,8 @@ class Columns(Dataset[Any]):
 
     `inputs`: one column, or several, which the base gets by name. `target`: the column of the
     targets, or several, which the loss gets as a dict; None where there are none (to predict).
-    Columns of uneven length need `collate`: a list of (inputs, target) -> (inputs, targets).
+    Columns of uneven length need `collate`: a list of (inputs, target) -> (inputs, targets). Without
+    a target it gets 0 in its place.
     """
 
     dataset: Any
@@ -44,7 +45,7 @@ class Columns(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         row = self.dataset[index]
-        return _of(row, self.inputs), None if self.target is None else _of(row, self.target)
+        return _of(row, self.inputs), 0 if self.target is None else _of(row, self.target)
 
     def rows(self, index: Tensor) -> tuple[Inputs, Targets]:
         """Inputs and targets of these examples. Raises OCDError where the columns are uneven."""
@@ -98,5 +99,4 @@ def _as_tensor(name: str, values: Any) -> Tensor:
             f"column {name!r} holds no numbers of one shape: turn texts and images into tensors first, "
             "and pad uneven lengths, in the dataset or by Columns(..., collate=...)"
         )
-    tensor = torch.from_numpy(np.ascontiguousarray(found))
-    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+    return from_numpy(found)

@@ -105,7 +105,8 @@ def fetch_rows(dataset: Dataset[Any], index: Tensor) -> Batch:
     batch = _collated(as_dataset(dataset), index)
     if not _is_pair(batch):
         raise OCDError(
-            f"examples of the dataset are {_described(batch)}: they must be pairs (inputs, target)"
+            f"the dataset must give pairs (inputs, target); example {int(index[0])} is "
+            f"{_described(batch)}"
         )
     return as_inputs(batch[0]), as_targets(batch[1])
 
@@ -172,8 +173,10 @@ def _is_pair(batch: Any) -> bool:
 
 def _described(batch: Any) -> str:
     if isinstance(batch, tuple | list):
-        return f"tuples of {len(batch)}"
-    return "dicts" if isinstance(batch, Mapping) else "single values"
+        return f"a tuple of {len(batch)}"
+    if isinstance(batch, Mapping):
+        return "a dict: use Columns(dataset, inputs=..., target=...)"
+    return "a single value"
 
 
 def dataset_size(dataset: Dataset[Any]) -> int:

@@ -117,17 +117,23 @@ def _as_numbers(value: Any) -> Tensor:
             f"targets are a {type(value).__name__} of {found.dtype}: they must be numbers "
             "with a row for each example (turn labels into class numbers)"
         )
-    return torch.from_numpy(np.ascontiguousarray(found))
+    return from_numpy(found)
 
 
 def _as_part(value: Any) -> Any:
     if hasattr(value, "iloc"):  # a data frame, or one of its columns
         value = value.to_numpy()
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        tensor = torch.from_numpy(np.ascontiguousarray(value))
-        # NumPy's usual type is double; that of networks is PyTorch's default.
-        return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
+        return from_numpy(value)
     return value
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor of an array of numbers. NumPy's usual type is double, that of networks PyTorch's
+    default: double becomes that."""
+    array = np.ascontiguousarray(array)
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
 
 
 def num_rows(inputs: Inputs) -> int:
