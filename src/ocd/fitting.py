@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import Fingerprint, FrozenBase, Loss, Output, Outputs, find_layer
+from ocd.base import Fingerprint, FrozenBase, Loss, Output, Outputs, find_layer, unwrapped
 from ocd.checkpoint import Checkpoint, save_checkpoint
 from ocd.config import OCDConfig
 from ocd.data import (
@@ -50,10 +50,10 @@ from ocd.training import train_generator
 class Fitting:
     """What a fit is made of, and its steps. See OCD.
 
-    After `fit`, or `train` as the last of the steps: `hypernetwork` is the trained generator, `frozen` the
-    base at its layer, `notes` the decisions and their reasons, a line each, and `fingerprint` what the base
-    answers to three made-up inputs. A base inside DataParallel, DistributedDataParallel or torch.compile
-    is taken out of it.
+    After `fit`, or `train` as the last of the steps: `hypernetwork` is the trained generator,
+    `frozen` the base at its layer, `notes` the decisions and their reasons, a line each, and
+    `fingerprint` what the base answers to three made-up inputs. A base inside DataParallel,
+    DistributedDataParallel or torch.compile is taken out of it.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from ocd.base.losses import Loss, check_loss_rows, example_losses
 from ocd.base.outputs import Output, Outputs
 from ocd.base.passes import run_without_delta
 from ocd.base.probe import probe, usable_layers
-from ocd.base.view import private_view
+from ocd.base.view import private_view, unwrapped
 from ocd.base.way import Way
 
 __all__ = [
@@ -34,5 +34,6 @@ __all__ = [
     "private_view",
     "probe",
     "run_without_delta",
+    "unwrapped",
     "usable_layers",
 ]

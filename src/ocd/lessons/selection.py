@@ -32,6 +32,7 @@ from ocd.base import (
     example_losses,
     num_weights,
     probe,
+    unwrapped,
     usable_layers,
 )
 from ocd.data import Excerpt, Inputs, Targets, num_rows, repeat_rows, take_excerpt, take_rows
@@ -135,7 +136,7 @@ def select_layer(
     inputs, targets = take_rows(inputs, few), take_rows(targets, few)
     generator = torch.Generator().manual_seed(seed)
     inputs, targets = take_excerpt(excerpt, inputs, targets, excerpt_size, generator)
-    outputs = Outputs(output)
+    outputs, base = Outputs(output), unwrapped(base)
     names, skipped = (list(layers), {}) if layers is not None else usable_layers(base, inputs, outputs)
     if not names:
         reasons = "; ".join(skipped.values()) or "it has no Linear, Conv1d or Conv2d"
