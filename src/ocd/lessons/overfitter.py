@@ -45,7 +45,8 @@ class Overfitter:
     def fetch(self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None) -> Batch:
         """Examples by index, augmented, on the base's device. `batch`: the same, read ahead."""
         if batch is not None:
-            return to_device(batch[0], self.frozen.device), batch[1].to(self.frozen.device)
+            device = self.frozen.device
+            return to_device(batch[0], device), to_device(batch[1], device)
         inputs, targets = self.problem.fetch(indices)
         if self.problem.transform is not None:
             inputs = self.problem.transform(inputs, generator)
