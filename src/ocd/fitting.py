@@ -159,6 +159,8 @@ class Fitting:
         record.note(
             settle_sampling(fitted, overfitter, held_out, self.join, config.sampling, config.seed)
         )
+        if not overfitter.problem.is_augmented:
+            record.note(overfitter.problem.memory.note())
         record.save()
         few, _ = source.overfitter.problem.fetch(
             torch.arange(min(3, dataset_size(source.overfitter.problem.dataset)))
@@ -208,7 +210,6 @@ class Fitting:
         """The trained generator, ready to draw. Raises OCDError before `fit`."""
         network, frozen = self.fitted()
         network.eval()  # one part may be in training mode although the whole is not
-        frozen.renew()
         network.to(frozen.device)
         return FittedGenerator(network, frozen, self.condition, self.config.sampling.mixed_precision)
 

@@ -155,6 +155,7 @@ class OCD(Fitting):
         if len(unseen) == 0:
             raise OCDError("predict needs at least one input")
         fitted = self.generator()
+        fitted.frozen.renew()
 
         def work(chunk: slice) -> Prediction:
             rows = to_device(unseen.rows(chunk), fitted.frozen.device)
@@ -170,6 +171,7 @@ class OCD(Fitting):
     def embed(self, inputs: Inputs) -> tuple[Capture, Embedding]:
         """What passes through the layer for these inputs (B, ...), and the embedding of I(x)."""
         fitted = self.generator()
+        fitted.frozen.renew()
         capture = fitted.capture(inputs)
         return capture, fitted.embed(inputs, capture)
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ocd.base.front import Front
 from ocd.base.layers import find_layer
 from ocd.base.outputs import Outputs
 from ocd.base.view import open_weights, private_view, unwrapped
@@ -36,6 +37,7 @@ class MovedParameter:
         self.outputs = outputs or Outputs()
         self.way = way
         self.notes: list[str] = []
+        self._front: tuple[Front | None] | None = None  # not looked for yet
         self._of_thread = threading.local()
         self.weight: Tensor = self.module.get_parameter(self.layer.parameter).detach()
         if not self.weight.is_floating_point():

@@ -160,13 +160,16 @@ def overfit_chunk(
     config: OverfitConfig,
     excerpt: Excerpt | None = None,
     first_index: int = 0,
+    capture: Capture | None = None,
 ) -> OverfittedChunk:
-    """One chunk of examples, the first of which has the index `first_index`.
+    """One chunk of examples, the first of which has the index `first_index`. `capture`: of them, if it
+    was made.
 
     Where excerpts are overfitted, the losses before and after are those of one more excerpt.
     """
-    capture: Capture | None = None
-    if excerpt is None or not config.excerpt:
+    if excerpt is not None and config.excerpt:
+        capture = None
+    elif capture is None:
         capture = frozen.capture(inputs)
     delta = overfit_batch(frozen, loss, inputs, targets, config, excerpt, capture)
     with torch.no_grad():
