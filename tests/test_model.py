@@ -182,7 +182,7 @@ def test_no_scale_changes_the_length_of_the_deltas_alone():
     ("arguments", "message"),
     [
         ({"mode": "median"}, "mode is 'median': use one of"),
-        ({"draws": 0}, "at least one draw"),
+        ({"draws": 0}, "draws is 0: it must be a whole number, at least 1"),
         ({"inputs": INPUTS[:0]}, "at least one input"),
     ],
 )
@@ -526,7 +526,7 @@ def test_a_fit_says_what_it_decided(tmp_path):
     ocd = OCD(digits_base(), loss=LOSS, config=config(settings))
     ocd.fit(digits(40), tmp_path, progress=False)
     text = "\n".join(ocd.notes)
-    for part in ("Eq. 3", "overfit lr", "code ", "draws: widened", "forward passes"):
+    for part in ("Eq. 3", "overfit lr", "code ", "moves by a shift", "forward passes"):
         assert part in text
     logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [event["text"] for event in logged if event["event"] == "note"] == ocd.notes

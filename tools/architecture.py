@@ -16,7 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "ocd"
 ORDER = (
-    "cli", "runs", "tasks", "reporting", "audit", "evaluation", "baselines", "model", "checkpoint",
+    "cli", "runs", "tasks", "reporting", "audit", "evaluation", "baselines", "model",
+    "rehearsal", "fitting", "checkpoint",
     "config", "prediction", "training", "lessons", "generator", "base", "data", "errors",
 )  # fmt: skip
 """Rooms and top modules from top to bottom: each imports only from those after it."""

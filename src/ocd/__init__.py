@@ -11,7 +11,7 @@ from ocd._version import __version__
 
 if TYPE_CHECKING:
     from ocd.config import OCDConfig
-    from ocd.data import Examples
+    from ocd.data import Columns, Examples
     from ocd.errors import OCDError
     from ocd.lessons import Deltas, LayerScores, overfit, select_layer
     from ocd.model import OCD
@@ -21,6 +21,7 @@ _HOMES = {
     "OCD": "ocd.model",
     "OCDConfig": "ocd.config",
     "OCDError": "ocd.errors",
+    "Columns": "ocd.data",
     "Deltas": "ocd.lessons",
     "Examples": "ocd.data",
     "LayerScores": "ocd.lessons",
@@ -31,6 +32,7 @@ _HOMES = {
 
 __all__ = [
     "OCD",
+    "Columns",
     "Deltas",
     "Examples",
     "LayerScores",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import nn
 
-from ocd.base import FrozenBase, base_digest
+from ocd.base import Fingerprint, FrozenBase, Outputs, Way, base_digest
 from ocd.config import OCDConfig
-from ocd.data import file_digest, load_strictly, read_json, write_json, write_tensors
+from ocd.data import file_digest, load_strictly, only_tensors, read_json, write_json, write_tensors
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork, Shapes
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,26 @@ class Checkpoint:
     network: HyperNetwork
     frozen: FrozenBase
     notes: list[str]
+    fingerprint: Fingerprint | None = None
 
 
 def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
     """Write the generator. The weights come first, and config.json holds their digest, so that the two
     files of different saves are never taken for one."""
-    weights = folder / "model.safetensors"
-    write_tensors(weights, saved.network.state_dict())
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    if config.exists() and "shapes" not in read_json(config):
+        raise OCDError(f"{folder} holds another library's model: save into another folder")
+    if not config.exists() and weights.exists():
+        raise OCDError(f"{weights} is not of this library: save into another folder")
+    write_tensors(weights, only_tensors(saved.network.state_dict()))
     write_json(
-        folder / "config.json",
+        config,
         {
             "format_version": FORMAT_VERSION,
             "layer": saved.frozen.name,
-            "widen": bool(saved.frozen.widen),
+            "way": None if saved.frozen.way is None else asdict(saved.frozen.way),
             "base": base_digest(saved.frozen.base),
+            "fingerprint": None if saved.fingerprint is None else asdict(saved.fingerprint),
             "weights": file_digest(weights),
             "shapes": saved.network.shapes.as_dict(),
             "config": saved.config.to_dict(),
@@ -47,7 +53,9 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
     )
 
 
-def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | None) -> Checkpoint:
+def load_checkpoint(
+    folder: str | Path, base: nn.Module, encoder: nn.Module | None, outputs: Outputs
+) -> Checkpoint:
     """Read a generator for `base`. Raises OCDError where anything does not fit."""
     path = _local_folder(folder)
     saved = read_json(path / "config.json")
@@ -63,11 +71,19 @@ def load_checkpoint(folder: str | Path, base: nn.Module, encoder: nn.Module | No
             "base with the weights that it was fitted on"
         )
     config = OCDConfig.from_dict(saved["config"])
-    frozen = FrozenBase(base, saved["layer"], saved["widen"], config.channels_last)
+    way = None if saved["way"] is None else Way(**saved["way"])
+    frozen = FrozenBase(base, saved["layer"], way, config.channels_last, outputs)
+    fingerprint = Fingerprint(**saved["fingerprint"]) if saved["fingerprint"] else None
+    if fingerprint is not None and not fingerprint.fits(frozen):
+        raise OCDError(
+            f"{path} was made for a base with these weights that answers otherwise: another "
+            "activation, constant or order of layers; load the base as it was when it was fitted"
+        )
     shapes = Shapes.from_dict(saved["shapes"])
     network = HyperNetwork(shapes, config.generator, copy.deepcopy(encoder))
     load_strictly(network, path / "model.safetensors", saved.get("weights"))
-    return Checkpoint(config, network.to(frozen.device).eval(), frozen, saved["notes"])
+    network = network.to(frozen.device).eval()
+    return Checkpoint(config, network, frozen, saved["notes"], fingerprint)
 
 
 def _local_folder(folder: str | Path) -> Path:

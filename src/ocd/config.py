@@ -49,6 +49,18 @@ class OCDConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.layer, str):
+            raise OCDError(f"layer is {self.layer!r}: it must be a name, or auto")
+        for entry in fields(self):
+            value: Any = getattr(self, entry.name)
+            wanted: Any = entry.default_factory
+            if isinstance(wanted, type) and not isinstance(value, wanted):
+                raise OCDError(
+                    f"{entry.name} is a {type(value).__name__}: it must be a {wanted.__name__}; change "
+                    f'single settings by OCDConfig().replace({{"{entry.name}.<setting>": value}})'
+                )
+
     @property
     def lessons(self) -> LessonConfig:
         """What decides the lessons (Eq. 1 and Eq. 3)."""

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable
 
 
-class OCDError(Exception):
-    """One line for the user: what is wrong, where, and what would be right.
+class OCDError(ValueError):
+    """One line for the user: what is wrong, where, and what would be right. A ValueError.
 
     The command prints it without a traceback and ends with exit code 2.
     """

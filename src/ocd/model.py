@@ -11,86 +11,59 @@ Read from top to bottom, this file is the algorithm. Each step is one call into 
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 
-from ocd.base import Capture, FrozenBase, Loss, find_layer
-from ocd.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ocd.config import OCDConfig
-from ocd.data import Excerpt, Inputs, dataset_size, in_chunks, num_rows, take_rows, to_device
+from ocd.base import Capture, Loss, Output, Outputs
+from ocd.checkpoint import load_checkpoint
+from ocd.data import (
+    Collate,
+    Examples,
+    Inputs,
+    Unseen,
+    as_dataset,
+    dataset_size,
+    in_chunks,
+    to_device,
+)
 from ocd.errors import OCDError
-from ocd.generator import Condition, Describe, Embedding, HyperNetwork
+from ocd.fitting import Fitting
+from ocd.generator import Describe, Embedding
 from ocd.lessons import (
     FitRecord,
-    LayerScores,
-    LessonSource,
     Problem,
-    Transform,
     Workdir,
-    collect_lessons,
-    make_plan,
     open_lessons,
-    select_layer,
-    selection_excerpt,
 )
 from ocd.prediction import (
     DrawRequest,
-    FittedGenerator,
-    Join,
     Prediction,
     apply_deltas,
-    join_by_mean,
+    check_count,
     join_predictions,
-    settle_sampling,
 )
-from ocd.training import train_generator
+from ocd.rehearsal import few_examples, rehearsal_config
 
 
-class OCD:
+class OCD(Fitting):
     """A frozen base with a generator of weights for each example (Eq. 2).
 
-    `base`: any module whose forward gives one tensor (B, ...); it is never changed. `loss(outputs,
-    targets)` gives (B,). `encoder`: optional module on the base's inputs, (B, features), trained with
+    `base`: any module whose answer holds a row for each example: a tensor (B, ...), or a tuple, dict or
+    dataclass with such; it is never changed. `loss(outputs, targets)` gets that answer and gives (B,).
+    `output`: which tensor of the answer predictions hold (and I(x) takes), by its name or a function of
+    the answer. `encoder`: optional module on the base's inputs, (B, features), trained with
     the generator, so that x itself is in the condition. `transform(inputs, generator)`: optional
     augmentation of a batch before it is overfitted. `join(outputs (K, B, ...)) -> (B, ...)`: how
     draws answer as one, by which the sampling settings are chosen; the mean by default. `excerpt`:
     optional, a random part of large examples (ocd.data.excerpts). `describe`: optional, a better
     summary of I(x) than mean and deviation over positions (ocd.generator.conditioning).
     """
-
-    def __init__(
-        self,
-        base: nn.Module,
-        *,
-        loss: Loss | None = None,
-        config: OCDConfig | None = None,
-        encoder: nn.Module | None = None,
-        transform: Transform | None = None,
-        join: Join = join_by_mean,
-        excerpt: Excerpt | None = None,
-        describe: Describe | None = None,
-    ) -> None:
-        self.base = base
-        self.loss = loss
-        self.config = config or OCDConfig()
-        if encoder is None and not self.config.condition.has_parts:
-            raise OCDError(
-                "condition has no part: set condition.layer_input, layer_output or output, or bring an "
-                "encoder of x"
-            )
-        self.encoder = encoder
-        self.transform = transform
-        self.join = join
-        self.excerpt = excerpt
-        self.describe = describe
-        self.hypernetwork: HyperNetwork | None = None
-        self.frozen: FrozenBase | None = None
-        self.notes: list[str] = []
 
     # ---------------------------------------------------------------- fit
 
@@ -99,8 +72,12 @@ class OCD:
         dataset: Dataset[Any],
         workdir: str | Path | Workdir | None = None,
         progress: bool = True,
-    ) -> OCD:
+        collate: Collate | None = None,
+    ) -> Self:
         """Select, overfit, train and choose how draws are taken, on a dataset of (inputs, target).
+
+        `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
+        makes a batch of uneven examples, as a DataLoader's does.
 
         With a `workdir` an interrupted fit resumes and ends with the same weights; without one it works
         in a temporary folder. Raises OCDError for an empty dataset, a layer that cannot be moved, a
@@ -109,9 +86,14 @@ class OCD:
         """
         if workdir is None:
             with tempfile.TemporaryDirectory() as folder:
-                return self.fit(dataset, folder, progress)
+                return self.fit(dataset, folder, progress, collate)
         if not isinstance(workdir, Workdir):
             workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
+        # Also where the caller works without gradients, as evaluation functions do.
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._fit(as_dataset(dataset, collate), workdir, progress)
+
+    def _fit(self, dataset: Dataset[Any], workdir: Workdir, progress: bool) -> Self:
         problem, record = self.open(dataset, workdir)
         self._select(problem, record)  # Eq. 3
         self._overfit(problem, record, progress)  # Eq. 1
@@ -119,100 +101,63 @@ class OCD:
         held_out = self._train(source, record, progress)  # Alg. 1
         return self._choose_sampling(source, record, held_out)
 
-    def select(self, dataset: Dataset[Any], work: Workdir) -> LayerScores | None:
-        """The first step of `fit` alone: Eq. 3, if the layer is "auto". Returns all scores, or None
-        where nothing was left to choose."""
-        return self._select(*self.open(dataset, work))
-
-    def overfit(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
-        """The second step of `fit` alone: the plan, and Eq. 1 for every example if it wants deltas
-        stored."""
-        problem, record = self.open(dataset, work)
-        self._select(problem, record)
-        self._overfit(problem, record, progress)
-
-    def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> OCD:
-        """The rest of `fit`: Alg. 1 on the overfitted examples, and how draws are taken."""
-        record, source = self.lessons(dataset, work)
-        held_out = self._train(source, record, progress)
-        return self._choose_sampling(source, record, held_out)
-
-    def _select(self, problem: Problem, record: FitRecord) -> LayerScores | None:
-        config = self.config
-        if record.layer is not None:
-            return None
-        scores = None
-        if config.layer == "auto":
-            count = min(config.selection.num_examples, dataset_size(problem.dataset))
-            inputs, targets = problem.fetch(torch.arange(count))
-            scores = select_layer(
-                self.base, problem.loss, inputs, targets, config.selection, seed=config.seed,
-                excerpt=self.excerpt, excerpt_size=selection_excerpt(config.overfit.excerpt),
-            )  # fmt: skip
-            record.layer = scores.layer()
-            best = max(scores.scores)
-            record.note(f"layer {record.layer}: Eq. 3, best mean entropy {best:.3f} nats")
-        else:
-            find_layer(self.base, config.layer)  # fails before anything is written
-            record.layer = config.layer
-        record.save()
-        return scores
-
     def _overfit(self, problem: Problem, record: FitRecord, progress: bool) -> None:
-        assert record.layer is not None
-        if record.plan is None:
-            record.plan, notes = make_plan(problem, record.layer, self.config.lessons)
-            record.note(*notes)
-            record.save()
-        collect_lessons(problem, record, self.config.lessons, progress)
+        if record.plan is None and self._is_long(problem):
+            assert record.layer is not None
+            self._rehearse(problem, record.layer)
+        super()._overfit(problem, record, progress)
 
-    def _train(self, source: LessonSource, record: FitRecord, progress: bool) -> Tensor:
-        """Returns the dataset indices of the examples that were held out from the generator."""
-        config = self.config
-        trained = train_generator(
-            source, record, config.generator, config.training, config.seed, progress
-        )
-        self.hypernetwork, self.frozen = trained.network, source.overfitter.frozen
-        return trained.held_out
+    def _is_long(self, problem: Problem) -> bool:
+        """Whether a fit takes so long that its last steps are worth a trial first."""
+        return self.config.training.num_steps > 100 or dataset_size(problem.dataset) > 1000
 
-    def _choose_sampling(self, source: LessonSource, record: FitRecord, held_out: Tensor) -> OCD:
-        """Scale factor and spread of draws, by the held-out examples; then save `checkpoint/`."""
-        config = self.config
-        fitted, overfitter = self.generator(), source.overfitter
-        record.note(
-            settle_sampling(fitted, overfitter, held_out, self.join, config.sampling, config.seed)
-        )
-        record.save()
-        self.notes = record.notes
-        self.save_pretrained(record.work.checkpoint)
-        return self
+    def _rehearse(self, problem: Problem, layer: str) -> None:
+        """Try every step of the fit on two examples, saving and loading included, so that nothing fails
+        after hours. Raises what the step that fails raises."""
+        inputs, targets = few_examples(problem, layer)
+        trial = copy.copy(self)
+        trial.config = rehearsal_config(self.config, layer)
+        with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+            work = Workdir(Path(folder))
+            trial.fit(Examples(inputs, targets), work, progress=False)
+            again = self.from_pretrained(
+                work.checkpoint, self.base, encoder=self.encoder, describe=self.describe,
+                output=self.outputs.output,
+            )  # fmt: skip
+            saved, loaded = (one.predict(inputs, draws=2).outputs for one in (trial, again))
+        if not torch.allclose(saved, loaded, rtol=1e-3, atol=1e-4, equal_nan=True):
+            raise OCDError("a generator that is saved and loaded predicts otherwise: please report it")
 
     # ------------------------------------------------------------ predict
 
     @torch.no_grad()
     def predict(
         self,
-        inputs: Inputs,
+        inputs: Inputs | Dataset[Any],
         draws: int = 5,
         mode: str = "draws",
         seed: int = 0,
         chunk_size: int | None = None,
         use_mean_scale: bool = False,
+        collate: Collate | None = None,
     ) -> Prediction:
         """Alg. 2 for unseen inputs: f(x; θ + delta) for every generated delta. No label is seen.
 
-        `inputs` (B, ...) of any B, worked on in chunks. `draws`: K. mode "draws" samples K deltas an
+        `inputs` (B, ...) of any B, worked on in chunks; or a dataset as `fit` takes it, of pairs or of
+        inputs alone, whose targets are not looked at. `draws`: K. mode "draws" samples K deltas an
         example; "mean" gives the expected delta in one pass (K = 1). An example's draws depend on its
         own input and on `seed` alone, not on the rest of the batch. `use_mean_scale` is the paper's
         ablation "no scale". Raises OCDError for another mode, and for no draw or no input.
         """
+        unseen = Unseen(inputs, collate)
         request = DrawRequest(draws if mode == "draws" else 1, mode, seed, use_mean_scale)
-        if num_rows(inputs) == 0:
+        check_count("chunk_size", 1 if chunk_size is None else chunk_size)
+        if len(unseen) == 0:
             raise OCDError("predict needs at least one input")
         fitted = self.generator()
 
         def work(chunk: slice) -> Prediction:
-            rows = to_device(take_rows(inputs, chunk), fitted.frozen.device)
+            rows = to_device(unseen.rows(chunk), fitted.frozen.device)
             capture = fitted.capture(rows)
             embedding = fitted.embed(rows, capture)
             codes = fitted.draw(rows, embedding, request)
@@ -220,7 +165,7 @@ class OCD:
             return apply_deltas(fitted.frozen, capture, delta)
 
         size = chunk_size or fitted.chunk_size(request.num_draws)
-        return join_predictions([part for _, part in in_chunks(num_rows(inputs), size, work)])
+        return join_predictions([part for _, part in in_chunks(len(unseen), size, work)])
 
     def embed(self, inputs: Inputs) -> tuple[Capture, Embedding]:
         """What passes through the layer for these inputs (B, ...), and the embedding of I(x)."""
@@ -229,11 +174,6 @@ class OCD:
         return capture, fitted.embed(inputs, capture)
 
     # --------------------------------------------------------------- save
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors: the generator only, never the base."""
-        network, frozen = self.fitted()
-        save_checkpoint(Path(folder), Checkpoint(self.config, network, frozen, self.notes))
 
     @classmethod
     def from_pretrained(
@@ -244,56 +184,16 @@ class OCD:
         loss: Loss | None = None,
         encoder: nn.Module | None = None,
         describe: Describe | None = None,
-    ) -> OCD:
+        output: Output | None = None,
+    ) -> Self:
         """A saved generator on the base that it was made for (a folder, or a repository of the hub).
 
         Raises OCDError for another base, another format, missing or unexpected parameters.
         """
-        loaded = load_checkpoint(folder, base, encoder)
+        outputs = Outputs(output)
+        loaded = load_checkpoint(folder, base, encoder, outputs)
         ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder, describe=describe)
+        ocd.outputs = outputs
         ocd.hypernetwork, ocd.frozen, ocd.notes = loaded.network, loaded.frozen, loaded.notes
+        ocd.fingerprint = loaded.fingerprint
         return ocd
-
-    # ------------------------------------------------------------ details
-
-    @property
-    def condition(self) -> Condition:
-        """How I(x) becomes vectors."""
-        return Condition(self.config.condition, self.describe)
-
-    def problem(self, dataset: Dataset[Any]) -> Problem:
-        """What is handed in for a fit on this dataset."""
-        return Problem(
-            self.base, self._loss(), dataset, self.condition, self.transform, self.excerpt, self.encoder
-        )
-
-    def open(self, dataset: Dataset[Any], work: Workdir) -> tuple[Problem, FitRecord]:
-        """The problem, and the record of what was decided in this workdir so far."""
-        problem = self.problem(dataset)
-        return problem, FitRecord.open(work, problem, self.config.to_dict())
-
-    def lessons(self, dataset: Dataset[Any], work: Workdir) -> tuple[FitRecord, LessonSource]:
-        """The record of a workdir, and its overfitted examples. Raises OCDError before `overfit`."""
-        problem, record = self.open(dataset, work)
-        return record, open_lessons(problem, record, self.config.lessons)
-
-    def fitted(self) -> tuple[HyperNetwork, FrozenBase]:
-        """The trained generator and the base at its layer. Raises OCDError before `fit`."""
-        if self.hypernetwork is None or self.frozen is None:
-            raise OCDError("this OCD is not fitted: call fit, or OCD.from_pretrained")
-        if self.hypernetwork.training:  # visiting all modules takes as long as a small matrix product
-            self.hypernetwork.eval()
-        return self.hypernetwork, self.frozen
-
-    def generator(self) -> FittedGenerator:
-        """The trained generator, ready to draw. Raises OCDError before `fit`."""
-        network, frozen = self.fitted()
-        network.eval()  # one part may be in training mode although the whole is not
-        return FittedGenerator(network, frozen, self.condition, self.config.sampling.mixed_precision)
-
-    def _loss(self) -> Loss:
-        if self.loss is None:
-            raise OCDError(
-                "fit needs a loss: OCD(base, loss=loss), with loss(outputs, targets) -> (B,)"
-            )
-        return self.loss

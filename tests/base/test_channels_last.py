@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from helpers import LOSS, config, digits, digits_base
 from nets import CASES, Case, every_case, get_case, state_of
 from ocd import OCD, overfit
-from ocd.base import DenseDelta, FrozenBase, probe, run_without_delta
+from ocd.base import DenseDelta, FrozenBase, Way, probe, run_without_delta
 from ocd.data import Inputs, copied, tensors
 from ocd.errors import OCDError
 from ocd.tasks.images.classification import train_classifier
@@ -85,6 +85,10 @@ def test_nothing_of_base_and_inputs_is_changed(name: str) -> None:
     assert inputs.stride() == strides
 
 
+class Seen(list[bool]):
+    """A list that views of a base share with it: they copy lists themselves, and nothing else."""
+
+
 class Watched(nn.Module):
     """Writes down how the images that reach its convolution lie; `behind` is a second one."""
 
@@ -94,7 +98,7 @@ class Watched(nn.Module):
         self.conv = nn.Conv2d(channels, 4, 3, padding=1)
         self.behind = nn.Conv2d(4, 4, 3, padding=1)
         self.head = nn.Linear(4, 3)
-        self.seen: list[bool] = []
+        self.seen = Seen()
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append(x.stride() == copied(x, channels_last=True).stride())
@@ -112,7 +116,7 @@ def test_every_pass_has_the_layout(layer: str, channels: int, widen: bool, in_pl
     base, images = Watched(channels, in_place), image(channels)
     weight = base.get_submodule(layer).weight
     for draws in (1, 2):
-        frozen = FrozenBase(base, layer, widen, channels_last=True)
+        frozen = FrozenBase(base, layer, Way("shift", widen), channels_last=True)
         capture = frozen.capture(images)
         frozen.run(capture, DenseDelta(torch.zeros(4, draws, *weight.shape)))
     frozen.run_full(images, DenseDelta(torch.zeros(4, 1, *weight.shape)))

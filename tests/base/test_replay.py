@@ -20,7 +20,7 @@ from nets import (
     UsedBeforeInPlace,
     get_case,
 )
-from ocd.base import DenseDelta, FrozenBase, probe
+from ocd.base import DenseDelta, FrozenBase, Way, probe
 from ocd.base.replay import patched_forward, record, replaying
 
 
@@ -73,16 +73,16 @@ def recorded(base: nn.Module, layer: nn.Module, inputs: Tensor) -> list[nn.Modul
 
 def test_only_the_part_behind_the_layer_is_computed_again() -> None:
     base, inputs = Deep().double(), torch.randn(3, 5).double()
-    frozen = FrozenBase(base, "middle.1.1", widen=True)
+    frozen = FrozenBase(base, "middle.1.1", way=Way("shift", widen=True))
     capture = frozen.capture(inputs)
-    assert computed(base) == [1, 1, 1, 1, 1, 1]
+    assert computed(frozen.view) == [1, 1, 1, 1, 1, 1]
     for _ in range(3):
         delta = torch.randn(3, 2, 5, 5).double()
         output = frozen.run(capture, DenseDelta(delta))
         torch.testing.assert_close(
             output.detach(), reference.run(base, "middle.1.1", inputs, delta), rtol=1e-10, atol=1e-12
         )
-    assert computed(base) == [1, 1, 1, 1, 4, 4]
+    assert computed(frozen.view) == [1, 1, 1, 1, 4, 4]
 
 
 def test_the_recording_holds_the_outermost_modules_only() -> None:
@@ -104,7 +104,7 @@ def test_an_in_place_module_is_computed_again_and_the_rest_is_not() -> None:
     for _ in range(3):
         output = frozen.run(capture, DenseDelta(torch.zeros(3, 1, 6, 6)))
         assert torch.equal(output[:, 0], capture.output)
-    assert base.a.computed == 1
+    assert frozen.view.a.computed == 1
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_a_base_that_catches_an_error_of_its_own() -> None:
 
 def test_replaying_answers_first_calls_only_and_is_put_back() -> None:
     case = get_case("shared ReLU")
-    base, inputs = case.build(), case.inputs(2)
-    capture = FrozenBase(base, "layer").capture(inputs)
+    frozen, inputs = FrozenBase(case.build(), "layer"), case.inputs(2)
+    base, capture = frozen.view, frozen.capture(inputs)
     with replaying(capture.recording):
         assert torch.equal(base.act(-torch.ones(1)), capture.recording.calls[1].output)
         base.act(-torch.ones(1))

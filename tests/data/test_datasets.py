@@ -97,12 +97,13 @@ def test_pairs_of_a_mapping_stay_a_mapping() -> None:
         (Stream(), "Stream is an IterableDataset"),
         (iter([]), "has no length or no"),
         ([(torch.ones(2), 0), (torch.ones(3), 1)], "examples 0 to 1 make no batch"),
-        ([(torch.ones(2), {"a": 1})] * 2, "targets are several tensors"),
+        ([(torch.ones(2), {"a": "b"})] * 2, "turn labels into class numbers"),
+        ([{"x": torch.ones(2), "y": 0}] * 2, r"a dict: use Columns\(dataset"),
         ([(torch.ones(2), "cat"), (torch.ones(2), "dog")], "turn labels into class numbers"),
         ([(torch.ones(2), torch.ones(1), 0)] * 2, "must give pairs"),
         ([("a text", 0)] * 2, "inputs hold no tensor"),
     ],
-    ids=["stream", "iterator", "ragged", "targets", "words", "triples", "texts"],
+    ids=["stream", "iterator", "ragged", "targets", "dicts", "words", "triples", "texts"],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(data: Any, line: str) -> None:
     with pytest.raises(OCDError, match=line) as refusal:

@@ -66,7 +66,8 @@ def test_rank_one_needs_only_the_positions_of_the_condition(name: str) -> None:
     frozen = FrozenBase(base, case.layer)
     codec = RankOneCodec(frozen.weight_shape)
     back = codec.decode(codec.encode(deltas), frozen.capture(inputs).positions)
-    torch.testing.assert_close(back.dense(), deltas.dense(), rtol=1e-12, atol=1e-15)
+    assert back.dense().dtype == torch.float32  # the generator's own precision
+    torch.testing.assert_close(back.dense().double(), deltas.dense(), rtol=1e-5, atol=1e-7)
 
 
 def test_rank_one_of_a_layer_that_sees_nothing() -> None:

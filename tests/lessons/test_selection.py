@@ -14,7 +14,6 @@ from torch import Tensor, nn
 import reference
 from nets import (
     Case,
-    GivesDict,
     Three,
     TwoScales,
     cross_entropy,
@@ -23,7 +22,7 @@ from nets import (
     state_of,
     targets,
 )
-from ocd.base import FrozenBase, probe
+from ocd.base import FrozenBase, Way, probe
 from ocd.errors import OCDError
 from ocd.lessons import LayerScores, SelectionConfig, select_layer
 from ocd.lessons.entropy import SMALLEST_SPREAD, kde_entropies
@@ -115,7 +114,7 @@ def test_perturbations_in_several_chunks_have_the_right_size() -> None:
     """The loss is the squared shift of the output, so its mean is the perturbation's variance."""
     base = nn.Linear(3, 2, bias=False)
     inputs = torch.ones(64, 3)
-    frozen = FrozenBase(base, "", widen=True)
+    frozen = FrozenBase(base, "", way=Way("shift", widen=True))
     own = base(inputs).detach()
 
     def loss(outputs: Tensor, which: Tensor) -> Tensor:
@@ -246,7 +245,7 @@ def test_one_example_has_a_score_but_no_standard_error() -> None:
 def test_layers_that_cannot_be_moved_are_named_with_the_reason() -> None:
     torch.manual_seed(0)
     scores = select_layer(TwoScales(), cross_entropy, torch.randn(6, 9), targets(6), FEW)
-    assert scores.names == ["c"] and "called 2 times" in scores.skipped["b"]
+    assert scores.names == ["b", "c"] and "does not depend" in scores.skipped["a"]
 
 
 def test_examples_whose_losses_are_not_finite_do_not_count() -> None:
@@ -265,7 +264,7 @@ def test_a_layer_without_any_finite_loss_is_left_out() -> None:
         def forward(self, x: Tensor) -> Tensor:
             y = self.b(x.repeat(1, 2)[:, :6])
             moved = (y - self.b.weight.new_tensor(self.own)).abs().sum(1, keepdim=True) > 1e-4
-            return self.a(x)[:, :3] + torch.where(moved, torch.inf, 0.0)
+            return self.a(x)[:, :3] + 0 * y[:, :3] + torch.where(moved, torch.inf, 0.0)
 
     torch.manual_seed(0)
     base, inputs = Fragile(), torch.randn(4, 5)
@@ -283,8 +282,6 @@ def test_a_layer_without_any_finite_loss_is_left_out() -> None:
 def test_a_base_without_layers() -> None:
     with pytest.raises(OCDError, match="no Linear, Conv1d or Conv2d"):
         select_layer(nn.Flatten(), cross_entropy, torch.randn(4, 3), targets(4), FEW)
-    with pytest.raises(OCDError, match="returns a dict"):
-        select_layer(GivesDict(), cross_entropy, torch.randn(4, 5), targets(4), FEW)
 
 
 def test_a_loss_that_reduces() -> None:

@@ -72,7 +72,10 @@ def test_positions_are_kept_where_a_code_or_the_condition_needs_them() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"mode": "median"}, "mode is 'median': use one of"), ({"num_draws": 0}, "at least one draw")],
+    [
+        ({"mode": "median"}, "mode is 'median': use one of"),
+        ({"num_draws": 0}, "it must be a whole number, at least 1"),
+    ],
 )
 def test_impossible_requests_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(OCDError, match=message):

@@ -213,7 +213,7 @@ def test_draws_are_those_of_a_moved_copy(layer: str, positions: int) -> None:
     capture = probe(frozen, cameras)
     assert frozen.widen and capture.positions.shape[1] == 64 * 6
     deltas = 0.1 * torch.randn(3, 2, *frozen.weight_shape, generator=generator()).double()
-    for captured in (capture, frozen.capture(cameras, keep_positions=False)):
+    for captured in (frozen.capture(cameras), frozen.capture(cameras, keep_positions=False)):
         output = frozen.run(captured, DenseDelta(deltas))
         for b in range(3):
             for k in range(2):

@@ -2,27 +2,38 @@
 
 from ocd.base.capture import Capture
 from ocd.base.deltas import Delta, DenseDelta, RankOneDelta, num_weights
-from ocd.base.digest import base_digest
+from ocd.base.digest import base_digest, digest_of
+from ocd.base.fingerprint import Fingerprint
 from ocd.base.frozen_base import FrozenBase
 from ocd.base.layers import find_layer, list_layers
-from ocd.base.losses import Loss, example_losses
-from ocd.base.passes import eval_mode, run_without_delta
+from ocd.base.losses import Loss, check_loss_rows, example_losses
+from ocd.base.outputs import Output, Outputs
+from ocd.base.passes import run_without_delta
 from ocd.base.probe import probe, usable_layers
+from ocd.base.view import private_view, unwrapped
+from ocd.base.way import Way
 
 __all__ = [
     "Capture",
     "Delta",
     "DenseDelta",
+    "Fingerprint",
     "FrozenBase",
     "Loss",
+    "Output",
+    "Outputs",
     "RankOneDelta",
+    "Way",
     "base_digest",
-    "eval_mode",
+    "check_loss_rows",
+    "digest_of",
     "example_losses",
     "find_layer",
     "list_layers",
     "num_weights",
+    "private_view",
     "probe",
     "run_without_delta",
+    "unwrapped",
     "usable_layers",
 ]

@@ -7,10 +7,12 @@ computed a second time.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ocd.base.outputs import Outputs
 from ocd.base.positions import output_positions, to_positions
 from ocd.base.replay import Recording
 from ocd.data import Inputs
@@ -23,7 +25,8 @@ class Capture:
 
     `positions`: the vectors that the weight multiplies, (B, P, G, I) (ocd.base.positions).
     `layer_input`, `layer_output`: i_L and a_L, with the leading dimension that the layer sees; for a
-    layer that is called several times, the positions of all calls. `output`: f(x), (B, ...).
+    layer that is called several times, the positions of all calls. `output`: f(x), (B, ...), packed by
+    `outputs`.
     `leading`: the leading dimension of i_L in each call. `spoils_inputs`: whether the base changes
     its inputs in place, so that each pass needs a copy. Where positions of several calls were not
     asked for, `positions`, i_L and a_L are empty.
@@ -35,13 +38,22 @@ class Capture:
     layer_output: Tensor
     output: Tensor
     module: nn.Module = field(repr=False)
-    recording: Recording = field(repr=False)
-    leading: tuple[int, ...]
+    recording: Recording | None = field(default=None, repr=False)
+    leading: tuple[int, ...] = ()
     spoils_inputs: bool = False
+    outputs: Outputs = field(default_factory=Outputs, repr=False)
 
     def output_positions(self) -> Tensor:
         """a_L at each position, (B, P, O)."""
+        if not self.leading:  # moved the plain way: a row an example
+            return self.layer_output[:, None]
         return output_positions(self.module, self.layer_output, len(self))
+
+    def input_positions(self) -> Tensor:
+        """i_L at each position, (B, P, I)."""
+        if not self.leading:
+            return self.layer_input[:, None]
+        return self.positions.flatten(2)
 
     def __len__(self) -> int:
         return len(self.output)
@@ -86,3 +98,42 @@ class LayerCalls:
             )
         parts = [tensor.reshape(self.batch, -1, *tensor.shape[1:]) for tensor in tensors]
         return torch.cat(parts, dim=1).flatten(0, 1)
+
+
+class Watch:
+    """What a module is given and answers in one pass: the first tensor of each, of its last call."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.seen: tuple[Tensor | None, Tensor | None] = (None, None)
+
+    def __enter__(self) -> Watch:
+        self.handle = self.module.register_forward_hook(self._see, with_kwargs=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.handle.remove()
+
+    def _see(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        self.seen = (_first_tensor((args, kwargs)), _first_tensor(output))
+
+    def rows(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """i_L and a_L as vectors, (B, F); (B, 0) where there is no tensor with a row for each
+        example."""
+        vectors = []
+        for seen in self.seen:
+            if seen is None or seen.dim() == 0 or len(seen) != batch or not seen.is_floating_point():
+                vectors.append(like.new_empty(batch, 0))
+            else:
+                vectors.append(seen.detach().reshape(batch, -1))
+        return vectors[0], vectors[1]
+
+
+def _first_tensor(values: Any) -> Tensor | None:
+    if isinstance(values, Tensor):
+        return values
+    inside = values.values() if isinstance(values, dict) else values
+    if isinstance(values, dict | tuple | list):
+        found = (_first_tensor(value) for value in inside)
+        return next((tensor for tensor in found if tensor is not None), None)
+    return None

@@ -50,9 +50,11 @@ class DenseDelta:
         if groups == 1:
             # (B, P, I) @ (B or 1, I, K·O): one matrix product for each example, whatever K is.
             flat = matrix.reshape(shared, -1, fan_in).transpose(1, 2)
-            product = positions[:, :, 0] @ (flat[0] if shared == 1 else flat)
+            product = positions[:, :, 0].to(flat.dtype) @ (flat[0] if shared == 1 else flat)
             return product.view(batch, num_positions, draws, -1).transpose(1, 2)
-        product = torch.einsum("bpgi,bkgoi->bkpgo", positions, matrix.expand(batch, -1, -1, -1, -1))
+        product = torch.einsum(
+            "bpgi,bkgoi->bkpgo", positions.to(matrix.dtype), matrix.expand(batch, -1, -1, -1, -1)
+        )
         return product.flatten(3)
 
     def mean_draw(self) -> Self:
@@ -97,16 +99,18 @@ class RankOneDelta:
 
     def dense(self) -> Tensor:
         """(B, K, *weight.shape)."""
-        outer = self.left[..., None] * self.right[:, None, None, :]
+        outer = self.left[..., None] * self.right.to(self.left.dtype)[:, None, None, :]
         return outer.reshape(*self.left.shape[:2], *self.weight_shape)
 
     def norms(self) -> Tensor:
         """ρ_s = ‖u‖·‖a‖ (Eq. 8), shape (B, K)."""
-        return self.left.norm(dim=2) * self.right.norm(dim=1, keepdim=True)
+        return self.left.norm(dim=2) * self.right.to(self.left.dtype).norm(dim=1, keepdim=True)
 
     def shift(self, positions: Tensor) -> Tensor:
         """positions (B, P, 1, I) -> (B, K, P, O): (vector · a) u."""
-        along = (positions[:, :, 0] * self.right[:, None, :]).sum(dim=2)  # (B, P)
+        # In the delta's precision: half precision would lose what a small delta does.
+        right = self.right.to(self.left.dtype)
+        along = (positions[:, :, 0].to(right.dtype) * right[:, None, :]).sum(dim=2)  # (B, P)
         return along[:, None, :, None] * self.left[:, :, None, :]
 
     def mean_draw(self) -> Self:

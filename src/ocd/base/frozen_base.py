@@ -4,20 +4,21 @@
     capture = frozen.capture(inputs)        # one pass: I(x) of Eq. 4
     outputs = frozen.run(capture, delta)    # f(x; θ + delta), (B, K, ...), for K deltas an example
 
-The base is never changed: what has to be set (eval mode, no gradients, the layer's `forward`) is
-restored in `finally`. Three ideas make it fast:
+The base is never touched: every pass runs on a private view of it, one for each thread (ocd.base.view).
 
-* **capture**: one plain pass gives I(x) and records the outputs of the modules that finish before the
-  layer is reached.
-* **replay**: a later pass over the same inputs takes these outputs from the recording, so that only the
-  part of the base behind the layer is computed again (ocd.base.replay).
-* **widen**: at the layer B rows become B·K rows, one for each of an example's K deltas. Where the base
-  combines them later with tensors of the old batch size (a residual connection around the layer),
-  widening is not valid, and the inputs are repeated instead. `ocd.base.probe` finds out which.
+How a delta is applied is the base's *way*, which `ocd.base.probe` finds by trying on real examples:
+
+* **shift**, the fast way of linear layers and convolutions: the layer's output is moved by delta ·
+  vector
+  at each position. One plain pass (`capture`) records the outputs of the modules before the layer,
+  later passes **replay** them (ocd.base.replay), and at the layer B rows are **widened** to B·K rows,
+  one for each draw. Where the base combines them later with tensors of the old batch size (a residual
+  connection around the layer) widening is not valid, and the inputs are repeated instead.
+* **plain**, for every other parameter: the parameter itself is replaced, one example at a time or
+  vectorised (ocd.base.plain).
 
 A base may call the layer several times in one pass, for instance when it works through an example in
-chunks. Every call then moves. What the layer sees may depend on the delta, so such passes are made in
-full, and the shift is computed from the input of each call.
+chunks. Every call then moves, and such passes are made in full.
 """
 
 from __future__ import annotations
@@ -28,45 +29,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ocd.base.capture import Capture, LayerCalls
+from ocd.base.capture import Capture, LayerCalls, Watch
 from ocd.base.deltas import Delta, DenseDelta
-from ocd.base.layers import find_layer
-from ocd.base.passes import answer, eval_mode
+from ocd.base.parameter import MovedParameter
+from ocd.base.passes import answer
+from ocd.base.plain import kept_answer, plain_outputs
 from ocd.base.positions import shift_output, to_positions
 from ocd.base.replay import patched_forward, record, replaying
-from ocd.data import Inputs, copied, map_tensors, num_rows, tensors
+from ocd.base.view import private_view
+from ocd.data import Inputs, call, copied, num_rows, repeat_rows, take_rows, tensors
 from ocd.errors import OCDError
 
 
-class FrozenBase:
-    """A base whose weights stay as they are, and the one layer that deltas are added to.
+class FrozenBase(MovedParameter):
+    """A base whose weights stay as they are, and the one parameter that deltas are added to.
 
-    `name`: of the layer. `widen`: whether K deltas share one pass up to the layer; None until `probe`
-    has tried it. `channels_last`: whether passes run on images that lie channels last in memory
-    (ocd.data.copied). Raises OCDError where the layer cannot be moved (ocd.base.layers).
+    `name`: of the layer (ocd.base.layers). `way`: how it moves; None until `probe` has found out.
+    `channels_last`: whether passes run on images that lie channels last in memory (ocd.data.copied).
+    `outputs`: the form of its answers, which passes give packed into one tensor (ocd.base.outputs).
+    `notes`: what `probe` noticed. Raises OCDError where there is no such layer.
     """
 
-    def __init__(
-        self, base: nn.Module, name: str, widen: bool | None = None, channels_last: bool = False
-    ) -> None:
-        self.base = base
-        self.name = name
-        self.module = find_layer(base, name)
-        weight = self.module.weight
-        assert isinstance(weight, Tensor)  # find_layer lets no other through
-        self.weight = weight
-        self.widen = widen
-        self.channels_last = channels_last
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """The shape of the layer's weight, which every delta has."""
-        return tuple(self.weight.shape)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the base computes."""
-        return self.weight.device
+    def answer(self, inputs: Inputs) -> Any:
+        """f(x), without gradients; the inputs are not changed."""
+        with torch.inference_mode(False), torch.no_grad():
+            return self._answer(copied(inputs, self.channels_last), num_rows(inputs))
 
     def capture(self, inputs: Inputs, keep_positions: bool = True) -> Capture:
         """One pass of the base: i_L(x), a_L(x), f(x). No gradients; f(x) is the base's own answer.
@@ -76,6 +63,8 @@ class FrozenBase:
         is not reached, is called on inputs of different shapes, or the output is not one tensor (B,
         ...).
         """
+        if not self.is_shifted:
+            return self._watch(inputs)
         calls = LayerCalls(self.module, self.name, num_rows(inputs), keep_positions)
         original = self.module.forward
 
@@ -85,24 +74,42 @@ class FrozenBase:
             calls.add(input, output)
             return output.clone()  # the modules behind the layer may work in place
 
-        with torch.no_grad(), eval_mode(self.base), record(self.base, self.module) as recording:
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            record(self.view, self.module) as recording,
+        ):
             own = copied(inputs, self.channels_last)
             with patched_forward(self.module, watched):
-                output = self._answer(own)
+                output = self._answer(own, num_rows(inputs))
             recording.check()
-            spoils_inputs = any(tensor.is_inference() or tensor._version for tensor in tensors(own))
+            spoils_inputs = any(tensor._version for tensor in tensors(own))
             recording.reusable &= not spoils_inputs
         self._check_reached(calls.leading)
         self._check_output(output, num_rows(inputs))
         layer_input, layer_output, positions = calls.joined()
         return Capture(
             inputs, positions, layer_input, layer_output, output, self.module, recording,
-            tuple(calls.leading), spoils_inputs,
+            tuple(calls.leading), spoils_inputs, self.outputs,
         )  # fmt: skip
+
+    def _watch(self, inputs: Inputs) -> Capture:
+        """`capture` of a layer that is moved the plain way: i_L and a_L are what its module was given
+        and answered, if these are tensors with a row for each example."""
+        with torch.inference_mode(False), torch.no_grad(), Watch(self.module) as watch:
+            output = self._answer(copied(inputs, self.channels_last), num_rows(inputs))
+        self._check_output(output, num_rows(inputs))
+        layer_input, layer_output = watch.rows(num_rows(inputs), output)
+        nothing = output.new_empty(len(output), 0, 1, 0)
+        return Capture(
+            inputs, nothing, layer_input, layer_output, output, self.module, outputs=self.outputs
+        )
 
     def run(self, capture: Capture, delta: Delta) -> Tensor:
         """f(x; θ + delta) for every example and draw, (B, K, ...). Differentiable in the delta."""
-        with eval_mode(self.base):
+        if not self.is_shifted:
+            return self._run_plain(capture.inputs, delta)
+        with self.own_view():
             if self.widen or delta.num_draws == 1:
                 output = self.run_widened(capture, delta)
             else:
@@ -121,44 +128,58 @@ class FrozenBase:
         """
         if delta.num_draws != 1:
             raise ValueError(f"run_full takes one draw an example, not {delta.num_draws}")
-        with eval_mode(self.base):
+        if not self.is_shifted:
+            return self._run_plain(inputs, delta)
+        with self.own_view():
             output = self._pass(copied(inputs, self.channels_last), delta)
         return output[:, None]
+
+    def run_plain(self, inputs: Inputs, delta: Delta, vectorized: bool = False) -> Tensor:
+        """f(x; θ + delta) the plain way, (B, K, ...): the definition of `run`."""
+        batch, draws = num_rows(inputs), delta.num_draws
+        dense = delta.as_examples(batch).dense()[:, 0]
+        repeated = repeat_rows(inputs, draws)
+        weights = (self.weight + dense).to(self.weight.dtype)
+        name = self.layer.full_name
+        if self.fresh_views:
+            rows = [take_rows(repeated, slice(i, i + 1)) for i in range(len(weights))]
+            answers = [
+                self.outputs.pack(kept_answer(self._make_view(), name, weight, row), rows=1)
+                for weight, row in zip(weights, rows, strict=True)
+            ]
+            outputs = torch.cat(answers)
+        else:
+            outputs = plain_outputs(self.view, name, weights, repeated, self.outputs, vectorized)
+        return outputs.view(batch, draws, *outputs.shape[1:])
+
+    def _run_plain(self, inputs: Inputs, delta: Delta) -> Tensor:
+        return self.run_plain(
+            inputs, delta, vectorized=self.way is not None and self.way.kind == "vectorized"
+        )
 
     def run_widened(self, capture: Capture, delta: Delta) -> Tensor:
         """`run` with B rows widened to B·K at the layer: (B·K, ...)."""
         if len(capture.leading) > 1:
             return self._pass(self._inputs_to_spend(capture), delta, capture.leading)
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
-        if capture.recording.reusable:
-            with (
-                replaying(capture.recording),
-                patched_forward(self.module, lambda input: moved),
-            ):
-                return self._answer(self._inputs_to_spend(capture))
-        with patched_forward(self.module, lambda input: moved):
-            return self._answer(self._inputs_to_spend(capture))
-
-    def _answer(self, inputs: Inputs) -> Any:
-        return answer(self.base, inputs, self.channels_last)
-
-    def _inputs_to_spend(self, capture: Capture) -> Inputs:
-        """The inputs, for one more pass of the base."""
-        if self.channels_last or capture.spoils_inputs:
-            return copied(capture.inputs, self.channels_last)
-        return capture.inputs
+        rows = len(capture) * delta.num_draws
+        recording = capture.recording
+        # A recording answers for the modules of the view that it was made on.
+        if recording is not None and recording.reusable and capture.module is self.module:
+            with replaying(recording), patched_forward(self.module, lambda input: moved):
+                return self._answer(self._inputs_to_spend(capture), rows)
+        return self._patched(self._inputs_to_spend(capture), lambda input: moved, rows)
 
     def run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
-        """`run` with every input repeated K times: (B·K, ...), right for any base."""
+        """`run` with every input repeated K times: (B·K, ...)."""
         draws = delta.num_draws
-        inputs = map_tensors(lambda x: x.repeat_interleave(draws, dim=0), capture.inputs)
+        inputs = repeat_rows(capture.inputs, draws)
         if self.channels_last:
             inputs = copied(inputs, channels_last=True)
         if len(capture.leading) > 1:
             return self._pass(inputs, delta.as_examples(len(capture)))
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
-        with patched_forward(self.module, lambda input: moved):
-            return self._answer(inputs)
+        return self._patched(inputs, lambda input: moved, len(capture) * draws)
 
     def _pass(self, inputs: Inputs, delta: Delta, leading: tuple[int, ...] = ()) -> Tensor:
         """A full pass in which every call of the layer is moved.
@@ -168,23 +189,51 @@ class FrozenBase:
         """
         batch, draws = num_rows(inputs), delta.num_draws
         every = delta.as_examples(batch) if draws > 1 else delta
-        original = self.module.forward
-        seen = iter(leading)
+        module = self.module
+        original = module.forward
+        sizes = iter(leading)
+        copies = self.way is not None and self.way.copies
 
         def moved(input: Tensor) -> Tensor:
-            widened = draws > 1 and len(input) == draws * next(seen, 0)
+            widened = draws > 1 and len(input) == draws * next(sizes, 0)
             rows_of, own = (batch * draws, every) if widened else (batch, delta)
             one = isinstance(own, DenseDelta) and own.weight.shape[:2] == (1, 1)
-            if one and isinstance(
-                self.module, nn.Linear
-            ):  # one product, where a shift is two and a sum
-                return F.linear(input, self.weight + own.dense()[0, 0], self.module.bias)
-            rows = to_positions(self.module, input, rows_of, self.name)
-            return shift_output(self.module, original(input), own.shift(rows))
+            if one and isinstance(module, nn.Linear):  # one product, where a shift is two and a sum
+                weight = (self.weight + own.dense()[0, 0]).to(self.weight.dtype)
+                return F.linear(input, weight, module.bias)
+            seen = input.clone() if copies else input
+            positions = to_positions(module, seen, rows_of, self.name)
+            return shift_output(module, original(input), own.shift(positions))
 
-        with patched_forward(self.module, moved):
-            output = self._answer(inputs)
-        return output
+        return self._patched(inputs, moved, batch * draws)
+
+    def _patched(self, inputs: Inputs, forward: Any, rows: int) -> Tensor:
+        """A pass that answers `rows` examples, the layer's forward replaced; on a view of its own
+        it stays replaced, so that a backward pass finds the view as the forward pass left it."""
+        if self.fresh_views:
+            self.module.forward = forward
+            return self._answer(inputs, rows)
+        with patched_forward(self.module, forward):
+            return self._answer(inputs, rows)
+
+    def _answer(self, inputs: Inputs, rows: int) -> Any:
+        found = answer(self.view, inputs, self.channels_last)
+        if not self.outputs.knows(found):
+            self._learn_outputs(inputs)
+        return self.outputs.pack(found, rows)
+
+    def _learn_outputs(self, inputs: Inputs) -> None:
+        """What of the base's answer has a row for each example: found once, on a view of its own."""
+        view, one = private_view(self.base), take_rows(inputs, slice(0, 1))
+        with torch.no_grad():
+            answers = [call(view, copied(repeat_rows(one, times))) for times in (1, 2)]
+        self.outputs.learn(*answers)
+
+    def _inputs_to_spend(self, capture: Capture) -> Inputs:
+        """The inputs, for one more pass of the base."""
+        if self.channels_last or capture.spoils_inputs:
+            return copied(capture.inputs, self.channels_last)
+        return capture.inputs
 
     def _check_reached(self, leading: list[int]) -> None:
         if not leading:

@@ -53,7 +53,7 @@ def shift_output(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tens
         spatial = layer_output.shape[2:]
         moved = shift.reshape(batch, draws, folded, -1, shift.shape[-1]).transpose(3, 4)
         moved = moved.reshape(batch, draws, folded, shift.shape[-1], *spatial)
-    widened = (per_example + moved).flatten(0, 2)
+    widened = (per_example + moved).to(layer_output.dtype).flatten(0, 2)
     last = torch.channels_last
     if layer_output.dim() == 4 and layer_output.is_contiguous(memory_format=last):
         return widened.contiguous(memory_format=last)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from ocd.base import FrozenBase, Loss, eval_mode, list_layers, run_without_delta
+from ocd.base import FrozenBase, Loss, list_layers, private_view, run_without_delta
 from ocd.data import Excerpt, Inputs, map_tensors, num_rows
 from ocd.errors import OCDError
 from ocd.lessons import LR_GRID, OverfitConfig, chunk_of, overfit_batch
@@ -113,7 +113,7 @@ class OverfitTestAllLayers:
         lr = self.config.lr
         if lr is None:
             raise OCDError("overfit.lr is not chosen yet: call with_chosen_lr first")
-        start = self._weights()
+        start, view = self._weights(), private_view(self.base)
         batch = num_rows(inputs)
         weights = {name: w.expand(batch, *w.shape).clone() for name, w in start.items()}
 
@@ -121,19 +121,18 @@ class OverfitTestAllLayers:
             one = map_tensors(lambda x: x[None].clone(), row)  # the base may change it in place
             # functional_call takes a tensor, a tuple or (args, kwargs), as `ocd.data.call` does.
             args, named = ((), one) if isinstance(one, dict) else (one, None)
-            output: Tensor = functional_call(self.base, own, args, named)
+            output: Tensor = functional_call(view, own, args, named)
             return output
 
         def objective(own: dict[str, Tensor], row: Inputs, target: Tensor) -> Tensor:
             return self.loss(run(own, row), target[None])[0]
 
         try:
-            with eval_mode(self.base):
-                for _ in range(self.config.num_steps):
-                    gradients = vmap(grad(objective))(weights, inputs, targets)
-                    weights = {name: w - lr * gradients[name] for name, w in weights.items()}
-                with torch.no_grad():
-                    outputs = vmap(run)(weights, inputs)[:, 0]
+            for _ in range(self.config.num_steps):
+                gradients = vmap(grad(objective))(weights, inputs, targets)
+                weights = {name: w - lr * gradients[name] for name, w in weights.items()}
+            with torch.no_grad():
+                outputs = vmap(run)(weights, inputs)[:, 0]
         except (RuntimeError, TypeError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise OCDError(f"the base cannot be overfitted on all layers at once: {first}") from error

@@ -92,9 +92,7 @@ class Tent:
         if norms:
             moved = [parameter for norm in norms for parameter in norm.parameters(recurse=False)]
         else:
-            weight = find_layer(network, self.layer).weight
-            assert isinstance(weight, nn.Parameter)
-            moved = [weight]
+            moved = [network.get_parameter(find_layer(network, self.layer).full_name)]
         for parameter in moved:
             parameter.requires_grad_()
         return moved

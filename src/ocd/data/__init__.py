@@ -1,16 +1,29 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
 from ocd.data.chunks import in_chunks, is_out_of_memory
-from ocd.data.datasets import Batch, Examples, as_dataset, dataset_size, fetch_rows
+from ocd.data.columns import Columns
+from ocd.data.datasets import (
+    Batch,
+    Collate,
+    Examples,
+    Unseen,
+    as_dataset,
+    dataset_size,
+    fetch_rows,
+)
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text
 from ocd.data.inputs import (
     Inputs,
+    Targets,
+    as_inputs,
+    as_targets,
     call,
     copied,
     join_rows,
     map_tensors,
     num_rows,
+    repeat_rows,
     take_rows,
     tensors,
     to_device,
@@ -21,6 +34,7 @@ from ocd.data.seeds import seeded
 from ocd.data.tensor_files import (
     file_digest,
     load_strictly,
+    only_tensors,
     put_in_place,
     read_tensors,
     write_tensors,
@@ -28,11 +42,17 @@ from ocd.data.tensor_files import (
 
 __all__ = [
     "Batch",
+    "Collate",
+    "Columns",
     "Examples",
     "Excerpt",
     "Inputs",
     "Log",
+    "Targets",
+    "Unseen",
     "as_dataset",
+    "as_inputs",
+    "as_targets",
     "call",
     "copied",
     "dataset_size",
@@ -45,10 +65,12 @@ __all__ = [
     "locked",
     "map_tensors",
     "num_rows",
+    "only_tensors",
     "progress_bar",
     "put_in_place",
     "read_json",
     "read_tensors",
+    "repeat_rows",
     "seeded",
     "take_excerpt",
     "take_rows",

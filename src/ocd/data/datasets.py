@@ -11,80 +11,68 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
-from ocd.data.inputs import Inputs, as_inputs, num_rows, take_rows
+from ocd.data.columns import Columns
+from ocd.data.inputs import Inputs, Targets, as_inputs, as_targets, num_rows, take_rows
 from ocd.errors import OCDError
 
-Batch = tuple[Inputs, Tensor]
+Batch = tuple[Inputs, Targets]
 """Inputs and targets of a batch."""
+Collate = Callable[[list[Any]], Any]
+"""Examples -> a batch (inputs, targets), as a DataLoader takes it: pads texts of uneven length."""
 
 
 @dataclass(frozen=True)
-class Examples(Dataset[tuple[Inputs, Tensor]]):
-    """Examples in memory: one row of `inputs` and `targets` each. NumPy arrays become tensors."""
+class Examples(Dataset[Batch]):
+    """Examples in memory: one row of `inputs` and `targets` each. NumPy arrays and data frames of
+    numbers become tensors."""
 
     inputs: Inputs
-    targets: Tensor
+    targets: Targets
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", as_inputs(self.inputs))
         object.__setattr__(self, "targets", as_targets(self.targets))
-        if num_rows(self.inputs) != len(self.targets):
+        if num_rows(self.inputs) != num_rows(self.targets):
             raise OCDError(
-                f"{num_rows(self.inputs)} inputs but {len(self.targets)} targets: "
+                f"{num_rows(self.inputs)} inputs but {num_rows(self.targets)} targets: "
                 "one target an example is needed"
             )
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return num_rows(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Inputs, Tensor]:
-        return take_rows(self.inputs, index), self.targets[index]
+    def __getitem__(self, index: int) -> Batch:
+        return take_rows(self.inputs, index), take_rows(self.targets, index)
 
-    def rows(self, index: Tensor | slice) -> tuple[Inputs, Tensor]:
+    def rows(self, index: Tensor | slice) -> Batch:
         """Many examples at once, without a Python loop."""
-        return take_rows(self.inputs, index), self.targets[index]
+        return take_rows(self.inputs, index), take_rows(self.targets, index)
 
 
-def as_targets(value: Any) -> Tensor:
-    """Targets as one tensor, a row an example. Raises OCDError for anything that is not numbers."""
-    if isinstance(value, Tensor):
-        if value.dim():
-            return value
-        raise OCDError("targets are a single number: one target an example is needed")
-    try:
-        found = np.asarray(value)
-    except ValueError:
-        found = np.asarray(None)
-    if found.dtype.kind not in "fiub" or found.ndim == 0:
-        raise OCDError(
-            f"targets are a {type(value).__name__} of {found.dtype}: they must be one tensor of "
-            "numbers with a row for each example (turn labels into class numbers)"
-        )
-    return torch.from_numpy(np.ascontiguousarray(found))
-
-
-def as_dataset(data: Any) -> Dataset[Any]:
+def as_dataset(data: Any, collate: Collate | None = None) -> Dataset[Any]:
     """The map-style dataset of what a user hands in: itself, or that of a DataLoader, read with its
-    collate function. Raises OCDError for what has no examples to be indexed."""
+    collate function or with `collate`. Raises OCDError for what has no examples to be indexed."""
     if isinstance(data, DataLoader):
         as_dataset(data.dataset)
-        return _Collated(data.dataset, data.collate_fn)
+        return _Collated(data.dataset, collate or data.collate_fn)
     if isinstance(data, IterableDataset):
         raise OCDError(
             f"{type(data).__name__} is an IterableDataset: OCD needs a map-style dataset (len and "
             "[i]), such as list(dataset)"
+        )
+    if hasattr(data, "iloc"):
+        raise OCDError("a data frame has no targets: use Examples(frame[features], frame[target])")
+    if hasattr(data, "column_names"):
+        raise OCDError(
+            f"a dataset with the columns {', '.join(data.column_names)} does not say which are inputs: "
+            "use Columns(dataset, inputs=..., target=...)"
         )
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise OCDError(
             f"{type(data).__name__} has no length or no [i]: OCD needs a map-style dataset of "
             "(inputs, target)"
         )
-    if hasattr(data, "iloc"):
-        raise OCDError(
-            "a data frame has no targets: use Examples(frame[features].to_numpy(), "
-            "frame[target].to_numpy())"
-        )
-    found: Dataset[Any] = data
+    found: Dataset[Any] = data if collate is None else _Collated(data, collate)
     return found
 
 
@@ -93,7 +81,7 @@ class _Collated(Dataset[Any]):
     """A dataset and the function that makes a batch of its examples."""
 
     dataset: Dataset[Any]
-    collate: Callable[[list[Any]], Any]
+    collate: Collate
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -102,46 +90,93 @@ class _Collated(Dataset[Any]):
         return self.dataset[index]
 
 
-def fetch_rows(dataset: Dataset[Any], index: Tensor) -> tuple[Inputs, Tensor]:
+def fetch_rows(dataset: Dataset[Any], index: Tensor) -> Batch:
     """The examples `index` (1-D, integers) of any map-style dataset of (inputs, target), batched.
 
-    `Examples` and a `TensorDataset` themselves are indexed at once; any other dataset, a subclass too,
-    is read one by one and collated as a DataLoader would. Raises OCDError for examples that make no
-    batch.
+    `Examples`, `Columns` and a `TensorDataset` themselves are indexed at once; any other dataset, a
+    subclass too, is read one by one and collated as a DataLoader would. Raises OCDError for examples
+    that make no batch.
     """
-    if type(dataset) is Examples:
-        return dataset.rows(index)
+    if type(dataset) in (Examples, Columns):
+        return dataset.rows(index)  # type: ignore[attr-defined]
     if type(dataset) is TensorDataset:
         *inputs, targets = (tensor[index] for tensor in dataset.tensors)
         return (inputs[0] if len(inputs) == 1 else tuple(inputs)), as_targets(targets)
-    dataset = as_dataset(dataset)
+    batch = _collated(as_dataset(dataset), index)
+    if not _is_pair(batch):
+        raise OCDError(
+            f"the dataset must give pairs (inputs, target); example {int(index[0])} is "
+            f"{_described(batch)}"
+        )
+    return as_inputs(batch[0]), as_targets(batch[1])
+
+
+def fetch_inputs(dataset: Dataset[Any], index: Tensor) -> Inputs:
+    """The inputs of these examples. Their targets, if there are any, are not looked at: examples may be
+    pairs (inputs, target), or inputs alone."""
+    if type(dataset) is Examples:
+        return take_rows(dataset.inputs, index)
+    if type(dataset) is Columns:
+        return dataset.input_rows(index)
+    if type(dataset) is TensorDataset:
+        inputs = [tensor[index] for tensor in dataset.tensors]
+        inputs = inputs[:-1] or inputs
+        return inputs[0] if len(inputs) == 1 else tuple(inputs)
+    batch = _collated(as_dataset(dataset), index)
+    return as_inputs(batch[0] if _is_pair(batch) else batch)
+
+
+class Unseen:
+    """What a user hands in to predict: inputs (B, ...) in memory, or a dataset. Read by `rows`."""
+
+    def __init__(self, data: Any, collate: Collate | None = None) -> None:
+        pairs = (
+            isinstance(data, list) and len(data) > 0 and not isinstance(data[0], Tensor | np.ndarray)
+        )
+        in_memory = isinstance(data, Tensor | np.ndarray | Mapping | tuple | list) or hasattr(
+            data, "iloc"
+        )
+        self.dataset: Dataset[Any] | None = None
+        if in_memory and not pairs:
+            self.inputs = as_inputs(data)
+        else:
+            self.dataset = as_dataset(data, collate)
+
+    def __len__(self) -> int:
+        if self.dataset is None:
+            return num_rows(self.inputs)
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def rows(self, chunk: slice) -> Inputs:
+        """The inputs of some examples."""
+        if self.dataset is None:
+            return take_rows(self.inputs, chunk)
+        return fetch_inputs(self.dataset, torch.arange(chunk.start, min(chunk.stop, len(self))))
+
+
+def _collated(dataset: Dataset[Any], index: Tensor) -> Any:
     rows: list[Any] = [dataset[i] for i in index.tolist()]
     collate = dataset.collate if isinstance(dataset, _Collated) else default_collate
-    if collate is default_collate and (not isinstance(rows[0], tuple | list) or len(rows[0]) != 2):
-        raise OCDError(
-            "the dataset must give pairs (inputs, target); "
-            f"example {int(index[0])} is a {type(rows[0]).__name__}"
-        )
     try:
-        batch = collate(rows)
+        return collate(rows)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise OCDError(
             f"examples {int(index[0])} to {int(index[-1])} make no batch ({reason}): inputs and "
-            "targets must be numbers of the same shape; pad them, or hand in a DataLoader with a "
-            "collate function"
+            "targets must be numbers of the same shape; pad them, or pass a collate function"
         ) from None
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise OCDError(
-            f"a batch of the dataset is a {type(batch).__name__}: it must be (inputs, targets)"
-        )
-    if isinstance(batch[1], Mapping) or (
-        isinstance(batch[1], tuple | list) and any(isinstance(part, Tensor) for part in batch[1])
-    ):
-        raise OCDError(
-            "targets are several tensors: put them into one tensor, and take it apart in the loss"
-        )
-    return as_inputs(batch[0]), as_targets(batch[1])
+
+
+def _is_pair(batch: Any) -> bool:
+    return isinstance(batch, tuple | list) and len(batch) == 2
+
+
+def _described(batch: Any) -> str:
+    if isinstance(batch, tuple | list):
+        return f"a tuple of {len(batch)}"
+    if isinstance(batch, Mapping):
+        return "a dict: use Columns(dataset, inputs=..., target=...)"
+    return "a single value"
 
 
 def dataset_size(dataset: Dataset[Any]) -> int:

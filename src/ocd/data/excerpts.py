@@ -9,20 +9,20 @@ example.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from ocd.data.inputs import Inputs
+from ocd.data.inputs import Inputs, Targets
 
-Excerpt = Callable[[Inputs, Tensor, int, torch.Generator], tuple[Inputs, Tensor]]
+Excerpt = Callable[[Inputs, Any, int, torch.Generator], tuple[Inputs, Any]]
 """(inputs (B, ...), targets (B, ...), size, generator) -> a random part of each of the B examples,
 `size` positions large: inputs that the base takes, and what of the targets belongs to them."""
 
 
 def take_excerpt(
-    excerpt: Excerpt | None, inputs: Inputs, targets: Tensor, size: int, generator: torch.Generator
-) -> tuple[Inputs, Tensor]:
+    excerpt: Excerpt | None, inputs: Inputs, targets: Targets, size: int, generator: torch.Generator
+) -> tuple[Inputs, Targets]:
     """An excerpt of each example, or the whole examples where `size` is 0 or there is no `excerpt`."""
     if excerpt is None or size == 0:
         return inputs, targets

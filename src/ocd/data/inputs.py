@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ocd.errors import OCDError
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+Targets = Any
+"""What the loss compares with, in the same forms. Most are one tensor, and are used as such."""
 
 
 def call(module: nn.Module, inputs: Inputs) -> Any:
@@ -69,7 +71,8 @@ def copied(inputs: Inputs, channels_last: bool = False) -> Inputs:
 
 def as_inputs(value: Any) -> Inputs:
     """A user's inputs in the forms that OCD works with: a mapping as a dict, a list as a tuple, NumPy
-    arrays of numbers as tensors. Raises OCDError for anything else (texts, data frames, None)."""
+    arrays and data frames of numbers as tensors (double becomes PyTorch's default type). Raises
+    OCDError for anything else (texts, None)."""
     if isinstance(value, Tensor):
         return value
     found: Any
@@ -90,10 +93,47 @@ def as_inputs(value: Any) -> Inputs:
     return found
 
 
+def as_targets(value: Any) -> Targets:
+    """Targets as a tensor with a row for each example, or a tuple or dict of such. Raises OCDError for
+    anything that is not numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_numbers(part) for key, part in value.items()}
+    if isinstance(value, tuple | list) and any(isinstance(part, Tensor | np.ndarray) for part in value):
+        return tuple(_as_numbers(part) for part in value)
+    return _as_numbers(value)
+
+
+def _as_numbers(value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        if value.dim():
+            return value
+        raise OCDError("targets are a single number: one target an example is needed")
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        found = np.asarray(None)
+    if found.dtype.kind not in "fiub" or found.ndim == 0:
+        raise OCDError(
+            f"targets are a {type(value).__name__} of {found.dtype}: they must be numbers "
+            "with a row for each example (turn labels into class numbers)"
+        )
+    return from_numpy(found)
+
+
 def _as_part(value: Any) -> Any:
+    if hasattr(value, "iloc"):  # a data frame, or one of its columns
+        value = value.to_numpy()
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return torch.from_numpy(np.ascontiguousarray(value))
+        return from_numpy(value)
     return value
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor of an array of numbers. NumPy's usual type is double, that of networks PyTorch's
+    default: double becomes that."""
+    array = np.ascontiguousarray(array)
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
+    return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
 
 
 def num_rows(inputs: Inputs) -> int:
@@ -113,6 +153,13 @@ def take_rows(inputs: Inputs, index: Tensor | slice | int) -> Inputs:
         return inputs[index]
     count = len(tensors(inputs)[0]) if tensors(inputs) else -1
     return _map_parts(lambda part: _take(part, index, count), inputs)
+
+
+def repeat_rows(inputs: Inputs, times: int) -> Inputs:
+    """Every example `times` times, one behind the other."""
+    if isinstance(inputs, Tensor):
+        return inputs.repeat_interleave(times, dim=0)
+    return take_rows(inputs, torch.arange(num_rows(inputs)).repeat_interleave(times))
 
 
 def _take(part: Any, index: Tensor | slice | int, count: int) -> Any:

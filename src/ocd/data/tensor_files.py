@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -59,12 +60,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def only_tensors(state: dict[str, Any]) -> dict[str, Tensor]:
+    """A module's state without its extra state, which is the module's own affair."""
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
 def load_strictly(module: nn.Module, path: Path, digest: str | None) -> None:
     """Raises OCDError for weights of another digest (None: not known, as in the first checkpoints),
     and naming the first parameter that is missing, unexpected or of another shape."""
     state, current = read_tensors(path), module.state_dict()
-    # A module's extra state is its own affair.
-    wanted = {name: value for name, value in current.items() if isinstance(value, Tensor)}
+    wanted = only_tensors(current)
     if digest is not None and file_digest(path) != digest:
         raise OCDError(f"{path} belongs to another save than its config.json: save again")
     for name in sorted(wanted.keys() | state.keys()):

@@ -3,9 +3,10 @@
     codes = codec.encode(delta)              # (B, K, *code_shape)
     delta = codec.decode(codes, positions)   # positions (B, P, G, I): what the layer sees
 
-The norm of a code equals that of its delta, so that the scale of Eq. 8 means the same for every
-codec. To add one, write a class with `name`, `code_shape`, `encode` and `decode`, and add a line to
-`make_codec` (docs/architecture.md has an example).
+Codes are in single precision, as the generator is. The norm of a code equals that of its delta, so that
+the scale of Eq. 8 means the same for every codec. To add one, write a class with `name`,
+`code_shape`, `encode` and `decode`, and add a line to `make_codec` (docs/architecture.md has an
+example).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class DenseCodec(Codec):
         self.code_shape = (weight_shape[0], num_weights(weight_shape) // weight_shape[0])
 
     def encode(self, delta: Delta) -> Tensor:
-        dense = delta.dense()
+        dense = delta.dense().float()
         return dense.reshape(*dense.shape[:2], *self.code_shape)
 
     def decode(self, code: Tensor, positions: Tensor | None) -> DenseDelta:
@@ -87,12 +88,12 @@ class RankOneCodec(Codec):
     def encode(self, delta: Delta) -> Tensor:
         if not isinstance(delta, RankOneDelta):
             raise OCDError("the rank-one code needs rank-one deltas: set codec.kind to 'pca'")
-        return delta.left * delta.right.norm(dim=1)[:, None, None]
+        return delta.left.float() * delta.right.float().norm(dim=1)[:, None, None]
 
     def decode(self, code: Tensor, positions: Tensor | None) -> RankOneDelta:
         if positions is None:
             raise OCDError("the rank-one code needs what the layer sees: set codec.kind to 'pca'")
-        right = positions[:, 0, 0]
+        right = positions[:, 0, 0].to(code.dtype)
         norm = right.norm(dim=1)[:, None, None].clamp_min(1e-12)
         return RankOneDelta(code / norm, right, self.weight_shape)
 
@@ -116,7 +117,7 @@ class PCACodec(Codec):
     @classmethod
     def fit(cls, deltas: Tensor, config: CodecConfig, seed: int = 0) -> tuple[PCACodec, str]:
         """Directions of deltas (N, *weight), and a line on what the truncation loses."""
-        flat = deltas.flatten(1)
+        flat = deltas.flatten(1).float()
         norms = flat.norm(dim=1, keepdim=True).clamp_min(1e-12)
         # Large deltas would otherwise choose all directions: what is diffused is delta / ‖delta‖.
         flat = flat / norms
@@ -139,7 +140,7 @@ class PCACodec(Codec):
         )
 
     def encode(self, delta: Delta) -> Tensor:
-        return delta.dense().flatten(2) @ self.components
+        return delta.dense().flatten(2).to(self.components.dtype) @ self.components
 
     def decode(self, code: Tensor, positions: Tensor | None) -> DenseDelta:
         dense = code @ self.components.T

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ocd.base import Capture, FrozenBase
-from ocd.data import Inputs, call
+from ocd.data import Inputs, call, map_tensors
 from ocd.errors import OCDError
 
 PARTS = ("layer_input", "layer_output", "output")
@@ -96,15 +96,16 @@ def condition_features(capture: Capture, config: ConditionConfig) -> Features:
     """The parts of I(x) as vectors: name -> (B, F)."""
     features: Features = {}
     if config.layer_input:
-        features["layer_input"] = _pool(capture.positions.flatten(2))
+        features["layer_input"] = _pool(capture.input_positions())
     if config.layer_output:
         features["layer_output"] = _pool(capture.output_positions())
     if config.output:
-        flat = capture.output.flatten(1)
+        flat = capture.outputs.numbers(capture.output)
         if flat.shape[1] > MAX_FEATURES:
             flat = F.adaptive_avg_pool1d(flat[:, None], MAX_FEATURES)[:, 0]
         features["output"] = flat
-    return features
+    # A layer that is moved the plain way may have no input or output with a row for each example.
+    return {name: values for name, values in features.items() if values.shape[1]}
 
 
 def _pool(positions: Tensor) -> Tensor:
@@ -129,6 +130,10 @@ class Standardize(nn.Module):
         """Take mean and deviation from training examples (N, F)."""
         self.mean.copy_(values.mean(dim=0))
         deviation = values.std(dim=0, unbiased=False)
+        size = values.square().mean().sqrt()
+        if deviation.mean() <= 1e-4 * size:  # one example, or copies of one: only rounding varies
+            self.deviation.fill_(float(size) or 1.0)
+            return
         # A feature that hardly varies (a dead unit) says nothing: its rounding must not be amplified.
         self.deviation.copy_(deviation + 1e-2 * deviation.mean() + 1e-6)
 
@@ -170,6 +175,12 @@ class Conditioning(nn.Module):
     def forward(self, features: Features, encoded_x: Tensor | None) -> Tensor:
         total: Tensor | None = None
         for name, encoder in self.encoders.items():
+            wanted, found = encoder.in_features, features[name].shape[1]
+            if wanted != found:
+                raise OCDError(
+                    f"{name} of I(x) has {found} numbers, and the generator was fitted on {wanted}: "
+                    "inputs have another length or size than those of the fit"
+                )
             part = encoder(self.standardize[name](features[name]))
             part = F.silu(part) if self.config.activation else part
             total = part if total is None else total + part
@@ -183,13 +194,23 @@ class Conditioning(nn.Module):
         return embedding
 
 
+def encode_x(encoder: nn.Module, inputs: Inputs) -> Tensor:
+    """The user's encoder on inputs, whose floating tensors are brought to its own precision."""
+    kinds = {p.dtype for p in encoder.parameters() if p.is_floating_point()}
+    if len(kinds) == 1:
+        (kind,) = kinds
+        inputs = map_tensors(lambda x: x.to(kind) if x.is_floating_point() else x, inputs)
+    encoded: Tensor = call(encoder, inputs)
+    return encoded
+
+
 def encoder_features(encoder: nn.Module, inputs: Inputs) -> int:
     """How many features a user's encoder gives. Raises OCDError where it is not (B, features)."""
     training = encoder.training
     encoder.eval()
     try:
         with torch.no_grad():
-            encoded = call(encoder, inputs)
+            encoded = encode_x(encoder, inputs)
     finally:
         encoder.train(training)
     if not isinstance(encoded, Tensor) or encoded.dim() != 2:

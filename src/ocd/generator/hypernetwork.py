@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ocd.base import Delta
-from ocd.data import Inputs, call
+from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.generator.codecs import make_codec
-from ocd.generator.conditioning import Conditioning, Features
+from ocd.generator.conditioning import Conditioning, Features, encode_x
 from ocd.generator.config import GeneratorConfig, Shapes
 from ocd.generator.correction import Correction
 from ocd.generator.denoisers import make_denoiser
@@ -98,7 +98,8 @@ class HyperNetwork(nn.Module):
 
     def embed(self, features: Features, inputs: Inputs) -> Embedding:
         """E_i + E_a + E_o, and the encoded x: computed once, whatever the draws and steps."""
-        encoded = call(self.encoder, inputs) if self.encoder is not None else None
+        features = {name: values.float() for name, values in features.items()}
+        encoded = None if self.encoder is None else encode_x(self.encoder, inputs)
         condition = self.conditioning(features, encoded)
         if self.scale_conditioning is None:
             return Embedding(condition, condition)

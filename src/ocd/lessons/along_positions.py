@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, FrozenBase, Loss, example_losses
+from ocd.data import Targets
 from ocd.lessons.steps import OverfitConfig, make_optimizer, polyak_gradient
 
 
@@ -31,7 +32,7 @@ class _OutputShift:
 def is_cheaper_along_positions(frozen: FrozenBase, capture: Capture, config: OverfitConfig) -> bool:
     """Whether optimising U takes fewer multiplications than optimising the weight."""
     _, num_positions, groups, fan_in = capture.positions.shape
-    if groups > 1 or len(capture.leading) > 1 or config.optimizer == "adam":
+    if not num_positions or groups > 1 or len(capture.leading) > 1 or config.optimizer == "adam":
         return False
     whole = num_positions * fan_in * frozen.weight_shape[0]
     of_steps = config.num_steps * num_positions**2 * frozen.weight_shape[0]
@@ -39,13 +40,14 @@ def is_cheaper_along_positions(frozen: FrozenBase, capture: Capture, config: Ove
 
 
 def overfit_along_positions(
-    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Targets, config: OverfitConfig
 ) -> Tensor:
     """U (B, P, O) of the deltas Uᵀ·A. With one position this is the u of u·aᵀ."""
-    positions = capture.positions[:, :, 0]
+    dtype = frozen.zeros().dtype
+    positions = capture.positions[:, :, 0].to(dtype)
     gram = positions @ positions.transpose(1, 2)  # (B, P, P)
     along = torch.mul if positions.shape[1] == 1 else torch.matmul  # one needs no matrix product
-    left = frozen.weight.new_zeros(len(capture), positions.shape[1], frozen.weight_shape[0])
+    left = positions.new_zeros(len(capture), positions.shape[1], frozen.weight_shape[0])
     optimizer = make_optimizer(left, config)
     for _ in range(config.num_steps):
         values = along(gram, left)[:, None].requires_grad_()

@@ -10,12 +10,13 @@ from ocd.data import dataset_size, in_chunks, progress_bar, seeded, take_rows
 from ocd.errors import OCDError
 from ocd.lessons.config import LessonConfig
 from ocd.lessons.overfitter import Overfitter
-from ocd.lessons.per_example import check_skipped, chunk_size_of, overfit_chunk
+from ocd.lessons.per_example import chunk_size_of, overfit_chunk
 from ocd.lessons.problem import Problem
 from ocd.lessons.record import FitRecord
 from ocd.lessons.sources import FreshLessons, LessonSource, StoredLessons
+from ocd.lessons.steps import check_skipped
 from ocd.lessons.store import DeltaStore
-from ocd.lessons.store_rows import Rows, delta_rows, feature_rows, input_rows
+from ocd.lessons.store_rows import Rows, delta_rows, example_rows, feature_rows
 
 
 def collect(
@@ -65,7 +66,8 @@ def _overfit(overfitter: Overfitter, chunk: slice, seed: int) -> tuple[Rows, lis
     features = problem.condition.of_all_parts().features(frozen, inputs, done.capture)
     rows |= feature_rows({name: values[kept] for name, values in features.items()})
     if problem.transform is not None:  # the dataset does not have the augmented inputs
-        rows |= input_rows(take_rows(inputs, kept)) | {"targets": targets[kept]}
+        rows |= example_rows("inputs", take_rows(inputs, kept))
+        rows |= example_rows("targets", take_rows(targets, kept))
     return rows, index[deltas.skipped].tolist() if deltas.skipped else []
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from ocd.base import Capture, FrozenBase, Loss, example_losses, num_weights, probe
-from ocd.data import Excerpt, Inputs, num_rows, seeded, take_excerpt, take_rows
+from ocd.base import (
+    Capture,
+    FrozenBase,
+    Loss,
+    check_loss_rows,
+    example_losses,
+    num_weights,
+    probe,
+)
+from ocd.data import Excerpt, Inputs, Targets, num_rows, seeded, take_excerpt, take_rows
 from ocd.errors import OCDError
 from ocd.lessons.overfitting import overfit_capture, resolve_form
-from ocd.lessons.steps import OverfitConfig
+from ocd.lessons.steps import OverfitConfig, check_skipped
 
 LR_GRID = tuple(base * 10.0**power for power in range(-6, 3) for base in (1.0, 2.0, 5.0))
 
@@ -43,28 +50,31 @@ def decide(
     frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
-    targets: Tensor,
+    targets: Targets,
     config: OverfitConfig,
     excerpt: Excerpt | None = None,
 ) -> Decided:
     """Probe the layer and decide learning rate and form on these examples (B, ...), or as many of them
     as are needed."""
     few = slice(0, num_trial_examples(frozen.weight_shape, num_rows(inputs)))
-    inputs, targets = take_rows(inputs, few), targets[few]
+    inputs, targets = take_rows(inputs, few), take_rows(targets, few)
     inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, seeded(0))
     probed = probe(frozen, inputs)
+    check_loss_rows(
+        loss, frozen.answer(take_rows(inputs, slice(0, 3))), take_rows(targets, slice(0, 3))
+    )
     note = f"overfit lr {config.lr or 0:g}: as configured"
     if config.lr is None:
         num_positions = probed.positions.shape[1]
-        few = slice(0, num_trial_examples(frozen.weight_shape, len(targets), num_positions))
+        few = slice(0, num_trial_examples(frozen.weight_shape, num_rows(targets), num_positions))
         capture = frozen.capture(take_rows(inputs, few))
-        lr, note = choose_lr(frozen, capture, loss, targets[few], config)
+        lr, note = choose_lr(frozen, capture, loss, take_rows(targets, few), config)
         config = replace(config, lr=lr)
     return Decided(replace(config, form=resolve_form(probed, config)), probed, note)
 
 
 def choose_lr(
-    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Targets, config: OverfitConfig
 ) -> tuple[float, str]:
     """The smallest learning rate that removes nine tenths of the loss that the best one removes, while
     the loss rises for at most one example in a hundred; and a line that says so.
@@ -74,13 +84,17 @@ def choose_lr(
     with torch.no_grad():
         before = example_losses(loss, capture.output, targets)
     usable = before.isfinite()
+    precise = capture.output.dtype in (torch.float32, torch.float64)
     falls: list[tuple[float, float]] = []
     for lr in LR_GRID:
         delta = overfit_capture(frozen, capture, loss, targets, replace(config, lr=lr))
         with torch.no_grad():
             after = example_losses(loss, frozen.run(capture, delta)[:, 0], targets)
+        if lr == LR_GRID[0]:  # an example that is not finite after the shortest steps never is
+            usable = usable & after.isfinite()
+            check_skipped((~usable).nonzero()[:, 0].tolist(), len(usable), max_skipped=0.5)
         after, at_start = after[usable], before[usable]
-        slack = 1e-6 + 1e-4 * at_start.abs()
+        slack = 1e-6 + (1e-4 if precise else 1e-2) * at_start.abs()
         if not after.isfinite().all() or (after > at_start + slack).float().mean() > 0.01:
             break  # the steps are too long, and longer ones would be worse
         falls.append((lr, float((at_start - after).mean())))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, Delta, FrozenBase, Loss
-from ocd.data import Batch, Inputs, to_device
+from ocd.data import Batch, Inputs, Targets, to_device
 from ocd.lessons.config import LessonConfig
 from ocd.lessons.overfitting import overfit_batch
 from ocd.lessons.plan import Plan
@@ -33,25 +33,26 @@ class Overfitter:
     @classmethod
     def of_plan(cls, problem: Problem, plan: Plan, config: LessonConfig) -> Overfitter:
         """The overfitter of a fit: the settings of Eq. 1 with what its plan decided."""
-        frozen = FrozenBase(problem.base, plan.layer, plan.widen, config.channels_last)
+        frozen = FrozenBase(problem.base, plan.layer, plan.way, config.channels_last, problem.outputs)
         decided = replace(config.overfit, lr=plan.lr, form=plan.form)
         return cls(problem, frozen, decided, config.collection.num_workers)
 
     @property
     def loss(self) -> Loss:
-        """The problem's loss."""
-        return self.problem.loss
+        """The problem's loss, of answers as passes give them."""
+        return self.problem.packed_loss
 
     def fetch(self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None) -> Batch:
         """Examples by index, augmented, on the base's device. `batch`: the same, read ahead."""
         if batch is not None:
-            return to_device(batch[0], self.frozen.device), batch[1].to(self.frozen.device)
+            device = self.frozen.device
+            return to_device(batch[0], device), to_device(batch[1], device)
         inputs, targets = self.problem.fetch(indices)
         if self.problem.transform is not None:
             inputs = self.problem.transform(inputs, generator)
         return inputs, targets
 
-    def overfit(self, inputs: Inputs, targets: Tensor, capture: Capture | None = None) -> Delta:
+    def overfit(self, inputs: Inputs, targets: Targets, capture: Capture | None = None) -> Delta:
         """Eq. 1: the delta of each example, (B, 1, ...). `capture`: of the inputs, if it was made."""
         return overfit_batch(
             self.frozen, self.loss, inputs, targets, self.config, self.problem.excerpt, capture

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, Delta, DenseDelta, FrozenBase, Loss, RankOneDelta, example_losses
-from ocd.data import Excerpt, Inputs
+from ocd.data import Excerpt, Inputs, Targets, num_rows
 from ocd.errors import OCDError
 from ocd.lessons.along_positions import is_cheaper_along_positions, overfit_along_positions
 from ocd.lessons.steps import OverfitConfig, minimize_weights
@@ -24,6 +24,8 @@ from ocd.lessons.steps import OverfitConfig, minimize_weights
 def rank_one_is_exact(capture: Capture, optimizer: str) -> str | None:
     """None where every delta is exactly u·aᵀ; otherwise the reason why it is not."""
     _, num_positions, groups, _ = capture.positions.shape
+    if num_positions == 0:
+        return "the layer is moved the plain way"
     if num_positions > 1:
         return f"the layer sees {num_positions} positions an example"
     if groups > 1:
@@ -47,7 +49,7 @@ def overfit_batch(
     frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
-    targets: Tensor,
+    targets: Targets,
     config: OverfitConfig,
     excerpt: Excerpt | None = None,
     capture: Capture | None = None,
@@ -60,7 +62,7 @@ def overfit_batch(
 
 
 def overfit_capture(
-    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Tensor, config: OverfitConfig
+    frozen: FrozenBase, capture: Capture, loss: Loss, targets: Targets, config: OverfitConfig
 ) -> Delta:
     """Eq. 1 for a captured batch: the delta of each example, (B, 1, ...). `config.lr` must be set.
 
@@ -71,13 +73,13 @@ def overfit_capture(
         return RankOneDelta(left, capture.positions[:, 0, 0], frozen.weight_shape)
     if is_cheaper_along_positions(frozen, capture, config):
         left = overfit_along_positions(frozen, capture, loss, targets, config)
-        weight = left.transpose(1, 2) @ capture.positions[:, :, 0]
+        weight = left.transpose(1, 2) @ capture.positions[:, :, 0].to(left.dtype)
         return DenseDelta(weight.view(len(capture), 1, *frozen.weight_shape))
 
     def losses_of(weight: Tensor) -> Tensor:
         return example_losses(loss, frozen.run(capture, DenseDelta(weight))[:, 0], targets)
 
-    start = frozen.weight.new_zeros(len(capture), 1, *frozen.weight_shape)
+    start = frozen.zeros(len(capture), 1)
     return DenseDelta(minimize_weights(start, config, losses_of))
 
 
@@ -100,5 +102,5 @@ def _overfit_excerpts(
         part, labels = excerpt(inputs, targets, config.excerpt, generator)
         return example_losses(loss, frozen.run_full(part, DenseDelta(weight))[:, 0], labels)
 
-    start = frozen.weight.new_zeros(len(targets), 1, *frozen.weight_shape)
+    start = frozen.zeros(num_rows(targets), 1)
     return DenseDelta(minimize_weights(start, config, losses_of))

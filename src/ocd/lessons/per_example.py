@@ -13,15 +13,27 @@ from ocd.base import (
     DenseDelta,
     FrozenBase,
     Loss,
+    Output,
+    Outputs,
     RankOneDelta,
     example_losses,
-    run_without_delta,
+    unwrapped,
 )
-from ocd.data import Excerpt, Inputs, in_chunks, num_rows, take_excerpt, take_rows
+from ocd.data import (
+    Excerpt,
+    Inputs,
+    Targets,
+    as_inputs,
+    as_targets,
+    in_chunks,
+    num_rows,
+    take_excerpt,
+    take_rows,
+)
 from ocd.errors import OCDError
 from ocd.lessons.learning_rate import decide, default_chunk_size
 from ocd.lessons.overfitting import overfit_batch
-from ocd.lessons.steps import MAX_SKIPPED, OverfitConfig
+from ocd.lessons.steps import MAX_SKIPPED, OverfitConfig, check_skipped
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ def overfit(
     layer: str,
     loss: Loss,
     inputs: Inputs,
-    targets: Tensor,
+    targets: Targets,
     *,
     steps: int = 3,
     lr: float | None = None,
@@ -76,6 +88,7 @@ def overfit(
     excerpt: Excerpt | None = None,
     excerpt_size: int = 0,
     channels_last: bool = False,
+    output: Output | None = None,
 ) -> Deltas:
     """Eq. 1 for every example: how `layer`'s weight moves when the base is tuned on it alone.
 
@@ -88,19 +101,28 @@ def overfit(
     these are more than the share `max_skipped`, if the loss does not give (B,), and for a layer that is
     unknown, tied or not reached.
     """
+    inputs, targets = as_inputs(inputs), as_targets(targets)
     if num_rows(inputs) == 0:
         raise OCDError("there are no inputs to overfit: at least one example is needed")
+    if num_rows(targets) != num_rows(inputs):
+        raise OCDError(
+            f"{num_rows(inputs)} inputs but {num_rows(targets)} targets: "
+            "one target an example is needed"
+        )
     config = OverfitConfig(steps, lr, optimizer, chunk_size, excerpt_size, form)
-    frozen = FrozenBase(base, layer, channels_last=channels_last)
-    config = decide(frozen, loss, inputs, targets, config, excerpt).config
-    return overfit_in_chunks(frozen, loss, inputs, targets, config, excerpt, max_skipped)
+    outputs = Outputs(output)
+    frozen = FrozenBase(unwrapped(base), layer, channels_last=channels_last, outputs=outputs)
+    loss = outputs.loss(loss)
+    with torch.inference_mode(False), torch.enable_grad():
+        config = decide(frozen, loss, inputs, targets, config, excerpt).config
+        return overfit_in_chunks(frozen, loss, inputs, targets, config, excerpt, max_skipped)
 
 
 def overfit_in_chunks(
     frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
-    targets: Tensor,
+    targets: Targets,
     config: OverfitConfig,
     excerpt: Excerpt | None = None,
     max_skipped: float = MAX_SKIPPED,
@@ -110,7 +132,9 @@ def overfit_in_chunks(
 
     def work(chunk: slice) -> Deltas:
         rows = take_rows(inputs, chunk)
-        return overfit_chunk(frozen, loss, rows, targets[chunk], config, excerpt, chunk.start).deltas
+        return overfit_chunk(
+            frozen, loss, rows, take_rows(targets, chunk), config, excerpt, chunk.start
+        ).deltas
 
     parts = [deltas for _, deltas in in_chunks(total, chunk_size_of(frozen, config), work)]
     result = _join(parts)
@@ -132,7 +156,7 @@ def overfit_chunk(
     frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
-    targets: Tensor,
+    targets: Targets,
     config: OverfitConfig,
     excerpt: Excerpt | None = None,
     first_index: int = 0,
@@ -149,7 +173,7 @@ def overfit_chunk(
         if capture is None:
             generator = torch.Generator().manual_seed(1)
             inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, generator)
-            output = run_without_delta(frozen.base, inputs, frozen.channels_last)
+            output = frozen.answer(inputs)
             moved = frozen.run_full(inputs, delta)[:, 0]
         else:
             output, moved = capture.output, frozen.run(capture, delta)[:, 0]
@@ -187,14 +211,3 @@ def _join(parts: list[Deltas]) -> Deltas:
         torch.cat([part.loss_after for part in parts]),
         [index for part in parts for index in part.skipped],
     )
-
-
-def check_skipped(skipped: list[int], total: int, max_skipped: float = MAX_SKIPPED) -> None:
-    """Raises OCDError where more than the share `max_skipped` of the examples was left out."""
-    if len(skipped) > max_skipped * total:
-        shown = ", ".join(map(str, skipped[:5])) + (", ..." if len(skipped) > 5 else "")
-        raise OCDError(
-            f"{len(skipped)} of {total} examples have a loss or delta that is not finite (examples "
-            f"{shown}), more than {100 * max_skipped:g} % of them: check these examples, or lower the "
-            "learning rate (overfit.lr)"
-        )

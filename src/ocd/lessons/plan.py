@@ -10,21 +10,33 @@ measurement could come out differently. The plan is therefore written to the wor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ocd.base import Way
 
 
 @dataclass(frozen=True)
 class Plan:
     """The decisions of one fit.
 
-    `layer`: whose weight moves. `widen`: whether K draws share one pass up to the layer. `lr`: learning
-    rate of Eq. 1. `form`: of an overfitted delta, "dense" or "rank_one". `code`: what is diffused,
-    "dense", "rank_one" or "pca". `storage`: "store" or "on_the_fly".
+    `layer`: what moves. `way`: how (ocd.base.Way). `lr`: learning rate of Eq. 1. `form`: of an
+    overfitted delta, "dense" or "rank_one". `code`: what is diffused, "dense", "rank_one" or "pca".
+    `storage`: "store" or "on_the_fly".
     """
 
     layer: str
-    widen: bool
+    way: Way
     lr: float
     form: str
     code: str
     storage: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Plan:
+        """The plan of `as_dict`."""
+        return cls(**{**values, "way": Way(**values["way"])})

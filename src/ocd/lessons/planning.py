@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
 
 from ocd.base import FrozenBase, run_without_delta
-from ocd.data import dataset_size, map_tensors, seeded
+from ocd.data import dataset_size, seeded, take_rows
 from ocd.generator import choose_code
 from ocd.lessons.config import LessonConfig
 from ocd.lessons.learning_rate import decide, default_chunk_size, num_trial_examples
@@ -25,18 +26,19 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
 
     Raises OCDError where the layer cannot be moved or no learning rate makes the loss fall.
     """
-    frozen = FrozenBase(problem.base, layer, channels_last=config.channels_last)
+    frozen = FrozenBase(
+        problem.base, layer, channels_last=config.channels_last, outputs=problem.outputs
+    )
     count = num_trial_examples(frozen.weight_shape, dataset_size(problem.dataset))
     inputs, targets = problem.fetch(torch.arange(count))
-    decided = decide(frozen, problem.loss, inputs, targets, config.overfit, problem.excerpt)
-    assert decided.config.lr is not None
+    decided = decide(frozen, problem.packed_loss, inputs, targets, config.overfit, problem.excerpt)
+    assert decided.config.lr is not None and frozen.way is not None
     reason = rank_one_is_exact(decided.capture, config.overfit.optimizer)
     code, code_note = choose_code(config.codec.kind, reason)
-    how = "widened at the layer" if frozen.widen else "by repeating the inputs"
-    notes = [f"draws: {how}", decided.note, code_note]
+    notes = [way_note(frozen), *frozen.notes, decided.note, code_note]
     plan = Plan(
         layer=layer,
-        widen=bool(frozen.widen),
+        way=frozen.way,
         lr=decided.config.lr,
         form=decided.config.form,
         code=code,
@@ -48,13 +50,27 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
     return plan, notes
 
 
+def way_note(frozen: FrozenBase) -> str:
+    """A line on how the layer moves, and why not faster."""
+    assert frozen.way is not None
+    if frozen.way.kind == "shift":
+        draws = "draws are widened at the layer" if frozen.widen else "inputs are repeated for draws"
+        return f"layer {frozen.name} moves by a shift of its output, proven on three examples; {draws}"
+    kind = type(frozen.module).__name__
+    how = "examples are vectorised" if frozen.way.kind == "vectorized" else "one example at a time"
+    return (
+        f"layer {frozen.name} ({kind}) moves the plain way, by replacing {frozen.layer.full_name}; "
+        f"{how}, since a shift of its output would not be the same"
+    )
+
+
 def _with_storage(problem: Problem, plan: Plan, config: LessonConfig) -> tuple[Plan, str]:
     """The plan with its storage chosen by the measured cost of overfitting, and a note."""
     overfitter = Overfitter.of_plan(problem, plan, config)
     cost = measure_cost(overfitter)
     cheap = cost <= ON_THE_FLY_COST
     storage = "on_the_fly" if cheap else "store"
-    return Plan(plan.layer, plan.widen, plan.lr, plan.form, plan.code, storage), (
+    return replace(plan, storage=storage), (
         f"deltas {'made on the fly' if cheap else 'kept in a store'}: overfitting costs "
         f"{cost:.1f} forward passes, and the limit is {ON_THE_FLY_COST:g}"
     )
@@ -66,7 +82,7 @@ def measure_cost(overfitter: Overfitter, num_examples: int = 1024, repeats: int 
     index = torch.arange(min(num_examples, dataset_size(overfitter.problem.dataset)))
     inputs, targets = overfitter.fetch(index, seeded(0))
     limit = config.chunk_size or default_chunk_size(frozen.weight_shape, "dense")
-    inputs, targets = map_tensors(lambda x: x[:limit], inputs), targets[:limit]
+    inputs, targets = take_rows(inputs, slice(0, limit)), take_rows(targets, slice(0, limit))
     forward, whole = [], []
     for _ in range(repeats):
         start = _now(frozen.device)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import Loss
-from ocd.data import Excerpt, Inputs, fetch_rows, take_excerpt, to_device
+from ocd.base import Loss, Outputs
+from ocd.data import Batch, Excerpt, Inputs, Targets, fetch_rows, take_excerpt, to_device
 from ocd.generator import Condition
 
 Transform = Callable[[Inputs, torch.Generator], Inputs]
@@ -24,7 +24,7 @@ class Problem:
 
     `loss(outputs, targets)` gives (B,). `condition`: how I(x) becomes vectors. `transform`: augments a
     batch before it is overfitted. `excerpt`: takes a random part of large examples (ocd.data.excerpts).
-    `encoder`: encodes x for the condition.
+    `encoder`: encodes x for the condition. `outputs`: the form of the base's answers.
     """
 
     base: nn.Module
@@ -34,19 +34,25 @@ class Problem:
     transform: Transform | None = None
     excerpt: Excerpt | None = None
     encoder: nn.Module | None = None
+    outputs: Outputs = field(default_factory=Outputs)
+
+    @property
+    def packed_loss(self) -> Loss:
+        """The loss of answers as passes give them (ocd.base.outputs)."""
+        return self.outputs.loss(self.loss)
 
     @property
     def device(self) -> torch.device:
         """The base's device."""
         return next(self.base.parameters()).device
 
-    def fetch(self, indices: Tensor) -> tuple[Inputs, Tensor]:
+    def fetch(self, indices: Tensor) -> Batch:
         """Inputs and targets of these examples, not augmented, on the base's device."""
         inputs, targets = fetch_rows(self.dataset, indices)
-        return to_device(inputs, self.device), targets.to(self.device)
+        return to_device(inputs, self.device), to_device(targets, self.device)
 
     def take_excerpt(
-        self, inputs: Inputs, targets: Tensor, size: int, generator: torch.Generator
-    ) -> tuple[Inputs, Tensor]:
+        self, inputs: Inputs, targets: Targets, size: int, generator: torch.Generator
+    ) -> Batch:
         """A random part of each example, `size` positions large; all of it where `size` is 0."""
         return take_excerpt(self.excerpt, inputs, targets, size, generator)

@@ -9,7 +9,6 @@ The record holds hashes of everything that the fit depends on. A work folder of 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ocd.base import base_digest
-from ocd.data import Inputs, Log, dataset_size, read_json, tensors, write_json
+from ocd.base import base_digest, digest_of
+from ocd.data import Log, dataset_size, fetch_rows, read_json, tensors, write_json
 from ocd.errors import OCDError
 from ocd.lessons.plan import Plan
 from ocd.lessons.problem import Problem
@@ -97,7 +96,7 @@ class FitRecord:
                     f"{work.plan} belongs to a run with another {what}: use another folder, or "
                     "delete this one"
                 )
-        plan = None if saved["plan"] is None else Plan(**saved["plan"])
+        plan = None if saved["plan"] is None else Plan.from_dict(saved["plan"])
         return cls(work, key, saved["layer"], plan, saved["notes"])
 
     def note(self, *lines: str) -> None:
@@ -109,7 +108,7 @@ class FitRecord:
 
     def save(self) -> None:
         """Write plan.json."""
-        plan = None if self.plan is None else dataclasses.asdict(self.plan)
+        plan = None if self.plan is None else self.plan.as_dict()
         values = {"key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes}
         write_json(self.work.plan, values)
 
@@ -120,56 +119,48 @@ class FitRecord:
 
 
 def fit_key(problem: Problem, settings: dict[str, Any]) -> dict[str, str]:
-    """Hashes of everything that a fit depends on. The data's is of its size and its first examples."""
-    few = _first_examples(problem)
-    data = hashlib.sha256(str(dataset_size(problem.dataset)).encode())
-    for tensor in (*tensors(few[0]), few[1]):
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        data.update(flat.view(torch.uint8).numpy().tobytes())
+    """Hashes of everything that a fit depends on."""
+    data = data_digest(problem)
     # Which parts of I(x) are used does not matter: a store keeps them all.
     collected = {name: settings[name] for name in ("layer", "seed", "overfit", "collection")}
     describe = problem.condition.describe
-    made_by = (problem.loss, problem.transform, problem.excerpt, describe)
+    made_by = (problem.loss, problem.outputs.output, problem.transform, problem.excerpt, describe)
     key = {
         "base": base_digest(problem.base),
-        "data": data.hexdigest()[:16],
+        "data": data,
         "overfit": _digest(collected),
         "config": _digest(settings),
-        "parts": _hash_of(*made_by, problem.encoder),
-        "made_by": _hash_of(*made_by),
+        "parts": digest_of(*made_by, problem.encoder),
+        "made_by": digest_of(*made_by),
     }
     return key | {"all": hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}
 
 
-def _first_examples(problem: Problem) -> tuple[Inputs, Tensor]:
-    """The first 64 examples, after a check that four of them are the same when they are read again."""
+def data_digest(problem: Problem) -> str:
+    """A hash of every input and target, in one pass over the dataset.
+
+    Raises OCDError where the first four examples differ when they are read again.
+    """
     size = dataset_size(problem.dataset)
-    few = problem.fetch(torch.arange(min(64, size)))
-    again = problem.fetch(torch.arange(min(4, size)))
-    pairs = zip((*tensors(few[0]), few[1]), (*tensors(again[0]), again[1]), strict=True)
-    if not all(_same(one[: len(other)], other) for one, other in pairs):
+    few = fetch_rows(problem.dataset, torch.arange(min(4, size)))
+    again = fetch_rows(problem.dataset, torch.arange(min(4, size)))
+    pairs = zip(*([*tensors(part[0]), *tensors(part[1])] for part in (few, again)), strict=True)
+    if not all(_same(one, other) for one, other in pairs):
         raise OCDError(
             "the dataset gives other values when an example is read again: take random "
             "augmentation out of it and pass it as OCD(..., transform=...)"
         )
-    return few
+    digest = hashlib.sha256(str(size).encode())
+    for index in torch.arange(size).split(1024):
+        inputs, targets = fetch_rows(problem.dataset, index)
+        digest.update(digest_of(inputs, targets).encode())
+    return digest.hexdigest()[:16]
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     """Equal, where NaN equals NaN."""
-    return bool(((one == other) | ((one != one) & (other != other))).all())
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def _digest(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _hash_of(*parts: object) -> str:
-    return hashlib.sha256("; ".join(map(_describe, parts)).encode()).hexdigest()[:16]
-
-
-def _describe(part: object) -> str:
-    """A function by its name, a module by its structure: the same in the next process."""
-    if isinstance(part, nn.Module):
-        return repr(part)
-    return getattr(part, "__qualname__", type(part).__qualname__)

@@ -27,12 +27,15 @@ from ocd.base import (
     DenseDelta,
     FrozenBase,
     Loss,
+    Output,
+    Outputs,
     example_losses,
     num_weights,
     probe,
+    unwrapped,
     usable_layers,
 )
-from ocd.data import Excerpt, Inputs, num_rows, take_excerpt, take_rows
+from ocd.data import Excerpt, Inputs, Targets, num_rows, repeat_rows, take_excerpt, take_rows
 from ocd.errors import OCDError
 from ocd.lessons.entropy import kde_entropies
 
@@ -86,7 +89,7 @@ def perturbed_losses(
     frozen: FrozenBase,
     capture: Capture,
     loss: Loss,
-    targets: Tensor,
+    targets: Targets,
     config: SelectionConfig,
     generator: torch.Generator,
 ) -> Tensor:
@@ -97,7 +100,7 @@ def perturbed_losses(
     for draws in _draw_chunks(config.num_draws, len(capture), frozen.weight_shape):
         noise = torch.randn(1, draws, *frozen.weight_shape, generator=generator).to(weight) * size
         output = frozen.run(capture, DenseDelta(noise))
-        repeated = targets.repeat_interleave(draws, dim=0)
+        repeated = repeat_rows(targets, draws)
         parts.append(example_losses(loss, output.flatten(0, 1), repeated).view(-1, draws))
     return torch.cat(parts, dim=1)
 
@@ -113,13 +116,14 @@ def select_layer(
     base: nn.Module,
     loss: Loss,
     inputs: Inputs,
-    targets: Tensor,
+    targets: Targets,
     config: SelectionConfig | None = None,
     *,
     layers: Sequence[str] | None = None,
     seed: int = 0,
     excerpt: Excerpt | None = None,
     excerpt_size: int = 0,
+    output: Output | None = None,
 ) -> LayerScores:
     """Eq. 3: the score of every layer that a delta can sit on, or of `layers` alone.
 
@@ -129,16 +133,19 @@ def select_layer(
     """
     config = config or SelectionConfig()
     few = slice(0, min(config.num_examples, num_rows(inputs)))
-    inputs, targets = take_rows(inputs, few), targets[few]
+    inputs, targets = take_rows(inputs, few), take_rows(targets, few)
     generator = torch.Generator().manual_seed(seed)
     inputs, targets = take_excerpt(excerpt, inputs, targets, excerpt_size, generator)
-    names, skipped = (list(layers), {}) if layers is not None else usable_layers(base, inputs)
+    outputs, base = Outputs(output), unwrapped(base)
+    names, skipped = (list(layers), {}) if layers is not None else usable_layers(base, inputs, outputs)
     if not names:
         reasons = "; ".join(skipped.values()) or "it has no Linear, Conv1d or Conv2d"
         raise OCDError(f"the base has no layer that OCD can move: {reasons}")
     scored, scores, errors = [], [], []
     for name in names:
-        entropies = _entropies(FrozenBase(base, name), loss, inputs, targets, config, seed)
+        entropies = _entropies(
+            FrozenBase(base, name, outputs=outputs), outputs.loss(loss), inputs, targets, config, seed
+        )
         if not len(entropies):
             skipped[name] = f"no example has finite losses while layer {name!r} is perturbed"
             continue
@@ -155,7 +162,7 @@ def _entropies(
     frozen: FrozenBase,
     loss: Loss,
     inputs: Inputs,
-    targets: Tensor,
+    targets: Targets,
     config: SelectionConfig,
     seed: int,
 ) -> Tensor:

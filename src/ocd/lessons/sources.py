@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, Delta
-from ocd.data import Batch, Inputs, dataset_size, num_rows, take_rows, to_device
+from ocd.data import Batch, Inputs, Targets, dataset_size, num_rows, take_rows, to_device
 from ocd.generator import Features
 from ocd.lessons.overfitter import Overfitter
-from ocd.lessons.per_example import check_skipped
+from ocd.lessons.steps import check_skipped
 from ocd.lessons.store import StoreReader
-from ocd.lessons.store_rows import read_delta, read_features, read_inputs
+from ocd.lessons.store_rows import read_delta, read_examples, read_features
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LessonBatch:
 
     features: Features
     inputs: Inputs
-    targets: Tensor
+    targets: Targets
     delta: Delta | None
     capture: Capture | None = None
 
@@ -79,7 +79,7 @@ class FreshLessons:
         capture = overfitter.frozen.capture(inputs)
         delta = overfitter.overfit(inputs, targets, capture)
         features = overfitter.problem.condition.features(overfitter.frozen, inputs, capture)
-        good = delta.isfinite() & capture.output.flatten(1).isfinite().all(dim=1)
+        good = delta.isfinite() & capture.output.reshape(len(capture), -1).isfinite().all(dim=1)
         if good.all():
             return LessonBatch(features, inputs, targets, delta, capture)
         kept = good.nonzero()[:, 0]
@@ -88,7 +88,7 @@ class FreshLessons:
         return LessonBatch(
             {name: values[kept] for name, values in features.items()},
             take_rows(inputs, kept),
-            targets[kept],
+            take_rows(targets, kept),
             delta.take(kept),
         )
 
@@ -113,10 +113,12 @@ class StoredLessons:
         problem, frozen = self.overfitter.problem, self.overfitter.frozen
         rows = self.reader.rows(indices)
         if self._keeps_inputs:
-            inputs, targets = to_device(read_inputs(rows), frozen.device), rows["targets"]
+            inputs, targets = read_examples("inputs", rows), read_examples("targets", rows)
         else:
             inputs, targets = problem.fetch(rows["index"])
         rows = {name: values.to(frozen.device) for name, values in rows.items()}
         features = problem.condition.only_wanted(read_features(rows))
         delta = read_delta(rows, frozen.weight_shape)
-        return LessonBatch(features, inputs, targets.to(frozen.device), delta)
+        return LessonBatch(
+            features, to_device(inputs, frozen.device), to_device(targets, frozen.device), delta
+        )

@@ -89,3 +89,14 @@ def minimize_weights(
         weight.grad = gradient
         optimizer.step()
     return weight.detach()
+
+
+def check_skipped(skipped: list[int], total: int, max_skipped: float = MAX_SKIPPED) -> None:
+    """Raises OCDError where more than the share `max_skipped` of the examples was left out."""
+    if len(skipped) > max_skipped * total:
+        shown = ", ".join(map(str, skipped[:5])) + (", ..." if len(skipped) > 5 else "")
+        raise OCDError(
+            f"{len(skipped)} of {total} examples have a loss or delta that is not finite (examples "
+            f"{shown}), more than {100 * max_skipped:g} % of them: check these examples, or lower the "
+            "learning rate (overfit.lr)"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ocd.base import Delta, DenseDelta, RankOneDelta
-from ocd.data import Inputs
+from ocd.data import Inputs, Targets
 from ocd.generator import Features
 
 Rows = dict[str, Tensor]
@@ -37,21 +37,21 @@ def read_features(rows: Rows) -> Features:
     return {name.removeprefix(prefix): row for name, row in rows.items() if name.startswith(prefix)}
 
 
-def input_rows(inputs: Inputs) -> Rows:
-    """A tensor, tuple or dict of inputs, by names that say which of these they are."""
-    if isinstance(inputs, Tensor):
-        return {"inputs": inputs}
-    items = inputs.items() if isinstance(inputs, dict) else enumerate(inputs)
-    kind = "dict" if isinstance(inputs, dict) else "tuple"
-    return {f"inputs.{kind}.{key}": value for key, value in items}
+def example_rows(kind: str, values: Inputs | Targets) -> Rows:
+    """A tensor, tuple or dict of `kind` ("inputs" or "targets"), by names that say which it is."""
+    if isinstance(values, Tensor):
+        return {kind: values}
+    items = values.items() if isinstance(values, dict) else enumerate(values)
+    form = "dict" if isinstance(values, dict) else "tuple"
+    return {f"{kind}.{form}.{key}": value for key, value in items}
 
 
-def read_inputs(rows: Rows) -> Inputs:
-    """The inputs of `input_rows`."""
-    if "inputs" in rows:
-        return rows["inputs"]
-    named = [name.split(".", 2)[1:] for name in rows if name.startswith("inputs.")]
-    values = {key: rows[f"inputs.{kind}.{key}"] for kind, key in named}
+def read_examples(kind: str, rows: Rows) -> Inputs | Targets:
+    """What `example_rows` of this kind was given."""
+    if kind in rows:
+        return rows[kind]
+    named = [name.split(".", 2)[1:] for name in rows if name.startswith(f"{kind}.")]
+    values = {key: rows[f"{kind}.{form}.{key}"] for form, key in named}
     if named[0][0] == "dict":
         return values
     return tuple(values[key] for key in sorted(values, key=int))

@@ -1,7 +1,7 @@
 """Alg. 2: draw deltas for unseen inputs, choose how draws are taken, and what a prediction is."""
 
 from ocd.prediction.choosing import settle_sampling
-from ocd.prediction.drawing import DrawRequest, FittedGenerator
+from ocd.prediction.drawing import DrawRequest, FittedGenerator, check_count
 from ocd.prediction.result import (
     Prediction,
     Predictor,
@@ -27,6 +27,7 @@ __all__ = [
     "Predictor",
     "SamplingConfig",
     "apply_deltas",
+    "check_count",
     "crps_per_example",
     "interval_coverage",
     "join_by_mean",

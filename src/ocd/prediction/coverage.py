@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from ocd.data import Batch
+from ocd.data import Batch, Targets
 from ocd.errors import OCDError
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.sampling import SamplingConfig, chunks_of
@@ -35,11 +36,8 @@ def choose_spread_by_coverage(
     drawn = []
     for rows, labels in chunks_of(*held_out, frozen.device, chunk_size):
         capture = frozen.capture(rows)
-        if capture.output.shape != labels.shape:
-            raise OCDError(
-                "sampling.coverage is for continuous targets in the shape of the outputs, not "
-                f"{tuple(labels.shape)} for outputs {tuple(capture.output.shape)}: set it to 0"
-            )
+        answer = frozen.outputs.named(capture.output)
+        _check_shapes(answer, labels)
         embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)
         draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
         drawn.append((capture, labels, draws, network.mean_codes(embedding)))
@@ -49,7 +47,8 @@ def choose_spread_by_coverage(
         total = 0.0
         for capture, labels, draws, mean in drawn:
             codes = factor * (mean + spread * (draws - mean))
-            outputs = frozen.run(capture, network.codec.decode(codes, capture.positions))
+            delta = network.codec.decode(codes, capture.positions)
+            outputs = frozen.outputs.named(frozen.run(capture, delta))
             level = 100 * config.coverage
             total += len(labels) * interval_coverage(outputs.transpose(0, 1), labels, level)
         return total / count
@@ -64,4 +63,14 @@ def choose_spread_by_coverage(
         f"sampling: spread {best:g}, with which the central {100 * config.coverage:g} % of the draws "
         f"cover {covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, covers "
         f"{covered(1.0):.1f} %"
+    )
+
+
+def _check_shapes(answer: Tensor, labels: Targets) -> None:
+    if isinstance(labels, Tensor) and answer.shape == labels.shape:
+        return
+    found = tuple(labels.shape) if isinstance(labels, Tensor) else "several tensors"
+    raise OCDError(
+        "sampling.coverage is for continuous targets in the shape of the outputs, not "
+        f"{found} for outputs {tuple(answer.shape)}: set it to 0"
     )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,12 @@ from ocd.errors import OCDError
 from ocd.generator import Condition, Embedding, HyperNetwork, example_keys, example_noise
 
 MODES = ("draws", "mean")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises OCDError where an argument is not a whole number from 1 on."""
+    if type(value) is not int or value < 1:
+        raise OCDError(f"{name} is {value!r}: it must be a whole number, at least 1")
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,9 @@ class DrawRequest:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise OCDError(f"mode is {self.mode!r}: use one of {MODES}")
-        if self.num_draws < 1:
-            raise OCDError(f"predict needs at least one draw, got {self.num_draws}")
+        check_count("draws", self.num_draws)
+        if type(self.seed) is not int or not -(2**63) <= self.seed < 2**63:
+            raise OCDError(f"seed is {self.seed!r}: it must be a whole number of 64 bits")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def apply_deltas(frozen: FrozenBase, capture: Capture, delta: Delta) -> Predicti
         alone = delta.num_draws == 1
         mean = outputs[:, 0] if alone else frozen.run(capture, delta.mean_draw())[:, 0]
     norms = delta.norms().expand(len(capture), -1)
-    return Prediction(outputs.transpose(0, 1), mean, capture.output, norms.T)
+    named = frozen.outputs.named
+    return Prediction(named(outputs.transpose(0, 1)), named(mean), named(capture.output), norms.T)
 
 
 def join_predictions(parts: list[Prediction]) -> Prediction:

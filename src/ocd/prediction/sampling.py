@@ -30,6 +30,7 @@ from ocd.data import (
     Batch,
     Excerpt,
     Inputs,
+    Targets,
     join_rows,
     num_rows,
     seeded,
@@ -109,7 +110,7 @@ def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> Ba
     if transform is not None:
         augmented, _ = overfitter.fetch(index, seeded(seed, 10))
         inputs = join_rows(inputs, augmented)
-        targets = targets.repeat(2, *[1] * (targets.dim() - 1))
+        targets = join_rows(targets, targets)
     return inputs, targets
 
 
@@ -197,12 +198,16 @@ def _losses(
     for spread, factor in pairs:
         codes = factor * (mean + spread * (draws - mean))
         outputs = frozen.run(capture, network.codec.decode(codes, capture.positions))
-        losses.append(example_losses(judge.loss, judge.join(outputs.transpose(0, 1)), labels))
+        losses.append(
+            example_losses(
+                judge.loss, frozen.outputs.joined(outputs.transpose(0, 1), judge.join), labels
+            )
+        )
     return torch.stack(losses)
 
 
-def chunks_of(inputs: Inputs, targets: Tensor, device: torch.device, size: int) -> Iterator[Batch]:
+def chunks_of(inputs: Inputs, targets: Targets, device: torch.device, size: int) -> Iterator[Batch]:
     """These examples in chunks of `size`, on a device."""
     for start in range(0, num_rows(inputs), size):
         where = slice(start, start + size)
-        yield to_device(take_rows(inputs, where), device), targets[where].to(device)
+        yield to_device(take_rows(inputs, where), device), to_device(take_rows(targets, where), device)

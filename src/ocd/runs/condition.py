@@ -80,7 +80,7 @@ def _take_plan(run: Run, seed: int, work: Workdir, ocd: OCD) -> None:
         return
     made = read_json(Workdir(run.root, f"seed-{seed}").plan)
     _, record = ocd.open(run.lessons(seed), work)
-    record.layer, record.plan = made["layer"], Plan(**made["plan"])
+    record.layer, record.plan = made["layer"], Plan.from_dict(made["plan"])
     record.save()
 
 

@@ -43,7 +43,12 @@ def fetch_ahead(batches: Batches, numbers: range, num_workers: int) -> Generator
     Raises OCDError where a worker fails.
     """
     loader: DataLoader[Batch] = DataLoader(
-        batches, batch_size=None, sampler=numbers, num_workers=num_workers, prefetch_factor=2
+        batches,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=num_workers,
+        prefetch_factor=2,
+        generator=torch.Generator(),  # seeds the workers, so that the global generator is left alone
     )
     try:
         yield from loader

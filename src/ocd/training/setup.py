@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ocd.base import example_losses
-from ocd.data import seeded, take_rows
+from ocd.data import num_rows, seeded, take_rows
 from ocd.generator import GeneratorConfig, HyperNetwork, PCACodec, Shapes, encoder_features
 from ocd.lessons import LessonBatch, LessonSource, Overfitter
 
@@ -64,7 +64,7 @@ def truncation_cost(codec: PCACodec, overfitter: Overfitter, rows: LessonBatch, 
     """A line on how the base's own loss changes when deltas are cut to the code's components."""
     assert rows.delta is not None
     few = slice(0, most)
-    inputs, targets = take_rows(rows.inputs, few), rows.targets[few]
+    inputs, targets = take_rows(rows.inputs, few), take_rows(rows.targets, few)
     size = overfitter.config.excerpt
     inputs, targets = overfitter.problem.take_excerpt(inputs, targets, size, seeded(13))
     whole = rows.delta.take(few)
@@ -75,6 +75,6 @@ def truncation_cost(codec: PCACodec, overfitter: Overfitter, rows: LessonBatch, 
         losses = example_losses(overfitter.loss, moved, targets)
         means.append(float(losses[losses.isfinite()].mean()))
     return (
-        f"pca code: of {len(targets)} training examples the mean loss is {means[0]:.4g} without a "
+        f"pca code: of {num_rows(targets)} training examples the mean loss is {means[0]:.4g} without a "
         f"delta, {means[1]:.4g} with the whole one and {means[2]:.4g} with the truncated one"
     )

@@ -23,8 +23,9 @@ class DescribeViews:
     options: Options
 
     def __call__(self, frozen: FrozenBase, poses: Inputs) -> Features:
-        assert isinstance(frozen.base, TinyNeRF) and isinstance(poses, Tensor)
-        seen = summarise_views(frozen.base, frozen.module, poses, self.options.grid)
+        view = frozen.view
+        assert isinstance(view, TinyNeRF) and isinstance(poses, Tensor)
+        seen = summarise_views(view, frozen.module, poses, self.options.grid)
         if self.options.image_encoder == "vgg11":
             output = _vgg11(self.options.vgg).to(poses.device)(seen.image)
         else:

@@ -1,0 +1,126 @@
+"""The parameter of a base that deltas are added to, and the private views that passes run on."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from ocd.base.layers import find_layer
+from ocd.base.outputs import Outputs
+from ocd.base.view import open_weights, private_view, unwrapped
+from ocd.base.way import SHIFTED, Way
+from ocd.errors import OCDError
+
+
+class MovedParameter:
+    """A layer's parameter, and the views of its base that passes run on. See FrozenBase."""
+
+    def __init__(
+        self,
+        base: nn.Module,
+        name: str,
+        way: Way | None = None,
+        channels_last: bool = False,
+        outputs: Outputs | None = None,
+    ) -> None:
+        self.base = base
+        self.name = name
+        self.layer = find_layer(unwrapped(base), name)
+        self.channels_last = channels_last
+        self.outputs = outputs or Outputs()
+        self.way = way
+        self.notes: list[str] = []
+        self._of_thread = threading.local()
+        self.weight: Tensor = self.module.get_parameter(self.layer.parameter).detach()
+        if not self.weight.is_floating_point():
+            raise OCDError(
+                f"layer {name!r} has a weight of {self.weight.dtype}: a delta is a real number"
+            )
+
+    @property
+    def view(self) -> nn.Module:
+        """This thread's private view of the base, in eval mode."""
+        view: nn.Module | None = getattr(self._of_thread, "view", None)
+        if view is None:
+            view = self._of_thread.view = self._make_view()
+        return view
+
+    def renew(self) -> None:
+        """Look at the base anew, which its user may have changed since (a device, a constant): the view
+        of this thread is made again."""
+        self._of_thread.view = self._make_view()
+        self.weight = self.module.get_parameter(self.layer.parameter).detach()
+
+    @property
+    def module(self) -> nn.Module:
+        """The layer's module in this thread's view."""
+        return self.view.get_submodule(self.layer.module)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The shape of the layer's weight, which every delta has."""
+        return tuple(self.weight.shape)
+
+    def zeros(self, *leading: int) -> Tensor:
+        """Deltas of zero, (*leading, *weight.shape), in float32 where the base has half precision:
+        small steps would be lost in it."""
+        dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
+        return torch.zeros(*leading, *self.weight_shape, dtype=dtype, device=self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base computes."""
+        return self.weight.device
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether deltas shift the layer's output. Before the probe: whether its type allows it."""
+        if self.way is None:
+            return type(self.module) in SHIFTED and self.layer.parameter == "weight"
+        return self.way.kind == "shift"
+
+    @property
+    def widen(self) -> bool:
+        """Whether K deltas share one pass up to the layer."""
+        return self.way is not None and self.way.widen
+
+    @property
+    def fresh_views(self) -> bool:
+        """Whether each pass has a view of its own."""
+        return self.way is not None and self.way.fresh_views
+
+    def _make_view(self) -> nn.Module:
+        view = private_view(self.base)
+        open_weights(view.get_submodule(self.layer.module))
+        return view
+
+    @contextmanager
+    def own_view(self) -> Iterator[None]:
+        """Where a base computes parts of its forward pass again in the backward pass (activation
+        checkpointing), each pass has a view of its own, which stays as the pass left it."""
+        if not self.fresh_views:
+            yield
+            return
+        before = self.view
+        self._of_thread.view = self._make_view()
+        try:
+            yield
+        finally:
+            self._of_thread.view = before
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        base = copy.deepcopy(self.base, memo)
+        return type(self)(base, self.name, self.way, self.channels_last, self.outputs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k != "_of_thread"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._of_thread = threading.local()

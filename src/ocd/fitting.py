@@ -1,0 +1,220 @@
+"""The steps of a fit, each a call into one room, and what they need of the user.
+
+    select    lessons: Eq. 3, which layer
+    overfit   lessons: Eq. 1 for every example
+    train     training: Alg. 1; prediction: how draws are taken
+
+`OCD` (ocd.model) runs them one after another, and the run folders of the command line one at a time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ocd.base import Fingerprint, FrozenBase, Loss, Output, Outputs, find_layer, unwrapped
+from ocd.checkpoint import Checkpoint, save_checkpoint
+from ocd.config import OCDConfig
+from ocd.data import (
+    Excerpt,
+    dataset_size,
+)
+from ocd.errors import OCDError
+from ocd.generator import Condition, Describe, HyperNetwork
+from ocd.lessons import (
+    FitRecord,
+    LayerScores,
+    LessonSource,
+    Problem,
+    Transform,
+    Workdir,
+    collect_lessons,
+    make_plan,
+    open_lessons,
+    select_layer,
+    selection_excerpt,
+)
+from ocd.prediction import (
+    FittedGenerator,
+    Join,
+    join_by_mean,
+    settle_sampling,
+)
+from ocd.training import train_generator
+
+
+class Fitting:
+    """What a fit is made of, and its steps. See OCD.
+
+    After `fit`, or `train` as the last of the steps: `hypernetwork` is the trained generator,
+    `frozen` the base at its layer, `notes` the decisions and their reasons, a line each, and
+    `fingerprint` what the base answers to three made-up inputs. A base inside DataParallel,
+    DistributedDataParallel or torch.compile is taken out of it.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module,
+        *,
+        loss: Loss | None = None,
+        config: OCDConfig | None = None,
+        encoder: nn.Module | None = None,
+        transform: Transform | None = None,
+        join: Join = join_by_mean,
+        excerpt: Excerpt | None = None,
+        describe: Describe | None = None,
+        output: Output | None = None,
+    ) -> None:
+        if not isinstance(base, nn.Module):
+            raise OCDError(f"base is a {type(base).__name__}: it must be a torch module")
+        if config is not None and not isinstance(config, OCDConfig):
+            raise OCDError(
+                f"config is a {type(config).__name__}: it must be an OCDConfig, such as "
+                'OCDConfig().replace({"training.num_steps": 400})'
+            )
+        self.base = unwrapped(base)
+        self.loss = loss
+        self.config = config or OCDConfig()
+        if encoder is None and not self.config.condition.has_parts:
+            raise OCDError(
+                "condition has no part: set condition.layer_input, layer_output or output, or bring an "
+                "encoder of x"
+            )
+        self.encoder = encoder
+        self.transform = transform
+        self.join = join
+        self.excerpt = excerpt
+        self.describe = describe
+        self.outputs = Outputs(output)
+        self.hypernetwork: HyperNetwork | None = None
+        self.frozen: FrozenBase | None = None
+        self.fingerprint: Fingerprint | None = None
+        self.notes: list[str] = []
+
+    def select(self, dataset: Dataset[Any], work: Workdir) -> LayerScores | None:
+        """The first step of `fit` alone: Eq. 3, if the layer is "auto". Returns all scores, or None
+        where nothing was left to choose."""
+        return self._select(*self.open(dataset, work))
+
+    def overfit(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
+        """The second step of `fit` alone: the plan, and Eq. 1 for every example if it wants deltas
+        stored."""
+        problem, record = self.open(dataset, work)
+        self._select(problem, record)
+        self._overfit(problem, record, progress)
+
+    def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> Self:
+        """The rest of `fit`: Alg. 1 on the overfitted examples, and how draws are taken."""
+        record, source = self.lessons(dataset, work)
+        held_out = self._train(source, record, progress)
+        return self._choose_sampling(source, record, held_out)
+
+    def _select(self, problem: Problem, record: FitRecord) -> LayerScores | None:
+        config = self.config
+        if record.layer is not None:
+            return None
+        scores = None
+        if config.layer == "auto":
+            count = min(config.selection.num_examples, dataset_size(problem.dataset))
+            inputs, targets = problem.fetch(torch.arange(count))
+            scores = select_layer(
+                self.base, problem.loss, inputs, targets, config.selection, seed=config.seed,
+                excerpt=self.excerpt, excerpt_size=selection_excerpt(config.overfit.excerpt),
+                output=self.outputs.output,
+            )  # fmt: skip
+            record.layer = scores.layer()
+            best = max(scores.scores)
+            record.note(f"layer {record.layer}: Eq. 3, best mean entropy {best:.3f} nats")
+        else:
+            find_layer(self.base, config.layer)  # fails before anything is written
+            record.layer = config.layer
+        record.save()
+        return scores
+
+    def _overfit(self, problem: Problem, record: FitRecord, progress: bool) -> None:
+        assert record.layer is not None
+        if record.plan is None:
+            record.plan, notes = make_plan(problem, record.layer, self.config.lessons)
+            record.note(*notes)
+            record.save()
+        collect_lessons(problem, record, self.config.lessons, progress)
+
+    def _train(self, source: LessonSource, record: FitRecord, progress: bool) -> Tensor:
+        """Returns the dataset indices of the examples that were held out from the generator."""
+        config = self.config
+        trained = train_generator(
+            source, record, config.generator, config.training, config.seed, progress
+        )
+        self.hypernetwork, self.frozen = trained.network, source.overfitter.frozen
+        return trained.held_out
+
+    def _choose_sampling(self, source: LessonSource, record: FitRecord, held_out: Tensor) -> Self:
+        """Scale factor and spread of draws, by the held-out examples; then save `checkpoint/`."""
+        config = self.config
+        fitted, overfitter = self.generator(), source.overfitter
+        record.note(
+            settle_sampling(fitted, overfitter, held_out, self.join, config.sampling, config.seed)
+        )
+        record.save()
+        few, _ = source.overfitter.problem.fetch(
+            torch.arange(min(3, dataset_size(source.overfitter.problem.dataset)))
+        )
+        self.fingerprint = Fingerprint.of(source.overfitter.frozen, few)
+        self.notes = record.notes
+        self.save_pretrained(record.work.checkpoint)
+        return self
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors: the generator only, never the base."""
+        network, frozen = self.fitted()
+        saved = Checkpoint(self.config, network, frozen, self.notes, self.fingerprint)
+        save_checkpoint(Path(folder), saved)
+
+    @property
+    def condition(self) -> Condition:
+        """How I(x) becomes vectors."""
+        return Condition(self.config.condition, self.describe)
+
+    def problem(self, dataset: Dataset[Any]) -> Problem:
+        """What is handed in for a fit on this dataset."""
+        return Problem(
+            self.base, self._loss(), dataset, self.condition, self.transform, self.excerpt,
+            self.encoder, self.outputs,
+        )  # fmt: skip
+
+    def open(self, dataset: Dataset[Any], work: Workdir) -> tuple[Problem, FitRecord]:
+        """The problem, and the record of what was decided in this workdir so far."""
+        problem = self.problem(dataset)
+        return problem, FitRecord.open(work, problem, self.config.to_dict())
+
+    def lessons(self, dataset: Dataset[Any], work: Workdir) -> tuple[FitRecord, LessonSource]:
+        """The record of a workdir, and its overfitted examples. Raises OCDError before `overfit`."""
+        problem, record = self.open(dataset, work)
+        return record, open_lessons(problem, record, self.config.lessons)
+
+    def fitted(self) -> tuple[HyperNetwork, FrozenBase]:
+        """The trained generator and the base at its layer. Raises OCDError before `fit`."""
+        if self.hypernetwork is None or self.frozen is None:
+            raise OCDError("this OCD is not fitted: call fit, or OCD.from_pretrained")
+        if self.hypernetwork.training:  # visiting all modules takes as long as a small matrix product
+            self.hypernetwork.eval()
+        return self.hypernetwork, self.frozen
+
+    def generator(self) -> FittedGenerator:
+        """The trained generator, ready to draw. Raises OCDError before `fit`."""
+        network, frozen = self.fitted()
+        network.eval()  # one part may be in training mode although the whole is not
+        frozen.renew()
+        network.to(frozen.device)
+        return FittedGenerator(network, frozen, self.condition, self.config.sampling.mixed_precision)
+
+    def _loss(self) -> Loss:
+        if self.loss is None:
+            raise OCDError(
+                "fit needs a loss: OCD(base, loss=loss), with loss(outputs, targets) -> (B,)"
+            )
+        return self.loss

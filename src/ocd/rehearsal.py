@@ -1,0 +1,49 @@
+"""A fit in small, on two examples: what `OCD.fit` tries before long work.
+
+    config = rehearsal_config(ocd.config, "fc1")     # one step of training
+    inputs, targets = few_examples(problem, "fc1")   # two with a finite loss
+
+A fit collects for minutes or hours, and some of what can go wrong comes last: an encoder that cannot be
+saved, a layer in half precision whose code cannot be trained, a describe function that fails on a
+single example. With every step tried on two examples first, such an error comes within a second, and
+nothing is lost. The rehearsal leaves no file behind, and the random numbers of the fit are what they
+are without it.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ocd.base import FrozenBase, example_losses
+from ocd.config import OCDConfig
+from ocd.data import Batch, dataset_size, take_rows
+from ocd.lessons import Problem
+
+SMALL_LR = 1e-6
+"""Where no learning rate is configured: two examples are too few to choose one."""
+TRIED = 64
+"""Examples among which two with a finite loss are looked for."""
+
+
+def rehearsal_config(config: OCDConfig, layer: str) -> OCDConfig:
+    """The settings of a fit, with one step of training and everything written to files."""
+    storage = config.collection.storage
+    return config.replace(
+        {
+            "layer": layer,
+            "overfit.lr": config.overfit.lr or SMALL_LR,
+            "training.num_steps": 1,
+            "collection.num_workers": min(1, config.collection.num_workers),
+            "collection.storage": "store" if storage == "auto" else storage,
+        }
+    )
+
+
+def few_examples(problem: Problem, layer: str) -> Batch:
+    """Two examples whose loss is finite (the first two where there are none), on the base's device."""
+    inputs, targets = problem.fetch(torch.arange(min(TRIED, dataset_size(problem.dataset))))
+    frozen = FrozenBase(problem.base, layer, outputs=problem.outputs)
+    losses = example_losses(problem.packed_loss, frozen.answer(inputs), targets)
+    finite = losses.isfinite().nonzero()[:2, 0]
+    few = finite if len(finite) == 2 else torch.arange(min(2, len(losses)))
+    return take_rows(inputs, few), take_rows(targets, few)
