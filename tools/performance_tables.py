@@ -1,6 +1,8 @@
-"""Put the committed measurements into docs/performance.md: `python tools/performance_tables.py`.
+"""Put the committed measurements into docs/performance.md and docs/models.md.
 
-Each table of the page is made from a file of results/benchmarks, which `make bench` writes. A test
+    python tools/performance_tables.py
+
+Each table of these pages is made from a file of results/benchmarks, which `make bench` writes. A test
 checks the committed page.
 """
 
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "models.md")
 MEASURED = ROOT / "results" / "benchmarks"
 BLOCK = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 WAYS = ("forward", "one by one", "released", "fast", "limit")
@@ -126,8 +128,18 @@ def steps() -> str:
     return _table(head, rows)
 
 
+def ways() -> str:
+    """What can be moved, by which way, at which cost."""
+    head = ["what moves", "way", "weights", "forward [µs]", "overfit", "predict", "copies"]
+    rows = []
+    for name, of in _read("ways").items():
+        costs = [f"{of[one]:.1f}" if one in of else "–" for one in ("overfit", "predict", "copies")]
+        rows.append([name, of["way"], f"{of['weights']:,}", f"{of['forward_us']:.0f}", *costs])
+    return _table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    made.__name__: made for made in (overfit, train, predict, growth, steps)
+    made.__name__: made for made in (overfit, train, predict, growth, steps, ways)
 }
 
 
@@ -137,4 +149,5 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
