@@ -95,7 +95,7 @@ class OCD(Fitting):
 
     def _fit(self, dataset: Dataset[Any], workdir: Workdir, progress: bool) -> Self:
         problem, record = self.open(dataset, workdir)
-        self._select(problem, record)  # Eq. 3
+        self._select(problem, record, progress)  # Eq. 3
         self._overfit(problem, record, progress)  # Eq. 1
         source = open_lessons(problem, record, self.config.lessons)
         held_out = self._train(source, record, progress)  # Alg. 1

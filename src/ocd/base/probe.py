@@ -233,9 +233,10 @@ def _check_channels_last(frozen: FrozenBase, few: Inputs) -> None:
 
 def usable_layers(
     base: nn.Module, inputs: Inputs, outputs: Outputs | None = None
-) -> tuple[list[str], dict[str, str]]:
-    """The layers that a delta can sit on, and for each of the others the reason why not."""
-    usable: list[str] = []
+) -> tuple[list[FrozenBase], dict[str, str]]:
+    """The base at each layer that a delta can sit on, probed; for each of the others the reason why
+    not."""
+    usable: list[FrozenBase] = []
     skipped: dict[str, str] = {}
     for name in list_layers(base):
         try:
@@ -247,5 +248,5 @@ def usable_layers(
         if frozen.way is not None and frozen.way.kind == "plain":
             skipped[name] = f"layer {name!r} moves one example at a time only: name it to use it"
         else:
-            usable.append(name)
+            usable.append(frozen)
     return usable, skipped

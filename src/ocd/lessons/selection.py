@@ -7,6 +7,11 @@ For each example, many perturbed weights of one layer alone are drawn, a Gaussia
 fitted to their losses (Silverman's bandwidth), and its entropy is taken. The layer with the largest
 mean entropy over examples wins. No backward pass is needed.
 
+Most layers are far behind, and few draws show that. So layers race: all are scored on few examples and
+draws, those that are behind the second best beyond doubt leave, and only the rest get more, up to the
+full numbers. The race ends when only two are left and one of them is ahead beyond doubt: the second is
+what a run compares with.
+
 The perturbation is relative: each weight moves by a normal number with a deviation of `relative_size`
 times the root mean square of its layer's weights. So every layer moves by the same share of its own
 norm, and layers of different fan-in can be compared. The paper does not give the size. Ours is 0.1:
@@ -16,8 +21,8 @@ small enough to stay near the base, large enough for float32 losses to differ (d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +44,11 @@ from ocd.data import Excerpt, Inputs, Targets, num_rows, repeat_rows, take_excer
 from ocd.errors import OCDError
 from ocd.lessons.entropy import kde_entropies
 
+FEWEST, FEWEST_DRAWS = 8, 100
+"""Examples and draws of the first round of a race, at least."""
+BEYOND_DOUBT = 4.0
+"""Standard errors of the mean difference by which a layer has to be behind to leave."""
+
 
 @dataclass(frozen=True)
 class SelectionConfig:
@@ -50,6 +60,8 @@ class SelectionConfig:
     """Perturbed weights a layer; the paper draws 10,000."""
     relative_size: float = 0.1
     """Perturbation's deviation as a share of the layer's root mean square weight."""
+    race: bool = True
+    """Whether layers that are behind beyond doubt leave early, so that few get all draws."""
 
     def __post_init__(self) -> None:
         if self.num_draws < 2 or self.num_examples < 1 or self.relative_size <= 0:
@@ -66,16 +78,23 @@ def selection_excerpt(overfit_excerpt: int) -> int:
 
 @dataclass(frozen=True)
 class LayerScores:
-    """Scores of Eq. 3 in the order of the network, in nats, with standard errors over examples."""
+    """Scores of Eq. 3 in the order of the network, in nats, with standard errors over examples.
+
+    `draws`: perturbed weights that each layer's score is of; in a race those that left early have
+    fewer, and rank behind those with more. `num_losses`: losses that were computed in all.
+    """
 
     names: list[str]
     scores: list[float]
     standard_errors: list[float]
+    draws: list[int] = field(default_factory=list)
+    num_losses: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
 
     def ranked(self) -> list[str]:
         """The names, best first."""
-        order = sorted(range(len(self.names)), key=lambda i: -self.scores[i])
+        draws = self.draws or [0] * len(self.names)
+        order = sorted(range(len(self.names)), key=lambda i: (-draws[i], -self.scores[i]))
         return [self.names[i] for i in order]
 
     def layer(self, rank: int = 1) -> str:
@@ -124,12 +143,14 @@ def select_layer(
     excerpt: Excerpt | None = None,
     excerpt_size: int = 0,
     output: Output | None = None,
+    advance: Callable[[int], None] = lambda losses: None,
 ) -> LayerScores:
     """Eq. 3: the score of every layer that a delta can sit on, or of `layers` alone.
 
     `inputs` (B, ...) and `targets`; the first `config.num_examples` of them are used. Layers that
     cannot be moved are in `skipped`, with the reason. With `excerpt` the loss is that of one random
-    part of each example, `excerpt_size` positions large. Raises OCDError where no layer can be moved.
+    part of each example, `excerpt_size` positions large. `advance(n)` is told that n more losses of
+    `num_losses(...)` are done. Raises OCDError where no layer can be moved.
     """
     config = config or SelectionConfig()
     few = slice(0, min(config.num_examples, num_rows(inputs)))
@@ -137,41 +158,112 @@ def select_layer(
     generator = torch.Generator().manual_seed(seed)
     inputs, targets = take_excerpt(excerpt, inputs, targets, excerpt_size, generator)
     outputs, base = Outputs(output), unwrapped(base)
-    names, skipped = (list(layers), {}) if layers is not None else usable_layers(base, inputs, outputs)
-    if not names:
+    if layers is None:
+        contenders, skipped = usable_layers(base, inputs, outputs)
+    else:
+        contenders, skipped = [FrozenBase(base, name, outputs=outputs) for name in layers], {}
+        for frozen in contenders:
+            probe(frozen, inputs)
+    if not contenders:
         reasons = "; ".join(skipped.values()) or "it has no Linear, Conv1d or Conv2d"
         raise OCDError(f"the base has no layer that OCD can move: {reasons}")
-    scored, scores, errors = [], [], []
-    for name in names:
-        entropies = _entropies(
-            FrozenBase(base, name, outputs=outputs), outputs.loss(loss), inputs, targets, config, seed
-        )
-        if not len(entropies):
-            skipped[name] = f"no example has finite losses while layer {name!r} is perturbed"
-            continue
-        scored.append(name)
-        scores.append(float(entropies.mean()))
-        deviation = float(entropies.std()) if len(entropies) > 1 else math.nan
-        errors.append(deviation / math.sqrt(len(entropies)))
-    if not scored:
+    race = _Race(outputs.loss(loss), inputs, targets, config, seed, advance)
+    race.run(contenders)
+    skipped |= {
+        frozen.name: f"no example has finite losses while layer {frozen.name!r} is perturbed"
+        for frozen in contenders
+        if frozen.name not in race.scores
+    }
+    if not race.scores:
         raise OCDError(f"the base has no layer that OCD can move: {'; '.join(skipped.values())}")
-    return LayerScores(scored, scores, errors, skipped)
+    names = [frozen.name for frozen in contenders if frozen.name in race.scores]
+    found = [race.scores[name] for name in names]
+    return LayerScores(
+        names, [of.mean for of in found], [of.error for of in found], [of.draws for of in found],
+        race.num_losses, skipped,
+    )  # fmt: skip
 
 
-def _entropies(
-    frozen: FrozenBase,
-    loss: Loss,
-    inputs: Inputs,
-    targets: Targets,
-    config: SelectionConfig,
-    seed: int,
-) -> Tensor:
-    """Entropies of the examples' losses while one layer is perturbed: (N,), N of them with finite
-    losses."""
-    probe(frozen, inputs)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        capture = frozen.capture(inputs)
-        losses = perturbed_losses(frozen, capture, loss, targets, config, generator)
-    losses = losses[losses.isfinite().all(dim=1)]
-    return kde_entropies(losses) if len(losses) else losses.new_empty(0)
+def rounds(config: SelectionConfig, num_examples: int) -> list[tuple[int, int]]:
+    """Examples and draws of each round of a race; one round of all where there is none."""
+    every = (num_examples, config.num_draws)
+    if not config.race:
+        return [every]
+    starts = [(max(FEWEST, num_examples // part), config.num_draws // part) for part in (8, 4, 2)]
+    return [one for one in starts if one[0] < num_examples and one[1] >= FEWEST_DRAWS] + [every]
+
+
+@dataclass(frozen=True)
+class _Score:
+    """Of one layer: the entropy of each example (NaN where its losses are not finite)."""
+
+    entropies: Tensor
+    draws: int
+
+    @property
+    def finite(self) -> Tensor:
+        return self.entropies[self.entropies.isfinite()]
+
+    @property
+    def mean(self) -> float:
+        return float(self.finite.mean())
+
+    @property
+    def error(self) -> float:
+        count = len(self.finite)
+        return float(self.finite.std()) / math.sqrt(count) if count > 1 else math.nan
+
+    def is_behind(self, other: _Score) -> bool:
+        """Whether it is behind beyond doubt, by the differences on the same examples."""
+        off = (other.entropies - self.entropies)[(other.entropies - self.entropies).isfinite()]
+        if len(off) < FEWEST:
+            return False
+        return bool(off.mean() > BEYOND_DOUBT * off.std() / math.sqrt(len(off)))
+
+
+@dataclass
+class _Race:
+    """Layers that are scored on more and more draws, while those behind leave."""
+
+    loss: Loss
+    inputs: Inputs
+    targets: Targets
+    config: SelectionConfig
+    seed: int
+    advance: Callable[[int], None]
+    scores: dict[str, _Score] = field(default_factory=dict)
+    num_losses: int = 0
+
+    def run(self, contenders: Sequence[FrozenBase]) -> None:
+        """Fill `scores` with the last score of each layer that has one."""
+        left = list(contenders)
+        for examples, draws in rounds(self.config, num_rows(self.inputs)):
+            for frozen in left:
+                score = _Score(self._entropies(frozen, examples, draws), draws)
+                if len(score.finite):
+                    self.scores[frozen.name] = score
+            left = [frozen for frozen in left if frozen.name in self.scores]
+            if len(left) > 2:
+                second = sorted((self.scores[f.name] for f in left), key=lambda of: -of.mean)[1]
+                left = [f for f in left if not self.scores[f.name].is_behind(second)]
+            if len(left) == 2 and self.config.race:
+                best, second = sorted((self.scores[f.name] for f in left), key=lambda of: -of.mean)
+                if second.is_behind(best):
+                    break
+
+    def _entropies(self, frozen: FrozenBase, examples: int, draws: int) -> Tensor:
+        """Entropies of the examples' losses while one layer is perturbed: (N,)."""
+        few = slice(0, examples)
+        generator = torch.Generator().manual_seed(self.seed)
+        config = replace(self.config, num_draws=draws)
+        with torch.no_grad():
+            capture = frozen.capture(take_rows(self.inputs, few))
+            targets = take_rows(self.targets, few)
+            losses = perturbed_losses(frozen, capture, self.loss, targets, config, generator)
+        self.num_losses += losses.numel()
+        self.advance(losses.numel())
+        entropies = losses.new_full((len(losses),), torch.nan, dtype=torch.float64)
+        good = losses.isfinite().all(dim=1)
+        if good.any():
+            entropies[good] = kde_entropies(losses[good])
+        return entropies
