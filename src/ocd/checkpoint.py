@@ -10,7 +10,15 @@ from torch import nn
 
 from ocd.base import Fingerprint, FrozenBase, Outputs, Way, base_digest
 from ocd.config import OCDConfig
-from ocd.data import file_digest, load_strictly, only_tensors, read_json, write_json, write_tensors
+from ocd.data import (
+    file_digest,
+    is_written_here,
+    load_strictly,
+    only_tensors,
+    read_json,
+    write_json,
+    write_tensors,
+)
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork, Shapes
 
@@ -34,7 +42,7 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
     weights, config = folder / "model.safetensors", folder / "config.json"
     if config.exists() and "shapes" not in read_json(config):
         raise OCDError(f"{folder} holds another library's model: save into another folder")
-    if not config.exists() and weights.exists():
+    if not config.exists() and weights.exists() and not is_written_here(weights):
         raise OCDError(f"{weights} is not of this library: save into another folder")
     write_tensors(weights, only_tensors(saved.network.state_dict()))
     write_json(

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ocd.base.layers import find_layer
+from ocd.base.layers import find_layer, get_module, get_parameter
 from ocd.base.outputs import Outputs
 from ocd.base.view import open_weights, private_view, unwrapped
 from ocd.base.way import SHIFTED, Way
@@ -37,7 +37,7 @@ class MovedParameter:
         self.way = way
         self.notes: list[str] = []
         self._of_thread = threading.local()
-        self.weight: Tensor = self.module.get_parameter(self.layer.parameter).detach()
+        self.weight: Tensor = get_parameter(self.module, self.layer).detach()
         if not self.weight.is_floating_point():
             raise OCDError(
                 f"layer {name!r} has a weight of {self.weight.dtype}: a delta is a real number"
@@ -55,12 +55,12 @@ class MovedParameter:
         """Look at the base anew, which its user may have changed since (a device, a constant): the view
         of this thread is made again."""
         self._of_thread.view = self._make_view()
-        self.weight = self.module.get_parameter(self.layer.parameter).detach()
+        self.weight = get_parameter(self.module, self.layer).detach()
 
     @property
     def module(self) -> nn.Module:
         """The layer's module in this thread's view."""
-        return self.view.get_submodule(self.layer.module)
+        return get_module(self.view, self.layer)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -97,7 +97,7 @@ class MovedParameter:
 
     def _make_view(self) -> nn.Module:
         view = private_view(self.base)
-        open_weights(view.get_submodule(self.layer.module))
+        open_weights(get_module(view, self.layer))
         return view
 
     @contextmanager

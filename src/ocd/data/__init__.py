@@ -33,6 +33,7 @@ from ocd.data.progress import progress_bar
 from ocd.data.seeds import seeded
 from ocd.data.tensor_files import (
     file_digest,
+    is_written_here,
     load_strictly,
     only_tensors,
     put_in_place,
@@ -60,6 +61,7 @@ __all__ = [
     "file_digest",
     "in_chunks",
     "is_out_of_memory",
+    "is_written_here",
     "join_rows",
     "load_strictly",
     "locked",

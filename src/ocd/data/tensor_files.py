@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,11 +21,24 @@ def put_in_place(aside: Path, path: Path) -> None:
     os.replace(aside, path)
 
 
+MARK = "made by ocd"
+"""In the metadata of the files that are written here."""
+
+
+def is_written_here(path: Path) -> bool:
+    """Whether a safetensors file was written by this library (since version 0.2)."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return MARK in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
-    save_file(_apart(tensors), aside)
+    save_file(_apart(tensors), aside, metadata={MARK: "yes"})
     put_in_place(aside, path)
 
 
