@@ -1,7 +1,11 @@
 """Find what a delta can be added to: a parameter of the base.
 
-It is named by the path of its module, such as `fc1` or `encoder.0.linear`, whose `weight` then moves,
-or by its own full name, such as `lstm.weight_ih_l0`.
+    find_layer(base, "encoder.0.linear")      # a module: its weight moves
+    find_layer(base, "lstm.weight_ih_l0")     # a parameter, by its full name
+
+A pruned layer's weight is what its mask is applied to, and an adapter's (peft) the weight that it
+shows as its own. A parametrised weight is not read, since that would compute it and may change the
+module.
 """
 
 from __future__ import annotations
