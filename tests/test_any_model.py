@@ -245,3 +245,13 @@ def test_the_rehearsal_takes_examples_with_a_finite_loss() -> None:
 def test_an_error_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="base is a int"):
         OCD(3)  # type: ignore[arg-type]
+
+
+def test_a_save_that_was_interrupted_can_be_made_again(tmp_path: Path) -> None:
+    ocd = fitted()
+    ocd.save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()  # it is written last
+    ocd.save_pretrained(tmp_path)
+    inputs = examples().inputs
+    again = OCD.from_pretrained(tmp_path, net())
+    assert torch.equal(again.predict(inputs).outputs, ocd.predict(inputs).outputs)

@@ -1,111 +1,220 @@
-"""Deltas and predictions of many architectures are those of a loop over deep copies."""
+"""Networks of many architectures, overfitted and predicted, against loops over copies of them."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from architectures import ARCHITECTURES, Architecture
+from architectures import ARCHITECTURES, SHIFTED, Architecture, by_hooks
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ocd import OCD, Examples, OCDConfig, overfit
-from ocd.base import DenseDelta, FrozenBase, Outputs, find_layer, probe
-from ocd.data import take_rows
+import ocd
+import reference
+from ocd.base import DenseDelta, FrozenBase, Outputs, probe
 
-each = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+STEPS, COUNT, DRAWS = 2, 4, 2
 
-
-def call(base: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, dict):
-        return base(**inputs)
-    return base(*inputs) if isinstance(inputs, tuple) else base(inputs)
+every_architecture = pytest.mark.parametrize("case", ARCHITECTURES, ids=lambda case: case.name)
+fitted_ones = [case for case in ARCHITECTURES if case.fits]
 
 
-def built(architecture: Architecture) -> nn.Module:
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
     torch.manual_seed(0)
-    return architecture.make()
 
 
-def single(base: nn.Module, layer: str) -> tuple[nn.Module, nn.Parameter]:
-    """A copy of the base in eval mode, and the one parameter that moves; a parametrised weight is made
-    a plain one of the same value."""
-    copied = copy.deepcopy(base).eval()
-    found = find_layer(copied, layer)
-    module = copied.get_submodule(found.module)
-    if parametrize.is_parametrized(module, found.parameter):
-        plain = nn.Linear(module.in_features, module.out_features)
-        plain.weight, plain.bias = nn.Parameter(module.weight.detach()), module.bias
-        copied.set_submodule(found.module, plain)
-        module = plain
-    return copied, module.get_parameter(found.parameter).requires_grad_()
+def copied(base: nn.Module, layer: str) -> tuple[nn.Module, Tensor]:
+    """A copy in eval mode, of which nothing is trained, and the parameter that moves in it."""
+    with torch.no_grad():  # a scripted module's copies would be connected with it
+        own = copy.deepcopy(getattr(base, "_orig_mod", base)).eval()
+    for parameter in own.parameters():
+        parameter.requires_grad_(False)
+    names = dict(own.named_parameters(remove_duplicate=False))
+    for name in (layer, f"{layer}.weight"):
+        if name in names:
+            return own, names[name]
+    module = dict(own.named_modules())[layer]
+    if not parametrize.is_parametrized(module):  # peft's layers show the weight of one inside them
+        return own, module.weight
+    own.set_submodule(layer, opened(module))
+    return own, own.get_submodule(layer).weight
 
 
-def differ(found: Tensor, wanted: Tensor) -> float:
-    """The largest difference, relative to the largest value."""
-    return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
+def opened(module: nn.Module) -> nn.Linear:
+    """A plain layer with the weight that a parametrised one uses: this is what moves."""
+    plain = nn.Linear(module.in_features, module.out_features).requires_grad_(False)
+    plain.weight.copy_(module.weight)
+    plain.bias.copy_(module.bias)
+    return plain
 
 
-@each
-def test_overfitting_is_a_loop_over_copies(architecture: Architecture) -> None:
-    base = built(architecture)
-    inputs, targets = architecture.inputs(4), architecture.targets(4)
-    state = copy.deepcopy(base.state_dict())
-    deltas = overfit(
-        base, architecture.layer, architecture.loss, inputs, targets, steps=2, lr=architecture.lr,
-        output=architecture.output,
-    )  # fmt: skip
-    wanted = []
-    for i in range(4):
-        moved, weight = single(base, architecture.layer)
-        start, row = weight.detach().clone(), slice(i, i + 1)
-        optimizer = torch.optim.SGD([weight], lr=architecture.lr)
-        for _ in range(2):
-            optimizer.zero_grad()
-            answer = call(moved, take_rows(inputs, row))
-            architecture.loss(answer, take_rows(targets, row)).sum().backward()
-            optimizer.step()
-        wanted.append(weight.detach() - start)
-    assert torch.stack(wanted).abs().max() > 0
-    assert differ(deltas.dense(), torch.stack(wanted)) < 1e-4
-    for name, value in base.state_dict().items():
-        assert torch.equal(value, state[name]), name
+def answer_of(base: nn.Module, inputs: Any) -> Any:
+    """Without PyTorch's fused attention, which answers otherwise at padded positions."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        return reference.call(base, copy.deepcopy(inputs))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
 
 
-@each
-def test_predictions_are_those_of_moved_copies(architecture: Architecture) -> None:
-    base, inputs = built(architecture), architecture.inputs(4)
-    frozen = FrozenBase(base, architecture.layer, outputs=Outputs(architecture.output))
+def build(case: Architecture) -> tuple[nn.Module, Any]:
+    """The model, in train mode as after training, and examples for it."""
+    base = case.build()
+    inputs = case.inputs(COUNT)
+    own = getattr(base, "_orig_mod", base)
+    with torch.no_grad():
+        reference.call(own.eval(), inputs)  # lazy layers are made
+    return base.train(), inputs
+
+
+def rows_of(values: Any, index: int) -> Any:
+    return reference.one_example(values, index)
+
+
+def overfit_alone(
+    base: nn.Module, case: Architecture, inputs: Any, targets: Any
+) -> tuple[Tensor, Tensor]:
+    """Eq. 1 on one example: the delta, and the loss after."""
+    own, weight = copied(base, case.layer)
+    start = weight.clone()
+    weight.requires_grad_()
+    optimizer = torch.optim.SGD([weight], lr=case.lr)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        case.loss(answer_of(own, inputs), targets).sum().backward()
+        optimizer.step()
+    return weight.detach() - start, case.loss(answer_of(own, inputs), targets).detach()[0]
+
+
+def predict_alone(base: nn.Module, case: Architecture, inputs: Any, delta: Tensor) -> Tensor:
+    """f(x; θ + delta) of one example."""
+    own, weight = copied(base, case.layer)
+    with torch.no_grad():
+        weight += delta
+        return case.read(answer_of(own, inputs))[0]
+
+
+def state_of(base: nn.Module) -> dict[str, Any]:
+    own = getattr(base, "_orig_mod", base)
+    return {
+        "tensors": {name: tensor.clone() for name, tensor in own.state_dict().items()},
+        "training": [module.training for module in own.modules()],
+        "classes": [type(module) for module in own.modules()],
+        "trained": [parameter.requires_grad for parameter in own.parameters()],
+        "gradients": [parameter.grad for parameter in own.parameters()],
+    }
+
+
+def assert_unchanged(base: nn.Module, before: dict[str, Any]) -> None:
+    after = state_of(base)
+    old, new = before.pop("tensors"), after.pop("tensors")
+    assert list(old) == list(new)
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    assert before == after
+
+
+def assert_close(one: Tensor, other: Tensor) -> None:
+    """To 1e-4 of the largest value."""
+    assert one.shape == other.shape
+    assert one.dtype == other.dtype
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
+
+
+@every_architecture
+def test_overfit_equals_training_each_example_alone(case: Architecture) -> None:
+    base, inputs = build(case)
+    targets, before = case.targets(COUNT), state_of(base)
+    deltas = ocd.overfit(
+        base, case.layer, case.loss, inputs, targets, steps=STEPS, lr=case.lr, output=case.output
+    )
+    assert_unchanged(base, before)
+    alone = [overfit_alone(base, case, rows_of(inputs, i), rows_of(targets, i)) for i in range(COUNT)]
+    expected = torch.stack([delta for delta, _ in alone])
+    assert (expected.flatten(1).abs().amax(dim=1) > 1e-5).all(), "nothing is learned: no proof"
+    assert_close(deltas.dense(), expected)
+    assert_close(deltas.loss_after, torch.stack([loss for _, loss in alone]))
+    assert (deltas.loss_after != deltas.loss_before).all()
+
+
+@every_architecture
+def test_predictions_equal_the_loop_over_copies(case: Architecture) -> None:
+    base, inputs = build(case)
+    before = state_of(base)
+    _, weight = copied(base, case.layer)
+    size = 0.3 * float(weight.square().mean().sqrt()) or 0.1
+    deltas = size * torch.randn(COUNT, DRAWS, *weight.shape)
+    frozen = FrozenBase(base, case.layer, outputs=Outputs(case.output))
     probe(frozen, inputs)
-    size = 0.3 * float(frozen.weight.std(unbiased=False)) or 0.1
-    deltas = size * torch.randn(4, 2, *frozen.weight_shape)
-    with torch.no_grad():
-        found = frozen.outputs.named(frozen.run(frozen.capture(inputs), DenseDelta(deltas)))
-    wanted = torch.empty_like(found)
-    for i in range(4):
-        for k in range(2):
-            moved, weight = single(base, architecture.layer)
-            with torch.no_grad():
-                weight += deltas[i, k]
-                answer = call(moved, take_rows(inputs, slice(i, i + 1)))
-            wanted[i, k] = answer[architecture.output][0] if architecture.output else answer[0]
-    assert differ(found, wanted) < 1e-4
-    assert (wanted[:, 0] - wanted[:, 1]).abs().max() > 1e-4, "the deltas move nothing"
+    capture = frozen.capture(inputs)
+    outputs = frozen.outputs.named(frozen.run(capture, DenseDelta(deltas)).detach())
+    assert_unchanged(base, before)
+    rows = [
+        [predict_alone(base, case, rows_of(inputs, i), delta) for delta in draws]
+        for i, draws in enumerate(deltas)
+    ]
+    expected = torch.stack([torch.stack(row) for row in rows])
+    assert_close(outputs, expected)
+    unmoved = torch.stack(
+        [predict_alone(base, case, rows_of(inputs, i), weight * 0) for i in range(COUNT)]
+    )
+    assert_close(frozen.outputs.named(capture.output), unmoved)
+    moved = (expected - unmoved[:, None]).flatten(2).abs().amax(dim=2)
+    assert (moved > 1e-3 * expected.abs().max()).all(), "the deltas move nothing: no proof"
+    assert frozen.way is not None
+    assert (frozen.way.kind == "shift") == (case.name in SHIFTED)
 
 
-@pytest.mark.parametrize("name", ["BERT", "GPT-2", "LSTM", "U-Net", "siamese", "masked"])
-def test_a_whole_fit(name: str) -> None:
-    architecture = next(one for one in ARCHITECTURES if one.name == name)
-    base, inputs = built(architecture), architecture.inputs(12)
-    config = OCDConfig(layer=architecture.layer).replace({"training.num_steps": 3, "overfit.lr": 0.05})
-    ocd = OCD(base, loss=architecture.loss, config=config, output=architecture.output)
-    ocd.fit(Examples(inputs, architecture.targets(12)), progress=False)
-    prediction = ocd.predict(take_rows(inputs, slice(0, 5)), draws=2)
-    with torch.no_grad():
-        own = call(base.eval(), take_rows(inputs, slice(0, 5)))
-    own = own[architecture.output] if architecture.output else own
-    assert prediction.base is not None
-    assert differ(prediction.base, own) < 1e-4
-    assert prediction.outputs.shape == (2, *own.shape)
+@pytest.mark.parametrize("case", fitted_ones, ids=lambda case: case.name)
+def test_a_whole_fit(case: Architecture) -> None:
+    base, inputs = build(case)
+    before = state_of(base)
+    config = ocd.OCDConfig(layer=case.layer).replace({"training.num_steps": 3})
+    examples = ocd.Examples(inputs, case.targets(COUNT))
+    model = ocd.OCD(base, loss=case.loss, config=config, output=case.output)
+    prediction = model.fit(examples, progress=False).predict(inputs, draws=DRAWS)
+    assert_unchanged(base, before)
+    own = copy.deepcopy(base).eval()
+    expected = case.read(answer_of(own, inputs)).detach()
+    assert_close(prediction.base, expected)
+    assert prediction.outputs.shape == (DRAWS, *expected.shape)
+    assert prediction.outputs.isfinite().all()
+
+
+class HasBuffer(nn.Module):
+    """Its weight is not a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.randn(4, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.T
+
+
+@pytest.mark.parametrize(
+    ("make", "hint"),
+    [
+        (lambda: by_hooks(nn.Linear(5, 4)), "fc.bias, fc.weight_g, fc.weight_v"),
+        (HasBuffer, "another layer"),
+    ],
+)
+def test_a_weight_that_is_no_parameter(make: Callable[[], nn.Module], hint: str) -> None:
+    base = nn.ModuleDict({"fc": make()})
+    with pytest.raises(ocd.OCDError, match=f"whose weight is not a parameter: .*{hint}"):
+        FrozenBase(base, "fc")
+
+
+def test_a_lazy_layer_that_was_never_called() -> None:
+    base = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 3))
+    with pytest.raises(ocd.OCDError, match="call it once before"):
+        FrozenBase(base, "1")
+
+
+def test_a_scripted_part_is_not_connected_with_the_users() -> None:
+    base = nn.Sequential(torch.jit.script(nn.Linear(5, 5)), nn.Linear(5, 4))
+    assert not any(parameter.requires_grad for parameter in FrozenBase(base, "1").view.parameters())

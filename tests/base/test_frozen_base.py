@@ -278,7 +278,7 @@ def own_output_of_patched(base: nn.Module) -> Tensor:
 
 
 class Fails(nn.Module):
-    """Raises in its n-th call."""
+    """Raises from its n-th call on."""
 
     def __init__(self, call: int) -> None:
         super().__init__()
@@ -286,7 +286,7 @@ class Fails(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls_left -= 1
-        if self.calls_left == 0:
+        if self.calls_left <= 0:
             raise RuntimeError("the base gave up")
         return x
 

@@ -108,11 +108,14 @@ class Watch:
         self.seen: tuple[Tensor | None, Tensor | None] = (None, None)
 
     def __enter__(self) -> Watch:
-        self.handle = self.module.register_forward_hook(self._see, with_kwargs=True)
+        self.handle = None
+        if not isinstance(self.module, torch.jit.ScriptModule):  # it takes no hooks: nothing is seen
+            self.handle = self.module.register_forward_hook(self._see, with_kwargs=True)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.handle.remove()
+        if self.handle is not None:
+            self.handle.remove()
 
     def _see(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         self.seen = (_first_tensor((args, kwargs)), _first_tensor(output))

@@ -38,8 +38,11 @@ from ocd.base.plain import kept_answer, plain_outputs
 from ocd.base.positions import shift_output, to_positions
 from ocd.base.replay import Recording, patched_forward, record, replaying
 from ocd.base.view import private_view
-from ocd.data import Inputs, call, copied, num_rows, repeat_rows, take_rows, tensors
+from ocd.data import Inputs, call, copied, example_shapes, num_rows, repeat_rows, take_rows, tensors
 from ocd.errors import OCDError
+
+MOST_SHAPES = 4
+"""Shapes of inputs for which the part in front of the layer is taken apart."""
 
 
 class FrozenBase(MovedParameter):
@@ -125,12 +128,14 @@ class FrozenBase(MovedParameter):
         return output.view(len(capture), delta.num_draws, *output.shape[1:])
 
     def front(self, inputs: Inputs) -> Front | None:
-        """The part in front of the layer, taken apart (ocd.base.front); found out once, on some of
-        these inputs. None where passes have to start from the inputs."""
-        if self._front is None:
-            found = None if self.fresh_views or not self.is_shifted else find_front(self, inputs)
-            self._front = (found,)
-        return self._front[0]
+        """The part in front of the layer, taken apart (ocd.base.front): found out once for inputs of
+        one shape. None where passes have to start from the inputs, and for many lengths of inputs."""
+        if self.fresh_views or not self.is_shifted:
+            return None
+        shapes = example_shapes(inputs)
+        if shapes not in self._fronts and len(self._fronts) < MOST_SHAPES:
+            self._fronts[shapes] = find_front(self, inputs)
+        return self._fronts.get(shapes)
 
     def _repeated_front(self, capture: Capture, draws: int) -> Recording | None:
         """The recording of K copies of each example, where there is one on this thread's view."""

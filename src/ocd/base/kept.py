@@ -1,4 +1,12 @@
-"""A capture as tensors with a row for each example, to keep, and back."""
+"""A capture as tensors with a row for each example, to keep, and back.
+
+    rows = capture_rows(frozen, capture)                    # name -> (B, ...), or None
+    capture = restored_capture(frozen, like, inputs, some)  # of any of these rows, in any order
+
+What is kept is the layer's input and output, f(x), and what goes around the layer (ocd.base.front): as
+little as the part behind the layer can be run from. The vectors that a convolution's weight multiplies
+are made anew from the layer's input, since they are larger than it by the size of the kernel.
+"""
 
 from __future__ import annotations
 

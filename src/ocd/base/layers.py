@@ -1,14 +1,20 @@
 """Find what a delta can be added to: a parameter of the base.
 
-It is named by the path of its module, such as `fc1` or `encoder.0.linear`, whose `weight` then moves,
-or by its own full name, such as `lstm.weight_ih_l0`.
+    find_layer(base, "encoder.0.linear")      # a module: its weight moves
+    find_layer(base, "lstm.weight_ih_l0")     # a parameter, by its full name
+
+A pruned layer's weight is what its mask is applied to, and an adapter's (peft) the weight that it
+shows as its own. A parametrised weight is not read, since that would compute it and may change the
+module.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ocd.errors import OCDError, nearest
@@ -30,9 +36,37 @@ class Layer:
         return f"{self.module}.{self.parameter}" if self.module else self.parameter
 
 
+def get_module(base: nn.Module, layer: Layer) -> nn.Module:
+    """The layer's module; also in scripted modules, which have no `get_submodule`."""
+    path = layer.module.split(".") if layer.module else []
+    module: nn.Module = functools.reduce(getattr, path, base)
+    return module
+
+
+def get_parameter(module: nn.Module, layer: Layer) -> nn.Parameter:
+    """What moves, of the layer's module; also in scripted modules, which have no `get_parameter`."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return dict(module.named_parameters(recurse=False))[layer.parameter]
+    return module.get_parameter(layer.parameter)
+
+
 def list_layers(base: nn.Module) -> list[str]:
     """The names of all layers that a selection compares, in the order of the network."""
     return [name for name, module in base.named_modules() if isinstance(module, SUPPORTED)]
+
+
+def _weight_of(module: nn.Module) -> str | None:
+    """The name of the parameter that is the module's weight, from the module on: its own, or that of a
+    module inside it which it shows as its own (adapters of peft)."""
+    # To read a parametrised weight would compute it, which may change the module (spectral norm).
+    own = dict(module.named_parameters(recurse=False))
+    if parametrize.is_parametrized(module, "weight") or "weight" in own:
+        return "weight"
+    if "weight_orig" in own:  # a pruned layer, whose hook makes its weight of it
+        return "weight_orig"
+    weight = getattr(module, "weight", None)
+    named = module.named_parameters(remove_duplicate=False)
+    return next((name for name, parameter in named if parameter is weight), None)
 
 
 def find_layer(base: nn.Module, name: str) -> Layer:
@@ -44,16 +78,16 @@ def find_layer(base: nn.Module, name: str) -> Layer:
     modules = dict(base.named_modules())
     if name in modules:
         module = modules[name]
-        # To read a parametrised weight would compute it, which may change the module (spectral norm).
-        parametrised = parametrize.is_parametrized(module, "weight")
+        own = _weight_of(module)
+        if own is not None:
+            path, _, parameter = f"{name}.{own}".lstrip(".").rpartition(".")
+            return Layer(path, parameter)
         held = [held for held, _ in module.named_parameters(recurse=False)]
-        if parametrised or "weight" in held:
-            return Layer(name)
-        if "weight_orig" in held:  # a pruned layer, whose hook makes its weight of it
-            return Layer(name, "weight_orig")
         inside = [f"{name}.{own}" if name else own for own in held]
         hint = f"name one of its parameters: {', '.join(inside)}" if inside else "choose another layer"
-        raise OCDError(f"layer {name!r} is a {type(module).__name__} without a weight: {hint}")
+        computed = isinstance(getattr(module, "weight", None), Tensor)
+        without = "whose weight is not a parameter" if computed else "without a weight"
+        raise OCDError(f"layer {name!r} is a {type(module).__name__} {without}: {hint}")
     parameters = {own for own, _ in base.named_parameters(remove_duplicate=False)}
     if name in parameters:
         path, _, own = name.rpartition(".")

@@ -78,13 +78,14 @@ class Outputs:
 
     def learn(self, of_one: Any, of_two: Any) -> None:
         """Find the tensors that have a row for each example, by answers to one example and to two: a
-        weight with as many rows as a batch has examples must not be taken for one."""
-        every: list[set[str]] = []
+        weight with as many rows as a batch has examples must not be taken for one, nor a table of all
+        pairs of examples (the similarities of a contrastive model)."""
+        every: list[set[tuple[str, tuple[int, ...]]]] = []
         for rows, answer in ((1, of_one), (2, of_two)):
             found: list[tuple[str, Tensor]] = []
             _emptied(answer, "", found, rows, None)
-            every.append({path for path, _ in found})
-        self._paths = every[0] & every[1]
+            every.append({(path, tuple(tensor.shape[1:])) for path, tensor in found})
+        self._paths = {path for path, _ in every[0] & every[1]}
 
     def pack(self, answer: Any, rows: int) -> Any:
         """The answer to `rows` examples as one tensor (rows, F). What has no row for each example is
@@ -228,7 +229,8 @@ def _emptied(
     if isinstance(value, Mapping):
         return rebuilt(value, {key: inside(key, inner) for key, inner in value.items()})
     if isinstance(value, tuple | list):
-        return rebuilt(value, [inside(i, inner) for i, inner in enumerate(value)])
+        keys = getattr(value, "_fields", range(len(value)))  # a named tuple's parts have names
+        return rebuilt(value, [inside(key, inner) for key, inner in zip(keys, value, strict=True)])
     if is_dataclass(value) and not isinstance(value, type):
         return rebuilt(value, {f.name: inside(f.name, getattr(value, f.name)) for f in fields(value)})
     return value if isinstance(value, str | bytes | bool | int | float | None) else None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ocd.base.front import Front
-from ocd.base.layers import find_layer
+from ocd.base.layers import find_layer, get_module, get_parameter
 from ocd.base.outputs import Outputs
 from ocd.base.view import open_weights, private_view, unwrapped
 from ocd.base.way import SHIFTED, Way
@@ -37,9 +37,9 @@ class MovedParameter:
         self.outputs = outputs or Outputs()
         self.way = way
         self.notes: list[str] = []
-        self._front: tuple[Front | None] | None = None  # not looked for yet
+        self._fronts: dict[Any, Front | None] = {}  # by the shapes of an example
         self._of_thread = threading.local()
-        self.weight: Tensor = self.module.get_parameter(self.layer.parameter).detach()
+        self.weight: Tensor = get_parameter(self.module, self.layer).detach()
         if not self.weight.is_floating_point():
             raise OCDError(
                 f"layer {name!r} has a weight of {self.weight.dtype}: a delta is a real number"
@@ -57,12 +57,12 @@ class MovedParameter:
         """Look at the base anew, which its user may have changed since (a device, a constant): the view
         of this thread is made again."""
         self._of_thread.view = self._make_view()
-        self.weight = self.module.get_parameter(self.layer.parameter).detach()
+        self.weight = get_parameter(self.module, self.layer).detach()
 
     @property
     def module(self) -> nn.Module:
         """The layer's module in this thread's view."""
-        return self.view.get_submodule(self.layer.module)
+        return get_module(self.view, self.layer)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -99,7 +99,7 @@ class MovedParameter:
 
     def _make_view(self) -> nn.Module:
         view = private_view(self.base)
-        open_weights(view.get_submodule(self.layer.module))
+        open_weights(get_module(view, self.layer))
         return view
 
     @contextmanager

@@ -59,7 +59,20 @@ def replaced_answer(view: nn.Module, name: str, weight: Tensor, inputs: Inputs) 
     own = map_tensors(Tensor.clone, inputs)  # the base may change its inputs in place
     # functional_call takes positional and named arguments apart.
     args, named = ((), own) if isinstance(own, dict) else (own, None)
+    if isinstance(view, torch.jit.ScriptModule):  # it works on scripted modules inside others alone
+        view, name = _Around(view), f"inner.{name}"
     return functional_call(view, {name: weight}, args, named)
+
+
+class _Around(nn.Module):
+    """A module that calls another one."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        return self.inner(*args, **named)
 
 
 def kept_answer(view: nn.Module, name: str, weight: Tensor, inputs: Inputs) -> Any:

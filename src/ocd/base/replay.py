@@ -24,6 +24,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 Versions = list[tuple[Tensor, int]]
@@ -136,8 +137,9 @@ def record(base: nn.Module, layer: nn.Module) -> Iterator[Recording]:
     holding: dict[nn.Module, bool] = {}
     _holds(base, layer, holding)
     for module, holds in holding.items():
-        if holds:
-            continue  # it runs in a replay too, with the modules inside it replayed
+        if holds or isinstance(module, torch.jit.ScriptModule):
+            # It runs in a replay too, with the modules in it replayed. A scripted one takes no hooks.
+            continue
         # Before the user's own hooks, which a replay runs again.
         enter = module.register_forward_pre_hook(
             lambda m, args, kwargs: recording.enter(m, (args, kwargs)),

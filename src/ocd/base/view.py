@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ocd.errors import OCDError
+
 UNCHANGED = {bool, int, float, str, type(None), Tensor, torch.dtype, torch.device}
 """Types of attributes that refer to nothing of the base."""
 REFERRING = (nn.Module, types.MethodType, functools.partial)
@@ -98,7 +100,7 @@ class _Copier:
         if id(value) in self.known:
             return self.known[id(value)]
         if isinstance(value, torch.jit.ScriptModule):
-            return self._keep(value, copy.deepcopy(value))
+            return self._scripted(value)
         if isinstance(value, nn.Module):
             return self._module(value)
         if isinstance(value, nn.Parameter):
@@ -119,8 +121,19 @@ class _Copier:
         self.alive.append(value)
         return copied
 
+    def _scripted(self, module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+        """A whole copy. With gradients its parameters would be connected with the user's."""
+        with torch.no_grad():
+            copied = copy.deepcopy(module)
+        for parameter in copied.parameters():
+            parameter.requires_grad_(False)
+        self._keep(module, copied)
+        return copied
+
     def _parameter(self, parameter: nn.Parameter) -> Tensor:
         """The same memory, without a gradient of its own."""
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise OCDError("the base has lazy layers that were not made yet: call it once before")
         return nn.Parameter(parameter.detach(), requires_grad=False)
 
     def _module(self, module: nn.Module) -> nn.Module:

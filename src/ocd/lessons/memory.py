@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, FrozenBase, capture_rows, restored_capture
-from ocd.data import Inputs, in_chunks, num_rows
+from ocd.data import Inputs, example_shapes, in_chunks, num_rows
 
 CHUNK = 256
 """Examples that the base is asked for at once."""
@@ -46,6 +46,7 @@ class BaseMemory:
     _folder: tempfile.TemporaryDirectory[str] | None = None
     _keeps: bool = True
     _reason: str = ""
+    _shapes: tuple[tuple[int, ...], ...] | None = None
 
     def capture(self, frozen: FrozenBase, index: Tensor) -> Capture:
         """I(x) of these examples and what is needed to run them again: as `frozen.capture` gives it."""
@@ -54,13 +55,18 @@ class BaseMemory:
             self._forget(frozen.name)
         if not self._keeps:
             return self._ask(frozen, index)
+        inputs = self.fetch(index)
+        if self._shapes is None:
+            self._shapes = example_shapes(inputs)
         missing = index[~self._known[index]].unique()
         for chunk, capture in in_chunks(
             len(missing), CHUNK, lambda part: self._ask(frozen, missing[part])
         ):
             if not self._keep(frozen, missing[chunk], capture):
                 return self._ask(frozen, index)
-        inputs = self.fetch(index)
+        if not self._keeps or example_shapes(inputs) != self._shapes:
+            self._keeps, self._reason = False, "examples are of uneven length"
+            return self._ask(frozen, index)
         rows = {name: values[index].to(frozen.device) for name, values in self._rows.items()}
         return restored_capture(frozen, self._template(frozen), inputs, rows)
 
@@ -75,6 +81,8 @@ class BaseMemory:
     def _ask(self, frozen: FrozenBase, index: Tensor) -> Capture:
         inputs = self.fetch(index)
         self.asked += num_rows(inputs)
+        if self._shapes is not None and example_shapes(inputs) != self._shapes:
+            self._keeps, self._reason = False, "examples are of uneven length"
         if len(self._known):
             self.needless += int(self._known[index].sum())
         return frozen.capture(inputs)
@@ -87,6 +95,8 @@ class BaseMemory:
         return self._like
 
     def _keep(self, frozen: FrozenBase, index: Tensor, capture: Capture) -> bool:
+        if not self._keeps:
+            return False
         rows = capture_rows(frozen, capture)
         if rows is None:
             self._keeps, self._reason = False, "the part in front of the layer cannot be taken apart"
@@ -120,6 +130,7 @@ class BaseMemory:
 
     def _forget(self, layer: str) -> None:
         self.layer, self._like, self._rows, self._keeps = layer, None, {}, True
+        self._shapes = None
         self._known = torch.zeros(self.total, dtype=torch.bool)
 
 

@@ -36,7 +36,6 @@ from ocd.base import (
     Outputs,
     example_losses,
     num_weights,
-    probe,
     unwrapped,
     usable_layers,
 )
@@ -158,12 +157,7 @@ def select_layer(
     generator = torch.Generator().manual_seed(seed)
     inputs, targets = take_excerpt(excerpt, inputs, targets, excerpt_size, generator)
     outputs, base = Outputs(output), unwrapped(base)
-    if layers is None:
-        contenders, skipped = usable_layers(base, inputs, outputs)
-    else:
-        contenders, skipped = [FrozenBase(base, name, outputs=outputs) for name in layers], {}
-        for frozen in contenders:
-            probe(frozen, inputs)
+    contenders, skipped = usable_layers(base, inputs, outputs, layers)
     if not contenders:
         reasons = "; ".join(skipped.values()) or "it has no Linear, Conv1d or Conv2d"
         raise OCDError(f"the base has no layer that OCD can move: {reasons}")
@@ -223,7 +217,12 @@ class _Score:
 
 @dataclass
 class _Race:
-    """Layers that are scored on more and more draws, while those behind leave."""
+    """Layers that are scored on more and more draws, while those behind leave.
+
+    Scores of different numbers of draws cannot be compared (the kernel density's bandwidth depends on
+    it), so a layer is compared with others of the same round only. All layers of a round see the same
+    examples, and leave by the differences on these: most of a score's error is common to all layers.
+    """
 
     loss: Loss
     inputs: Inputs
