@@ -757,7 +757,7 @@ OWN = [
     Architecture("inside the scripted backbone", Scripted, "backbone.0.weight", VECTOR),
     Architecture("scripted", lambda: torch.jit.script(plain_mlp()), "0", VECTOR),
     Architecture("traced", traced, "0", VECTOR),
-    Architecture("compiled", compiled, "0", VECTOR),
+    Architecture("compiled", compiled, "0", VECTOR, fits=True),
 ]  # fmt: skip
 
 ARCHITECTURES = [*FROM_PACKAGES, *OWN]

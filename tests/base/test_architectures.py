@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from torch.nn.utils import parametrize
 
 import ocd
 import reference
-from ocd.base import DenseDelta, FrozenBase, Outputs, probe
+from ocd.base import DenseDelta, FrozenBase, Outputs, base_digest, list_layers, probe
 
 STEPS, COUNT, DRAWS = 2, 4, 2
 
@@ -170,15 +171,18 @@ def test_predictions_equal_the_loop_over_copies(case: Architecture) -> None:
 
 
 @pytest.mark.parametrize("case", fitted_ones, ids=lambda case: case.name)
-def test_a_whole_fit(case: Architecture) -> None:
+def test_a_whole_fit_saved_and_loaded(case: Architecture, tmp_path: Path) -> None:
     base, inputs = build(case)
     before = state_of(base)
     config = ocd.OCDConfig(layer=case.layer).replace({"training.num_steps": 3})
     examples = ocd.Examples(inputs, case.targets(COUNT))
     model = ocd.OCD(base, loss=case.loss, config=config, output=case.output)
     prediction = model.fit(examples, progress=False).predict(inputs, draws=DRAWS)
+    model.save_pretrained(tmp_path)
+    loaded = ocd.OCD.from_pretrained(tmp_path, base, output=case.output)
+    assert_close(loaded.predict(inputs, draws=DRAWS).outputs, prediction.outputs)
     assert_unchanged(base, before)
-    own = copy.deepcopy(base).eval()
+    own = copy.deepcopy(getattr(base, "_orig_mod", base)).eval()
     expected = case.read(answer_of(own, inputs)).detach()
     assert_close(prediction.base, expected)
     assert prediction.outputs.shape == (DRAWS, *expected.shape)
@@ -218,3 +222,17 @@ def test_a_lazy_layer_that_was_never_called() -> None:
 def test_a_scripted_part_is_not_connected_with_the_users() -> None:
     base = nn.Sequential(torch.jit.script(nn.Linear(5, 5)), nn.Linear(5, 4))
     assert not any(parameter.requires_grad for parameter in FrozenBase(base, "1").view.parameters())
+
+
+def test_a_compiled_base_is_known_as_the_one_inside_it() -> None:
+    base = nn.Sequential(nn.Linear(5, 4))
+    compiled = torch.compile(base, backend="eager")
+    assert list_layers(compiled) == list_layers(base) == ["0"]
+    assert base_digest(compiled) == base_digest(base)
+
+
+def test_similarities_of_all_pairs_are_no_examples_own() -> None:
+    one, two = ({"own": torch.ones(n, 3), "pairs": torch.ones(n, n)} for n in (1, 2))
+    outputs = Outputs("own")
+    outputs.learn(one, two)
+    assert outputs.unpack(outputs.pack(two, rows=2))["pairs"] is None

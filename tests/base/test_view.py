@@ -87,7 +87,7 @@ def test_tensors_are_shared_and_ask_for_no_gradients() -> None:
     for name, parameter in view.named_parameters():
         assert parameter.data_ptr() == base.get_parameter(name).data_ptr()
         assert not parameter.requires_grad and base.get_parameter(name).requires_grad
-    assert view[1].running_mean is base[1].running_mean
+    assert view[1].running_mean is not base[1].running_mean
     with torch.no_grad():
         base[0].weight.fill_(2.0)
     assert view[0].weight.eq(2.0).all()
@@ -177,3 +177,33 @@ def test_a_renewed_view_sees_what_the_user_changed() -> None:
     base.factor = 3.0
     frozen.renew()
     torch.testing.assert_close(frozen.answer(inputs), 3 * before)
+
+
+class Counting(nn.Module):
+    """Counts its calls in a buffer that two modules share, and moves statistics in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(5, 6), nn.BatchNorm1d(6)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.other = nn.Module()
+        self.other.register_buffer("calls", self.calls)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        assert self.other.calls is self.calls
+        with torch.no_grad():
+            self.norm.running_mean.mul_(0.9)
+        return self.fc(x)
+
+
+def test_buffers_that_a_pass_changes_are_the_views_own() -> None:
+    base, inputs = Counting().eval(), torch.randn(4, 5)
+    mean = torch.ones(6)
+    base.norm.running_mean.copy_(mean)
+    before = state_of(base)
+    frozen = FrozenBase(base, "fc")
+    probe(frozen, inputs)
+    frozen.run(frozen.capture(inputs), DenseDelta(torch.zeros(4, 2, 6, 5)))
+    assert state_of(base) == before
+    assert base.calls == 0 and torch.equal(base.norm.running_mean, mean)

@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ocd.base.view import unwrapped
+
 
 def base_digest(base: nn.Module) -> str:
     """A hash of every parameter, buffer (persistent or not) and extra state of a module, by name."""
     digest = hashlib.sha256()
+    base = unwrapped(base)
     for name, value in sorted(base.state_dict().items()):
         digest.update(name.encode())
         update(digest, value)

@@ -58,7 +58,8 @@ def _inputs(form: Any, generator: torch.Generator) -> Any:
     if form is None:
         raise ValueError("inputs that are no tensors are not made up")
     if "named" in form:
-        return {key: _inputs(value, generator) for key, value in form["named"].items()}
+        # In the order of their names: a file does not keep another one.
+        return {key: _inputs(value, generator) for key, value in sorted(form["named"].items())}
     if "several" in form:
         return tuple(_inputs(value, generator) for value in form["several"])
     kind = getattr(torch, form["type"].removeprefix("torch."))

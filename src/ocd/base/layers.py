@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ocd.base.view import unwrapped
 from ocd.errors import OCDError, nearest
 
 SUPPORTED = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -52,7 +53,7 @@ def get_parameter(module: nn.Module, layer: Layer) -> nn.Parameter:
 
 def list_layers(base: nn.Module) -> list[str]:
     """The names of all layers that a selection compares, in the order of the network."""
-    return [name for name, module in base.named_modules() if isinstance(module, SUPPORTED)]
+    return [name for name, module in unwrapped(base).named_modules() if isinstance(module, SUPPORTED)]
 
 
 def _weight_of(module: nn.Module) -> str | None:
@@ -75,6 +76,7 @@ def find_layer(base: nn.Module, name: str) -> Layer:
     Raises OCDError for an unknown name (with the nearest names), and for a module without a weight
     (with the parameters that it has).
     """
+    base = unwrapped(base)
     modules = dict(base.named_modules())
     if name in modules:
         module = modules[name]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ocd.base.front import Front
 from ocd.base.layers import find_layer, get_module, get_parameter
 from ocd.base.outputs import Outputs
-from ocd.base.view import open_weights, private_view, unwrapped
+from ocd.base.view import open_weights, private_view
 from ocd.base.way import SHIFTED, Way
 from ocd.errors import OCDError
 
@@ -32,7 +32,7 @@ class MovedParameter:
     ) -> None:
         self.base = base
         self.name = name
-        self.layer = find_layer(unwrapped(base), name)
+        self.layer = find_layer(base, name)
         self.channels_last = channels_last
         self.outputs = outputs or Outputs()
         self.way = way

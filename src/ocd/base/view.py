@@ -6,7 +6,8 @@ ever reaches the user's own object, also while another thread uses it:
     view = private_view(base)   # in eval mode, as base.eval() would be
     view(x)                     # equals base.eval()(x), and base is as it was
 
-Parameters of the view share memory with the base's and ask for no gradients. Attributes that refer to
+Parameters of the view share memory with the base's and ask for no gradients; buffers that a forward
+pass could change (statistics, counters) are copies. Attributes that refer to
 modules or parameters of the base (lists of blocks, bound methods, partial functions, closures, flat
 lists of an LSTM's weights) refer to those of the view. Scripted modules cannot be copied shallowly
 and are copied whole.
@@ -30,6 +31,9 @@ UNCHANGED = {bool, int, float, str, type(None), Tensor, torch.dtype, torch.devic
 """Types of attributes that refer to nothing of the base."""
 REFERRING = (nn.Module, types.MethodType, functools.partial)
 """Types of what a function closes over that may refer to the base."""
+LARGEST_BUFFER = 2**20
+"""Numbers of a buffer that is still copied: statistics are, tables of positions and masks need not
+be."""
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
@@ -136,12 +140,21 @@ class _Copier:
             raise OCDError("the base has lazy layers that were not made yet: call it once before")
         return nn.Parameter(parameter.detach(), requires_grad=False)
 
+    def _buffer(self, buffer: Tensor | None) -> Tensor | None:
+        """A buffer of its own: a base may count calls or move statistics, also in eval mode."""
+        if buffer is None or buffer.numel() > LARGEST_BUFFER:
+            return buffer
+        known: Tensor | None = self.known.get(id(buffer))
+        return self._keep(buffer, buffer.clone()) if known is None else known
+
     def _module(self, module: nn.Module) -> nn.Module:
         view = self._keep(module, object.__new__(type(module)))
         attributes = view.__dict__
         for name, value in vars(module).items():
             kind = type(value)
-            if kind in UNCHANGED:
+            if name == "_buffers":
+                attributes[name] = {key: self._buffer(buffer) for key, buffer in value.items()}
+            elif kind in UNCHANGED:
                 attributes[name] = value
             elif kind in (dict, OrderedDict) and not value:  # most of them: a module's hooks
                 attributes[name] = kind()

@@ -104,7 +104,7 @@ class OverfitTestAllLayers:
 
     def _weights(self) -> dict[str, Tensor]:
         """The base's weights that move, by parameter name."""
-        modules = dict(self.base.named_modules())
+        modules = dict(private_view(self.base).named_modules())
         weights = {f"{name}.weight": modules[name].weight for name in list_layers(self.base)}
         return {name: w.detach() for name, w in weights.items() if isinstance(w, Tensor)}
 
