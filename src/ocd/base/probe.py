@@ -254,8 +254,8 @@ def usable_layers(
         except OCDError as error:
             skipped[name] = str(error)
             continue
-        if frozen.way is not None and frozen.way.kind == "plain":
-            skipped[name] = f"layer {name!r} moves one example at a time only: name it to use it"
+        if frozen.way is not None and frozen.way.kind != "shift":
+            skipped[name] = f"layer {name!r} moves by the {frozen.way.kind} way only: name it to use it"
         else:
             usable.append(frozen)
     return usable, skipped

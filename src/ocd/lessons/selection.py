@@ -7,10 +7,9 @@ For each example, many perturbed weights of one layer alone are drawn, a Gaussia
 fitted to their losses (Silverman's bandwidth), and its entropy is taken. The layer with the largest
 mean entropy over examples wins. No backward pass is needed.
 
-Most layers are far behind, and few draws show that. So layers race: all are scored on few examples and
-draws, those that are behind the second best beyond doubt leave, and only the rest get more, up to the
-full numbers. The race ends when only two are left and one of them is ahead beyond doubt: the second is
-what a run compares with.
+Most layers are far behind, and few draws show that. So layers race: all are scored on few draws, those
+that are behind the best beyond doubt leave, and only the rest get more, up to the full number. The race
+ends when one is left.
 
 The perturbation is relative: each weight moves by a normal number with a deviation of `relative_size`
 times the root mean square of its layer's weights. So every layer moves by the same share of its own
@@ -43,8 +42,8 @@ from ocd.data import Excerpt, Inputs, Targets, num_rows, repeat_rows, take_excer
 from ocd.errors import OCDError
 from ocd.lessons.entropy import kde_entropies
 
-FEWEST, FEWEST_DRAWS = 8, 100
-"""Examples and draws of the first round of a race, at least."""
+FEWEST = 8
+"""Draws of the first round of a race, and examples that a difference is judged by, at least."""
 BEYOND_DOUBT = 4.0
 """Standard errors of the mean difference by which a layer has to be behind to leave."""
 
@@ -148,8 +147,8 @@ def select_layer(
 
     `inputs` (B, ...) and `targets`; the first `config.num_examples` of them are used. Layers that
     cannot be moved are in `skipped`, with the reason. With `excerpt` the loss is that of one random
-    part of each example, `excerpt_size` positions large. `advance(n)` is told that n more losses of
-    `num_losses(...)` are done. Raises OCDError where no layer can be moved.
+    part of each example, `excerpt_size` positions large. `advance(n)` is told that n more losses are
+    computed. Raises OCDError where no layer can be moved.
     """
     config = config or SelectionConfig()
     few = slice(0, min(config.num_examples, num_rows(inputs)))
@@ -178,13 +177,10 @@ def select_layer(
     )  # fmt: skip
 
 
-def rounds(config: SelectionConfig, num_examples: int) -> list[tuple[int, int]]:
-    """Examples and draws of each round of a race; one round of all where there is none."""
-    every = (num_examples, config.num_draws)
-    if not config.race:
-        return [every]
-    starts = [(max(FEWEST, num_examples // part), config.num_draws // part) for part in (8, 4, 2)]
-    return [one for one in starts if one[0] < num_examples and one[1] >= FEWEST_DRAWS] + [every]
+def rounds(config: SelectionConfig) -> list[int]:
+    """Draws of a layer after each round of a race; one round of all where there is none."""
+    every = config.num_draws
+    return [every // part for part in (8, 4, 2) if config.race and every // part >= FEWEST] + [every]
 
 
 @dataclass(frozen=True)
@@ -207,8 +203,10 @@ class _Score:
         count = len(self.finite)
         return float(self.finite.std()) / math.sqrt(count) if count > 1 else math.nan
 
-    def is_behind(self, other: _Score) -> bool:
+    def is_behind(self, other: _Score | None) -> bool:
         """Whether it is behind beyond doubt, by the differences on the same examples."""
+        if other is None or other is self:
+            return False
         off = (other.entropies - self.entropies)[(other.entropies - self.entropies).isfinite()]
         if len(off) < FEWEST:
             return False
@@ -231,36 +229,42 @@ class _Race:
     seed: int
     advance: Callable[[int], None]
     scores: dict[str, _Score] = field(default_factory=dict)
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    generators: dict[str, torch.Generator] = field(default_factory=dict)
     num_losses: int = 0
 
     def run(self, contenders: Sequence[FrozenBase]) -> None:
         """Fill `scores` with the last score of each layer that has one."""
         left = list(contenders)
-        for examples, draws in rounds(self.config, num_rows(self.inputs)):
+        for draws in rounds(self.config):
             for frozen in left:
-                score = _Score(self._entropies(frozen, examples, draws), draws)
+                score = _Score(self._entropies(frozen, draws), draws)
                 if len(score.finite):
                     self.scores[frozen.name] = score
             left = [frozen for frozen in left if frozen.name in self.scores]
-            if len(left) > 2:
-                second = sorted((self.scores[f.name] for f in left), key=lambda of: -of.mean)[1]
-                left = [f for f in left if not self.scores[f.name].is_behind(second)]
-            if len(left) == 2 and self.config.race:
-                best, second = sorted((self.scores[f.name] for f in left), key=lambda of: -of.mean)
-                if second.is_behind(best):
-                    break
+            best = max(
+                (self.scores[frozen.name] for frozen in left), key=lambda of: of.mean, default=None
+            )
+            left = [frozen for frozen in left if not self.scores[frozen.name].is_behind(best)]
+            if len(left) == 1 and self.config.race:
+                break
 
-    def _entropies(self, frozen: FrozenBase, examples: int, draws: int) -> Tensor:
-        """Entropies of the examples' losses while one layer is perturbed: (N,)."""
-        few = slice(0, examples)
-        generator = torch.Generator().manual_seed(self.seed)
-        config = replace(self.config, num_draws=draws)
+    def _entropies(self, frozen: FrozenBase, draws: int) -> Tensor:
+        """Entropies of the examples' losses while one layer is perturbed: (N,). Draws of earlier rounds
+        are kept."""
+        if frozen.name not in self.losses:
+            self.generators[frozen.name] = torch.Generator().manual_seed(self.seed)
+        before = self.losses.get(frozen.name)
+        config = replace(self.config, num_draws=draws - (0 if before is None else before.shape[1]))
         with torch.no_grad():
-            capture = frozen.capture(take_rows(self.inputs, few))
-            targets = take_rows(self.targets, few)
-            losses = perturbed_losses(frozen, capture, self.loss, targets, config, generator)
-        self.num_losses += losses.numel()
-        self.advance(losses.numel())
+            more = perturbed_losses(
+                frozen, frozen.capture(self.inputs), self.loss, self.targets, config,
+                self.generators[frozen.name],
+            )  # fmt: skip
+        self.num_losses += more.numel()
+        self.advance(more.numel())
+        losses = more if before is None else torch.cat([before, more], dim=1)
+        self.losses[frozen.name] = losses
         entropies = losses.new_full((len(losses),), torch.nan, dtype=torch.float64)
         good = losses.isfinite().all(dim=1)
         if good.any():
