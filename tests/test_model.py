@@ -526,7 +526,7 @@ def test_a_fit_says_what_it_decided(tmp_path):
     ocd = OCD(digits_base(), loss=LOSS, config=config(settings))
     ocd.fit(digits(40), tmp_path, progress=False)
     text = "\n".join(ocd.notes)
-    for part in ("Eq. 3", "overfit lr", "code ", "moves by a shift", "forward passes"):
+    for part in ("Eq. 3", "overfit lr", "code ", "moves by a shift", "deltas kept in a store"):
         assert part in text
     logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [event["text"] for event in logged if event["event"] == "note"] == ocd.notes

@@ -250,6 +250,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # anything near pure noise, while sampling starts from it (docs/deviations.md).
     "paper": _UNET
     | {
+        "selection.race": False,
         "overfit.optimizer": "sgd",
         "overfit.num_steps": 3,
         "diffusion.num_train_steps": 10,
@@ -264,6 +265,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The authors' script.
     "released": _UNET
     | {
+        "selection.race": False,
         "overfit.optimizer": "adam",
         "overfit.lr": 5e-4,
         "overfit.num_steps": 3,

@@ -16,12 +16,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import Fingerprint, FrozenBase, Loss, Output, Outputs, find_layer, unwrapped
+from ocd.base import (
+    Fingerprint,
+    FrozenBase,
+    Loss,
+    Output,
+    Outputs,
+    find_layer,
+    list_layers,
+    unwrapped,
+)
 from ocd.checkpoint import Checkpoint, save_checkpoint
 from ocd.config import OCDConfig
 from ocd.data import (
     Excerpt,
+    Inputs,
+    Targets,
     dataset_size,
+    progress_bar,
 )
 from ocd.errors import OCDError
 from ocd.generator import Condition, Describe, HyperNetwork
@@ -113,7 +125,9 @@ class Fitting:
         held_out = self._train(source, record, progress)
         return self._choose_sampling(source, record, held_out)
 
-    def _select(self, problem: Problem, record: FitRecord) -> LayerScores | None:
+    def _select(
+        self, problem: Problem, record: FitRecord, progress: bool = False
+    ) -> LayerScores | None:
         config = self.config
         if record.layer is not None:
             return None
@@ -121,19 +135,28 @@ class Fitting:
         if config.layer == "auto":
             count = min(config.selection.num_examples, dataset_size(problem.dataset))
             inputs, targets = problem.fetch(torch.arange(count))
-            scores = select_layer(
-                self.base, problem.loss, inputs, targets, config.selection, seed=config.seed,
-                excerpt=self.excerpt, excerpt_size=selection_excerpt(config.overfit.excerpt),
-                output=self.outputs.output,
-            )  # fmt: skip
+            scores = self._scores(inputs, targets, progress)
             record.layer = scores.layer()
-            best = max(scores.scores)
-            record.note(f"layer {record.layer}: Eq. 3, best mean entropy {best:.3f} nats")
+            best = scores.scores[scores.names.index(record.layer)]
+            record.note(
+                f"layer {record.layer}: Eq. 3, best mean entropy {best:.3f} nats; "
+                f"{scores.num_losses:,} losses of {len(scores.names)} layers"
+            )
         else:
             find_layer(self.base, config.layer)  # fails before anything is written
             record.layer = config.layer
         record.save()
         return scores
+
+    def _scores(self, inputs: Inputs, targets: Targets, progress: bool) -> LayerScores:
+        config = self.config.selection
+        most = config.num_examples * config.num_draws * len(list_layers(self.base))
+        with progress_bar("select a layer", most, progress) as advance:
+            return select_layer(
+                self.base, self._loss(), inputs, targets, config, seed=self.config.seed,
+                excerpt=self.excerpt, excerpt_size=selection_excerpt(self.config.overfit.excerpt),
+                output=self.outputs.output, advance=advance,
+            )  # fmt: skip
 
     def _overfit(self, problem: Problem, record: FitRecord, progress: bool) -> None:
         assert record.layer is not None
@@ -159,6 +182,8 @@ class Fitting:
         record.note(
             settle_sampling(fitted, overfitter, held_out, self.join, config.sampling, config.seed)
         )
+        if not overfitter.problem.is_augmented:
+            record.note(overfitter.problem.memory.note())
         record.save()
         few, _ = source.overfitter.problem.fetch(
             torch.arange(min(3, dataset_size(source.overfitter.problem.dataset)))
@@ -208,8 +233,8 @@ class Fitting:
         """The trained generator, ready to draw. Raises OCDError before `fit`."""
         network, frozen = self.fitted()
         network.eval()  # one part may be in training mode although the whole is not
-        frozen.renew()
-        network.to(frozen.device)
+        if next(network.parameters()).device != frozen.device:
+            network.to(frozen.device)
         return FittedGenerator(network, frozen, self.condition, self.config.sampling.mixed_precision)
 
     def _loss(self) -> Loss:

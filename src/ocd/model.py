@@ -95,7 +95,7 @@ class OCD(Fitting):
 
     def _fit(self, dataset: Dataset[Any], workdir: Workdir, progress: bool) -> Self:
         problem, record = self.open(dataset, workdir)
-        self._select(problem, record)  # Eq. 3
+        self._select(problem, record, progress)  # Eq. 3
         self._overfit(problem, record, progress)  # Eq. 1
         source = open_lessons(problem, record, self.config.lessons)
         held_out = self._train(source, record, progress)  # Alg. 1
@@ -155,6 +155,7 @@ class OCD(Fitting):
         if len(unseen) == 0:
             raise OCDError("predict needs at least one input")
         fitted = self.generator()
+        fitted.frozen.renew()
 
         def work(chunk: slice) -> Prediction:
             rows = to_device(unseen.rows(chunk), fitted.frozen.device)
@@ -170,6 +171,7 @@ class OCD(Fitting):
     def embed(self, inputs: Inputs) -> tuple[Capture, Embedding]:
         """What passes through the layer for these inputs (B, ...), and the embedding of I(x)."""
         fitted = self.generator()
+        fitted.frozen.renew()
         capture = fitted.capture(inputs)
         return capture, fitted.embed(inputs, capture)
 

@@ -200,12 +200,20 @@ def test_too_many_bad_examples_stop_the_run(tmp_path, storage):
 @pytest.mark.parametrize(("limit", "storage"), [(1e9, "on_the_fly"), (0.0, "store")])
 def test_storage_is_chosen_by_measured_cost_and_said(tmp_path, monkeypatch, limit, storage):
     monkeypatch.setattr("ocd.lessons.planning.ON_THE_FLY_COST", limit)
-    prepared(tmp_path, {"collection.storage": "auto"})
+    augmented = make({"collection.storage": "auto"}, transform=lambda inputs, generator: inputs + 0.1)
+    augmented.overfit(digits(100), Workdir(tmp_path), progress=False)
     record = read_json(tmp_path / "checkpoint/plan.json")
     assert record["plan"]["storage"] == storage
     assert any("overfitting costs" in note for note in record["notes"])
     notes = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [note["text"] for note in notes] == record["notes"]
+
+
+def test_without_augmentation_deltas_are_made_once(tmp_path):
+    prepared(tmp_path, {"collection.storage": "auto"})
+    record = read_json(tmp_path / "checkpoint/plan.json")
+    assert record["plan"]["storage"] == "store"
+    assert any("examples are not augmented" in note for note in record["notes"])
 
 
 def test_cost_is_at_least_a_forward_pass(tmp_path):

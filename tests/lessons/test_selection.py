@@ -28,7 +28,7 @@ from ocd.lessons import LayerScores, SelectionConfig, select_layer
 from ocd.lessons.entropy import SMALLEST_SPREAD, kde_entropies
 from ocd.lessons.selection import perturbed_losses
 
-FEW = SelectionConfig(num_examples=8, num_draws=40)
+FEW = SelectionConfig(num_examples=8, num_draws=40, race=False)
 
 
 def scipy_entropy(losses: Tensor) -> float:
@@ -245,7 +245,8 @@ def test_one_example_has_a_score_but_no_standard_error() -> None:
 def test_layers_that_cannot_be_moved_are_named_with_the_reason() -> None:
     torch.manual_seed(0)
     scores = select_layer(TwoScales(), cross_entropy, torch.randn(6, 9), targets(6), FEW)
-    assert scores.names == ["b", "c"] and "does not depend" in scores.skipped["a"]
+    assert scores.names == ["c"] and "does not depend" in scores.skipped["a"]
+    assert "moves by the vectorized way only" in scores.skipped["b"]
 
 
 def test_examples_whose_losses_are_not_finite_do_not_count() -> None:
@@ -305,3 +306,58 @@ def test_nothing_of_the_base_is_changed() -> None:
 def test_a_configuration_that_means_nothing(options: dict[str, float]) -> None:
     with pytest.raises(OCDError, match="selection needs"):
         SelectionConfig(**options)
+
+
+# The race
+
+
+class Damped(nn.Module):
+    """Behind `a` everything is damped, and behind `c` nothing is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = 0.01 * torch.tanh(self.a(x))
+        return self.c(1 + 0.3 * torch.tanh(self.b(1 + hidden)))
+
+
+def raced(race: bool, **settings: float) -> LayerScores:
+    torch.manual_seed(0)
+    base, inputs = Damped(), torch.randn(32, 6)
+    config = SelectionConfig(num_examples=32, num_draws=400, race=race, **settings)
+    return select_layer(base, cross_entropy, inputs, targets(32), config)
+
+
+def test_a_race_has_the_winner_of_the_full_count_and_fewer_losses() -> None:
+    fast, full = raced(True), raced(False)
+    assert full.draws == [400] * 3 and full.num_losses == 3 * 400 * 32
+    assert fast.ranked() == full.ranked()
+    assert fast.num_losses < full.num_losses / 2
+    assert fast.draws[fast.names.index("a")] == 50  # it left after the first round
+
+
+def test_layers_that_are_alike_get_all_draws() -> None:
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 3, bias=False))
+    with torch.no_grad():
+        base[1].weight.copy_(torch.eye(3))
+        base[0].weight.div_(base[0].weight.norm())
+    config = SelectionConfig(num_examples=4, num_draws=80)  # too few examples for any doubt to end
+    scores = select_layer(base, cross_entropy, torch.randn(4, 6), targets(4), config)
+    assert scores.draws == [80, 80] and scores.num_losses == 2 * 80 * 4
+
+
+def test_who_left_early_ranks_behind_whoever_stayed() -> None:
+    scores = LayerScores(["a", "b", "c"], [5.0, 1.0, 2.0], [0.1] * 3, draws=[10, 80, 80])
+    assert scores.ranked() == ["c", "b", "a"] and scores.layer(2) == "b"
+
+
+def test_the_losses_are_counted_as_they_are_made() -> None:
+    done: list[int] = []
+    config = SelectionConfig(num_examples=8, num_draws=80)
+    scores = select_layer(
+        Damped(), cross_entropy, torch.randn(8, 6), targets(8), config, advance=done.append
+    )
+    assert sum(done) == scores.num_losses

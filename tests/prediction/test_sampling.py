@@ -19,6 +19,7 @@ from ocd.prediction.sampling import (
     SCALE_FACTORS,
     SPREADS,
     EnsembleLoss,
+    HeldOut,
     choose_sampling,
     held_out_examples,
     keep_sampling,
@@ -64,7 +65,7 @@ def largest(outputs: Tensor) -> Tensor:
 @pytest.mark.parametrize("join", [join_by_mean, largest])
 def test_the_best_of_all_pairs_is_chosen_and_said(ocd: OCD, join) -> None:
     generator = ocd.generator()
-    note = choose_sampling(generator, HELD_OUT, EnsembleLoss(LOSS, join), SamplingConfig())
+    note = choose_sampling(generator, HeldOut(*HELD_OUT), EnsembleLoss(LOSS, join), SamplingConfig())
     found = chosen(generator)
     losses = {(s, f): loss_by_hand(ocd, s, f, join) for s in SPREADS for f in SCALE_FACTORS}
     assert losses[found] == pytest.approx(min(losses.values()), rel=1e-5)
@@ -79,16 +80,16 @@ def test_the_best_of_all_pairs_is_chosen_and_said(ocd: OCD, join) -> None:
 @pytest.mark.parametrize("chunk_size", [1, 7, 256])
 def test_chunks_do_not_matter(ocd: OCD, chunk_size: int) -> None:
     generator = ocd.generator()
-    choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig())
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig())
     expected = chosen(generator)
-    choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig(), chunk_size)
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(), chunk_size)
     assert chosen(generator) == expected
 
 
 @pytest.mark.parametrize("name", ["spread", "scale_factor"])
 def test_what_is_configured_is_kept_and_the_other_chosen(ocd: OCD, name: str) -> None:
     generator = ocd.generator()
-    choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig(**{name: 0.33}))
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(**{name: 0.33}))
     spread, factor = chosen(generator)
     assert (spread if name == "spread" else factor) == 0.33
     pairs = [(0.33, f) for f in SCALE_FACTORS] if name == "spread" else [(s, 0.33) for s in SPREADS]
@@ -100,23 +101,25 @@ def test_an_example_that_is_not_finite_does_not_choose(ocd: OCD) -> None:
     inputs = TEST.inputs.clone()
     inputs[3] = torch.nan
     generator = ocd.generator()
-    note = choose_sampling(generator, (inputs, TEST.targets), JUDGE, SamplingConfig())
+    note = choose_sampling(generator, HeldOut(inputs, TEST.targets), JUDGE, SamplingConfig())
     assert "on 39 held-out examples" in note and "nan" not in note
     found = chosen(generator)
     kept = [index for index in range(40) if index != 3]
     losses = [loss_by_hand(ocd, s, f, kept=kept) for s in SPREADS for f in SCALE_FACTORS]
     assert loss_by_hand(ocd, *found, kept=kept) == pytest.approx(min(losses), rel=1e-5)
-    note = choose_sampling(ocd.generator(), (inputs[3:4], TEST.targets[3:4]), JUDGE, SamplingConfig())
+    note = choose_sampling(
+        ocd.generator(), HeldOut(inputs[3:4], TEST.targets[3:4]), JUDGE, SamplingConfig()
+    )
     assert chosen(ocd.generator()) == (1, 1) and "nothing is held out" in note
 
 
 def test_a_generator_of_noise_has_no_spread() -> None:
     ocd = _copy(fitted({"overfit.lr": None}, "paper"))
     generator = ocd.generator()
-    choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig())
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig())
     assert chosen(generator)[0] == 1 and chosen(generator)[1] in SCALE_FACTORS
     with pytest.raises(OCDError, match="sampling.spread other than 1 needs diffusion.prediction"):
-        choose_sampling(generator, HELD_OUT, JUDGE, SamplingConfig(spread=0.5))
+        choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(spread=0.5))
     generator.network.set_sampling(spread=1.0, scale_factor=1.0)  # others share it
 
 
@@ -129,10 +132,10 @@ def test_an_excerpt_is_judged_where_one_is_taken(ocd: OCD) -> None:
         return inputs.clone(), targets
 
     judge = dataclasses.replace(JUDGE, excerpt=excerpt, excerpt_size=5)
-    choose_sampling(ocd.generator(), HELD_OUT, judge, SamplingConfig(), chunk_size=30)
+    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), judge, SamplingConfig(), chunk_size=30)
     assert seen == [(30, 5), (10, 5)]
     found = chosen(ocd.generator())
-    choose_sampling(ocd.generator(), HELD_OUT, JUDGE, SamplingConfig())
+    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), JUDGE, SamplingConfig())
     assert chosen(ocd.generator()) == found  # the part is the whole here
 
 
@@ -154,7 +157,9 @@ def test_held_out_examples_are_asked_as_they_are_and_augmented(transform) -> Non
     problem = Problem(ocd.base, LOSS, digits(100), transform=transform)
     overfitter = Overfitter(problem, ocd.fitted()[1], config().overfit)
     held_out = torch.tensor([4, 70, 9])
-    inputs, targets = held_out_examples(overfitter, held_out, seed=0)
+    examples = held_out_examples(overfitter, held_out, seed=0)
+    inputs, targets = examples.inputs, examples.targets
+    assert (examples.capture is None) is (transform is not None)
     one, labels = digits(100).rows(held_out)
     if transform is None:
         assert torch.equal(inputs, one) and torch.equal(targets, labels)
@@ -199,7 +204,7 @@ def test_the_smallest_spread_that_covers_its_share(regression, level, factor) ->
     ocd, examples = regression
     wanted = SamplingConfig(coverage=level, scale_factor=factor)
     note = choose_spread_by_coverage(
-        ocd.generator(), (examples.inputs, examples.targets), wanted, chunk_size=30
+        ocd.generator(), HeldOut(examples.inputs, examples.targets), wanted, chunk_size=30
     )
     network = ocd.generator().network
     spread = float(network.spread)
@@ -225,10 +230,10 @@ def test_a_fit_is_told_which_way_its_spread_was_chosen(regression) -> None:
 def test_coverage_needs_a_mean_and_continuous_targets(ocd: OCD) -> None:
     wanted = SamplingConfig(coverage=0.9)
     with pytest.raises(OCDError, match=r"continuous targets .*not \(40,\) for outputs \(40, 10\)"):
-        choose_spread_by_coverage(ocd.generator(), HELD_OUT, wanted)
+        choose_spread_by_coverage(ocd.generator(), HeldOut(*HELD_OUT), wanted)
     paper = fitted({"overfit.lr": None}, "paper").generator()
     with pytest.raises(OCDError, match="sampling.coverage needs diffusion.prediction = 'x0'"):
-        choose_spread_by_coverage(paper, HELD_OUT, wanted)
+        choose_spread_by_coverage(paper, HeldOut(*HELD_OUT), wanted)
 
 
 # Its settings

@@ -5,6 +5,7 @@ from ocd.base.deltas import Delta, DenseDelta, RankOneDelta, num_weights
 from ocd.base.digest import base_digest, digest_of
 from ocd.base.fingerprint import Fingerprint
 from ocd.base.frozen_base import FrozenBase
+from ocd.base.kept import capture_rows, restored_capture
 from ocd.base.layers import find_layer, list_layers
 from ocd.base.losses import Loss, check_loss_rows, example_losses
 from ocd.base.outputs import Output, Outputs
@@ -25,6 +26,7 @@ __all__ = [
     "RankOneDelta",
     "Way",
     "base_digest",
+    "capture_rows",
     "check_loss_rows",
     "digest_of",
     "example_losses",
@@ -33,6 +35,7 @@ __all__ = [
     "num_weights",
     "private_view",
     "probe",
+    "restored_capture",
     "run_without_delta",
     "unwrapped",
     "usable_layers",

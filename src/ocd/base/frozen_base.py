@@ -31,14 +31,18 @@ from torch.nn import functional as F
 
 from ocd.base.capture import Capture, LayerCalls, Watch
 from ocd.base.deltas import Delta, DenseDelta
+from ocd.base.front import Front, find_front
 from ocd.base.parameter import MovedParameter
 from ocd.base.passes import answer
 from ocd.base.plain import kept_answer, plain_outputs
 from ocd.base.positions import shift_output, to_positions
-from ocd.base.replay import patched_forward, record, replaying
+from ocd.base.replay import Recording, patched_forward, record, replaying
 from ocd.base.view import private_view
-from ocd.data import Inputs, call, copied, num_rows, repeat_rows, take_rows, tensors
+from ocd.data import Inputs, call, copied, example_shapes, num_rows, repeat_rows, take_rows, tensors
 from ocd.errors import OCDError
+
+MOST_SHAPES = 4
+"""Shapes of inputs for which the part in front of the layer is taken apart."""
 
 
 class FrozenBase(MovedParameter):
@@ -113,13 +117,33 @@ class FrozenBase(MovedParameter):
             if self.widen or delta.num_draws == 1:
                 output = self.run_widened(capture, delta)
             else:
-                output = self.run_repeated(capture, delta)
+                output = self.run_repeated(
+                    capture, delta, self._repeated_front(capture, delta.num_draws)
+                )
         expected = len(capture) * delta.num_draws
         if not isinstance(output, Tensor) or len(output) != expected:
             raise OCDError(
                 f"the base gave {len(output)} rows for {expected} after widening at {self.name!r}"
             )
         return output.view(len(capture), delta.num_draws, *output.shape[1:])
+
+    def front(self, inputs: Inputs) -> Front | None:
+        """The part in front of the layer, taken apart (ocd.base.front): found out once for inputs of
+        one shape. None where passes have to start from the inputs, and for many lengths of inputs."""
+        if self.fresh_views or not self.is_shifted:
+            return None
+        shapes = example_shapes(inputs)
+        if shapes not in self._fronts and len(self._fronts) < MOST_SHAPES:
+            self._fronts[shapes] = find_front(self, inputs)
+        return self._fronts.get(shapes)
+
+    def _repeated_front(self, capture: Capture, draws: int) -> Recording | None:
+        """The recording of K copies of each example, where there is one on this thread's view."""
+        recording = capture.recording
+        if recording is None or not recording.reusable or capture.module is not self.module:
+            return None
+        front = self.front(capture.inputs)
+        return None if front is None else front.repeated(capture, draws)
 
     def run_full(self, inputs: Inputs, delta: Delta) -> Tensor:
         """f(x; θ + delta) of inputs that were not captured, one draw an example: (B, 1, ...).
@@ -170,8 +194,11 @@ class FrozenBase(MovedParameter):
                 return self._answer(self._inputs_to_spend(capture), rows)
         return self._patched(self._inputs_to_spend(capture), lambda input: moved, rows)
 
-    def run_repeated(self, capture: Capture, delta: Delta) -> Tensor:
-        """`run` with every input repeated K times: (B·K, ...)."""
+    def run_repeated(
+        self, capture: Capture, delta: Delta, recording: Recording | None = None
+    ) -> Tensor:
+        """`run` with every input repeated K times: (B·K, ...). `recording`: of these repeated inputs,
+        which is replayed."""
         draws = delta.num_draws
         inputs = repeat_rows(capture.inputs, draws)
         if self.channels_last:
@@ -179,7 +206,11 @@ class FrozenBase(MovedParameter):
         if len(capture.leading) > 1:
             return self._pass(inputs, delta.as_examples(len(capture)))
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
-        return self._patched(inputs, lambda input: moved, len(capture) * draws)
+        rows = len(capture) * draws
+        if recording is None:
+            return self._patched(inputs, lambda input: moved, rows)
+        with replaying(recording), patched_forward(self.module, lambda input: moved):
+            return self._answer(inputs, rows)
 
     def _pass(self, inputs: Inputs, delta: Delta, leading: tuple[int, ...] = ()) -> Tensor:
         """A full pass in which every call of the layer is moved.

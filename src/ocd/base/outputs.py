@@ -227,12 +227,12 @@ def _emptied(
         found.append((path, value))
         return _Place(len(found) - 1)
     if isinstance(value, Mapping):
-        return _rebuilt(value, {key: inside(key, inner) for key, inner in value.items()})
+        return rebuilt(value, {key: inside(key, inner) for key, inner in value.items()})
     if isinstance(value, tuple | list):
         keys = getattr(value, "_fields", range(len(value)))  # a named tuple's parts have names
-        return _rebuilt(value, [inside(key, inner) for key, inner in zip(keys, value, strict=True)])
+        return rebuilt(value, [inside(key, inner) for key, inner in zip(keys, value, strict=True)])
     if is_dataclass(value) and not isinstance(value, type):
-        return _rebuilt(value, {f.name: inside(f.name, getattr(value, f.name)) for f in fields(value)})
+        return rebuilt(value, {f.name: inside(f.name, getattr(value, f.name)) for f in fields(value)})
     return value if isinstance(value, str | bytes | bool | int | float | None) else None
 
 
@@ -241,16 +241,16 @@ def _filled(value: Any, parts: list[_Part], packed: Tensor) -> Any:
     if isinstance(value, _Place):
         return _cut(packed, parts[value.number])
     if isinstance(value, Mapping):
-        return _rebuilt(value, {key: _filled(inner, parts, packed) for key, inner in value.items()})
+        return rebuilt(value, {key: _filled(inner, parts, packed) for key, inner in value.items()})
     if isinstance(value, tuple | list):
-        return _rebuilt(value, [_filled(inner, parts, packed) for inner in value])
+        return rebuilt(value, [_filled(inner, parts, packed) for inner in value])
     if is_dataclass(value) and not isinstance(value, type):
         inner = {f.name: _filled(getattr(value, f.name), parts, packed) for f in fields(value)}
-        return _rebuilt(value, inner)
+        return rebuilt(value, inner)
     return value
 
 
-def _rebuilt(value: Any, inner: Any) -> Any:
+def rebuilt(value: Any, inner: Any) -> Any:
     """A container like `value` with other contents."""
     if isinstance(value, Mapping):
         if not hasattr(value, "__setitem__"):

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ocd.base.front import Front
 from ocd.base.layers import find_layer, get_module, get_parameter
 from ocd.base.outputs import Outputs
 from ocd.base.view import open_weights, private_view
@@ -36,6 +37,7 @@ class MovedParameter:
         self.outputs = outputs or Outputs()
         self.way = way
         self.notes: list[str] = []
+        self._fronts: dict[Any, Front | None] = {}  # by the shapes of an example
         self._of_thread = threading.local()
         self.weight: Tensor = get_parameter(self.module, self.layer).detach()
         if not self.weight.is_floating_point():

@@ -10,6 +10,7 @@ mixes the rows of a batch: no delta of its own could be right for an example the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -232,10 +233,19 @@ def _check_channels_last(frozen: FrozenBase, few: Inputs) -> None:
 
 
 def usable_layers(
-    base: nn.Module, inputs: Inputs, outputs: Outputs | None = None
-) -> tuple[list[str], dict[str, str]]:
-    """The layers that a delta can sit on, and for each of the others the reason why not."""
-    usable: list[str] = []
+    base: nn.Module,
+    inputs: Inputs,
+    outputs: Outputs | None = None,
+    named: Sequence[str] | None = None,
+) -> tuple[list[FrozenBase], dict[str, str]]:
+    """The base at each layer that a delta can sit on, probed; for each of the others the reason why
+    not. `named`: these layers alone, each of which has to be one; raises OCDError where it is not."""
+    if named is not None:
+        chosen = [FrozenBase(base, name, outputs=outputs) for name in named]
+        for frozen in chosen:
+            probe(frozen, inputs)
+        return chosen, {}
+    usable: list[FrozenBase] = []
     skipped: dict[str, str] = {}
     for name in list_layers(base):
         try:
@@ -244,8 +254,8 @@ def usable_layers(
         except OCDError as error:
             skipped[name] = str(error)
             continue
-        if frozen.way is not None and frozen.way.kind == "plain":
-            skipped[name] = f"layer {name!r} moves one example at a time only: name it to use it"
+        if frozen.way is not None and frozen.way.kind != "shift":
+            skipped[name] = f"layer {name!r} moves by the {frozen.way.kind} way only: name it to use it"
         else:
-            usable.append(name)
+            usable.append(frozen)
     return usable, skipped

@@ -147,6 +147,12 @@ def num_rows(inputs: Inputs) -> int:
     return shapes[0][0]
 
 
+def example_shapes(inputs: Inputs) -> tuple[tuple[int, ...], ...]:
+    """The shape of an example, tensor by tensor: batches of texts that were padded to different lengths
+    have different ones."""
+    return tuple(tuple(tensor.shape[1:]) for tensor in tensors(inputs))
+
+
 def take_rows(inputs: Inputs, index: Tensor | slice | int) -> Inputs:
     """The examples named by `index`. A list or array with a value for each example is cut with them."""
     if isinstance(inputs, Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +20,8 @@ from ocd.data import Excerpt, Inputs, Targets, num_rows, seeded, take_excerpt, t
 from ocd.errors import OCDError
 from ocd.lessons.overfitting import overfit_capture, resolve_form
 from ocd.lessons.steps import OverfitConfig, check_skipped
+
+CaptureFirst = Callable[[int], Capture]
 
 LR_GRID = tuple(base * 10.0**power for power in range(-6, 3) for base in (1.0, 2.0, 5.0))
 
@@ -53,9 +56,11 @@ def decide(
     targets: Targets,
     config: OverfitConfig,
     excerpt: Excerpt | None = None,
+    capture_first: CaptureFirst | None = None,
 ) -> Decided:
     """Probe the layer and decide learning rate and form on these examples (B, ...), or as many of them
-    as are needed."""
+    as are needed. `capture_first(n)`: the capture of the first n of them, if the base need not be asked
+    anew."""
     few = slice(0, num_trial_examples(frozen.weight_shape, num_rows(inputs)))
     inputs, targets = take_rows(inputs, few), take_rows(targets, few)
     inputs, targets = take_excerpt(excerpt, inputs, targets, config.excerpt, seeded(0))
@@ -67,7 +72,10 @@ def decide(
     if config.lr is None:
         num_positions = probed.positions.shape[1]
         few = slice(0, num_trial_examples(frozen.weight_shape, num_rows(targets), num_positions))
-        capture = frozen.capture(take_rows(inputs, few))
+        if capture_first is None:
+            capture = frozen.capture(take_rows(inputs, few))
+        else:
+            capture = capture_first(few.stop)
         lr, note = choose_lr(frozen, capture, loss, take_rows(targets, few), config)
         config = replace(config, lr=lr)
     return Decided(replace(config, form=resolve_form(probed, config)), probed, note)

@@ -33,7 +33,8 @@ class Overfitter:
     @classmethod
     def of_plan(cls, problem: Problem, plan: Plan, config: LessonConfig) -> Overfitter:
         """The overfitter of a fit: the settings of Eq. 1 with what its plan decided."""
-        frozen = FrozenBase(problem.base, plan.layer, plan.way, config.channels_last, problem.outputs)
+        frozen = problem.frozen_at(plan.layer, config.channels_last)
+        frozen.way = plan.way
         decided = replace(config.overfit, lr=plan.lr, form=plan.form)
         return cls(problem, frozen, decided, config.collection.num_workers)
 

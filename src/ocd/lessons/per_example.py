@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,11 @@ class Deltas:
     def dense(self) -> Tensor:
         """Every weight written out: (N, *weight.shape)."""
         return self.delta.dense()[:, 0]
+
+    def counted_from(self, first: int) -> Deltas:
+        """The same, of examples whose indices begin with `first`."""
+        skipped = [first + index for index in self.skipped]
+        return replace(self, indices=first + self.indices, skipped=skipped)
 
     def norms(self) -> Tensor:
         """ρ_s = ‖delta‖ of Eq. 8, (N,)."""
@@ -132,9 +137,8 @@ def overfit_in_chunks(
 
     def work(chunk: slice) -> Deltas:
         rows = take_rows(inputs, chunk)
-        return overfit_chunk(
-            frozen, loss, rows, take_rows(targets, chunk), config, excerpt, chunk.start
-        ).deltas
+        done = overfit_chunk(frozen, loss, rows, take_rows(targets, chunk), config, excerpt).deltas
+        return done.counted_from(chunk.start)
 
     parts = [deltas for _, deltas in in_chunks(total, chunk_size_of(frozen, config), work)]
     result = _join(parts)
@@ -159,14 +163,15 @@ def overfit_chunk(
     targets: Targets,
     config: OverfitConfig,
     excerpt: Excerpt | None = None,
-    first_index: int = 0,
+    capture: Capture | None = None,
 ) -> OverfittedChunk:
-    """One chunk of examples, the first of which has the index `first_index`.
+    """One chunk of examples, with indices from 0 on. `capture`: of them, if it was made.
 
     Where excerpts are overfitted, the losses before and after are those of one more excerpt.
     """
-    capture: Capture | None = None
-    if excerpt is None or not config.excerpt:
+    if excerpt is not None and config.excerpt:
+        capture = None
+    elif capture is None:
         capture = frozen.capture(inputs)
     delta = overfit_batch(frozen, loss, inputs, targets, config, excerpt, capture)
     with torch.no_grad():
@@ -183,10 +188,10 @@ def overfit_chunk(
     left_out = set(range(len(before))) - set(kept.tolist())
     deltas = Deltas(
         delta.take(kept),
-        first_index + kept.cpu(),
+        kept.cpu(),
         before[kept],
         after[kept],
-        sorted(first_index + row for row in left_out),
+        sorted(left_out),
     )
     return OverfittedChunk(deltas, capture, kept)
 

@@ -26,12 +26,13 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
 
     Raises OCDError where the layer cannot be moved or no learning rate makes the loss fall.
     """
-    frozen = FrozenBase(
-        problem.base, layer, channels_last=config.channels_last, outputs=problem.outputs
-    )
+    frozen = problem.frozen_at(layer, config.channels_last)
     count = num_trial_examples(frozen.weight_shape, dataset_size(problem.dataset))
     inputs, targets = problem.fetch(torch.arange(count))
-    decided = decide(frozen, problem.packed_loss, inputs, targets, config.overfit, problem.excerpt)
+    decided = decide(
+        frozen, problem.packed_loss, inputs, targets, config.overfit, problem.excerpt,
+        None if problem.excerpt else lambda n: problem.capture(frozen, torch.arange(n)),
+    )  # fmt: skip
     assert decided.config.lr is not None and frozen.way is not None
     reason = rank_one_is_exact(decided.capture, config.overfit.optimizer)
     code, code_note = choose_code(config.codec.kind, reason)
@@ -65,7 +66,12 @@ def way_note(frozen: FrozenBase) -> str:
 
 
 def _with_storage(problem: Problem, plan: Plan, config: LessonConfig) -> tuple[Plan, str]:
-    """The plan with its storage chosen by the measured cost of overfitting, and a note."""
+    """The plan with its storage chosen, and a note: once for all, where examples are not augmented;
+    else by the measured cost of overfitting."""
+    if problem.transform is None:
+        return replace(plan, storage="store"), (
+            "deltas kept in a store: examples are not augmented, so they are made once"
+        )
     overfitter = Overfitter.of_plan(problem, plan, config)
     cost = measure_cost(overfitter)
     cheap = cost <= ON_THE_FLY_COST

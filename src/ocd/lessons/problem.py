@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import Loss, Outputs
-from ocd.data import Batch, Excerpt, Inputs, Targets, fetch_rows, take_excerpt, to_device
+from ocd.base import Capture, FrozenBase, Loss, Outputs
+from ocd.data import Batch, Excerpt, Inputs, Targets, dataset_size, fetch_rows, take_excerpt, to_device
 from ocd.generator import Condition
+from ocd.lessons.memory import BaseMemory
 
 Transform = Callable[[Inputs, torch.Generator], Inputs]
 """(inputs (B, ...), generator) -> augmented inputs (B, ...)."""
@@ -35,6 +36,35 @@ class Problem:
     excerpt: Excerpt | None = None
     encoder: nn.Module | None = None
     outputs: Outputs = field(default_factory=Outputs)
+
+    def __post_init__(self) -> None:
+        memory = BaseMemory(dataset_size(self.dataset), lambda index: self.fetch(index)[0])
+        object.__setattr__(self, "_memory", memory)
+
+    @property
+    def memory(self) -> BaseMemory:
+        """What the base said of the examples so far."""
+        found: BaseMemory = vars(self)["_memory"]
+        return found
+
+    def frozen_at(self, layer: str, channels_last: bool = False) -> FrozenBase:
+        """The base at a layer: one object a fit, whose views and captures all steps share."""
+        made: dict[tuple[str, bool], FrozenBase] = vars(self).setdefault("_frozen", {})
+        if (layer, channels_last) not in made:
+            made.clear()
+            made[layer, channels_last] = FrozenBase(
+                self.base, layer, channels_last=channels_last, outputs=self.outputs
+            )
+        return made[layer, channels_last]
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether the base sees other inputs than the dataset's, anew in every batch."""
+        return self.transform is not None or self.excerpt is not None
+
+    def capture(self, frozen: FrozenBase, indices: Tensor) -> Capture:
+        """What the base says of these examples, not augmented: asked once, and kept."""
+        return self.memory.capture(frozen, indices)
 
     @property
     def packed_loss(self) -> Loss:

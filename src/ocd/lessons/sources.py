@@ -10,13 +10,14 @@ into a store (`ocd.lessons.collection`). Training sees no difference:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ocd.base import Capture, Delta
+from ocd.base import Capture, Delta, FrozenBase
 from ocd.data import Batch, Inputs, Targets, dataset_size, num_rows, take_rows, to_device
 from ocd.generator import Features
 from ocd.lessons.overfitter import Overfitter
@@ -30,7 +31,8 @@ class LessonBatch:
     """Overfitted examples of a training batch.
 
     `features`: the parts of I(x). `inputs` (B, ...) and `targets` (B, ...), augmented. `delta`:
-    (B, 1, ...), None where a baseline needs none. `capture`: of the inputs, if it was made.
+    (B, 1, ...), None where a baseline needs none. `capture`: of the inputs, if it was made;
+    `recall(few)` gives it where the base was asked before.
     """
 
     features: Features
@@ -38,6 +40,13 @@ class LessonBatch:
     targets: Targets
     delta: Delta | None
     capture: Capture | None = None
+    recall: Callable[[slice], Capture] | None = None
+
+    def captured(self, frozen: FrozenBase, few: slice = slice(None)) -> Capture:
+        """The capture of the inputs, or of some: made already, recalled, or made now."""
+        if self.capture is not None and few == slice(None):
+            return self.capture
+        return frozen.capture(take_rows(self.inputs, few)) if self.recall is None else self.recall(few)
 
     def __len__(self) -> int:
         return num_rows(self.inputs)
@@ -76,9 +85,11 @@ class FreshLessons:
     ) -> LessonBatch:
         overfitter = self.overfitter
         inputs, targets = overfitter.fetch(indices, generator, batch)
-        capture = overfitter.frozen.capture(inputs)
+        problem, frozen = overfitter.problem, overfitter.frozen
+        again = problem.is_augmented or batch is not None
+        capture = frozen.capture(inputs) if again else problem.capture(frozen, indices)
         delta = overfitter.overfit(inputs, targets, capture)
-        features = overfitter.problem.condition.features(overfitter.frozen, inputs, capture)
+        features = problem.condition.features(frozen, inputs, capture)
         good = delta.isfinite() & capture.output.reshape(len(capture), -1).isfinite().all(dim=1)
         if good.all():
             return LessonBatch(features, inputs, targets, delta, capture)
@@ -119,6 +130,12 @@ class StoredLessons:
         rows = {name: values.to(frozen.device) for name, values in rows.items()}
         features = problem.condition.only_wanted(read_features(rows))
         delta = read_delta(rows, frozen.weight_shape)
-        return LessonBatch(
-            features, to_device(inputs, frozen.device), to_device(targets, frozen.device), delta
-        )
+        inputs, targets = to_device(inputs, frozen.device), to_device(targets, frozen.device)
+        if problem.is_augmented:
+            return LessonBatch(features, inputs, targets, delta)
+        index = rows["index"]
+
+        def recall(few: slice) -> Capture:
+            return problem.capture(frozen, index[few])
+
+        return LessonBatch(features, inputs, targets, delta, recall=recall)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ocd.data import Batch, Targets
+from ocd.data import Targets
 from ocd.errors import OCDError
 from ocd.prediction.drawing import FittedGenerator
-from ocd.prediction.sampling import SamplingConfig, chunks_of
+from ocd.prediction.sampling import HeldOut, SamplingConfig
 from ocd.prediction.uncertainty import interval_coverage
 
 SPREADS_TRIED = (0.25, 4.0)
@@ -19,7 +19,7 @@ NUM_DRAWS = 100
 
 @torch.no_grad()
 def choose_spread_by_coverage(
-    fitted: FittedGenerator, held_out: Batch, config: SamplingConfig, chunk_size: int = 256
+    fitted: FittedGenerator, held_out: HeldOut, config: SamplingConfig, chunk_size: int = 256
 ) -> str:
     """Set the network's `spread` to the smallest with which the draws' central interval covers its
     share of the held-out targets; returns a line that says so.
@@ -34,8 +34,8 @@ def choose_spread_by_coverage(
         )
     factor = 1.0 if config.scale_factor is None else config.scale_factor
     drawn = []
-    for rows, labels in chunks_of(*held_out, frozen.device, chunk_size):
-        capture = frozen.capture(rows)
+    for rows, labels, known in held_out.chunks(frozen.device, chunk_size):
+        capture = frozen.capture(rows) if known is None else known
         answer = frozen.outputs.named(capture.output)
         _check_shapes(answer, labels)
         embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ocd.base import Loss, example_losses
+from ocd.base import Capture, Loss, example_losses
 from ocd.data import (
-    Batch,
     Excerpt,
     Inputs,
     Targets,
@@ -100,7 +100,27 @@ def join_by_mean(outputs: Tensor) -> Tensor:
     return outputs.mean(dim=0)
 
 
-def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> Batch:
+@dataclass(frozen=True)
+class HeldOut:
+    """Examples to choose on. `capture(chunk)`: what the base says of them, where it was asked
+    before."""
+
+    inputs: Inputs
+    targets: Targets
+    capture: Callable[[slice], Capture] | None = None
+
+    def chunks(
+        self, device: torch.device, size: int
+    ) -> Iterator[tuple[Inputs, Targets, Capture | None]]:
+        """Chunks of `size` examples on a device, each with its capture if there is one."""
+        for start in range(0, num_rows(self.inputs), size):
+            where = slice(start, start + size)
+            rows = to_device(take_rows(self.inputs, where), device)
+            capture = None if self.capture is None else self.capture(where)
+            yield rows, to_device(take_rows(self.targets, where), device), capture
+
+
+def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> HeldOut:
     """The examples `held_out` (dataset indices) as they are, and, with a transform, as many
     augmented."""
     transform = overfitter.problem.transform
@@ -111,7 +131,10 @@ def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> Ba
         augmented, _ = overfitter.fetch(index, seeded(seed, 10))
         inputs = join_rows(inputs, augmented)
         targets = join_rows(targets, targets)
-    return inputs, targets
+    if overfitter.problem.is_augmented:
+        return HeldOut(inputs, targets)
+    recalled = partial(overfitter.problem.capture, overfitter.frozen)
+    return HeldOut(inputs, targets, lambda where: recalled(index[where]))
 
 
 def keep_sampling(fitted: FittedGenerator, config: SamplingConfig) -> str:
@@ -128,7 +151,7 @@ def keep_sampling(fitted: FittedGenerator, config: SamplingConfig) -> str:
 @torch.no_grad()
 def choose_sampling(
     fitted: FittedGenerator,
-    held_out: Batch,
+    held_out: HeldOut,
     judge: EnsembleLoss,
     config: SamplingConfig,
     chunk_size: int = 256,
@@ -143,8 +166,8 @@ def choose_sampling(
     network = fitted.network
     network.set_sampling(spread=1.0, scale_factor=1.0)
     parts = [
-        _losses(fitted, rows, labels, judge, pairs)
-        for rows, labels in chunks_of(*held_out, fitted.frozen.device, chunk_size)
+        _losses(fitted, rows, labels, capture, judge, pairs)
+        for rows, labels, capture in held_out.chunks(fitted.frozen.device, chunk_size)
     ]
     every = torch.cat(parts, dim=1)  # (pairs, B)
     every = every[:, every.isfinite().all(dim=0)].double()
@@ -178,7 +201,8 @@ def _pairs(fitted: FittedGenerator, config: SamplingConfig) -> list[tuple[float,
 def _losses(
     fitted: FittedGenerator,
     rows: Inputs,
-    labels: Tensor,
+    labels: Targets,
+    known: Capture | None,
     judge: EnsembleLoss,
     pairs: list[tuple[float, float]],
 ) -> Tensor:
@@ -188,7 +212,7 @@ def _losses(
     part, labels = take_excerpt(
         judge.excerpt, rows, labels, judge.excerpt_size, torch.Generator().manual_seed(0)
     )
-    capture = frozen.capture(part)
+    capture = known if known is not None and part is rows else frozen.capture(part)
     whole = capture if part is rows else None
     embedding = network.embed(fitted.condition.features(frozen, rows, whole), rows)
     draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
@@ -204,10 +228,3 @@ def _losses(
             )
         )
     return torch.stack(losses)
-
-
-def chunks_of(inputs: Inputs, targets: Targets, device: torch.device, size: int) -> Iterator[Batch]:
-    """These examples in chunks of `size`, on a device."""
-    for start in range(0, num_rows(inputs), size):
-        where = slice(start, start + size)
-        yield to_device(take_rows(inputs, where), device), to_device(take_rows(targets, where), device)

@@ -80,7 +80,7 @@ class DiffusionObjective:
         size = task_excerpt(overfitter.config.excerpt)
         part, targets = overfitter.problem.take_excerpt(rows.inputs, rows.targets, size, generator)
         if part is rows.inputs:
-            capture = rows.capture or overfitter.frozen.capture(rows.inputs)
+            capture = rows.captured(overfitter.frozen)
             delta = network.decode(network.mean_codes(embedding), capture.positions)
             output = overfitter.frozen.run(capture, delta)[:, 0]
         else:

@@ -63,15 +63,16 @@ def make_generator(source: LessonSource, code: str, config: GeneratorConfig, see
 def truncation_cost(codec: PCACodec, overfitter: Overfitter, rows: LessonBatch, most: int = 16) -> str:
     """A line on how the base's own loss changes when deltas are cut to the code's components."""
     assert rows.delta is not None
-    few = slice(0, most)
-    inputs, targets = take_rows(rows.inputs, few), take_rows(rows.targets, few)
-    size = overfitter.config.excerpt
-    inputs, targets = overfitter.problem.take_excerpt(inputs, targets, size, seeded(13))
+    few, frozen, size = slice(0, most), overfitter.frozen, overfitter.config.excerpt
+    whole_inputs, targets = take_rows(rows.inputs, few), take_rows(rows.targets, few)
+    inputs, targets = overfitter.problem.take_excerpt(whole_inputs, targets, size, seeded(13))
+    capture = rows.captured(frozen, few) if inputs is whole_inputs else None
     whole = rows.delta.take(few)
     cut = codec.decode(codec.encode(whole), None)
     means = []
     for delta in (whole.scaled(torch.zeros_like(whole.norms())), whole, cut):
-        moved = overfitter.frozen.run_full(inputs, delta)[:, 0]
+        run = frozen.run_full(inputs, delta) if capture is None else frozen.run(capture, delta)
+        moved = run[:, 0]
         losses = example_losses(overfitter.loss, moved, targets)
         means.append(float(losses[losses.isfinite()].mean()))
     return (

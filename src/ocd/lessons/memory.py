@@ -1,0 +1,142 @@
+"""What the frozen base says of an example is asked once in a fit, and kept.
+
+    memory = BaseMemory(dataset_size(dataset), fetch)
+    capture = memory.capture(frozen, index)   # of dataset examples that are not augmented
+
+Kept of each example are the layer's input and output, f(x), and what the part behind the layer needs of
+the part in front (ocd.base.front). They lie in memory where they fit into a quarter of what is free,
+and in a file that is mapped into memory where they do not. Where a base cannot be taken apart in this
+way, its passes start from the inputs, and `note` says so.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ocd.base import Capture, FrozenBase, capture_rows, restored_capture
+from ocd.data import Inputs, example_shapes, in_chunks, num_rows
+
+CHUNK = 256
+"""Examples that the base is asked for at once."""
+LARGEST_FILE = 2**36
+"""Bytes: what would be larger is not kept."""
+
+
+@dataclass
+class BaseMemory:
+    """Captures of a dataset's examples at one layer. `total`: examples. `fetch(index)`: their inputs,
+    not augmented, on the base's device. `asked`: rows that the base was asked for."""
+
+    total: int
+    fetch: Callable[[Tensor], Inputs]
+    layer: str | None = None
+    asked: int = 0
+    needless: int = 0
+    _like: Capture | None = None
+    _known: Tensor = field(default_factory=lambda: torch.empty(0))
+    _rows: dict[str, Tensor] = field(default_factory=dict)
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+    _keeps: bool = True
+    _reason: str = ""
+    _shapes: tuple[tuple[int, ...], ...] | None = None
+
+    def capture(self, frozen: FrozenBase, index: Tensor) -> Capture:
+        """I(x) of these examples and what is needed to run them again: as `frozen.capture` gives it."""
+        index = index.cpu()
+        if self.layer != frozen.name:
+            self._forget(frozen.name)
+        if not self._keeps:
+            return self._ask(frozen, index)
+        inputs = self.fetch(index)
+        if self._shapes is None:
+            self._shapes = example_shapes(inputs)
+        missing = index[~self._known[index]].unique()
+        for chunk, capture in in_chunks(
+            len(missing), CHUNK, lambda part: self._ask(frozen, missing[part])
+        ):
+            if not self._keep(frozen, missing[chunk], capture):
+                return self._ask(frozen, index)
+        if not self._keeps or example_shapes(inputs) != self._shapes:
+            self._keeps, self._reason = False, "examples are of uneven length"
+            return self._ask(frozen, index)
+        rows = {name: values[index].to(frozen.device) for name, values in self._rows.items()}
+        return restored_capture(frozen, self._template(frozen), inputs, rows)
+
+    def note(self) -> str:
+        """A line on how often the base was asked."""
+        if not self._keeps:
+            return f"base passes: {self.asked} examples asked of {self.total}: {self._reason}"
+        needed = self.asked - self.needless
+        again = "each once" if not self.needless else f"{needed} of them needed"
+        return f"base passes: {self.asked} examples asked of {self.total}, {again}"
+
+    def _ask(self, frozen: FrozenBase, index: Tensor) -> Capture:
+        inputs = self.fetch(index)
+        self.asked += num_rows(inputs)
+        if self._shapes is not None and example_shapes(inputs) != self._shapes:
+            self._keeps, self._reason = False, "examples are of uneven length"
+        if len(self._known):
+            self.needless += int(self._known[index].sum())
+        return frozen.capture(inputs)
+
+    def _template(self, frozen: FrozenBase) -> Capture:
+        """A capture on the modules of the view that passes run on now."""
+        assert self._like is not None
+        if self._like.module is not frozen.module:
+            self._like = self._ask(frozen, torch.zeros(1, dtype=torch.int64))
+        return self._like
+
+    def _keep(self, frozen: FrozenBase, index: Tensor, capture: Capture) -> bool:
+        if not self._keeps:
+            return False
+        rows = capture_rows(frozen, capture)
+        if rows is None:
+            self._keeps, self._reason = False, "the part in front of the layer cannot be taken apart"
+            return False
+        if not self._rows and not self._make_room(rows):
+            self._keeps, self._reason = False, "what the base says is too large to be kept"
+            return False
+        for name, values in rows.items():
+            self._rows[name][index] = values.to(self._rows[name].device)
+        self._known[index] = True
+        if self._like is None:
+            self._like = capture
+        return True
+
+    def _make_room(self, rows: dict[str, Tensor]) -> bool:
+        """Tensors for all examples, in memory or in mapped files; False where that is too large."""
+        shapes = {name: (self.total, *values.shape[1:]) for name, values in rows.items()}
+        sizes = {name: math.prod(shape) * rows[name].element_size() for name, shape in shapes.items()}
+        whole = sum(sizes.values())
+        if whole <= free_memory() // 4:
+            self._rows = {n: torch.empty(shapes[n], dtype=rows[n].dtype) for n in rows}
+            return True
+        if whole > LARGEST_FILE:
+            return False
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        for name, shape in shapes.items():
+            path = str(Path(self._folder.name) / f"{len(self._rows)}.bin")
+            flat = torch.from_file(path, shared=True, size=math.prod(shape), dtype=rows[name].dtype)
+            self._rows[name] = flat.view(shape)
+        return True
+
+    def _forget(self, layer: str) -> None:
+        self.layer, self._like, self._rows, self._keeps = layer, None, {}, True
+        self._shapes = None
+        self._known = torch.zeros(self.total, dtype=torch.bool)
+
+
+def free_memory() -> int:
+    """Bytes of memory that are free now; two gigabytes where the system does not say."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**31
