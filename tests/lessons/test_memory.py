@@ -115,7 +115,7 @@ def test_what_does_not_fit_into_memory_is_kept_in_files(monkeypatch: pytest.Monk
     in_files = kept(frozen, examples)
     assert torch.equal(in_files.capture(frozen, index).output, inside.output)
     assert in_files._folder is not None and list(Path(in_files._folder.name).iterdir())
-    monkeypatch.setattr(memory_module, "LARGEST_FILE", 0)
+    monkeypatch.setattr(memory_module, "free_disk", lambda: 0)
     not_kept = kept(frozen, examples)
     assert torch.equal(not_kept.capture(frozen, index).output, inside.output)
     not_kept.capture(frozen, index)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -119,7 +120,7 @@ class BaseMemory:
         if whole <= free_memory() // 4:
             self._rows = {n: torch.empty(shapes[n], dtype=rows[n].dtype) for n in rows}
             return True
-        if whole > LARGEST_FILE:
+        if whole > min(LARGEST_FILE, free_disk() // 2):  # a full disk would end the process
             return False
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         for name, shape in shapes.items():
@@ -140,3 +141,8 @@ def free_memory() -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 2**31
+
+
+def free_disk() -> int:
+    """Bytes that are free where temporary files lie."""
+    return shutil.disk_usage(tempfile.gettempdir()).free
