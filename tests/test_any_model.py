@@ -255,3 +255,29 @@ def test_a_save_that_was_interrupted_can_be_made_again(tmp_path: Path) -> None:
     inputs = examples().inputs
     again = OCD.from_pretrained(tmp_path, net())
     assert torch.equal(again.predict(inputs).outputs, ocd.predict(inputs).outputs)
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.factor = nn.Linear(4, 2), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.fc(x)
+
+
+def test_a_single_number_moves_from_fit_to_predict() -> None:
+    base, data = Scaled(), examples()
+    ocd = OCD(base, loss=squares, config=OCDConfig(layer="factor").replace(SHORT))
+    prediction = ocd.fit(data, progress=False).predict(data.inputs, draws=2)
+    ratio = prediction.outputs / base.fc(data.inputs).detach()
+    torch.testing.assert_close(ratio[..., 0], ratio[..., 1], rtol=1e-3, atol=1e-4)
+    assert (ratio - 1.5).abs().max() > 1e-4
+
+
+def test_no_finite_loss_at_all_is_said_of_all_examples() -> None:
+    data = examples(40)
+    data.inputs.fill_(torch.nan)
+    long = config(**{"training.num_steps": 200})
+    with pytest.raises(OCDError, match="40 of 40 examples"):
+        OCD(net(), loss=squares, config=long).fit(data, progress=False)

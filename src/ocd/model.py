@@ -114,7 +114,10 @@ class OCD(Fitting):
     def _rehearse(self, problem: Problem, layer: str) -> None:
         """Try every step of the fit on two examples, saving and loading included, so that nothing fails
         after hours. Raises what the step that fails raises."""
-        inputs, targets = few_examples(problem, layer)
+        few = few_examples(problem, layer)
+        if few is None:
+            return
+        inputs, targets = few
         trial = copy.copy(self)
         trial.config = rehearsal_config(self.config, layer)
         with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():

@@ -39,11 +39,13 @@ def rehearsal_config(config: OCDConfig, layer: str) -> OCDConfig:
     )
 
 
-def few_examples(problem: Problem, layer: str) -> Batch:
-    """Two examples whose loss is finite (the first two where there are none), on the base's device."""
+def few_examples(problem: Problem, layer: str) -> Batch | None:
+    """Two examples whose loss is finite, or the only one there is; None where there are none such among
+    the first: the fit itself says then how many there are."""
     inputs, targets = problem.fetch(torch.arange(min(TRIED, dataset_size(problem.dataset))))
     frozen = FrozenBase(problem.base, layer, outputs=problem.outputs)
     losses = example_losses(problem.packed_loss, frozen.answer(inputs), targets)
-    finite = losses.isfinite().nonzero()[:2, 0]
-    few = finite if len(finite) == 2 else torch.arange(min(2, len(losses)))
+    few = losses.isfinite().nonzero()[:2, 0]
+    if len(few) < min(2, len(losses)):
+        return None
     return take_rows(inputs, few), take_rows(targets, few)

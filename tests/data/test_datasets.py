@@ -122,3 +122,13 @@ def test_arrays_of_words_and_data_frames_are_refused() -> None:
 
     with pytest.raises(OCDError, match="a data frame has no targets"):
         as_dataset(Frame())
+
+
+def test_double_numbers_of_numpy_and_python_come_in_the_default_type() -> None:
+    rows = [({"x": np.ones(2), "kind": "a"}, 1.5), ({"x": np.zeros(2), "kind": "b"}, 2.0)]
+    inputs, targets = fetch_rows(rows, torch.tensor([0, 1]))  # type: ignore[arg-type]
+    assert inputs["x"].dtype == targets.dtype == torch.float32  # type: ignore[index, call-overload]
+    assert inputs["kind"] == ["a", "b"]  # type: ignore[index, call-overload, comparison-overlap]
+    double = [(torch.ones(2).double(), 1)] * 2
+    inputs, _ = fetch_rows(double, torch.tensor([0, 1]))  # type: ignore[arg-type]
+    assert inputs.dtype == torch.float64  # type: ignore[union-attr]

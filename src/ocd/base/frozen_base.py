@@ -163,7 +163,7 @@ class FrozenBase(MovedParameter):
         batch, draws = num_rows(inputs), delta.num_draws
         dense = delta.as_examples(batch).dense()[:, 0]
         repeated = repeat_rows(inputs, draws)
-        weights = (self.weight + dense).to(self.weight.dtype)
+        weights = (self.weight + dense.reshape(-1, *self.weight.shape)).to(self.weight.dtype)
         name = self.layer.full_name
         if self.fresh_views:
             rows = [take_rows(repeated, slice(i, i + 1)) for i in range(len(weights))]

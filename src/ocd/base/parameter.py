@@ -66,8 +66,8 @@ class MovedParameter:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """The shape of the layer's weight, which every delta has."""
-        return tuple(self.weight.shape)
+        """The shape that every delta has: the weight's; (1,) for a single number."""
+        return tuple(self.weight.shape) or (1,)
 
     def zeros(self, *leading: int) -> Tensor:
         """Deltas of zero, (*leading, *weight.shape), in float32 where the base has half precision:

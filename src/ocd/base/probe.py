@@ -162,7 +162,7 @@ def _fastest(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> Way:
 
 def _check_moved_rows(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> None:
     """The base mixes no rows with another weight either: a weight of zeros could hide that it does."""
-    weight = frozen.weight + delta.weight[0, 0]
+    weight = frozen.weight + delta.weight[0, 0].reshape(frozen.weight.shape)
     name = frozen.layer.full_name
     with torch.no_grad():
         together = frozen.outputs.pack(replaced_answer(frozen.view, name, weight, few), rows=3)

@@ -158,13 +158,27 @@ def _collated(dataset: Dataset[Any], index: Tensor) -> Any:
     rows: list[Any] = [dataset[i] for i in index.tolist()]
     collate = dataset.collate if isinstance(dataset, _Collated) else default_collate
     try:
-        return collate(rows)
+        batch = collate(rows)
+        return _in_usual_type(batch, rows[0]) if collate is default_collate else batch
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise OCDError(
             f"examples {int(index[0])} to {int(index[-1])} make no batch ({reason}): inputs and "
             "targets must be numbers of the same shape; pad them, or pass a collate function"
         ) from None
+
+
+def _in_usual_type(batch: Any, example: Any) -> Any:
+    """A batch of the default collate function. Numbers and arrays in double precision, the usual type of
+    NumPy and Python, come in PyTorch's default type."""
+    if isinstance(batch, Tensor):
+        is_usual = isinstance(example, Tensor) or batch.dtype != torch.float64
+        return batch if is_usual else batch.to(torch.get_default_dtype())
+    if isinstance(batch, Mapping):
+        return {key: _in_usual_type(part, example[key]) for key, part in batch.items()}
+    if isinstance(batch, tuple | list) and not isinstance(example, str):
+        return [_in_usual_type(*pair) for pair in zip(batch, example, strict=True)]
+    return batch
 
 
 def _is_pair(batch: Any) -> bool:
