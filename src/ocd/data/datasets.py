@@ -169,8 +169,8 @@ def _collated(dataset: Dataset[Any], index: Tensor) -> Any:
 
 
 def _in_usual_type(batch: Any, example: Any) -> Any:
-    """A batch of the default collate function. Numbers and arrays in double precision, the usual type of
-    NumPy and Python, come in PyTorch's default type."""
+    """A batch of the default collate function. Numbers and arrays in double precision, the usual type
+    of NumPy and Python, come in PyTorch's default type."""
     if isinstance(batch, Tensor):
         is_usual = isinstance(example, Tensor) or batch.dtype != torch.float64
         return batch if is_usual else batch.to(torch.get_default_dtype())
