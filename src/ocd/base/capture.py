@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ocd.base.outputs import Outputs
 from ocd.base.positions import output_positions, to_positions
-from ocd.base.replay import Recording
+from ocd.base.replay import Recording, flat_tensors
 from ocd.data import Inputs
 from ocd.errors import OCDError
 
@@ -118,7 +118,8 @@ class Watch:
             self.handle.remove()
 
     def _see(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        self.seen = (_first_tensor((args, kwargs)), _first_tensor(output))
+        given, answered = flat_tensors((args, kwargs)), flat_tensors(output)
+        self.seen = (next(iter(given), None), next(iter(answered), None))
 
     def rows(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """i_L and a_L as vectors, (B, F); (B, 0) where there is no tensor with a row for each
@@ -130,13 +131,3 @@ class Watch:
             else:
                 vectors.append(seen.detach().reshape(batch, -1))
         return vectors[0], vectors[1]
-
-
-def _first_tensor(values: Any) -> Tensor | None:
-    if isinstance(values, Tensor):
-        return values
-    inside = values.values() if isinstance(values, dict) else values
-    if isinstance(values, dict | tuple | list):
-        found = (_first_tensor(value) for value in inside)
-        return next((tensor for tensor in found if tensor is not None), None)
-    return None

@@ -1,7 +1,7 @@
 """What a base answers to three fixed inputs, by which another base with the same weights is told apart.
 
-    fingerprint = Fingerprint.of(frozen, inputs)   # the form of inputs (B, ...) is kept, not their
-    values fingerprint.fits(frozen)
+    fingerprint = Fingerprint.of(frozen, inputs)   # keeps the form of inputs (B, ...), not their values
+    fingerprint.fits(frozen)
 
 The weights alone do not say what a base answers: an activation, a constant or the order of layers may
 be another one. Such a base is told apart by its answers to made-up inputs of the same form.

@@ -1,9 +1,10 @@
 """What a recording of the part in front of the layer consists of: which of it is needed, and row by
 row.
 
-    front = find_front(frozen, inputs)       # None where it cannot be taken apart
-    rows = front.pieces(capture)             # tensors (B, ...): what later passes need of each example
-    recording = front.recording(rows, ...)   # the recording of these examples, or of K copies of each
+    front = find_front(frozen, inputs)             # None where it cannot be taken apart
+    rows = front.rows(capture)                     # tensors (B, ...): what later passes need
+    recording = front.recording(like, rows, B)     # the recording of the examples with these rows
+    recording = front.repeated(capture, draws=K)   # or of K copies of each
 
 A replay answers for every module in front of the layer (ocd.base.replay), but the part behind needs
 only the last of these answers, and those that a residual connection carries past the layer. Which
@@ -23,7 +24,7 @@ from torch import Tensor
 from ocd.base.capture import Capture
 from ocd.base.deltas import DenseDelta
 from ocd.base.outputs import rebuilt
-from ocd.base.replay import Call, Recording
+from ocd.base.replay import Call, Recording, flat_tensors
 from ocd.data import Inputs, is_out_of_memory, num_rows, take_rows
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ class Front:
         found: dict[str, Tensor] = {}
         for i, (form, call) in enumerate(zip(self.calls, capture.recording.calls, strict=True)):
             if form.is_needed:
-                for j, (piece, tensor) in enumerate(zip(form.pieces, flat(call.output), strict=True)):
+                for j, (piece, tensor) in enumerate(
+                    zip(form.pieces, flat_tensors(call.output), strict=True)
+                ):
                     if piece.axis is not None:
                         found[f"front.{i}.{j}"] = piece.by_example(tensor, len(capture))
         return found
@@ -89,7 +92,7 @@ class Front:
         its modules, and the tensors that are the same for all."""
         calls = []
         for i, (form, call) in enumerate(zip(self.calls, like.calls, strict=True)):
-            old = flat(call.output)
+            old = flat_tensors(call.output)
             new = []
             for j, (piece, tensor) in enumerate(zip(form.pieces, old, strict=True)):
                 if piece.axis is None and form.is_needed:
@@ -106,17 +109,6 @@ class Front:
         assert capture.recording is not None
         rows = {name: v.repeat_interleave(draws, dim=0) for name, v in self.rows(capture).items()}
         return self.recording(capture.recording, rows, len(capture) * draws)
-
-
-def flat(values: Any) -> list[Tensor]:
-    """The tensors of a module's answer, in a fixed order."""
-    if isinstance(values, Tensor):
-        return [values]
-    if isinstance(values, dict):
-        return [tensor for value in values.values() for tensor in flat(value)]
-    if isinstance(values, tuple | list):
-        return [tensor for value in values for tensor in flat(value)]
-    return []
 
 
 def refilled(values: Any, tensors: Iterator[Tensor]) -> Any:
@@ -166,7 +158,7 @@ def _forms(capture: Capture, smaller: Capture) -> tuple[FrontCall, ...] | None:
         return None
     forms = []
     for one, two in zip(of_three.calls, of_two.calls, strict=True):
-        pairs = list(zip(flat(one.output), flat(two.output), strict=True))
+        pairs = list(zip(flat_tensors(one.output), flat_tensors(two.output), strict=True))
         pieces = [_piece(*pair) for pair in pairs]
         if any(piece is None for piece in pieces):
             return None
@@ -231,7 +223,7 @@ def _fewest(count: int, is_right: Callable[[list[bool]], bool]) -> list[bool]:
 def _spoiled(output: Any) -> Any:
     new = [
         torch.full_like(t, torch.nan) if t.is_floating_point() else torch.zeros_like(t)
-        for t in flat(output)
+        for t in flat_tensors(output)
     ]
     return refilled(output, iter(new))
 

@@ -149,11 +149,6 @@ class Outputs:
         """The user's loss on packed answers."""
         return PackedLoss(loss, self)
 
-    @property
-    def names(self) -> list[str]:
-        """The tensors of the answers seen last; none for a base that answers with one tensor."""
-        return [part.path for form in list(self._forms.values())[-1:] for part in form.parts]
-
     def _computed(self, answer: Any, rows: int) -> Tensor:
         assert callable(self.output)
         value = self.output(answer)

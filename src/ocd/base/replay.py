@@ -86,11 +86,12 @@ class Recording:
 
     def _keep_copy(self, given: Any) -> None:
         """Record what an in-place module is about to change as it is now."""
-        memory = {_memory(tensor) for tensor in _tensors(given)}
+        memory = {_memory(tensor) for tensor in flat_tensors(given)}
         calls = [
             call
             for call in self.calls
-            if not call.is_copy and any(_memory(tensor) in memory for tensor in _tensors(call.output))
+            if not call.is_copy
+            and any(_memory(tensor) in memory for tensor in flat_tensors(call.output))
         ]
         # Several outputs in the same memory would have to change together; `check` sees that change.
         if len(calls) == 1 and isinstance(calls[0].output, Tensor) and not _changed(calls[0].versions):
@@ -98,7 +99,7 @@ class Recording:
             calls[0].versions, calls[0].is_copy = [], True
 
     def _versions(self, values: Any) -> Versions:
-        tensors = _tensors(values)
+        tensors = flat_tensors(values)
         if any(tensor.is_inference() for tensor in tensors):
             self.reusable = False  # torch.inference_mode keeps no versions: no change would be seen
             return []
@@ -118,13 +119,14 @@ def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _tensors(values: Any) -> list[Tensor]:
+def flat_tensors(values: Any) -> list[Tensor]:
+    """The tensors of what a module is given or answers, in a fixed order."""
     if isinstance(values, Tensor):
         return [values]
     if isinstance(values, dict):
-        return [tensor for value in values.values() for tensor in _tensors(value)]
+        return [tensor for value in values.values() for tensor in flat_tensors(value)]
     if isinstance(values, tuple | list):
-        return [tensor for value in values for tensor in _tensors(value)]
+        return [tensor for value in values for tensor in flat_tensors(value)]
     return []
 
 

@@ -60,7 +60,7 @@ def _overfit(overfitter: Overfitter, chunk: slice, seed: int) -> tuple[Rows, lis
     index = torch.arange(chunk.start, chunk.stop)
     # One seed for each chunk: one for each example would need a Python loop over the examples.
     inputs, targets = overfitter.fetch(index, seeded(seed, 1, chunk.start))
-    capture = None if problem.is_augmented else problem.capture(frozen, index)
+    capture = None if problem.is_augmented else problem.capture(frozen, index, inputs)
     done = overfit_chunk(
         frozen, overfitter.loss, inputs, targets, overfitter.config, problem.excerpt, capture=capture
     )

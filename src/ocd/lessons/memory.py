@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, FrozenBase, capture_rows, restored_capture
-from ocd.data import Inputs, example_shapes, in_chunks, num_rows
+from ocd.data import Inputs, example_shapes, in_chunks, num_rows, take_rows
 
 CHUNK = 256
 """Examples that the base is asked for at once."""
@@ -49,27 +49,36 @@ class BaseMemory:
     _reason: str = ""
     _shapes: tuple[tuple[int, ...], ...] | None = None
 
-    def capture(self, frozen: FrozenBase, index: Tensor) -> Capture:
-        """I(x) of these examples and what is needed to run them again: as `frozen.capture` gives it."""
+    def capture(self, frozen: FrozenBase, index: Tensor, inputs: Inputs | None = None) -> Capture:
+        """I(x) of these examples and what is needed to run them again: as `frozen.capture` gives it.
+        `inputs`: of these examples, if they were read already."""
         index = index.cpu()
+        inputs = self.fetch(index) if inputs is None else inputs
         if self.layer != frozen.name:
             self._forget(frozen.name)
-        if not self._keeps:
-            return self._ask(frozen, index)
-        inputs = self.fetch(index)
-        if self._shapes is None:
-            self._shapes = example_shapes(inputs)
-        missing = index[~self._known[index]].unique()
-        for chunk, capture in in_chunks(
-            len(missing), CHUNK, lambda part: self._ask(frozen, missing[part])
-        ):
-            if not self._keep(frozen, missing[chunk], capture):
-                return self._ask(frozen, index)
-        if not self._keeps or example_shapes(inputs) != self._shapes:
+        shapes = example_shapes(inputs)
+        self._shapes = shapes if self._shapes is None else self._shapes
+        if self._keeps and shapes != self._shapes:
             self._keeps, self._reason = False, "examples are of uneven length"
-            return self._ask(frozen, index)
+        if not self._keeps:
+            return self._ask(frozen, index, inputs)
+        new = self._unknown(index)
+        for chunk, capture in in_chunks(
+            len(new),
+            CHUNK,
+            lambda part: self._ask(frozen, index[new[part]], take_rows(inputs, new[part])),
+        ):
+            if not self._keep(frozen, index[new[chunk]], capture):
+                return self._ask(frozen, index, inputs)
         rows = {name: values[index].to(frozen.device) for name, values in self._rows.items()}
         return restored_capture(frozen, self._template(frozen), inputs, rows)
+
+    def _unknown(self, index: Tensor) -> Tensor:
+        """Where in `index` the examples are that the base was not asked for, each once."""
+        places = {example: place for place, example in enumerate(index.tolist())}
+        examples = torch.tensor(sorted(places), dtype=torch.int64)
+        new = examples[~self._known[examples]]
+        return torch.tensor([places[example] for example in new.tolist()], dtype=torch.int64)
 
     def note(self) -> str:
         """A line on how often the base was asked."""
@@ -79,25 +88,20 @@ class BaseMemory:
         again = "each once" if not self.needless else f"{needed} of them needed"
         return f"base passes: {self.asked} examples asked of {self.total}, {again}"
 
-    def _ask(self, frozen: FrozenBase, index: Tensor) -> Capture:
-        inputs = self.fetch(index)
+    def _ask(self, frozen: FrozenBase, index: Tensor, inputs: Inputs) -> Capture:
         self.asked += num_rows(inputs)
-        if self._shapes is not None and example_shapes(inputs) != self._shapes:
-            self._keeps, self._reason = False, "examples are of uneven length"
-        if len(self._known):
-            self.needless += int(self._known[index].sum())
+        self.needless += int(self._known[index].sum())
         return frozen.capture(inputs)
 
     def _template(self, frozen: FrozenBase) -> Capture:
         """A capture on the modules of the view that passes run on now."""
         assert self._like is not None
         if self._like.module is not frozen.module:
-            self._like = self._ask(frozen, torch.zeros(1, dtype=torch.int64))
+            first = torch.zeros(1, dtype=torch.int64)
+            self._like = self._ask(frozen, first, self.fetch(first))
         return self._like
 
     def _keep(self, frozen: FrozenBase, index: Tensor, capture: Capture) -> bool:
-        if not self._keeps:
-            return False
         rows = capture_rows(frozen, capture)
         if rows is None:
             self._keeps, self._reason = False, "the part in front of the layer cannot be taken apart"

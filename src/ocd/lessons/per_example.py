@@ -17,7 +17,6 @@ from ocd.base import (
     Outputs,
     RankOneDelta,
     example_losses,
-    unwrapped,
 )
 from ocd.data import (
     Excerpt,
@@ -116,7 +115,7 @@ def overfit(
         )
     config = OverfitConfig(steps, lr, optimizer, chunk_size, excerpt_size, form)
     outputs = Outputs(output)
-    frozen = FrozenBase(unwrapped(base), layer, channels_last=channels_last, outputs=outputs)
+    frozen = FrozenBase(base, layer, channels_last=channels_last, outputs=outputs)
     loss = outputs.loss(loss)
     with torch.inference_mode(False), torch.enable_grad():
         config = decide(frozen, loss, inputs, targets, config, excerpt).config

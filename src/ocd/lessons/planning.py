@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from ocd.base import FrozenBase, run_without_delta
+from ocd.base import Capture, FrozenBase, run_without_delta
 from ocd.data import dataset_size, seeded, take_rows
 from ocd.generator import choose_code
 from ocd.lessons.config import LessonConfig
@@ -29,9 +29,13 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
     frozen = problem.frozen_at(layer, config.channels_last)
     count = num_trial_examples(frozen.weight_shape, dataset_size(problem.dataset))
     inputs, targets = problem.fetch(torch.arange(count))
+
+    def captured_first(n: int) -> Capture:
+        return problem.capture(frozen, torch.arange(n), take_rows(inputs, slice(0, n)))
+
     decided = decide(
         frozen, problem.packed_loss, inputs, targets, config.overfit, problem.excerpt,
-        None if problem.excerpt else lambda n: problem.capture(frozen, torch.arange(n)),
+        None if problem.is_augmented else captured_first,
     )  # fmt: skip
     assert decided.config.lr is not None and frozen.way is not None
     reason = rank_one_is_exact(decided.capture, config.overfit.optimizer)

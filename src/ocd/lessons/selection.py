@@ -35,7 +35,6 @@ from ocd.base import (
     Outputs,
     example_losses,
     num_weights,
-    unwrapped,
     usable_layers,
 )
 from ocd.data import Excerpt, Inputs, Targets, num_rows, repeat_rows, take_excerpt, take_rows
@@ -155,7 +154,7 @@ def select_layer(
     inputs, targets = take_rows(inputs, few), take_rows(targets, few)
     generator = torch.Generator().manual_seed(seed)
     inputs, targets = take_excerpt(excerpt, inputs, targets, excerpt_size, generator)
-    outputs, base = Outputs(output), unwrapped(base)
+    outputs = Outputs(output)
     contenders, skipped = usable_layers(base, inputs, outputs, layers)
     if not contenders:
         reasons = "; ".join(skipped.values()) or "it has no Linear, Conv1d or Conv2d"

@@ -87,7 +87,7 @@ class FreshLessons:
         inputs, targets = overfitter.fetch(indices, generator, batch)
         problem, frozen = overfitter.problem, overfitter.frozen
         again = problem.is_augmented or batch is not None
-        capture = frozen.capture(inputs) if again else problem.capture(frozen, indices)
+        capture = frozen.capture(inputs) if again else problem.capture(frozen, indices, inputs)
         delta = overfitter.overfit(inputs, targets, capture)
         features = problem.condition.features(frozen, inputs, capture)
         good = delta.isfinite() & capture.output.reshape(len(capture), -1).isfinite().all(dim=1)
@@ -136,6 +136,6 @@ class StoredLessons:
         index = rows["index"]
 
         def recall(few: slice) -> Capture:
-            return problem.capture(frozen, index[few])
+            return problem.capture(frozen, index[few], take_rows(inputs, few))
 
         return LessonBatch(features, inputs, targets, delta, recall=recall)

@@ -6,9 +6,8 @@ has not seen. Two numbers are therefore chosen by trying:
 
 * `scale_factor` multiplies every generated delta;
 * `spread` moves each draw towards the conditional mean: mean + spread · (draw − mean). Where draws
-  are to
-  be a distribution of a continuous target, the spread is instead the one with which their central
-  interval covers its share of the held-out targets (`coverage`), and may be above 1.
+  are to be a distribution of a continuous target, the spread is instead the one with which their
+  central interval covers its share of the held-out targets (`coverage`), and may be above 1.
 
 1 and 1 are the paper's way, and what the presets `paper` and `released` have.
 
@@ -134,7 +133,7 @@ def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> He
     if overfitter.problem.is_augmented:
         return HeldOut(inputs, targets)
     recalled = partial(overfitter.problem.capture, overfitter.frozen)
-    return HeldOut(inputs, targets, lambda where: recalled(index[where]))
+    return HeldOut(inputs, targets, lambda where: recalled(index[where], take_rows(inputs, where)))
 
 
 def keep_sampling(fitted: FittedGenerator, config: SamplingConfig) -> str:
