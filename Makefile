@@ -11,18 +11,21 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-demo ## run the digits task for three seeds and say where its table is
-	$(VENV)/bin/ocd run digits --out runs/digits --seeds 0,1,2
+	$(VENV)/bin/ocd run digits --out runs/digits --seeds 0,1,2 --set alternative=false
 	@echo "The table: runs/digits/report.md"
 
 test: $(VENV)/.installed-dev ## run the tests, without the slow ones; make test ROOM=generator: one room
 	$(VENV)/bin/python -m pytest $(if $(ROOM),tests/$(ROOM),--numprocesses auto --dist loadfile)
 
-bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released way and the limit: 30 minutes
+bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released way and the limit: 40 minutes
 	$(VENV)/bin/python -m benchmarks.speed
+	$(VENV)/bin/python -m benchmarks.large
+	$(VENV)/bin/python -m benchmarks.fits
 	$(VENV)/bin/python -m benchmarks.sweeps
 	$(VENV)/bin/python -m benchmarks.steps
 	$(VENV)/bin/python -m benchmarks.growth
 	$(VENV)/bin/python -m benchmarks.ways
+	$(VENV)/bin/python -m benchmarks.learning_rates
 	$(VENV)/bin/python tools/performance_tables.py
 
 lint: $(VENV)/.installed-dev ## check style, format and types

@@ -213,8 +213,12 @@ class Untrainable(nn.Module):
         return self.fc(x)
 
 
+LONG = {"training.num_steps": 201, "training.max_epochs": 0}
+"""So many steps are worth a trial first."""
+
+
 def test_a_step_that_fails_at_the_end_fails_before_anything_is_collected(tmp_path: Path) -> None:
-    long = config(**{"training.num_steps": 200, "collection.storage": "store"})
+    long = config(**LONG, **{"collection.storage": "store"})
     ocd = OCD(net(), loss=squares, config=long, encoder=Untrainable())
     with pytest.raises(RuntimeError, match="no gradients here"):
         ocd.fit(examples(), tmp_path, progress=False)
@@ -222,7 +226,7 @@ def test_a_step_that_fails_at_the_end_fails_before_anything_is_collected(tmp_pat
 
 
 def test_the_rehearsal_changes_nothing_of_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    long = config(**{"training.num_steps": 101})
+    long = config(**LONG)
     data = examples()
     base = net()
     state = torch.get_rng_state()
@@ -237,7 +241,7 @@ def test_the_rehearsal_takes_examples_with_a_finite_loss() -> None:
     data = examples(60)
     data.inputs[0] = torch.nan
     data.targets[1] = torch.inf
-    long = config(**{"training.num_steps": 101})
+    long = config(**LONG)
     ocd = OCD(net(), loss=squares, config=long).fit(data, progress=False)
     assert ocd.predict(data.inputs[2:4]).outputs.isfinite().all()
 

@@ -253,7 +253,7 @@ def test_fit_and_predict_leave_the_base_as_it_was(tmp_path, settings):
     assert snapshot(base) == before
 
 
-@pytest.mark.parametrize("fails_after", [0, 1, 2])
+@pytest.mark.parametrize("fails_after", [0, 1])  # the capture, and the pass of draws and mean
 def test_an_exception_in_the_base_leaves_it_as_it_was(tmp_path, fails_after):
     base = moody()
     ocd = OCD(base, loss=LOSS, config=config()).fit(digits(60), tmp_path, progress=False)
@@ -381,9 +381,13 @@ def test_weights_of_another_save_are_refused(tmp_path):
 
 def test_examples_predicted_at_once_follow_what_memory_holds():
     plain, unet = fitted().generator(), fitted(*KINDS["paper"]).generator()
-    assert plain.chunk_size(num_draws=5) == 256
-    assert unet.chunk_size(num_draws=1000) == 2**26 // (1000 * 8 * 10**2)  # 8 channels, 10x10
-    assert unet.chunk_size(num_draws=2**26) == 1
+
+    def one():
+        return INPUTS[:1]
+
+    assert plain.chunk_size(5, one) == 256
+    assert unet.chunk_size(1000, one) == 2**26 // (1000 * 8 * 10**2)  # 8 channels, 10x10
+    assert unet.chunk_size(2**26, one) == 1
 
 
 def test_folders_that_are_no_generator_are_one_line(tmp_path, monkeypatch):
@@ -665,8 +669,8 @@ def test_the_generator_keeps_its_precision_in_the_callers_autocast(mode):
 def test_what_is_predicted_has_memory_of_its_own(mode, draws):
     prediction = fitted().predict(INPUTS, draws=draws, mode=mode)
     values = [getattr(prediction, name.name) for name in dataclasses.fields(prediction)]
-    values = [value for value in values if value is not None]
-    assert all(value.is_contiguous() for value in values)
+    values = [value for value in values if isinstance(value, torch.Tensor)]
+    assert len(values) == 4 and all(value.is_contiguous() for value in values)
     assert len({value.data_ptr() for value in values}) == len(values)
 
 

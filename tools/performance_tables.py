@@ -1,4 +1,4 @@
-"""Put the committed measurements into docs/performance.md and docs/models.md.
+"""Put the committed measurements into the pages of docs that have such tables.
 
     python tools/performance_tables.py
 
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "models.md")
+PAGE_NAMES = ("performance", "models", "experiments", "selection")
+PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in PAGE_NAMES)
 MEASURED = ROOT / "results" / "benchmarks"
 BLOCK = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 WAYS = ("forward", "one by one", "released", "fast", "limit")
@@ -97,6 +98,63 @@ def predict() -> str:
     return _table(head, rows)
 
 
+def large() -> str:
+    """Large bases and many positions: milliseconds, and ratios to the limits."""
+    head = ["layer", "forward [ms]", "overfit [ms]", "overfit / limit", "overfit [MB]",
+            "5 draws [ms]", "5 draws / limit", "5 draws [MB]", "probe, once [s]"]  # fmt: skip
+    rows = []
+    for name, of in _read("large").items():
+        costs, ratios = of["costs"], of["ratios"]
+
+        def milliseconds(work: str, costs: dict[str, Any] = costs) -> str:
+            return _number(costs[work]["microseconds"] / 1e3)
+
+        rows.append([
+            f"`{name}` {of['what']}", milliseconds("forward"), milliseconds("overfit"),
+            f"{ratios['overfit']:.2f}", _memory(costs, "overfit"), milliseconds("predict"),
+            f"{ratios['predict']:.2f}", _memory(costs, "predict"), f"{of['probe_seconds']:.1f}",
+        ])  # fmt: skip
+    return _table(head, rows)
+
+
+def rates() -> str:
+    """How far the learning rate of Eq. 1 depends on the examples that it is chosen on."""
+    head = ["network: layer", "median", "largest / smallest, up to 256", "up to 1,024"]
+    rows = []
+    for of in _read("learning_rates"):
+        spreads = [max(values) / min(values) for values in of["rates"].values()]
+        middle = sorted(of["rates"]["1024"])[len(of["rates"]["1024"]) // 2]
+        name = f"{of['network']}: {of['layer']}"
+        rows.append([name, f"{middle:g}", *(f"{spread:.1f}" for spread in spreads)])
+    return _table(head, rows)
+
+
+def races() -> str:
+    """Layers that race against the full count."""
+    head = ["network", "layers", "full count", "losses", "race", "losses"]
+    rows = []
+    for of in _read("races").values():
+        cells = [of["what"], str(of["layers"])]
+        for way in ("full", "race"):
+            winners, losses = (sorted(set(of[way][what])) for what in ("winners", "losses"))
+            cells += [", ".join(f"`{name}`" for name in winners), " to ".join(f"{n:,}" for n in losses)]
+        rows.append(cells)
+    return _table(head, rows)
+
+
+def fits() -> str:
+    """Seconds of small fits."""
+    head = ["fit", "import [s]", "fit [s]", "first prediction [s]"]
+    what = {
+        "minilm": "head of a MiniLM, 16 texts, 20 steps, one thread",
+        "mlp": "small network, 100 examples, the defaults",
+    }
+    return _table(head, [
+        [what[name], *(f"{of[step]:.1f}" for step in ("import", "fit", "predict"))]
+        for name, of in _read("fits").items()
+    ])  # fmt: skip
+
+
 def growth() -> str:
     """Seconds and memory against the number of examples."""
     head = ["examples", "overfit [s]", "train [s]", "predict [s]", "store [GB]", "peak memory [GB]"]
@@ -139,7 +197,8 @@ def ways() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    made.__name__: made for made in (overfit, train, predict, growth, steps, ways)
+    made.__name__: made
+    for made in (overfit, train, predict, large, growth, steps, ways, rates, races, fits)
 }
 
 

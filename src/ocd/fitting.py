@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+import time
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,8 +33,6 @@ from ocd.checkpoint import Checkpoint, save_checkpoint
 from ocd.config import OCDConfig
 from ocd.data import (
     Excerpt,
-    Inputs,
-    Targets,
     dataset_size,
     progress_bar,
 )
@@ -41,6 +42,7 @@ from ocd.lessons import (
     FitRecord,
     LayerScores,
     LessonSource,
+    Overfitter,
     Problem,
     Transform,
     Workdir,
@@ -49,14 +51,17 @@ from ocd.lessons import (
     open_lessons,
     select_layer,
     selection_excerpt,
+    warning_if_seen,
 )
 from ocd.prediction import (
     FittedGenerator,
+    HeldOut,
     Join,
+    held_out_examples,
     join_by_mean,
     settle_sampling,
 )
-from ocd.training import train_generator
+from ocd.training import shortened, train_generator
 
 
 class Fitting:
@@ -112,6 +117,10 @@ class Fitting:
         where nothing was left to choose."""
         return self._select(*self.open(dataset, work))
 
+    def scores(self, dataset: Dataset[Any], progress: bool = True) -> LayerScores:
+        """Eq. 3 alone, for the layers of the base, within the budget of a fit (docs/selection.md)."""
+        return self._scores(self.problem(dataset), progress)
+
     def overfit(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
         """The second step of `fit` alone: the plan, and Eq. 1 for every example if it wants deltas
         stored."""
@@ -133,29 +142,30 @@ class Fitting:
             return None
         scores = None
         if config.layer == "auto":
-            count = min(config.selection.num_examples, dataset_size(problem.dataset))
-            inputs, targets = problem.fetch(torch.arange(count))
-            scores = self._scores(inputs, targets, progress)
+            start = time.perf_counter()
+            scores = self._scores(problem, progress)
             record.layer = scores.layer()
-            best = scores.scores[scores.names.index(record.layer)]
-            record.note(
-                f"layer {record.layer}: Eq. 3, best mean entropy {best:.3f} nats; "
-                f"{scores.num_losses:,} losses of {len(scores.names)} layers"
-            )
+            seconds = time.perf_counter() - start
+            record.note(f"{scores.note()}; {seconds:.1f} s")
+            if scores.winner is not None and not problem.is_augmented:
+                problem.adopt(*scores.winner)
         else:
             find_layer(self.base, config.layer)  # fails before anything is written
             record.layer = config.layer
         record.save()
         return scores
 
-    def _scores(self, inputs: Inputs, targets: Targets, progress: bool) -> LayerScores:
-        config = self.config.selection
+    def _scores(self, problem: Problem, progress: bool) -> LayerScores:
+        config, total = self.config.selection, dataset_size(problem.dataset)
+        inputs, targets = problem.fetch(torch.arange(min(config.num_examples, total)))
+        training = shortened(self.config.training, total)
+        budget = max(1, int(config.budget * training.num_steps * training.batch_size))
         most = config.num_examples * config.num_draws * len(list_layers(self.base))
         with progress_bar("select a layer", most, progress) as advance:
             return select_layer(
                 self.base, self._loss(), inputs, targets, config, seed=self.config.seed,
                 excerpt=self.excerpt, excerpt_size=selection_excerpt(self.config.overfit.excerpt),
-                output=self.outputs.output, advance=advance,
+                output=self.outputs.output, advance=advance, budget=budget,
             )  # fmt: skip
 
     def _overfit(self, problem: Problem, record: FitRecord, progress: bool) -> None:
@@ -175,13 +185,23 @@ class Fitting:
         self.hypernetwork, self.frozen = trained.network, source.overfitter.frozen
         return trained.held_out
 
-    def _choose_sampling(self, source: LessonSource, record: FitRecord, held_out: Tensor) -> Self:
-        """Scale factor and spread of draws, by the held-out examples; then save `checkpoint/`."""
+    def _choose_sampling(
+        self,
+        source: LessonSource,
+        record: FitRecord,
+        held_out: Tensor,
+        validation: Dataset[Any] | None = None,
+    ) -> Self:
+        """Scale factor and spread of draws, by the user's validation examples or by those held out;
+        then save `checkpoint/`."""
         config = self.config
         fitted, overfitter = self.generator(), source.overfitter
-        record.note(
-            settle_sampling(fitted, overfitter, held_out, self.join, config.sampling, config.seed)
-        )
+        examples = None
+        if validation is not None:
+            examples = self._validated(overfitter, validation, record)
+        elif len(held_out) and not config.sampling.is_settled:
+            examples = held_out_examples(overfitter, held_out, config.seed)
+        record.note(settle_sampling(fitted, overfitter, examples, self.join, config.sampling))
         if not overfitter.problem.is_augmented:
             record.note(overfitter.problem.memory.note())
         record.save()
@@ -192,6 +212,17 @@ class Fitting:
         self.notes = record.notes
         self.save_pretrained(record.work.checkpoint)
         return self
+
+    def _validated(
+        self, overfitter: Overfitter, validation: Dataset[Any], record: FitRecord
+    ) -> HeldOut:
+        """The validation examples, to choose on; and a warning where the base has seen the lessons."""
+        problem = replace(overfitter.problem, dataset=validation, transform=None)
+        if warning := warning_if_seen(overfitter.frozen, overfitter.problem, problem):
+            warnings.warn(warning, stacklevel=2)
+            record.note(warning)
+        inputs, targets = problem.fetch(torch.arange(dataset_size(validation)))
+        return HeldOut(inputs, targets, words="validation examples")
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors: the generator only, never the base."""

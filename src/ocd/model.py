@@ -42,13 +42,16 @@ from ocd.lessons import (
     open_lessons,
 )
 from ocd.prediction import (
+    AS_THE_BASE,
     DrawRequest,
     Prediction,
     apply_deltas,
     check_count,
     join_predictions,
+    unmoved,
 )
 from ocd.rehearsal import few_examples, rehearsal_config
+from ocd.training import shortened
 
 
 class OCD(Fitting):
@@ -73,8 +76,14 @@ class OCD(Fitting):
         workdir: str | Path | Workdir | None = None,
         progress: bool = True,
         collate: Collate | None = None,
+        validation: Dataset[Any] | None = None,
     ) -> Self:
-        """Select, overfit, train and choose how draws are taken, on a dataset of (inputs, target).
+        """Fit on examples (inputs, target) that the base was not trained on, where there are such.
+
+        Selects a layer, overfits, trains, and chooses how draws are taken. `validation`: examples that
+        neither base nor fit has seen, of the same forms. Moves are made only where they gain on these
+        beyond doubt; without them, on lessons that are held out from the generator. Where the base errs
+        far more on them than on the lessons, it has seen the lessons, and a warning says so.
 
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
         makes a batch of uneven examples, as a DataLoader's does.
@@ -86,20 +95,27 @@ class OCD(Fitting):
         """
         if workdir is None:
             with tempfile.TemporaryDirectory() as folder:
-                return self.fit(dataset, folder, progress, collate)
+                return self.fit(dataset, folder, progress, collate, validation)
         if not isinstance(workdir, Workdir):
             workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
         # Also where the caller works without gradients, as evaluation functions do.
         with torch.inference_mode(False), torch.enable_grad():
-            return self._fit(as_dataset(dataset, collate), workdir, progress)
+            judges = None if validation is None else as_dataset(validation, collate)
+            return self._fit(as_dataset(dataset, collate), workdir, progress, judges)
 
-    def _fit(self, dataset: Dataset[Any], workdir: Workdir, progress: bool) -> Self:
+    def _fit(
+        self,
+        dataset: Dataset[Any],
+        workdir: Workdir,
+        progress: bool,
+        validation: Dataset[Any] | None,
+    ) -> Self:
         problem, record = self.open(dataset, workdir)
         self._select(problem, record, progress)  # Eq. 3
         self._overfit(problem, record, progress)  # Eq. 1
         source = open_lessons(problem, record, self.config.lessons)
         held_out = self._train(source, record, progress)  # Alg. 1
-        return self._choose_sampling(source, record, held_out)
+        return self._choose_sampling(source, record, held_out, validation)
 
     def _overfit(self, problem: Problem, record: FitRecord, progress: bool) -> None:
         if record.plan is None and self._is_long(problem):
@@ -109,7 +125,8 @@ class OCD(Fitting):
 
     def _is_long(self, problem: Problem) -> bool:
         """Whether a fit takes so long that its last steps are worth a trial first."""
-        return self.config.training.num_steps > 100 or dataset_size(problem.dataset) > 1000
+        total = dataset_size(problem.dataset)
+        return total > 1000 or shortened(self.config.training, total).num_steps > 200
 
     def _rehearse(self, problem: Problem, layer: str) -> None:
         """Try every step of the fit on two examples, saving and loading included, so that nothing fails
@@ -163,12 +180,17 @@ class OCD(Fitting):
         def work(chunk: slice) -> Prediction:
             rows = to_device(unseen.rows(chunk), fitted.frozen.device)
             capture = fitted.capture(rows)
+            if fitted.network.scale_factor == 0:  # no move gained on held-out examples
+                return unmoved(fitted.frozen, capture, request.num_draws, AS_THE_BASE)
             embedding = fitted.embed(rows, capture)
             codes = fitted.draw(rows, embedding, request)
             delta = fitted.decode(codes, capture)
             return apply_deltas(fitted.frozen, capture, delta)
 
-        size = chunk_size or fitted.chunk_size(request.num_draws)
+        def one() -> Inputs:
+            return to_device(unseen.rows(slice(0, 1)), fitted.frozen.device)
+
+        size = chunk_size or fitted.chunk_size(request.num_draws, one)
         return join_predictions([part for _, part in in_chunks(len(unseen), size, work)])
 
     def embed(self, inputs: Inputs) -> tuple[Capture, Embedding]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ocd.base import DenseDelta, RankOneDelta
+from ocd.base import ComponentDelta, DenseDelta, RankOneDelta, component_delta
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -121,3 +121,49 @@ def _spoiled(choose: Callable[[RankOneDelta], Tensor], bad: float) -> RankOneDel
     delta = rank_one()
     choose(delta)[0] = bad
     return delta
+
+
+# Sums of components
+
+
+def components(batch: int = 3, draws: int = 2, groups: int = 1) -> ComponentDelta:
+    shape = (6, 5) if groups == 1 else (6, 1, 5)
+    return ComponentDelta(normal(batch, draws, 4), normal(30, 4, seed=1), shape)
+
+
+@pytest.mark.parametrize("block", [1, 100, 2**20])  # one row at a time, some, all at once
+@pytest.mark.parametrize("innermost", [False, True])  # how a convolution's patches lie in memory
+@pytest.mark.parametrize(("batch", "groups"), [(3, 1), (1, 1), (3, 3)])
+def test_components_are_written_out_block_by_block(
+    monkeypatch: pytest.MonkeyPatch, block: int, innermost: bool, batch: int, groups: int
+) -> None:
+    monkeypatch.setattr(component_delta, "BLOCK", block)
+    delta = components(batch, groups=groups)
+    positions = normal(batch, groups, 5, 7, seed=2).permute(0, 3, 1, 2)  # (B, P, G, I)
+    positions = positions if innermost else positions.contiguous()
+    code = delta.code.requires_grad_()
+    shift, wanted = delta.shift(positions), DenseDelta(delta.dense()).shift(positions)
+    assert_equal(shift, wanted)
+    weights = normal(*wanted.shape, seed=3)
+    (found,), (right,) = (
+        torch.autograd.grad((moved * weights).sum(), code) for moved in (shift, wanted)
+    )
+    assert_equal(found, right)
+
+
+def test_components_are_cut_joined_and_scaled_as_written_out() -> None:
+    delta = components()
+    dense = DenseDelta(delta.dense())
+    factor = normal(3, 2, seed=4)
+    pairs = [
+        (delta.scaled(factor), dense.scaled(factor)),
+        (delta.mean_draw(), dense.mean_draw()),
+        (delta.as_examples(3), dense.as_examples(3)),
+        (delta.take(slice(1, 3)), dense.take(slice(1, 3))),
+    ]
+    for one, other in pairs:
+        assert_equal(one.dense(), other.dense())
+        assert_equal(one.norms(), other.norms())
+    spoiled = ComponentDelta(delta.code.clone(), delta.components, delta.weight_shape)
+    spoiled.code[1, 0, 2] = torch.nan
+    assert spoiled.isfinite().tolist() == [True, False, True]

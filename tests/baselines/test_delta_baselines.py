@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,14 +11,14 @@ from torch import nn
 
 import reference
 from helpers import LOSS, PCA, TINY, digits, digits_base, fitted, part_of, test_digits
-from ocd import Examples, overfit
+from ocd import OCD, Examples, OCDConfig, overfit
 from ocd.base import FrozenBase
 from ocd.base.probe import probe
 from ocd.baselines import NearestNeighbor, OCDVariant, OverfitTest, RandomDirection, mean_delta
 from ocd.baselines.nearest_neighbor import flat_inputs, nearest_in_x
 from ocd.baselines.shared_delta import SharedDelta
 from ocd.data import tensors
-from ocd.lessons import OverfitConfig
+from ocd.lessons import OverfitConfig, Workdir
 
 CONFIG = OverfitConfig(lr=0.05)
 
@@ -212,3 +213,33 @@ def test_a_random_direction_does_not_depend_on_the_rest_of_the_batch():
     whole = RandomDirection(ocd).predict(test.inputs, 3)
     part = RandomDirection(ocd).predict(part_of(test, 20, None).inputs, 3)
     assert torch.allclose(part.outputs, whole.outputs[:, 20:], atol=1e-4)
+
+
+# Deltas that the run has already
+
+
+@pytest.mark.parametrize("layer", ["fc1", "conv2"])  # u and a, and whole weights
+def test_stored_deltas_serve_as_those_made_anew(layer, tmp_path, monkeypatch):
+    training, test = digits(40), test_digits(8)
+    targets = training.targets.clone()
+    targets[5] += 10  # its loss is not a number, so the store leaves it out
+    training = Examples(training.inputs, targets)
+    config = OCDConfig().replace({"layer": layer, "overfit.lr": 0.05, "collection.shard_rows": 16})
+    ocd, work = OCD(digits_base(), loss=nan_above_nine, config=config), Workdir(tmp_path / "run")
+    ocd.overfit(training, work, progress=False)
+    _, source = ocd.lessons(training, work)
+    found = source.overfitter.frozen
+    arguments = (found, nan_above_nine, CONFIG, training)
+    near, mean = NearestNeighbor(*arguments), mean_delta(*arguments)
+    stored = source.reader
+    near_stored = replace(near, stored=stored)
+    p = near.predict(test.inputs)
+    everyone = near.predict(training.inputs).mean
+    monkeypatch.setattr("ocd.baselines.training_deltas.overfit_batch", never)
+    assert torch.allclose(near_stored.predict(test.inputs).mean, p.mean, atol=1e-5)
+    assert torch.allclose(near_stored.predict(training.inputs).mean, everyone, atol=1e-5)
+    assert torch.allclose(mean_delta(*arguments, stored=stored).weight, mean.weight, atol=1e-6)
+
+
+def never(*args, **kwargs):
+    raise AssertionError("overfitted again")

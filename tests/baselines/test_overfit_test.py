@@ -16,7 +16,8 @@ from ocd import OCDError
 from ocd.base import FrozenBase, list_layers
 from ocd.base.probe import probe
 from ocd.baselines import OverfitTest, OverfitTestAllLayers
-from ocd.lessons import LR_GRID, OverfitConfig
+from ocd.lessons import OverfitConfig, search_rate
+from ocd.lessons.rate_search import HIGHEST, LOWEST
 
 LR = 0.05
 ONE_LAYER = ["last of two linear", "linear, positions", "conv2d, groups, strides", "conv2d, one row",
@@ -106,18 +107,18 @@ def test_the_rate_of_all_layers_is_chosen_by_the_rule_for_one_layer():
     few, base = digits(12), digits_base()
     oracle = OverfitTestAllLayers(base, LOSS, OverfitConfig(), None)
     before = LOSS(base(few.inputs), few.targets).detach()
-    falls = {}
-    for lr in LR_GRID:
+
+    def fall_of(lr: float) -> float | None:
         tried = OverfitTestAllLayers(base, LOSS, OverfitConfig(lr=lr), few.targets)
         after = LOSS(tried.predict(few.inputs).mean, few.targets)
-        if not after.isfinite().all() or (after > before * 1.0001 + 1e-6).any():
-            break
-        falls[lr] = (before - after).mean().item()
-    expected = min(lr for lr, fall in falls.items() if fall >= 0.9 * max(falls.values()))
+        rises = not after.isfinite().all() or (after > before * 1.0001 + 1e-6).any()
+        return None if rises else (before - after).mean().item()
+
     chosen = oracle.with_chosen_lr(few.inputs, few.targets)
-    assert chosen.config.lr == expected
+    expected = chosen.config.lr
+    assert expected == search_rate(fall_of)[0]
     assert chosen == replace(oracle, config=replace(oracle.config, lr=expected))
-    assert LR_GRID[0] < expected < LR_GRID[-1]
+    assert LOWEST < expected < HIGHEST and fall_of(expected) > 1.2 * fall_of(expected / 3)
 
 
 def test_no_rate_that_helps_raises_an_error():

@@ -118,7 +118,7 @@ def parts() -> Parts:
 def _few_rates() -> Iterator[None]:
     """To try all learning rates would take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ocd.baselines.overfit_test.LR_GRID", (0.002, 0.01, 0.05))
+        patch.setattr("ocd.baselines.overfit_test.search_rate", lambda fall_of: (0.01, fall_of(0.01)))
         yield
 
 

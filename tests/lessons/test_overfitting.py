@@ -28,7 +28,7 @@ from nets import (
 )
 from ocd.base import DenseDelta, FrozenBase, RankOneDelta
 from ocd.errors import OCDError
-from ocd.lessons import LR_GRID, OverfitConfig, overfit
+from ocd.lessons import OverfitConfig, overfit
 from ocd.lessons.learning_rate import choose_lr, default_chunk_size
 from ocd.lessons.overfitting import overfit_capture, resolve_form
 from ocd.lessons.per_example import check_skipped
@@ -284,17 +284,18 @@ def test_the_smallest_rate_that_takes_nine_tenths_of_the_best_fall(optimizer: st
     case = get_case("last of two linear")
     base, inputs, labels = case.build(), case.inputs(12), torch.randn(12, 3).double()
     falls: dict[float, float] = {}
-    for lr in LR_GRID:
+    for power in range(-60, 30):
+        lr = 10 ** (power / 10)
         deltas = overfit(base, case.layer, squared_error, inputs, labels, lr=lr, optimizer=optimizer)
         if (deltas.loss_after > deltas.loss_before * 1.0001 + 1e-6).any():
             break
         falls[lr] = float((deltas.loss_before - deltas.loss_after).mean())
-    assert 3 < len(falls) < len(LR_GRID)
+    assert 3 < len(falls) < 90
     expected = min(lr for lr, fall in falls.items() if fall >= 0.9 * max(falls.values()))
     frozen = FrozenBase(base, case.layer)
     config = OverfitConfig(optimizer=optimizer)
     lr, text = choose_lr(frozen, frozen.capture(inputs), squared_error, labels, config)
-    assert lr == expected
+    assert expected / 1.6 < lr < 1.3 * expected
     assert f"lr {lr:g}" in text and "3 " + optimizer in text
 
 
@@ -311,7 +312,7 @@ def test_an_example_without_a_finite_loss_does_not_choose_the_rate() -> None:
 
 def test_no_rate_makes_a_constant_loss_fall() -> None:
     case = get_case("last of two linear")
-    with pytest.raises(OCDError, match="no learning rate from 1e-06 to 500 .* layer '2'"):
+    with pytest.raises(OCDError, match="no learning rate from 1e-06 to 1000 .* layer '2'"):
         overfit(
             case.build(), case.layer, lambda outputs, _: 0 * outputs.sum(1), case.inputs(4), targets(4)
         )

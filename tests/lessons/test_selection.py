@@ -26,7 +26,7 @@ from ocd.base import FrozenBase, Way, probe
 from ocd.errors import OCDError
 from ocd.lessons import LayerScores, SelectionConfig, select_layer
 from ocd.lessons.entropy import SMALLEST_SPREAD, kde_entropies
-from ocd.lessons.selection import perturbed_losses
+from ocd.lessons.race import perturbed_losses
 
 FEW = SelectionConfig(num_examples=8, num_draws=40, race=False)
 
@@ -88,7 +88,6 @@ def test_a_constant_loss_has_a_finite_and_very_low_entropy() -> None:
 @every_case
 def test_perturbed_losses_are_those_of_perturbed_copies(case: Case) -> None:
     base, inputs, labels = case.build(), case.inputs(3), targets(3)
-    config = SelectionConfig(num_draws=4, relative_size=0.2)
     frozen = FrozenBase(base, case.layer)
     probe(frozen, inputs)
     with torch.no_grad():
@@ -97,7 +96,8 @@ def test_perturbed_losses_are_those_of_perturbed_copies(case: Case) -> None:
             frozen.capture(inputs),
             cross_entropy,
             labels,
-            config,
+            4,
+            0.2,
             torch.Generator().manual_seed(5),
         )
     weight = base.get_submodule(case.layer).weight.detach()
@@ -120,14 +120,14 @@ def test_perturbations_in_several_chunks_have_the_right_size() -> None:
     def loss(outputs: Tensor, which: Tensor) -> Tensor:
         return (outputs - own[which]).square().sum(1)
 
-    config = SelectionConfig(num_draws=2000, relative_size=0.3)  # 64 draws fit into a chunk
     with torch.no_grad():
         losses = perturbed_losses(
             frozen,
             frozen.capture(inputs),
             loss,
             torch.arange(64),
-            config,
+            2000,  # 64 draws fit into a chunk
+            0.3,
             torch.Generator().manual_seed(0),
         )
     assert losses.shape == (64, 2000)
@@ -153,7 +153,8 @@ def test_scores_are_means_over_examples_with_their_standard_errors() -> None:
                 frozen.capture(inputs[:8]),
                 cross_entropy,
                 labels[:8],
-                FEW,
+                FEW.num_draws,
+                FEW.relative_size,
                 torch.Generator().manual_seed(3),
             )
         entropies = [scipy_entropy(row) for row in losses]
@@ -361,3 +362,38 @@ def test_the_losses_are_counted_as_they_are_made() -> None:
         Damped(), cross_entropy, torch.randn(8, 6), targets(8), config, advance=done.append
     )
     assert sum(done) == scores.num_losses
+
+
+def test_a_budget_ends_the_race_with_the_best_so_far() -> None:
+    torch.manual_seed(0)
+    base, inputs, config = Damped(), torch.randn(64, 6), SelectionConfig(num_draws=400)
+    full = select_layer(base, cross_entropy, inputs, targets(64), config)
+    few = select_layer(base, cross_entropy, inputs, targets(64), config, budget=1600)
+    least = select_layer(base, cross_entropy, inputs, targets(64), config, budget=1)
+    assert few.layer() == full.layer() == "c"
+    assert few.num_losses <= 1600 < full.num_losses
+    assert least.num_losses == 3 * 8 * 8  # eight draws and examples are the least that can tell
+
+
+def test_layers_that_the_budget_left_undecided_are_named() -> None:
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 3, bias=False))
+    with torch.no_grad():
+        base[1].weight.copy_(torch.eye(3))
+        base[0].weight.div_(base[0].weight.norm())
+    config = SelectionConfig(num_examples=4, num_draws=80)
+    scores = select_layer(base, cross_entropy, torch.randn(4, 6), targets(4), config, budget=100)
+    other = next(name for name in ("0", "1") if name != scores.layer())
+    assert scores.over_budget and sorted(scores.undecided) == ["0", "1"]
+    assert scores.note().endswith(f"not told apart within the budget (selection.budget) from {other}")
+
+
+def test_what_the_base_said_of_the_winner_is_handed_on() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(32, 6)
+    base = Damped()
+    scores = select_layer(base, cross_entropy, inputs, targets(32), SelectionConfig(32, 400))
+    assert scores.winner is not None
+    frozen, capture = scores.winner
+    assert frozen.name == scores.layer() and torch.equal(capture.inputs, inputs)
+    assert torch.equal(capture.output, base(inputs))

@@ -583,7 +583,7 @@ def test_a_second_fit_starts_from_the_users_encoder_again(tmp_path):
 
 
 def test_few_examples_end_the_training_sooner() -> None:
-    config = TrainingConfig(num_steps=100, batch_size=16)
+    config = TrainingConfig(num_steps=100, batch_size=16, max_epochs=0)
     assert shortened(config, 40) is config
     for epochs, examples, steps in ((10, 40, 25), (1, 3, 1), (50, 400, 100)):
         limited = dataclasses.replace(config, max_epochs=epochs)

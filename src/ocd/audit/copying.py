@@ -236,7 +236,7 @@ def _nearest(queries: _Directions, pool: _Directions, own: Tensor | None = None)
 def _on_cpu(delta: Delta) -> Delta:
     if isinstance(delta, RankOneDelta):
         return RankOneDelta(delta.left.cpu(), delta.right.cpu(), delta.weight_shape)
-    return DenseDelta(delta.weight.cpu())
+    return DenseDelta(delta.dense().cpu())
 
 
 def _joined(parts: list[Delta]) -> Delta:

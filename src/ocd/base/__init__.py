@@ -1,7 +1,8 @@
 """The user's frozen network: find a layer, see what passes through it, run it with deltas."""
 
 from ocd.base.capture import Capture
-from ocd.base.deltas import Delta, DenseDelta, RankOneDelta, num_weights
+from ocd.base.component_delta import ComponentDelta
+from ocd.base.deltas import Delta, DenseDelta, OutputShift, RankOneDelta, num_weights
 from ocd.base.digest import base_digest, digest_of
 from ocd.base.fingerprint import Fingerprint
 from ocd.base.frozen_base import FrozenBase
@@ -16,12 +17,14 @@ from ocd.base.way import Way
 
 __all__ = [
     "Capture",
+    "ComponentDelta",
     "Delta",
     "DenseDelta",
     "Fingerprint",
     "FrozenBase",
     "Loss",
     "Output",
+    "OutputShift",
     "Outputs",
     "RankOneDelta",
     "Way",

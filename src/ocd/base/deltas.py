@@ -5,6 +5,7 @@ by its weight matrix (ocd.base.positions), and a delta moves its output by delta
 
     delta = DenseDelta(weight)        # every weight written out, (B, K, *weight.shape)
     delta = RankOneDelta(u, a, shape) # u·aᵀ, exact where each example has one position
+    delta = ComponentDelta(code, V, shape)  # Σ_c code_c · V_c, written out only where it is needed
     delta.shift(positions)            # (B, P, G, I) -> (B, K, P, O)
 
 B examples, K draws, P positions, G groups, I inputs of a group, O outputs.
@@ -16,8 +17,10 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
-import torch
 from torch import Tensor
+
+from ocd.base.component_delta import ComponentDelta
+from ocd.base.positions import shift_by_weights
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,7 @@ class DenseDelta:
 
     def shift(self, positions: Tensor) -> Tensor:
         """What the delta adds to the layer's output: positions (B, P, G, I) -> (B, K, P, O)."""
-        shared, draws = self.weight.shape[:2]
-        batch, num_positions, groups, fan_in = positions.shape
-        matrix = self.weight.reshape(shared, draws, groups, -1, fan_in)
-        if groups == 1:
-            # (B, P, I) @ (B or 1, I, K·O): one matrix product for each example, whatever K is.
-            flat = matrix.reshape(shared, -1, fan_in).transpose(1, 2)
-            product = positions[:, :, 0].to(flat.dtype) @ (flat[0] if shared == 1 else flat)
-            return product.view(batch, num_positions, draws, -1).transpose(1, 2)
-        product = torch.einsum(
-            "bpgi,bkgoi->bkpgo", positions.to(matrix.dtype), matrix.expand(batch, -1, -1, -1, -1)
-        )
-        return product.flatten(3)
+        return shift_by_weights(self.weight, positions)
 
     def mean_draw(self) -> Self:
         """The mean network of the K draws: their averaged delta, as one draw."""
@@ -76,7 +68,10 @@ class DenseDelta:
 
     def isfinite(self) -> Tensor:
         """(B,): whether every weight of an example's deltas is finite."""
-        return self.weight.flatten(1).isfinite().all(dim=1)
+        good = self.weight.flatten(1).sum(dim=1).isfinite()  # one pass; a sum may be too large
+        if not good.all():
+            good[~good] = self.weight[~good].flatten(1).isfinite().all(dim=1)
+        return good
 
 
 @dataclass(frozen=True)
@@ -135,7 +130,23 @@ class RankOneDelta:
         return self.left.flatten(1).isfinite().all(dim=1) & self.right.isfinite().all(dim=1)
 
 
-Delta = DenseDelta | RankOneDelta
+@dataclass(frozen=True)
+class OutputShift:
+    """What a delta adds to the layer's output, (B, K, P, O), where it was worked out before."""
+
+    values: Tensor
+
+    @property
+    def num_draws(self) -> int:
+        """K."""
+        return self.values.shape[1]
+
+    def shift(self, positions: Tensor) -> Tensor:
+        """The shift itself."""
+        return self.values
+
+
+Delta = DenseDelta | RankOneDelta | ComponentDelta
 
 
 def num_weights(weight_shape: tuple[int, ...]) -> int:

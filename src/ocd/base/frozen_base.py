@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ocd.base.capture import Capture, LayerCalls, Watch
-from ocd.base.deltas import Delta, DenseDelta
+from ocd.base.deltas import Delta, DenseDelta, OutputShift
 from ocd.base.front import Front, find_front
 from ocd.base.parameter import MovedParameter
 from ocd.base.passes import answer
@@ -92,6 +92,7 @@ class FrozenBase(MovedParameter):
         self._check_reached(calls.leading)
         self._check_output(output, num_rows(inputs))
         layer_input, layer_output, positions = calls.joined()
+        self.layer_size = layer_output.numel() // max(1, num_rows(inputs))
         return Capture(
             inputs, positions, layer_input, layer_output, output, self.module, recording,
             tuple(calls.leading), spoils_inputs, self.outputs,
@@ -109,9 +110,16 @@ class FrozenBase(MovedParameter):
             inputs, nothing, layer_input, layer_output, output, self.module, outputs=self.outputs
         )
 
-    def run(self, capture: Capture, delta: Delta) -> Tensor:
+    def can_be_shifted(self, capture: Capture) -> bool:
+        """Whether `run` takes an OutputShift: the layer is shifted, and called once in a pass."""
+        return self.is_shifted and len(capture.leading) == 1
+
+    def run(self, capture: Capture, delta: Delta | OutputShift) -> Tensor:
         """f(x; θ + delta) for every example and draw, (B, K, ...). Differentiable in the delta."""
-        if not self.is_shifted:
+        if isinstance(delta, OutputShift):
+            if not self.can_be_shifted(capture):
+                raise ValueError(f"layer {self.name!r} is not moved by one shift of its output")
+        elif not self.is_shifted:
             return self._run_plain(capture.inputs, delta)
         with self.own_view():
             if self.widen or delta.num_draws == 1:
@@ -181,9 +189,9 @@ class FrozenBase(MovedParameter):
             inputs, delta, vectorized=self.way is not None and self.way.kind == "vectorized"
         )
 
-    def run_widened(self, capture: Capture, delta: Delta) -> Tensor:
+    def run_widened(self, capture: Capture, delta: Delta | OutputShift) -> Tensor:
         """`run` with B rows widened to B·K at the layer: (B·K, ...)."""
-        if len(capture.leading) > 1:
+        if not isinstance(delta, OutputShift) and len(capture.leading) > 1:
             return self._pass(self._inputs_to_spend(capture), delta, capture.leading)
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
         rows = len(capture) * delta.num_draws
@@ -195,7 +203,7 @@ class FrozenBase(MovedParameter):
         return self._patched(self._inputs_to_spend(capture), lambda input: moved, rows)
 
     def run_repeated(
-        self, capture: Capture, delta: Delta, recording: Recording | None = None
+        self, capture: Capture, delta: Delta | OutputShift, recording: Recording | None = None
     ) -> Tensor:
         """`run` with every input repeated K times: (B·K, ...). `recording`: of these repeated inputs,
         which is replayed."""
@@ -203,7 +211,7 @@ class FrozenBase(MovedParameter):
         inputs = repeat_rows(capture.inputs, draws)
         if self.channels_last:
             inputs = copied(inputs, channels_last=True)
-        if len(capture.leading) > 1:
+        if not isinstance(delta, OutputShift) and len(capture.leading) > 1:
             return self._pass(inputs, delta.as_examples(len(capture)))
         moved = shift_output(self.module, capture.layer_output, delta.shift(capture.positions))
         rows = len(capture) * draws

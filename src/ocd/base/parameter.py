@@ -37,6 +37,7 @@ class MovedParameter:
         self.outputs = outputs or Outputs()
         self.way = way
         self.notes: list[str] = []
+        self.layer_size: int | None = None  # numbers of a_L an example, as last captured
         self._fronts: dict[Any, Front | None] = {}  # by the shapes of an example
         self._of_thread = threading.local()
         self.weight: Tensor = get_parameter(self.module, self.layer).detach()

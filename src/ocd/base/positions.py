@@ -60,6 +60,37 @@ def shift_output(module: nn.Module, layer_output: Tensor, shift: Tensor) -> Tens
     return widened
 
 
+def shift_by_weights(weight: Tensor, positions: Tensor) -> Tensor:
+    """What weights (B, K, *weight.shape) make of positions (B, P, G, I): (B, K, P, O). The leading
+    dimension of the weights may be 1: the same for all examples."""
+    shared, draws = weight.shape[:2]
+    batch, _, groups, fan_in = positions.shape
+    matrix = weight.reshape(shared, draws, groups, -1, fan_in)
+    if groups == 1:
+        return shift_by_matrices(matrix[:, :, 0], positions[:, :, 0].to(matrix.dtype))
+    product = torch.einsum(
+        "bpgi,bkgoi->bkpgo", positions.to(matrix.dtype), matrix.expand(batch, -1, -1, -1, -1)
+    )
+    return product.flatten(3)
+
+
+def shift_by_matrices(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """matrices (B, K, O, I), or (1, K, O, I) for all examples, on vectors (B, P, I) -> (B, K, P, O).
+
+    One matrix product for each example, whatever K is. Where the vectors lie with their positions
+    innermost, as the patches of a convolution do, so does the result, and nothing is transposed.
+    """
+    shared, draws, fan_out, fan_in = matrices.shape
+    batch, num_positions, _ = vectors.shape
+    flat = matrices.reshape(shared, -1, fan_in)  # (B, K·O, I)
+    if shared == batch and num_positions > 1 and vectors.stride(1) == 1 and vectors.stride(2) != 1:
+        product = flat @ vectors.transpose(1, 2)  # (B, K·O, P)
+        return product.view(batch, draws, fan_out, num_positions).transpose(2, 3)
+    flat = flat.transpose(1, 2)
+    product = vectors @ (flat[0] if shared == 1 else flat)
+    return product.view(batch, num_positions, draws, -1).transpose(1, 2)
+
+
 def output_positions(module: nn.Module, layer_output: Tensor, batch: int) -> Tensor:
     """a_L at each position: (B·n, ...) -> (B, P, O), in the order of `to_positions`."""
     if isinstance(module, nn.Linear):

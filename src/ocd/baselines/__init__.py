@@ -23,7 +23,7 @@ from ocd.baselines.nearest_neighbor import NearestNeighbor
 from ocd.baselines.ocd_variant import OCDVariant
 from ocd.baselines.overfit_test import OverfitTest, OverfitTestAllLayers
 from ocd.baselines.random_direction import RandomDirection
-from ocd.baselines.shared_delta import mean_delta, mean_of_store
+from ocd.baselines.shared_delta import mean_delta
 from ocd.baselines.temperature import fit_temperature
 from ocd.baselines.tent import Tent
 from ocd.baselines.trained.fitting import MainFit, fit_baseline, load_baseline, training_failure
@@ -54,7 +54,6 @@ __all__ = [
     "fit_temperature",
     "load_baseline",
     "mean_delta",
-    "mean_of_store",
     "network_kind",
     "reason_unavailable",
     "training_failure",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ocd.base import DenseDelta, FrozenBase, Loss, example_losses, list_layers, probe
 from ocd.data import Examples, Inputs, take_rows, to_device
 from ocd.errors import OCDError
-from ocd.prediction import Prediction, predict_in_chunks
+from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
 MAX_WEIGHTS = 8192
 """Weights of the last layer, D: the matrix H has D x D numbers."""
@@ -43,12 +43,7 @@ class Laplace:
         delta = DenseDelta(moves.view(1, draws, *frozen.weight_shape))
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            capture = frozen.capture(rows)
-            with torch.no_grad():
-                outputs = frozen.run(capture, delta).transpose(0, 1)
-                mean = frozen.run(capture, delta.mean_draw())[:, 0]
-            norms = delta.norms().expand(len(capture), -1).T
-            return Prediction(outputs, mean, capture.output, norms)
+            return apply_deltas(frozen, frozen.capture(rows), delta)
 
         return predict_in_chunks(inputs, frozen.device, work)
 

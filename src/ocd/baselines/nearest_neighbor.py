@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ocd.base import FrozenBase, Loss
-from ocd.baselines.training_deltas import overfit_training_examples
+from ocd.baselines.training_deltas import training_deltas
 from ocd.data import Examples, Excerpt, Inputs, tensors
-from ocd.lessons import OverfitConfig, chunk_of
+from ocd.lessons import OverfitConfig, StoreReader, chunk_of
 from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
 
@@ -47,7 +47,7 @@ class NearestNeighbor:
     """f(x; θ + the overfitted delta of the training example nearest in x).
 
     The delta is the neighbour's; its label is used in no other way. `excerpt`: for large examples
-    (ocd.data.excerpts).
+    (ocd.data.excerpts). `stored`: the training deltas, if a run keeps them; else they are made again.
     """
 
     frozen: FrozenBase
@@ -55,6 +55,7 @@ class NearestNeighbor:
     config: OverfitConfig
     training: Examples
     excerpt: Excerpt | None = None
+    stored: StoreReader | None = None
 
     @cached_property
     def _flat(self) -> Tensor:
@@ -65,8 +66,8 @@ class NearestNeighbor:
 
         def work(rows: Inputs, where: slice) -> Prediction:
             nearest = nearest_in_x(rows, self._flat).cpu()
-            delta = overfit_training_examples(
-                frozen, self.loss, self.config, self.training, nearest, self.excerpt
+            delta = training_deltas(
+                frozen, self.loss, self.config, self.training, nearest, self.excerpt, self.stored
             )
             return apply_deltas(frozen, frozen.capture(rows, keep_positions=False), delta)
 

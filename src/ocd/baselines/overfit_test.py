@@ -15,7 +15,7 @@ from torch.func import functional_call, grad, vmap
 from ocd.base import FrozenBase, Loss, list_layers, private_view, run_without_delta
 from ocd.data import Excerpt, Inputs, map_tensors, num_rows
 from ocd.errors import OCDError
-from ocd.lessons import LR_GRID, OverfitConfig, chunk_of, overfit_batch
+from ocd.lessons import OverfitConfig, chunk_of, mean_fall, overfit_batch, search_rate
 from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
 
@@ -85,22 +85,19 @@ class OverfitTestAllLayers:
     def with_chosen_lr(self, inputs: Inputs, targets: Tensor) -> OverfitTestAllLayers:
         """The same with a learning rate that was chosen on training examples (B, ...).
 
-        The rule is the one for a single layer (ocd.lessons.learning_rate): the smallest rate whose mean
+        The rule is the one for a single layer (ocd.lessons.rate_search): the smallest rate whose mean
         loss falls by nine tenths of the largest fall, among rates at which hardly any loss rises.
         """
         before = self.loss(run_without_delta(self.base, inputs), targets)
-        falls: list[tuple[float, float]] = []
-        for lr in LR_GRID:
+
+        def fall_of(lr: float) -> float | None:
             tried = replace(self, config=replace(self.config, lr=lr))
-            after = self.loss(tried._overfit(inputs, targets)[0], targets)
-            if not after.isfinite().all() or (after > before * 1.0001 + 1e-6).float().mean() > 0.01:
-                break
-            falls.append((lr, float((before - after).mean())))
-        if not falls or max(fall for _, fall in falls) <= 0:
+            return mean_fall(before, self.loss(tried._overfit(inputs, targets)[0], targets))
+
+        found = search_rate(fall_of)
+        if found is None:
             raise OCDError("no learning rate makes the loss fall when all layers move")
-        best = max(fall for _, fall in falls)
-        lr = next(lr for lr, fall in falls if fall >= 0.9 * best)
-        return replace(self, config=replace(self.config, lr=lr))
+        return replace(self, config=replace(self.config, lr=found[0]))
 
     def _weights(self) -> dict[str, Tensor]:
         """The base's weights that move, by parameter name."""

@@ -9,7 +9,7 @@ import torch
 from ocd.data import Inputs
 from ocd.generator import example_keys, example_noise
 from ocd.model import OCD
-from ocd.prediction import Prediction, predict_in_chunks
+from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,7 @@ class RandomDirection:
                 *norms.shape, *[1] * (code.dim() - 2)
             )
             delta = network.codec.decode(code, capture.positions)
-            outputs = frozen.run(capture, delta)
-            mean = frozen.run(capture, delta.mean_draw())[:, 0]
-            return Prediction(outputs.transpose(0, 1), mean, capture.output, delta.norms().T)
+            return apply_deltas(frozen, capture, delta)
 
         with torch.no_grad():
             return predict_in_chunks(inputs, frozen.device, work)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ocd.base import DenseDelta, FrozenBase, Loss
-from ocd.baselines.training_deltas import overfit_training_examples
+from ocd.base import DenseDelta, FrozenBase, Loss, RankOneDelta
+from ocd.baselines.training_deltas import training_deltas
 from ocd.data import Examples, Excerpt, Inputs
 from ocd.lessons import OverfitConfig, StoreReader, chunk_of
 from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
@@ -43,20 +43,17 @@ def mean_delta(
     training: Examples,
     num_examples: int = 8192,
     excerpt: Excerpt | None = None,
+    stored: StoreReader | None = None,
 ) -> SharedDelta:
-    """The mean delta (Eq. 1) of the first `num_examples` training examples, not augmented.
-
-    Deltas that are not finite count as zero.
+    """The mean delta (Eq. 1) of the first `num_examples` training examples, not augmented; of all,
+    where a run has them `stored`. Deltas that are not finite count as zero.
     """
     total = frozen.weight.new_zeros(frozen.weight_shape)
-    used = torch.arange(min(num_examples, len(training)))
+    used = torch.arange(len(training) if stored is not None else min(num_examples, len(training)))
     for indices in used.split(chunk_of(frozen, config)):
-        deltas = overfit_training_examples(frozen, loss, config, training, indices, excerpt)
-        total += deltas.dense()[:, 0].sum(dim=0)
+        deltas = training_deltas(frozen, loss, config, training, indices, excerpt, stored)
+        if isinstance(deltas, RankOneDelta):
+            total += (deltas.left[:, 0].T @ deltas.right.to(deltas.left)).view_as(total)
+        else:
+            total += deltas.dense()[:, 0].sum(dim=0)
     return SharedDelta(frozen, total / len(used))
-
-
-def mean_of_store(frozen: FrozenBase, reader: StoreReader) -> SharedDelta:
-    """`mean_delta` of all training deltas, read from a store that holds them as whole weights."""
-    total = sum((shard["delta.weight"].sum(dim=0) for shard in reader.shards), torch.zeros(()))
-    return SharedDelta(frozen, total.to(frozen.weight) / len(reader))

@@ -25,7 +25,6 @@ from ocd.baselines import (
     fit_laplace,
     fit_temperature,
     mean_delta,
-    mean_of_store,
     network_kind,
 )
 from ocd.data import to_device
@@ -65,7 +64,9 @@ def _add_paper_baselines(comparison: Comparison, table: MethodTable) -> None:
     _, frozen = ocd.fitted()
     size = count_parameters(ocd.base)
     examples = comparison.training.examples
-    neighbour = NearestNeighbor(frozen, criteria.loss, overfit, examples, ocd.excerpt)
+    neighbour = NearestNeighbor(
+        frozen, criteria.loss, overfit, examples, ocd.excerpt, comparison.fits.stored
+    )
     table.methods["nearest_neighbor"] = Method(neighbour, 1, size)
     for count in TENT_ITERATIONS:
         if criteria.classifies:
@@ -96,7 +97,7 @@ def _add_oracles(comparison: Comparison, table: MethodTable) -> None:
 def _add_delta_baselines(comparison: Comparison, table: MethodTable) -> None:
     """Deltas that are not generated: random directions, and the mean of the training deltas.
 
-    The mean comes from the store if it holds whole weights; else some deltas are made again.
+    The mean is that of all deltas if the run keeps them; else some are made again.
     """
     ocd, overfit, stored = comparison.fits.main, comparison.fits.overfit, comparison.fits.stored
     _, frozen = ocd.fitted()
@@ -105,11 +106,9 @@ def _add_delta_baselines(comparison: Comparison, table: MethodTable) -> None:
     table.methods["random_direction"] = random
 
     def shared() -> Method:
-        if stored is not None and "delta.weight" in stored.shards[0]:
-            mean = mean_of_store(frozen, stored)
-            return Method(mean, 1, size, comparison.seconds.get("overfit"))
         loss = comparison.criteria.loss
-        return Method(mean_delta(frozen, loss, overfit, examples, excerpt=ocd.excerpt), 1, size)
+        mean = mean_delta(frozen, loss, overfit, examples, excerpt=ocd.excerpt, stored=stored)
+        return Method(mean, 1, size, None if stored is None else comparison.seconds.get("overfit"))
 
     table.add_fitted("mean_delta", shared)
 

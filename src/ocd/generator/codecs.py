@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocd.base import Delta, DenseDelta, RankOneDelta, num_weights
+from ocd.base import ComponentDelta, Delta, DenseDelta, RankOneDelta, num_weights
 from ocd.errors import OCDError
 
 CODES = ("auto", "dense", "rank_one", "pca")
@@ -142,9 +142,8 @@ class PCACodec(Codec):
     def encode(self, delta: Delta) -> Tensor:
         return delta.dense().flatten(2).to(self.components.dtype) @ self.components
 
-    def decode(self, code: Tensor, positions: Tensor | None) -> DenseDelta:
-        dense = code @ self.components.T
-        return DenseDelta(dense.reshape(*code.shape[:2], *self.weight_shape))
+    def decode(self, code: Tensor, positions: Tensor | None) -> ComponentDelta:
+        return ComponentDelta(code.to(self.components.dtype), self.components, self.weight_shape)
 
 
 def choose_code(kind: str, rank_one_reason: str | None) -> tuple[str, str]:

@@ -112,7 +112,12 @@ def _pool(positions: Tensor) -> Tensor:
     """(B, P, I) -> (B, F): flat where that is small, else mean and deviation over the positions."""
     if positions.shape[1] == 1 or positions.shape[1] * positions.shape[2] <= MAX_FEATURES:
         return positions.flatten(1)
-    return torch.cat([positions.mean(dim=1), positions.std(dim=1)], dim=1)
+    exact = positions.to(torch.promote_types(positions.dtype, torch.float32))
+    mean = exact.mean(dim=1, keepdim=True)
+    # torch.std takes five times as long on the CPU, as long as the layer itself.
+    squares = (exact - mean).square_().sum(dim=1)
+    deviation = (squares / (exact.shape[1] - 1)).sqrt()
+    return torch.cat([mean[:, 0], deviation], dim=1).to(positions.dtype)
 
 
 class Standardize(nn.Module):

@@ -2,21 +2,22 @@
 
 from ocd.lessons.collection import collect_lessons, is_collected, open_lessons
 from ocd.lessons.config import CollectionConfig, LessonConfig
-from ocd.lessons.learning_rate import LR_GRID
 from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.overfitting import overfit_batch
 from ocd.lessons.per_example import Deltas, chunk_of, overfit, overfit_in_chunks
 from ocd.lessons.plan import Plan
 from ocd.lessons.planning import make_plan
 from ocd.lessons.problem import Problem, Transform
+from ocd.lessons.rate_search import mean_fall, search_rate
 from ocd.lessons.record import FitRecord, Workdir
 from ocd.lessons.selection import LayerScores, SelectionConfig, select_layer, selection_excerpt
 from ocd.lessons.sources import LessonBatch, LessonSource, StoredLessons
 from ocd.lessons.steps import OverfitConfig
 from ocd.lessons.store import StoreReader
+from ocd.lessons.store_rows import read_delta
+from ocd.lessons.unseen import warning_if_seen
 
 __all__ = [
-    "LR_GRID",
     "CollectionConfig",
     "Deltas",
     "FitRecord",
@@ -37,10 +38,14 @@ __all__ = [
     "collect_lessons",
     "is_collected",
     "make_plan",
+    "mean_fall",
     "open_lessons",
     "overfit",
     "overfit_batch",
     "overfit_in_chunks",
+    "read_delta",
+    "search_rate",
     "select_layer",
     "selection_excerpt",
+    "warning_if_seen",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from ocd.base import (
     Capture,
@@ -19,11 +20,10 @@ from ocd.base import (
 from ocd.data import Excerpt, Inputs, Targets, num_rows, seeded, take_excerpt, take_rows
 from ocd.errors import OCDError
 from ocd.lessons.overfitting import overfit_capture, resolve_form
+from ocd.lessons.rate_search import HIGHEST, LOWEST, mean_fall, search_rate
 from ocd.lessons.steps import OverfitConfig, check_skipped
 
 CaptureFirst = Callable[[int], Capture]
-
-LR_GRID = tuple(base * 10.0**power for power in range(-6, 3) for base in (1.0, 2.0, 5.0))
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,14 @@ def default_chunk_size(weight_shape: tuple[int, ...], form: str) -> int:
 
 
 def num_trial_examples(weight_shape: tuple[int, ...], available: int, num_positions: int = 1) -> int:
-    """How many examples learning rates are tried on: few where a delta or an example is large."""
-    most = max(4, 2**20 // max(1, num_positions))
-    return min(256, default_chunk_size(weight_shape, "dense"), available, most)
+    """How many examples learning rates are tried on: few where a delta or its products are large.
+
+    A base that fits well has its loss in few examples, and of 256 the choice moved by a factor of five
+    from sample to sample (docs/experiments.md).
+    """
+    products = max(1, num_positions) * num_weights(weight_shape)
+    most = max(4, min(2**20 // max(1, num_positions), 2**33 // products))
+    return min(1024, default_chunk_size(weight_shape, "dense"), available, most)
 
 
 def decide(
@@ -84,35 +89,30 @@ def decide(
 def choose_lr(
     frozen: FrozenBase, capture: Capture, loss: Loss, targets: Targets, config: OverfitConfig
 ) -> tuple[float, str]:
-    """The smallest learning rate that removes nine tenths of the loss that the best one removes, while
-    the loss rises for at most one example in a hundred; and a line that says so.
+    """The learning rate of `search_rate` on the captured examples, and a line that says so.
 
-    Tried on the captured examples, over the grid 1, 2, 5 × 10^k. Raises OCDError where none helps.
+    Examples whose loss is not finite after the shortest steps do not count. Raises OCDError where no
+    rate makes the loss fall.
     """
     with torch.no_grad():
         before = example_losses(loss, capture.output, targets)
     usable = before.isfinite()
     precise = capture.output.dtype in (torch.float32, torch.float64)
-    falls: list[tuple[float, float]] = []
-    for lr in LR_GRID:
+
+    def after(lr: float) -> Tensor:
         delta = overfit_capture(frozen, capture, loss, targets, replace(config, lr=lr))
         with torch.no_grad():
-            after = example_losses(loss, frozen.run(capture, delta)[:, 0], targets)
-        if lr == LR_GRID[0]:  # an example that is not finite after the shortest steps never is
-            usable = usable & after.isfinite()
-            check_skipped((~usable).nonzero()[:, 0].tolist(), len(usable), max_skipped=0.5)
-        after, at_start = after[usable], before[usable]
-        slack = 1e-6 + (1e-4 if precise else 1e-2) * at_start.abs()
-        if not after.isfinite().all() or (after > at_start + slack).float().mean() > 0.01:
-            break  # the steps are too long, and longer ones would be worse
-        falls.append((lr, float((at_start - after).mean())))
-    if not falls or max(fall for _, fall in falls) <= 0:
+            return example_losses(loss, frozen.run(capture, delta)[:, 0], targets)
+
+    usable = usable & after(LOWEST).isfinite()  # what is not finite after the shortest steps never is
+    check_skipped((~usable).nonzero()[:, 0].tolist(), len(usable), max_skipped=0.5)
+    found = search_rate(lambda lr: mean_fall(before[usable], after(lr)[usable], precise))
+    if found is None:
         raise OCDError(
-            f"no learning rate from {LR_GRID[0]:g} to {LR_GRID[-1]:g} makes the loss fall at layer "
+            f"no learning rate from {LOWEST:g} to {HIGHEST:g} makes the loss fall at layer "
             f"{frozen.name!r}: set overfit.lr, or choose another layer"
         )
-    best = max(fall for _, fall in falls)
-    lr, fall = next((lr, fall) for lr, fall in falls if fall >= 0.9 * best)
+    lr, fall = found
     start = float(before[usable].mean())
     return lr, (
         f"overfit lr {lr:g}: {config.num_steps} {config.optimizer} steps take the mean loss of "

@@ -73,6 +73,13 @@ class BaseMemory:
         rows = {name: values[index].to(frozen.device) for name, values in self._rows.items()}
         return restored_capture(frozen, self._template(frozen), inputs, rows)
 
+    def remember(self, frozen: FrozenBase, index: Tensor, capture: Capture) -> None:
+        """Keep what the base said of these examples before."""
+        self._forget(frozen.name)
+        self._shapes = example_shapes(capture.inputs)
+        self.asked += len(index)
+        self._keep(frozen, index, capture)
+
     def _unknown(self, index: Tensor) -> Tensor:
         """Where in `index` the examples are that the base was not asked for, each once."""
         places = {example: place for place, example in enumerate(index.tolist())}

@@ -17,7 +17,11 @@ from torch import Tensor
 from ocd.base import Capture, Delta, DenseDelta, FrozenBase, Loss, RankOneDelta, example_losses
 from ocd.data import Excerpt, Inputs, Targets, num_rows
 from ocd.errors import OCDError
-from ocd.lessons.along_positions import is_cheaper_along_positions, overfit_along_positions
+from ocd.lessons.at_output import (
+    is_cheaper_along_positions,
+    overfit_along_positions,
+    overfit_weights,
+)
 from ocd.lessons.steps import OverfitConfig, minimize_weights
 
 
@@ -75,6 +79,8 @@ def overfit_capture(
         left = overfit_along_positions(frozen, capture, loss, targets, config)
         weight = left.transpose(1, 2) @ capture.positions[:, :, 0].to(left.dtype)
         return DenseDelta(weight.view(len(capture), 1, *frozen.weight_shape))
+    if frozen.can_be_shifted(capture):
+        return DenseDelta(overfit_weights(frozen, capture, loss, targets, config))
 
     def losses_of(weight: Tensor) -> Tensor:
         return example_losses(loss, frozen.run(capture, DenseDelta(weight))[:, 0], targets)

@@ -183,10 +183,11 @@ def overfit_chunk(
             output, moved = capture.output, frozen.run(capture, delta)[:, 0]
         before = example_losses(loss, output, targets)
         after = example_losses(loss, moved, targets)
-    kept = (before.isfinite() & after.isfinite() & delta.isfinite()).nonzero()[:, 0]
+    good = before.isfinite() & after.isfinite() & delta.isfinite()
+    kept = good.nonzero()[:, 0]
     left_out = set(range(len(before))) - set(kept.tolist())
     deltas = Deltas(
-        delta.take(kept),
+        delta if good.all() else delta.take(kept),  # a copy of dense deltas takes as long as a pass
         kept.cpu(),
         before[kept],
         after[kept],
@@ -197,6 +198,8 @@ def overfit_chunk(
 
 def _join(parts: list[Deltas]) -> Deltas:
     """The chunks' deltas as one."""
+    if len(parts) == 1:
+        return parts[0]
     first = parts[0].delta
     delta: Delta
     if isinstance(first, RankOneDelta):

@@ -57,6 +57,12 @@ class Problem:
             )
         return made[layer, channels_last]
 
+    def adopt(self, frozen: FrozenBase, capture: Capture) -> None:
+        """Go on with the base at a layer as it was found while layers were compared, and with what it
+        said of the first examples of the dataset, which are not augmented."""
+        vars(self)["_frozen"] = {(frozen.name, frozen.channels_last): frozen}
+        self.memory.remember(frozen, torch.arange(len(capture)), capture)
+
     @property
     def is_augmented(self) -> bool:
         """Whether the base sees other inputs than the dataset's, anew in every batch."""

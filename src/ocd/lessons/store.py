@@ -13,6 +13,7 @@ resumes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,17 @@ class StoreReader:
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
+
+    @cached_property
+    def examples(self) -> Tensor:
+        """The dataset index of each row, (rows,), in rising order."""
+        return torch.cat([shard["index"] for shard in self.shards])
+
+    def find(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The positions of the examples with these dataset indices (B,), and whether each is there:
+        examples that are not finite were left out."""
+        at = torch.searchsorted(self.examples, indices).clamp_max(len(self) - 1)
+        return at, self.examples[at] == indices
 
     def rows(self, indices: Tensor) -> dict[str, Tensor]:
         """Rows at `indices` (positions in the store, in any order), by tensor name."""

@@ -16,7 +16,7 @@ def delta_rows(delta: Delta) -> Rows:
     """Deltas of one draw each, by name."""
     if isinstance(delta, RankOneDelta):
         return {"delta.left": delta.left[:, 0], "delta.right": delta.right}
-    return {"delta.weight": delta.weight[:, 0]}
+    return {"delta.weight": delta.dense()[:, 0]}
 
 
 def read_delta(rows: Rows, weight_shape: tuple[int, ...]) -> Delta:

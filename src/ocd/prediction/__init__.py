@@ -8,8 +8,16 @@ from ocd.prediction.result import (
     apply_deltas,
     join_predictions,
     predict_in_chunks,
+    unmoved,
 )
-from ocd.prediction.sampling import Join, SamplingConfig, join_by_mean
+from ocd.prediction.sampling import (
+    AS_THE_BASE,
+    HeldOut,
+    Join,
+    SamplingConfig,
+    held_out_examples,
+    join_by_mean,
+)
 from ocd.prediction.uncertainty import (
     crps_per_example,
     interval_coverage,
@@ -20,8 +28,10 @@ from ocd.prediction.uncertainty import (
 )
 
 __all__ = [
+    "AS_THE_BASE",
     "DrawRequest",
     "FittedGenerator",
+    "HeldOut",
     "Join",
     "Prediction",
     "Predictor",
@@ -29,6 +39,7 @@ __all__ = [
     "apply_deltas",
     "check_count",
     "crps_per_example",
+    "held_out_examples",
     "interval_coverage",
     "join_by_mean",
     "join_predictions",
@@ -38,4 +49,5 @@ __all__ = [
     "settle_sampling",
     "softmax_entropy",
     "spread",
+    "unmoved",
 ]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
+from ocd.data import take_rows
 from ocd.lessons import Overfitter
 from ocd.prediction.coverage import choose_spread_by_coverage
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.sampling import (
     NUM_DRAWS,
     EnsembleLoss,
+    HeldOut,
     Join,
     SamplingConfig,
     choose_sampling,
-    held_out_examples,
     keep_sampling,
 )
 from ocd.training import task_excerpt
@@ -22,21 +21,20 @@ from ocd.training import task_excerpt
 def settle_sampling(
     fitted: FittedGenerator,
     overfitter: Overfitter,
-    held_out: Tensor,
+    examples: HeldOut | None,
     join: Join,
     config: SamplingConfig,
-    seed: int,
 ) -> str:
     """Set the generator's scale factor and spread; returns a line that says how they were chosen.
 
-    `held_out`: dataset indices of examples that the generator was not trained on. With
+    `examples`: that the generator was not trained on, None where there are none. With
     `sampling.coverage` the spread is chosen by intervals, else both by the loss of an ensemble whose
     draws are `join`ed; what is configured is kept.
     """
-    if config.is_settled or not len(held_out):
+    if config.is_settled or examples is None:
         return keep_sampling(fitted, config)
-    examples = held_out_examples(overfitter, held_out, seed)
-    size = overfitter.config.chunk_size or fitted.chunk_size(NUM_DRAWS)
+    first = take_rows(examples.inputs, slice(0, 1))
+    size = overfitter.config.chunk_size or fitted.chunk_size(NUM_DRAWS, lambda: first)
     if config.coverage and config.spread is None:
         return choose_spread_by_coverage(fitted, examples, config, size)
     excerpt_size = task_excerpt(overfitter.config.excerpt)

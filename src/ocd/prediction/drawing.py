@@ -12,6 +12,7 @@ that a prediction does not depend on the rest of the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -88,12 +89,17 @@ class FittedGenerator:
         """Ω_T of each example and draw, (B, K, *diffused_shape)."""
         return example_noise(example_keys(inputs), seed, num_draws, self.network.diffused_shape)
 
-    def chunk_size(self, num_draws: int) -> int:
-        """Examples predicted at once: activations and dense deltas of all draws stay under some hundred
-        megabytes."""
-        shapes = self.network.shapes
-        weights = num_weights(shapes.weight_shape) if shapes.code != "rank_one" else 0
-        elements = max(self.network.denoiser.elements_per_code, weights)
+    def chunk_size(self, num_draws: int, one: Callable[[], Inputs]) -> int:
+        """Examples predicted at once: activations and written deltas of all draws stay under some
+        hundred megabytes. `one()`: an example, asked for where nothing was captured yet."""
+        elements = self.network.denoiser.elements_per_code
+        if not self.frozen.is_shifted or self.network.shapes.code == "dense":
+            elements = max(elements, num_weights(self.network.shapes.weight_shape))
+        elif self.network.shapes.code != "rank_one":
+            if self.frozen.layer_size is None:
+                self.capture(one())
+            # What the layer answers, is moved to, and becomes in the modules behind it.
+            elements = max(elements, 4 * (self.frozen.layer_size or 0))
         return max(1, min(256, 2**26 // (num_draws * elements)))
 
     def _precision(self) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ocd.base import Capture, Delta, FrozenBase
+from ocd.base import Capture, Delta, FrozenBase, OutputShift
 from ocd.data import Inputs, in_chunks, num_rows, take_rows, to_device
 from ocd.errors import OCDError
 
@@ -20,13 +20,15 @@ class Prediction:
 
     `outputs`: f(x; θ + delta) of every draw, (K, B, ...). `mean_network`: the output of the averaged
     deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of every draw, (K, B). The last two
-    are None where a baseline has no delta to speak of.
+    are None where a baseline has no delta to speak of. `note`: what is to be known about it, if
+    anything.
     """
 
     outputs: Tensor
     mean_network: Tensor
     base: Tensor | None = None
     scale: Tensor | None = None
+    note: str = ""
 
     @property
     def mean(self) -> Tensor:
@@ -66,12 +68,30 @@ def predict_in_chunks(
 def apply_deltas(frozen: FrozenBase, capture: Capture, delta: Delta) -> Prediction:
     """f(x; θ + delta) of a captured batch. `delta`: of each example, or one for all of them."""
     with torch.no_grad():
-        outputs = frozen.run(capture, delta)  # (B, K, ...)
-        alone = delta.num_draws == 1
-        mean = outputs[:, 0] if alone else frozen.run(capture, delta.mean_draw())[:, 0]
+        outputs, mean = _of_draws_and_mean(frozen, capture, delta)
     norms = delta.norms().expand(len(capture), -1)
     named = frozen.outputs.named
     return Prediction(named(outputs.transpose(0, 1)), named(mean), named(capture.output), norms.T)
+
+
+def unmoved(frozen: FrozenBase, capture: Capture, num_draws: int, note: str) -> Prediction:
+    """The base's own answer as that of every draw."""
+    named = frozen.outputs.named(capture.output)
+    outputs = named[None].repeat_interleave(num_draws, dim=0)
+    return Prediction(outputs, named, named, named.new_zeros(num_draws, len(capture)), note)
+
+
+def _of_draws_and_mean(frozen: FrozenBase, capture: Capture, delta: Delta) -> tuple[Tensor, Tensor]:
+    """f(x; θ + delta) of every draw (B, K, ...), and of the averaged deltas (B, ...)."""
+    if delta.num_draws == 1:
+        outputs = frozen.run(capture, delta)
+        return outputs, outputs[:, 0]
+    if not frozen.can_be_shifted(capture):
+        return frozen.run(capture, delta), frozen.run(capture, delta.mean_draw())[:, 0]
+    shift = delta.shift(capture.positions)
+    # What the mean delta adds is the mean of what the draws add: it is one draw more.
+    every = frozen.run(capture, OutputShift(torch.cat([shift, shift.mean(1, keepdim=True)], dim=1)))
+    return every[:, :-1], every[:, -1]
 
 
 def join_predictions(parts: list[Prediction]) -> Prediction:
@@ -83,4 +103,5 @@ def join_predictions(parts: list[Prediction]) -> Prediction:
         torch.cat([part.mean_network for part in parts]),
         torch.cat(bases) if bases else None,
         torch.cat(scales, dim=1) if scales else None,
+        parts[0].note,
     )

@@ -11,6 +11,11 @@ has not seen. Two numbers are therefore chosen by trying:
 
 1 and 1 are the paper's way, and what the presets `paper` and `released` have.
 
+**Moving must not harm.** A generator that learned from few examples, or from noise, or for a base that
+cannot be improved, makes predictions worse. So moves are made only where the ensemble gains against
+the base on the held-out examples beyond doubt: the mean of the paired differences is above zero at the
+one-sided `confidence`. Where no pair of numbers gains, the factor is 0: OCD answers as the base does.
+
 The base fits the examples that it was trained on, including those held out from the generator: chosen
 on these alone, moves would be too short. Augmented examples are harder than the ones to come: chosen
 on these alone, moves would be too long. With a transform, both are used in equal parts.
@@ -50,6 +55,9 @@ SPREADS = (0.25, 0.5, 0.75, 1.0)
 """Not below a quarter: without a spread all draws would be one, and would not say how sure they are.
 `mode="mean"` gives the mean alone."""
 NUM_DRAWS = 5
+FEWEST = 8
+"""Examples below which no gain is beyond doubt."""
+AS_THE_BASE = "OCD answers as the base does"
 ENOUGH = 512
 """Examples, augmented copies counted, on which the two numbers are chosen."""
 
@@ -62,6 +70,9 @@ class SamplingConfig:
     """Factor of every generated delta; None chooses it on held-out examples."""
     spread: float | None = None
     """Distance of draws from their mean, over the generated one; None chooses it likewise."""
+    confidence: float = 0.99
+    """One-sided confidence with which moves have to gain against the base on held-out examples, where
+    the factor is chosen; otherwise OCD answers as the base does. 0.5: the mean gain decides."""
     coverage: float = 0.0
     """Of a continuous target: the share of held-out examples that the draws' central interval of that
     share is to cover, by which `spread` is chosen; 0: by the loss."""
@@ -74,6 +85,10 @@ class SamplingConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 10:
                 raise OCDError(f"sampling.{name} is {value:g}: it must be from 0 to 10")
+        if not 0.5 <= self.confidence < 1:
+            raise OCDError(
+                f"sampling.confidence is {self.confidence:g}: it must be from 0.5 to below 1"
+            )
         if not 0 <= self.coverage < 1:
             raise OCDError(f"sampling.coverage is {self.coverage:g}: it must be from 0 to below 1")
 
@@ -102,11 +117,14 @@ def join_by_mean(outputs: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class HeldOut:
     """Examples to choose on. `capture(chunk)`: what the base says of them, where it was asked
-    before."""
+    before. `example` (B,): which example a row is a copy of; each its own where it is None. `words`:
+    what they are, for notes."""
 
     inputs: Inputs
     targets: Targets
     capture: Callable[[slice], Capture] | None = None
+    example: Tensor | None = None
+    words: str = "held-out examples"
 
     def chunks(
         self, device: torch.device, size: int
@@ -131,7 +149,7 @@ def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> He
         inputs = join_rows(inputs, augmented)
         targets = join_rows(targets, targets)
     if overfitter.problem.is_augmented:
-        return HeldOut(inputs, targets)
+        return HeldOut(inputs, targets, example=index.repeat(num_rows(targets) // len(index)))
     recalled = partial(overfitter.problem.capture, overfitter.frozen)
     return HeldOut(inputs, targets, lambda where: recalled(index[where], take_rows(inputs, where)))
 
@@ -168,20 +186,67 @@ def choose_sampling(
         _losses(fitted, rows, labels, capture, judge, pairs)
         for rows, labels, capture in held_out.chunks(fitted.frozen.device, chunk_size)
     ]
-    every = torch.cat(parts, dim=1)  # (pairs, B)
-    every = every[:, every.isfinite().all(dim=0)].double()
-    if not every.shape[1]:
+    every = torch.cat(parts, dim=1)  # (1 + pairs, B), the base's first
+    usable = every.isfinite().all(dim=0)
+    every, count = every[:, usable].double(), int(usable.sum())
+    if not count:
         return keep_sampling(fitted, config)
-    means = dict(zip(pairs, every.mean(dim=1).tolist(), strict=True))
-    spread, factor = min(pairs, key=lambda pair: (means[pair], abs(pair[1] - 1)))
+    if held_out.example is not None:
+        every = mean_of_copies(every, held_out.example.to(usable.device)[usable])
+    copied = " (augmented copies counted)" if count > every.shape[1] else ""
+    return _choose(fitted, pairs, every, config, f"on {count} {held_out.words}{copied}")
+
+
+def _choose(
+    fitted: FittedGenerator,
+    pairs: list[tuple[float, float]],
+    every: Tensor,
+    config: SamplingConfig,
+    on: str,
+) -> str:
+    """Set the best pair that gains beyond doubt, or a factor of 0. `every` (1 + pairs, G): losses of
+    the base and of each pair. `on`: which examples, in words."""
+    network, means, base = fitted.network, every[1:].mean(dim=1), float(every[0].mean())
+    gains = every[0] - every[1:]
+    allowed = is_gain(gains, config.confidence)
+    if config.scale_factor is not None:  # as configured
+        allowed = torch.ones_like(allowed)
+    places = allowed.nonzero()[:, 0].tolist()
+    if not places:
+        best = int(means.argmin())
+        network.set_sampling(spread=pairs[best][0], scale_factor=0.0)
+        return (
+            f"sampling: {AS_THE_BASE}, since no move gains beyond doubt {on}: the best has the loss "
+            f"{float(means[best]):.4g} ± {float(gains[best].std() / len(gains[best]) ** 0.5):.2g}, the "
+            f"base {base:.4g} (sampling.confidence {config.confidence:g})"
+        )
+    best = min(places, key=lambda place: (float(means[place]), abs(pairs[place][1] - 1)))
+    spread, factor = pairs[best]
     network.set_sampling(spread=spread, scale_factor=factor)
-    plain = means.get((1.0, 1.0))
+    plain = dict(zip(pairs, means.tolist(), strict=True)).get((1.0, 1.0))
     as_paper = f", where the paper's way, 1 and 1, has {plain:.4g}" if plain is not None else ""
     return (
         f"sampling: spread {spread:g} and scale factor {factor:g}, with which an ensemble of "
-        f"{NUM_DRAWS} has the loss {means[spread, factor]:.4g} on {every.shape[1]} held-out examples "
-        f"(augmented copies counted){as_paper}"
+        f"{NUM_DRAWS} has the loss {float(means[best]):.4g} {on}, the base {base:.4g}{as_paper}"
     )
+
+
+def mean_of_copies(losses: Tensor, example: Tensor) -> Tensor:
+    """Losses (rows, B) as means over the copies of each example: copies are no further evidence."""
+    names, place = example.unique(return_inverse=True)
+    sums = losses.new_zeros(len(losses), len(names)).index_add_(1, place, losses)
+    return sums / place.bincount().to(losses)
+
+
+def is_gain(gains: Tensor, confidence: float) -> Tensor:
+    """Whether the mean of paired gains (pairs, G) is above zero: Student's t, one-sided, its quantile
+    by the first term of the Cornish-Fisher expansion."""
+    count = gains.shape[1]
+    if count < FEWEST:
+        return torch.zeros(len(gains), dtype=torch.bool)
+    z = float(torch.special.ndtri(torch.tensor(confidence, dtype=torch.float64)))
+    quantile = z * (1 + (z * z + 1) / (4 * (count - 1)))
+    return gains.mean(dim=1) > quantile * gains.std(dim=1) / count**0.5
 
 
 def _pairs(fitted: FittedGenerator, config: SamplingConfig) -> list[tuple[float, float]]:
@@ -205,8 +270,8 @@ def _losses(
     judge: EnsembleLoss,
     pairs: list[tuple[float, float]],
 ) -> Tensor:
-    """The ensemble's loss on each example of a chunk for every pair of spread and factor: (pairs,
-    B)."""
+    """The base's loss on each example of a chunk, and the ensemble's for every pair of spread and
+    factor: (1 + pairs, B)."""
     network, frozen = fitted.network, fitted.frozen
     part, labels = take_excerpt(
         judge.excerpt, rows, labels, judge.excerpt_size, torch.Generator().manual_seed(0)
@@ -217,13 +282,13 @@ def _losses(
     draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
     has_mean = network.diffusion.config.prediction == "x0"
     mean = network.mean_codes(embedding) if has_mean else draws
-    losses = []
+
+    def judged(outputs: Tensor) -> Tensor:
+        joined = frozen.outputs.joined(outputs.transpose(0, 1), judge.join)
+        return example_losses(judge.loss, joined, labels)
+
+    losses = [judged(capture.output[:, None].repeat_interleave(NUM_DRAWS, dim=1))]
     for spread, factor in pairs:
         codes = factor * (mean + spread * (draws - mean))
-        outputs = frozen.run(capture, network.codec.decode(codes, capture.positions))
-        losses.append(
-            example_losses(
-                judge.loss, frozen.outputs.joined(outputs.transpose(0, 1), judge.join), labels
-            )
-        )
+        losses.append(judged(frozen.run(capture, network.codec.decode(codes, capture.positions))))
     return torch.stack(losses)

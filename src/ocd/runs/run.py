@@ -11,7 +11,6 @@ command.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,9 +18,9 @@ import torch
 from torch import nn
 
 from ocd.config import OCDConfig
-from ocd.data import Examples, read_json, read_tensors, to_device, write_json, write_tensors
+from ocd.data import Examples, read_json, read_tensors, write_json, write_tensors
 from ocd.evaluation import evaluate, film_frames
-from ocd.lessons import Workdir, is_collected, select_layer, selection_excerpt
+from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
 from ocd.runs.baselines import train_baselines, train_bases
 from ocd.runs.comparing import make_comparison
@@ -54,25 +53,18 @@ class Run(RunFolder):
             return
         base = self.base(seed)
         selection = self.config.selection
-        few = slice(0, selection.num_examples)
         with self.phase("select", seed):
-            inputs, targets = self.examples.rows(few)
-            device = self.run_options.torch_device()
-            inputs, targets = to_device(inputs, device), targets.to(device)
-            excerpt = self.task.make_excerpt(self.options)
-            scores = select_layer(
-                base, self.task.loss, inputs, targets, selection, seed=seed, excerpt=excerpt,
-                excerpt_size=selection_excerpt(self.config.overfit.excerpt),
-            )  # fmt: skip
+            config = self.config.replace({"seed": seed})
+            scores = self.unfitted(base, config, seed, self.run_options.encode_x).scores(self.examples)
         named = self.config.layer
         chosen = scores.layer() if named == "auto" else named
         others = [name for name in scores.ranked() if name != chosen]
-        why = "named in the settings" if named != "auto" else "best of Eq. 3"
-        self.log(seed).write("note", text=f"layer {chosen}: {why}")
+        why = "named in the settings; " if named != "auto" else ""
+        self.log(seed).write("note", text=f"{why}{scores.note()}")
         write_json(
             path,
             {
-                **dataclasses.asdict(scores),
+                **scores.as_dict(),
                 "num_draws": selection.num_draws,
                 "num_examples": min(selection.num_examples, len(self.examples)),
                 "relative_size": selection.relative_size,

@@ -9,11 +9,19 @@ from torch import Tensor
 
 from ocd.data import seeded
 
+ENOUGH_TO_JUDGE = 64
+"""Examples that are held out where there are enough of them."""
+
 
 def split_indices(examples: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Places for training and for validation. Copies of an example are never on both sides."""
+    """Places for training and for validation. Copies of an example are never on both sides.
+
+    Where examples are few, up to a quarter of them are held out: on three, nothing can be chosen.
+    """
     names = examples.unique()
     count = min(2048, int(share * len(names)))
+    if share:
+        count = max(count, min(ENOUGH_TO_JUDGE, len(names) // 4))
     shuffled = names[torch.randperm(len(names), generator=seeded(seed, 2))]
     held_out = torch.isin(examples, shuffled[:count])
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]

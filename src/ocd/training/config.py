@@ -14,9 +14,9 @@ class TrainingConfig:
 
     num_steps: int = 2000
     """Optimiser steps (AdamW; gradients are clipped to norm 1)."""
-    max_epochs: int = 0
-    """Passes over the training examples after which training ends before `num_steps`; 0: no such
-    end."""
+    max_epochs: int = 300
+    """Passes over the training examples after which training ends before `num_steps`: few examples are
+    learnt by heart long before; 0: no such end."""
     batch_size: int = 256
     """Examples in a batch."""
     num_noise_levels: int = 2
@@ -34,7 +34,8 @@ class TrainingConfig:
     ema_decay: float = 0.998
     """Decay of the averaged weights, which are the ones that predict."""
     validation_share: float = 0.05
-    """Share of the examples held out to measure the loss on (at most 2,048)."""
+    """Share of the examples held out to measure the loss on: at least 64, or a quarter where there are
+    fewer than 256; at most 2,048; 0: none."""
     validate_every: int = 100
     """Steps between two measurements on the held-out examples."""
     keep_best: bool = False

@@ -45,6 +45,11 @@ def train_generator(
     )
     files = TrainingFiles(work.log(), work.checkpoint / "training.pt", record.key["all"])
     trainer = Trainer(made.network, source, objective, training, seed, files)
+    if trainer.config.num_steps < training.num_steps:
+        record.note(
+            f"training of {trainer.config.num_steps} steps in place of {training.num_steps:,}: "
+            f"{training.max_epochs} passes over {len(trainer.indices)} examples (training.max_epochs)"
+        )
     trainer.resume()
     with progress_bar(f"train {plan.layer}", trainer.config.num_steps, progress) as advance:
         network = trainer.run(advance)

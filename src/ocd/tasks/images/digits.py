@@ -148,7 +148,7 @@ TASK = Task(
         "collection.storage": "on_the_fly",  # cheap for every layer; named, so that seeds are alike
         # Chosen on training examples kept apart (docs/experiments.md).
         "scale.kind": "joint",
-        "training.num_steps": 400,
+        "training.num_steps": 350,
         "training.validation_share": 0.1,
         # Beyond the paper (docs/deviations.md): 0 in the presets `paper` and `released`.
         "training.task_loss_weight": 1.0,

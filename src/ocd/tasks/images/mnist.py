@@ -196,6 +196,7 @@ TASK = Task(
         "denoiser.embedding": 256,
         "training.num_noise_levels": 1,
         "training.num_steps": 2000,
+        "training.max_epochs": 0,  # images are augmented anew in every batch
         "training.validate_every": 200,
         # Beyond the paper (docs/deviations.md): 0 in the presets `paper` and `released`.
         "training.task_loss_weight": 1.0,

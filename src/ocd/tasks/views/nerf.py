@@ -132,6 +132,7 @@ _FAST: dict[str, object] = _LARGE | {
     "condition.layer_output": False,
     "condition.output": False,
     "training.num_steps": 800,
+    "training.max_epochs": 0,
     "training.batch_size": 32,
     # Every view counts, and the four that could be held out would say little.
     "training.validation_share": 0.0,

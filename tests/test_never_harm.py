@@ -1,0 +1,107 @@
+"""Moving must not harm: where nothing can be gained, OCD answers as the base does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ocd import OCD, Examples, OCDConfig
+from ocd.prediction import sampling
+from ocd.training import batches
+
+JUDGED, ENOUGH = sampling.is_gain, batches.ENOUGH_TO_JUDGE
+
+
+@pytest.fixture(autouse=True)
+def _is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere in the tests generators move whether that gains or not (small_run.py)."""
+    monkeypatch.setattr(sampling, "is_gain", JUDGED)
+    monkeypatch.setattr(batches, "ENOUGH_TO_JUDGE", ENOUGH)
+
+
+QUICK = OCDConfig().replace(
+    {"layer": "2", "training.num_steps": 200, "denoiser.width": 64, "denoiser.embedding": 64}
+)
+
+
+def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, labels, reduction="none")
+
+
+def rule() -> nn.Module:
+    """A network that is taken for the truth."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4), Times(3.0)).eval()
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
+def labelled(count: int, seed: int) -> Examples:
+    """Inputs, and labels drawn from the probabilities of the rule."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, 6, generator=generator)
+    with torch.no_grad():
+        probabilities = rule()(inputs).softmax(dim=1)
+    return Examples(inputs, torch.multinomial(probabilities, 1, generator=generator)[:, 0])
+
+
+TEST = labelled(4000, seed=9)
+
+
+def losses(base: nn.Module, examples: Examples, seed: int = 0) -> tuple[float, float, OCD]:
+    """Of the base and of five draws, on the test examples."""
+    ocd = OCD(base, loss=loss, config=QUICK.replace({"seed": seed}))
+    ocd.fit(examples, progress=False)
+    answers = ocd.predict(TEST.inputs).mean
+    with torch.no_grad():
+        own = loss(base(TEST.inputs), TEST.targets).mean()
+    return float(own), float(loss(answers, TEST.targets).mean()), ocd
+
+
+@pytest.mark.parametrize("count", [20, 300, 3000])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_base_that_answers_by_the_true_rule_is_not_spoiled(count: int, seed: int) -> None:
+    own, ours, ocd = losses(rule(), labelled(count, seed=seed + 1), seed)
+    assert ours <= 1.01 * own
+    assert any(note.startswith("sampling: ") for note in ocd.notes)
+
+
+def test_labels_that_are_noise_move_nothing() -> None:
+    examples = labelled(600, seed=3)
+    noise = torch.randint(4, (600,), generator=torch.Generator().manual_seed(4))
+    base = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4))
+    nn.init.zeros_(base[2].weight)  # it knows that nothing is known
+    nn.init.zeros_(base[2].bias)
+    base.eval()
+    ocd = OCD(base, loss=loss, config=QUICK).fit(Examples(examples.inputs, noise), progress=False)
+    p = ocd.predict(TEST.inputs)
+    assert torch.equal(p.mean, base(TEST.inputs)) and torch.equal(p.mean_network, p.base)
+    assert (p.scale == 0).all() and (p.std == 0).all()
+    assert p.note == "OCD answers as the base does" and any(p.note in note for note in ocd.notes)
+
+
+def test_a_base_with_much_to_learn_is_moved() -> None:
+    torch.manual_seed(5)
+    poor = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4), Times(1.0)).eval()
+    own, ours, ocd = losses(poor, labelled(1000, seed=2))
+    assert ours < 0.93 * own and ocd.predict(TEST.inputs[:2]).note == ""
+
+
+def test_copies_of_an_example_are_no_further_evidence() -> None:
+    torch.manual_seed(0)
+    gains = torch.randn(1, 20).double()
+    gains += 0.3 - gains.mean()
+    copied = gains.repeat(1, 50)
+    assert not JUDGED(gains, 0.99) and JUDGED(copied, 0.99)
+    again = sampling.mean_of_copies(copied, torch.arange(20).repeat(50))
+    assert torch.allclose(again, gains) and not JUDGED(again, 0.99)
+    assert not JUDGED(torch.ones(1, 7) + torch.arange(7), 0.99)  # too few to say
