@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import Tensor
 
 SMALL = {
     "train_size": 60,
@@ -27,14 +25,8 @@ SMALL = {
 """Settings of the task `digits`."""
 
 
-def always(gains: Tensor, confidence: float) -> Tensor:
-    """Every move is taken: generators of ten steps have to move, or nothing else could be tested."""
-    return torch.ones(len(gains), dtype=torch.bool)
-
-
 CONSTANTS = {
-    "ocd.prediction.sampling.is_gain": always,  # tests/test_never_harm.py has the real one
-    "ocd.training.batches.ENOUGH_TO_JUDGE": 0,
+    "ocd.training.batches.ENOUGH_TO_JUDGE": 0,  # tests/test_never_harm.py has the real one
     "ocd.training.trainer.CHECKPOINT_EVERY": 5,
     "ocd.training.trainer.LOG_EVERY": 5,
     "ocd.generator.denoisers.LEVELS": (1, 2),

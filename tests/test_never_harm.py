@@ -11,18 +11,23 @@ from ocd import OCD, Examples, OCDConfig
 from ocd.prediction import sampling
 from ocd.training import batches
 
-JUDGED, ENOUGH = sampling.is_gain, batches.ENOUGH_TO_JUDGE
+ENOUGH = batches.ENOUGH_TO_JUDGE
 
 
 @pytest.fixture(autouse=True)
-def _is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere in the tests generators move whether that gains or not (small_run.py)."""
-    monkeypatch.setattr(sampling, "is_gain", JUDGED)
+def _enough_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere in the tests fewer examples are held out (small_run.py)."""
     monkeypatch.setattr(batches, "ENOUGH_TO_JUDGE", ENOUGH)
 
 
 QUICK = OCDConfig().replace(
-    {"layer": "2", "training.num_steps": 200, "denoiser.width": 64, "denoiser.embedding": 64}
+    {
+        "layer": "2",
+        "sampling.confidence": 0.99,
+        "training.num_steps": 200,
+        "denoiser.width": 64,
+        "denoiser.embedding": 64,
+    }
 )
 
 
@@ -101,7 +106,7 @@ def test_copies_of_an_example_are_no_further_evidence() -> None:
     gains = torch.randn(1, 20).double()
     gains += 0.3 - gains.mean()
     copied = gains.repeat(1, 50)
-    assert not JUDGED(gains, 0.99) and JUDGED(copied, 0.99)
+    assert not sampling.is_gain(gains, 0.99) and sampling.is_gain(copied, 0.99)
     again = sampling.mean_of_copies(copied, torch.arange(20).repeat(50))
-    assert torch.allclose(again, gains) and not JUDGED(again, 0.99)
-    assert not JUDGED(torch.ones(1, 7) + torch.arange(7), 0.99)  # too few to say
+    assert torch.allclose(again, gains) and not sampling.is_gain(again, 0.99)
+    assert not sampling.is_gain(torch.ones(1, 7) + torch.arange(7), 0.99)  # too few to say

@@ -81,9 +81,10 @@ class OCD(Fitting):
         """Fit on examples (inputs, target) that the base was not trained on, where there are such.
 
         Selects a layer, overfits, trains, and chooses how draws are taken. `validation`: examples that
-        neither base nor fit has seen, of the same forms. Moves are made only where they gain on these
-        beyond doubt; without them, on lessons that are held out from the generator. Where the base errs
-        far more on them than on the lessons, it has seen the lessons, and a warning says so.
+        neither base nor fit has seen, of the same forms. On these the length and spread of moves are
+        chosen, and whether to move at all (`sampling.confidence`); without them, on lessons that are
+        held out from the generator. Where the base errs far more on them than on the lessons,
+        it has seen the lessons, and a warning says so.
 
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
         makes a batch of uneven examples, as a DataLoader's does.

@@ -11,10 +11,11 @@ has not seen. Two numbers are therefore chosen by trying:
 
 1 and 1 are the paper's way, and what the presets `paper` and `released` have.
 
-**Moving must not harm.** A generator that learned from few examples, or from noise, or for a base that
-cannot be improved, makes predictions worse. So moves are made only where the ensemble gains against
-the base on the held-out examples beyond doubt: the mean of the paired differences is above zero at the
-one-sided `confidence`. Where no pair of numbers gains, the factor is 0: OCD answers as the base does.
+**Moving need not harm.** A generator that learned from few examples, or from noise, or for a base that
+cannot be improved, makes predictions worse. With `confidence`, moves are made only where the ensemble
+gains against the base on the held-out examples beyond doubt: the mean of the paired differences is
+above zero at that one-sided confidence. Where no pair of numbers gains, the factor is 0: OCD answers as
+the base does.
 
 The base fits the examples that it was trained on, including those held out from the generator: chosen
 on these alone, moves would be too short. Augmented examples are harder than the ones to come: chosen
@@ -70,9 +71,10 @@ class SamplingConfig:
     """Factor of every generated delta; None chooses it on held-out examples."""
     spread: float | None = None
     """Distance of draws from their mean, over the generated one; None chooses it likewise."""
-    confidence: float = 0.99
-    """One-sided confidence with which moves have to gain against the base on held-out examples, where
-    the factor is chosen; otherwise OCD answers as the base does. 0.5: the mean gain decides."""
+    confidence: float = 0.0
+    """One-sided confidence, such as 0.99, with which moves have to gain against the base on held-out
+    examples, where the factor is chosen; otherwise OCD answers as the base does. 0.5: the mean gain
+    decides. 0: moves are made in any case."""
     coverage: float = 0.0
     """Of a continuous target: the share of held-out examples that the draws' central interval of that
     share is to cover, by which `spread` is chosen; 0: by the loss."""
@@ -85,9 +87,9 @@ class SamplingConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 10:
                 raise OCDError(f"sampling.{name} is {value:g}: it must be from 0 to 10")
-        if not 0.5 <= self.confidence < 1:
+        if self.confidence and not 0.5 <= self.confidence < 1:
             raise OCDError(
-                f"sampling.confidence is {self.confidence:g}: it must be from 0.5 to below 1"
+                f"sampling.confidence is {self.confidence:g}: it must be from 0.5 to below 1, or 0"
             )
         if not 0 <= self.coverage < 1:
             raise OCDError(f"sampling.coverage is {self.coverage:g}: it must be from 0 to below 1")
@@ -209,7 +211,7 @@ def _choose(
     network, means, base = fitted.network, every[1:].mean(dim=1), float(every[0].mean())
     gains = every[0] - every[1:]
     allowed = is_gain(gains, config.confidence)
-    if config.scale_factor is not None:  # as configured
+    if config.scale_factor is not None or not config.confidence:
         allowed = torch.ones_like(allowed)
     places = allowed.nonzero()[:, 0].tolist()
     if not places:
