@@ -11,7 +11,6 @@ Writes results/benchmarks/fits.json.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,16 +19,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.measuring import each_alone
+
 OUT = Path("results/benchmarks")
 
 
 def minilm() -> tuple[nn.Module, torch.Tensor, dict[str, object]]:
-    from benchmarks.large import _minilm
+    from benchmarks import large
 
     torch.set_num_threads(1)
     settings = {"layer": "model.classifier", "training.num_steps": 20, "training.batch_size": 16}
     tokens = torch.randint(30000, (16, 64), generator=torch.Generator().manual_seed(1))
-    return _minilm().eval(), tokens, settings
+    return large.minilm().eval(), tokens, settings
 
 
 def mlp() -> tuple[nn.Module, torch.Tensor, dict[str, object]]:
@@ -71,11 +72,9 @@ def main() -> None:
         print(json.dumps(measure(sys.argv[1])))
         return
     results = {}
-    for name in CASES:
-        command = [sys.executable, "-m", "benchmarks.fits", name]
-        ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        results[name] = json.loads(ended.stdout.splitlines()[-1])
-        print(name, results[name], flush=True)
+    for name, found in each_alone("benchmarks.fits", CASES):
+        results[name] = found
+        print(name, found, flush=True)
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "fits.json").write_text(json.dumps(results, indent=1) + "\n")
 

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -31,8 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cases import CASES, cross_entropy
-from benchmarks.measuring import Work, in_turns, matrix_rate
-from benchmarks.speed import DRAWS, arithmetic
+from benchmarks.measuring import Work, each_alone, in_turns, matrix_rate
+from benchmarks.speed import DRAWS, arithmetic, limit_of_overfitting
 from ocd import OCD, Examples, OCDConfig
 from ocd.base import FrozenBase, OutputShift, probe, run_without_delta
 from ocd.lessons import OverfitConfig, overfit_in_chunks
@@ -89,7 +87,7 @@ def _vit() -> nn.Module:
     return Logits(ViTForImageClassification(ViTConfig(num_labels=1000)))
 
 
-def _minilm() -> nn.Module:
+def minilm() -> nn.Module:
     from transformers import BertConfig, BertForSequenceClassification
 
     sizes = {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536, "num_labels": 10}
@@ -153,11 +151,11 @@ ALL = (
               _images(224), 4, 1000),
     LargeCase("vit-first", "ViT-B, first block 3072 x 768, 197 tokens", f"{VIT}.0.mlp.fc1", _vit,
               _images(224), 2, 1000),
-    LargeCase("minilm-head", "MiniLM, head 10 x 384", "model.classifier", _minilm, _tokens, 32),
+    LargeCase("minilm-head", "MiniLM, head 10 x 384", "model.classifier", minilm, _tokens, 32),
     LargeCase("minilm-last", "MiniLM, last block 1536 x 384, 64 tokens",
-              f"{BERT}.5.intermediate.dense", _minilm, _tokens, 16),
+              f"{BERT}.5.intermediate.dense", minilm, _tokens, 16),
     LargeCase("minilm-first", "MiniLM, first block 1536 x 384, 64 tokens",
-              f"{BERT}.0.intermediate.dense", _minilm, _tokens, 8),
+              f"{BERT}.0.intermediate.dense", minilm, _tokens, 8),
     LargeCase("resnet", "ResNet-18, 128 x 128 x 3 x 3 with a residual around it, 64 positions",
               f"{RESNET}.1.layers.1.layer.0.convolution", _resnet, _images(64), 32),
     LargeCase("gated-lstm", "gated LSTM, projection 128 x 256, 100 frames",
@@ -198,26 +196,16 @@ def measure(case: LargeCase, repeats: int) -> dict[str, Any]:
     num_positions, fan_in = capture.positions.shape[1], capture.positions.shape[3]
     ocd = fitted(case, base)
 
-    def shifted(draws: int) -> OutputShift:
-        return OutputShift(torch.zeros(case.batch, draws, num_positions, here.weight_shape[0]))
-
-    def limit_of_overfitting() -> None:
-        taken = here.capture(inputs)
-        for _ in range(3):
-            shift = shifted(1)
-            shift.values.requires_grad_()
-            with torch.enable_grad():
-                output = here.run(taken, shift)[:, 0]
-                torch.autograd.grad(cross_entropy(output, targets).sum(), shift.values)
+    shape = (case.batch, DRAWS, num_positions, here.weight_shape[0])
 
     def passes_of_draws() -> None:
         with torch.no_grad():
-            here.run(here.capture(inputs), shifted(DRAWS))
+            here.run(here.capture(inputs), OutputShift(torch.zeros(shape)))
 
     works = {
         "forward": lambda: run_without_delta(base, inputs),
         "overfit": lambda: overfit_in_chunks(here, cross_entropy, inputs, targets, config),
-        "overfit, limit": limit_of_overfitting,
+        "overfit, limit": lambda: limit_of_overfitting(here, inputs, targets, case.batch),
         "predict": lambda: ocd.predict(inputs, draws=DRAWS),
         "predict, passes": passes_of_draws,
     }
@@ -256,13 +244,10 @@ def main() -> None:
         print(json.dumps(measure(case, 2 if arguments.quick else 5)))
         return
     results: dict[str, Any] = {}
-    for name in arguments.cases.split(","):
-        command = [sys.executable, "-m", "benchmarks.large", "--one", name]
-        ended = subprocess.run(
-            command + ["--quick"] * arguments.quick, check=True, stdout=subprocess.PIPE, text=True
-        )
-        results[name] = json.loads(ended.stdout.splitlines()[-1])
-        _print(name, results[name])
+    flags = (*["--quick"] * arguments.quick, "--one")
+    for name, found in each_alone("benchmarks.large", arguments.cases.split(","), *flags):
+        results[name] = found
+        _print(name, found)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "large.json").write_text(json.dumps(results, indent=1) + "\n")
 

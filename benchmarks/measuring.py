@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -45,6 +49,14 @@ def in_turns(works: Mapping[str, Work], repeats: int) -> dict[str, Cost]:
         name: Cost(1e6 * median(times[name]) / work.num_examples, peaks[name])
         for name, work in works.items()
     }
+
+
+def each_alone(module: str, names: Iterable[str], *flags: str) -> Iterator[tuple[str, Any]]:
+    """What `python -m module FLAGS NAME` prints last, as JSON: each case in a process of its own."""
+    for name in names:
+        command = [sys.executable, "-m", module, *flags, name]
+        ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        yield name, json.loads(ended.stdout.splitlines()[-1])
 
 
 def _restart_peak() -> float | None:

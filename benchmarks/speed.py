@@ -20,8 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,10 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.cases import CASES, Case, cross_entropy, frozen
-from benchmarks.measuring import Work, in_turns, matrix_rate
+from benchmarks.measuring import Work, each_alone, in_turns, matrix_rate
 from benchmarks.released import Generator, fits, overfit_one_by_one
 from ocd import OCD, OCDConfig, overfit
-from ocd.base import FrozenBase, run_without_delta
+from ocd.base import FrozenBase, OutputShift, run_without_delta
 from ocd.lessons import Overfitter, Problem
 from ocd.lessons.learning_rate import default_chunk_size
 from ocd.lessons.sources import FreshLessons
@@ -101,18 +99,8 @@ def limit_of_overfitting(here: FrozenBase, inputs: Tensor, targets: Tensor, size
         for _ in range(3):
             shift = torch.zeros(shape, requires_grad=True)
             with torch.enable_grad():
-                output = here.run(capture, _Shift(shift))[:, 0]  # type: ignore[arg-type]
+                output = here.run(capture, OutputShift(shift))[:, 0]
                 torch.autograd.grad(cross_entropy(output, labels).sum(), shift)
-
-
-class _Shift:
-    num_draws = 1
-
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
-
-    def shift(self, rows: Tensor) -> Tensor:
-        return self.values
 
 
 def training(case: Case, ocd: OCD, unet: Generator | None) -> dict[str, Work]:
@@ -264,13 +252,10 @@ def main() -> None:
         "torch": torch.__version__,
         "cases": {},
     }
-    for name in arguments.cases.split(","):
-        command = [sys.executable, "-m", "benchmarks.speed", "--one", name]
-        ended = subprocess.run(
-            command + ["--quick"] * arguments.quick, check=True, stdout=subprocess.PIPE, text=True
-        )
-        results["cases"][name] = json.loads(ended.stdout.splitlines()[-1])
-        _print(name, results["cases"][name])
+    flags = (*["--quick"] * arguments.quick, "--one")
+    for name, found in each_alone("benchmarks.speed", arguments.cases.split(","), *flags):
+        results["cases"][name] = found
+        _print(name, found)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "speed.json").write_text(json.dumps(results, indent=1) + "\n")
 

@@ -24,7 +24,6 @@ SMALL = {
 }
 """Settings of the task `digits`."""
 
-
 CONSTANTS = {
     "ocd.training.batches.ENOUGH_TO_JUDGE": 0,  # tests/test_never_harm.py has the real one
     "ocd.training.trainer.CHECKPOINT_EVERY": 5,

@@ -221,8 +221,9 @@ class Fitting:
         if warning := warning_if_seen(overfitter.frozen, overfitter.problem, problem):
             warnings.warn(warning, stacklevel=2)
             record.note(warning)
-        inputs, targets = problem.fetch(torch.arange(dataset_size(validation)))
-        return HeldOut(inputs, targets, words="validation examples")
+        judges = replace(overfitter, problem=problem)
+        examples = held_out_examples(judges, torch.arange(dataset_size(validation)), self.config.seed)
+        return replace(examples, words="validation examples")
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors: the generator only, never the base."""

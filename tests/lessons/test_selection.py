@@ -339,12 +339,18 @@ def test_a_race_has_the_winner_of_the_full_count_and_fewer_losses() -> None:
     assert fast.draws[fast.names.index("a")] == 50  # it left after the first round
 
 
-def test_layers_that_are_alike_get_all_draws() -> None:
+def two_alike() -> nn.Sequential:
+    """Two layers whose perturbations spread the loss alike."""
     torch.manual_seed(0)
     base = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 3, bias=False))
     with torch.no_grad():
         base[1].weight.copy_(torch.eye(3))
         base[0].weight.div_(base[0].weight.norm())
+    return base
+
+
+def test_layers_that_are_alike_get_all_draws() -> None:
+    base = two_alike()
     config = SelectionConfig(num_examples=4, num_draws=80)  # too few examples for any doubt to end
     scores = select_layer(base, cross_entropy, torch.randn(4, 6), targets(4), config)
     assert scores.draws == [80, 80] and scores.num_losses == 2 * 80 * 4
@@ -376,11 +382,7 @@ def test_a_budget_ends_the_race_with_the_best_so_far() -> None:
 
 
 def test_layers_that_the_budget_left_undecided_are_named() -> None:
-    torch.manual_seed(0)
-    base = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 3, bias=False))
-    with torch.no_grad():
-        base[1].weight.copy_(torch.eye(3))
-        base[0].weight.div_(base[0].weight.norm())
+    base = two_alike()
     config = SelectionConfig(num_examples=4, num_draws=80)
     scores = select_layer(base, cross_entropy, torch.randn(4, 6), targets(4), config, budget=100)
     other = next(name for name in ("0", "1") if name != scores.layer())

@@ -28,8 +28,6 @@ from ocd.prediction.sampling import (
 TEST = some_digits(40)
 HELD_OUT = (TEST.inputs, TEST.targets)
 JUDGE = EnsembleLoss(LOSS, join_by_mean)
-ANY_GAIN = SamplingConfig(confidence=0.5)
-"""The mean gain decides: forty examples are too few for more."""
 
 
 @pytest.fixture
@@ -60,14 +58,14 @@ def loss_by_hand(ocd: OCD, spread: float, factor: float, join=join_by_mean, kept
 # Spread and factor by the loss
 
 
-def median(outputs: Tensor) -> Tensor:
-    return outputs.median(dim=0).values
+def largest(outputs: Tensor) -> Tensor:
+    return outputs.amax(dim=0)
 
 
-@pytest.mark.parametrize("join", [join_by_mean, median])
+@pytest.mark.parametrize("join", [join_by_mean, largest])
 def test_the_best_of_all_pairs_is_chosen_and_said(ocd: OCD, join) -> None:
     generator = ocd.generator()
-    note = choose_sampling(generator, HeldOut(*HELD_OUT), EnsembleLoss(LOSS, join), ANY_GAIN)
+    note = choose_sampling(generator, HeldOut(*HELD_OUT), EnsembleLoss(LOSS, join), SamplingConfig())
     found = chosen(generator)
     losses = {(s, f): loss_by_hand(ocd, s, f, join) for s in SPREADS for f in SCALE_FACTORS}
     assert losses[found] == pytest.approx(min(losses.values()), rel=1e-5)
@@ -78,24 +76,22 @@ def test_the_best_of_all_pairs_is_chosen_and_said(ocd: OCD, join) -> None:
     assert float(numbers[3]) == pytest.approx(losses[found], rel=1e-3)
     assert float(numbers[-1]) == pytest.approx(losses[1.0, 1.0], rel=1e-3)
     own = LOSS(ocd.base(TEST.inputs), TEST.targets).mean().item()
-    assert f"the base {own:.4g}" in note and losses[found] < own
+    assert f"the base {own:.4g}" in note
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 256])
 def test_chunks_do_not_matter(ocd: OCD, chunk_size: int) -> None:
     generator = ocd.generator()
-    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, ANY_GAIN)
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig())
     expected = chosen(generator)
-    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, ANY_GAIN, chunk_size)
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(), chunk_size)
     assert chosen(generator) == expected
 
 
 @pytest.mark.parametrize("name", ["spread", "scale_factor"])
 def test_what_is_configured_is_kept_and_the_other_chosen(ocd: OCD, name: str) -> None:
     generator = ocd.generator()
-    choose_sampling(
-        generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(confidence=0.5, **{name: 0.33})
-    )
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(**{name: 0.33}))
     spread, factor = chosen(generator)
     assert (spread if name == "spread" else factor) == 0.33
     pairs = [(0.33, f) for f in SCALE_FACTORS] if name == "spread" else [(s, 0.33) for s in SPREADS]
@@ -107,7 +103,7 @@ def test_an_example_that_is_not_finite_does_not_choose(ocd: OCD) -> None:
     inputs = TEST.inputs.clone()
     inputs[3] = torch.nan
     generator = ocd.generator()
-    note = choose_sampling(generator, HeldOut(inputs, TEST.targets), JUDGE, ANY_GAIN)
+    note = choose_sampling(generator, HeldOut(inputs, TEST.targets), JUDGE, SamplingConfig())
     assert "on 39 held-out examples" in note and "nan" not in note
     found = chosen(generator)
     kept = [index for index in range(40) if index != 3]
@@ -122,8 +118,8 @@ def test_an_example_that_is_not_finite_does_not_choose(ocd: OCD) -> None:
 def test_a_generator_of_noise_has_no_spread() -> None:
     ocd = _copy(fitted({"overfit.lr": None}, "paper"))
     generator = ocd.generator()
-    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, ANY_GAIN)
-    assert chosen(generator)[0] == 1 and chosen(generator)[1] in (0, *SCALE_FACTORS)
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig())
+    assert chosen(generator)[0] == 1 and chosen(generator)[1] in SCALE_FACTORS
     with pytest.raises(OCDError, match="sampling.spread other than 1 needs diffusion.prediction"):
         choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(spread=0.5))
     generator.network.set_sampling(spread=1.0, scale_factor=1.0)  # others share it
@@ -138,10 +134,10 @@ def test_an_excerpt_is_judged_where_one_is_taken(ocd: OCD) -> None:
         return inputs.clone(), targets
 
     judge = dataclasses.replace(JUDGE, excerpt=excerpt, excerpt_size=5)
-    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), judge, ANY_GAIN, chunk_size=30)
+    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), judge, SamplingConfig(), chunk_size=30)
     assert seen == [(30, 5), (10, 5)]
     found = chosen(ocd.generator())
-    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), JUDGE, ANY_GAIN)
+    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), JUDGE, SamplingConfig())
     assert chosen(ocd.generator()) == found  # the part is the whole here
 
 
@@ -269,7 +265,7 @@ def test_validation_examples_choose_in_place_of_those_held_out() -> None:
     made = OCD(digits_base(), loss=LOSS, config=config())
     with pytest.warns(UserWarning, match="it was fitted on the lessons"):
         made.fit(digits(60), progress=False, validation=Examples(TEST.inputs, 9 - TEST.targets))
-    assert float(made.hypernetwork.scale_factor) in (0, *SCALE_FACTORS)
+    assert float(made.hypernetwork.scale_factor) in SCALE_FACTORS
     assert any("validation examples" in note and "sampling: " in note for note in made.notes)
 
 

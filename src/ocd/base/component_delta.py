@@ -92,9 +92,9 @@ class _BlockwiseShift(torch.autograd.Function):
         else:
             out = code.new_empty(batch, draws, num_positions, fan_out)
         for some, rows, part in _blocks(code, components, vectors):
-            matrices = (code[some] @ part.T).view(-1, draws * (rows.stop - rows.start), fan_in)
+            matrices = (code[some] @ part.T).view(-1, draws * len(part) // fan_in, fan_in)
             moved = matrices @ vectors[some].transpose(1, 2)  # faster than the other way round
-            out[some, :, :, rows] = moved.view(-1, draws, len(part) // fan_in, num_positions).mT
+            out[some, :, :, rows] = moved.unflatten(1, (draws, -1)).mT
         return out
 
     @staticmethod

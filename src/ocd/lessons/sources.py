@@ -114,9 +114,8 @@ class StoredLessons:
     reads_dataset = False
 
     def __post_init__(self) -> None:
-        shards = self.reader.shards
-        self.examples = torch.cat([shard["index"] for shard in shards]) if shards else torch.empty(0)
-        self._keeps_inputs = any(name.startswith("inputs") for name in (shards or [{}])[0])
+        self.examples = self.reader.examples
+        self._keeps_inputs = any(name.startswith("inputs") for name in (self.reader.shards or [{}])[0])
 
     def rows(
         self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None

@@ -135,7 +135,8 @@ class StoreReader:
     @cached_property
     def examples(self) -> Tensor:
         """The dataset index of each row, (rows,), in rising order."""
-        return torch.cat([shard["index"] for shard in self.shards])
+        shards = [shard["index"] for shard in self.shards]
+        return torch.cat(shards) if shards else torch.empty(0)
 
     def find(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The positions of the examples with these dataset indices (B,), and whether each is there:
