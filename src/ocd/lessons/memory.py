@@ -27,6 +27,9 @@ from ocd.data import Inputs, example_shapes, in_chunks, num_rows, take_rows
 
 CHUNK = 256
 """Examples that the base is asked for at once."""
+MOST_IN_MEMORY = 2**28
+"""Bytes: what would be larger goes into a file. The system keeps it in memory as long as nobody else
+needs that, so little time is lost."""
 LARGEST_FILE = 2**36
 """Bytes: what would be larger is not kept."""
 
@@ -128,7 +131,7 @@ class BaseMemory:
         shapes = {name: (self.total, *values.shape[1:]) for name, values in rows.items()}
         sizes = {name: math.prod(shape) * rows[name].element_size() for name, shape in shapes.items()}
         whole = sum(sizes.values())
-        if whole <= free_memory() // 4:
+        if whole <= min(MOST_IN_MEMORY, free_memory() // 4):
             self._rows = {n: torch.empty(shapes[n], dtype=rows[n].dtype) for n in rows}
             return True
         if whole > min(LARGEST_FILE, free_disk() // 2):  # a full disk would end the process
