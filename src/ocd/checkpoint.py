@@ -1,4 +1,5 @@
-"""A saved generator: config.json and model.safetensors, for one base and no other."""
+"""A saved generator: config.json, model.safetensors, and common_move.safetensors where the layer has a
+common move (ocd.lessons.common_move); for one base and no other."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from ocd.base import Fingerprint, FrozenBase, Outputs, Way, base_digest
 from ocd.config import OCDConfig
@@ -16,13 +17,15 @@ from ocd.data import (
     load_strictly,
     only_tensors,
     read_json,
+    read_tensors,
     write_json,
     write_tensors,
 )
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork, Shapes
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
+COMMON = "common_move.safetensors"
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,14 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
     """Write the generator. The weights come first, and config.json holds their digest, so that the two
     files of different saves are never taken for one."""
     weights, config = folder / "model.safetensors", folder / "config.json"
+    start = saved.frozen.start
     if config.exists() and "shapes" not in read_json(config):
         raise OCDError(f"{folder} holds another library's model: save into another folder")
     if not config.exists() and weights.exists() and not is_written_here(weights):
         raise OCDError(f"{weights} is not of this library: save into another folder")
     write_tensors(weights, only_tensors(saved.network.state_dict()))
+    if start is not None:
+        write_tensors(folder / COMMON, {"delta": start})
     write_json(
         config,
         {
@@ -54,6 +60,7 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
             "base": base_digest(saved.frozen.base),
             "fingerprint": None if saved.fingerprint is None else asdict(saved.fingerprint),
             "weights": file_digest(weights),
+            "common_move": None if start is None else file_digest(folder / COMMON),
             "shapes": saved.network.shapes.as_dict(),
             "config": saved.config.to_dict(),
             "notes": saved.notes,
@@ -80,7 +87,8 @@ def load_checkpoint(
         )
     config = OCDConfig.from_dict(saved["config"])
     way = None if saved["way"] is None else Way(**saved["way"])
-    frozen = FrozenBase(base, saved["layer"], way, config.channels_last, outputs)
+    start = _common_move(path / COMMON, saved["common_move"])
+    frozen = FrozenBase(base, saved["layer"], way, config.channels_last, outputs, start)
     fingerprint = Fingerprint(**saved["fingerprint"]) if saved["fingerprint"] else None
     if fingerprint is not None and not fingerprint.fits(frozen):
         raise OCDError(
@@ -94,6 +102,16 @@ def load_checkpoint(
     return Checkpoint(config, network, frozen, saved["notes"], fingerprint)
 
 
+def _common_move(path: Path, digest: str | None) -> Tensor | None:
+    """Where the layer starts from; None without a common move."""
+    if digest is None:
+        return None
+    delta = read_tensors(path)["delta"]
+    if file_digest(path) != digest:
+        raise OCDError(f"{path} belongs to another save than its config.json: save again")
+    return delta
+
+
 def _local_folder(folder: str | Path) -> Path:
     """The folder itself, or a repository of the hub fetched into its cache."""
     path = Path(folder)
@@ -102,7 +120,7 @@ def _local_folder(folder: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(folder, allow_patterns=["config.json", "model.safetensors"]))
+        return Path(snapshot_download(folder, allow_patterns=["config.json", "*.safetensors"]))
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise OCDError(

@@ -22,7 +22,14 @@ from ocd.generator import (
     GeneratorConfig,
     ScaleConfig,
 )
-from ocd.lessons import CollectionConfig, LessonConfig, OverfitConfig, SelectionConfig
+from ocd.lessons import (
+    USES,
+    CollectionConfig,
+    CrossFittingConfig,
+    LessonConfig,
+    OverfitConfig,
+    SelectionConfig,
+)
 from ocd.prediction import SamplingConfig
 from ocd.training import TrainingConfig
 
@@ -38,9 +45,13 @@ class OCDConfig:
     channels_last: bool = False
     """Whether the base runs on images (B, C, H, W) that lie channels last in memory, in which many
     convolutions are faster, on a CPU too. Its answers change by rounding alone."""
+    common_move: str = "auto"
+    """Whether the layer is first fine-tuned once for all, and the generator learns what is left to each
+    input: auto (where that lowers the loss of lessons that it was not fitted on), always or never."""
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     overfit: OverfitConfig = field(default_factory=OverfitConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
+    cross_fitting: CrossFittingConfig = field(default_factory=CrossFittingConfig)
     codec: CodecConfig = field(default_factory=CodecConfig)
     condition: ConditionConfig = field(default_factory=ConditionConfig)
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
@@ -52,6 +63,8 @@ class OCDConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.layer, str):
             raise OCDError(f"layer is {self.layer!r}: it must be a name, or auto")
+        if self.common_move not in USES:
+            raise OCDError(f"common_move is {self.common_move!r}: use one of {', '.join(USES)}")
         for entry in fields(self):
             value: Any = getattr(self, entry.name)
             wanted: Any = entry.default_factory
@@ -65,8 +78,9 @@ class OCDConfig:
     def lessons(self) -> LessonConfig:
         """What decides the lessons (Eq. 1 and Eq. 3)."""
         return LessonConfig(
-            self.selection, self.overfit, self.collection, self.codec, self.seed, self.channels_last
-        )
+            self.selection, self.overfit, self.collection, self.codec, self.seed, self.channels_last,
+            self.common_move, self.cross_fitting,
+        )  # fmt: skip
 
     @property
     def generator(self) -> GeneratorConfig:
@@ -240,6 +254,7 @@ _UNET = {
     "training.lr": 1e-4,
     "training.schedule": "constant",
     "training.ema_decay": 0.9999,
+    "common_move": "never",
     "sampling.scale_factor": 1.0,
     "sampling.spread": 1.0,
 }

@@ -39,6 +39,8 @@ from ocd.data import (
 from ocd.errors import OCDError
 from ocd.generator import Condition, Describe, HyperNetwork
 from ocd.lessons import (
+    Curriculum,
+    FitBase,
     FitRecord,
     LayerScores,
     LessonSource,
@@ -46,9 +48,7 @@ from ocd.lessons import (
     Problem,
     Transform,
     Workdir,
-    collect_lessons,
     make_plan,
-    open_lessons,
     select_layer,
     selection_excerpt,
     warning_if_seen,
@@ -58,10 +58,14 @@ from ocd.prediction import (
     HeldOut,
     Join,
     held_out_examples,
+    held_out_lessons,
     join_by_mean,
     settle_sampling,
 )
 from ocd.training import shortened, train_generator
+
+TRIAL_STEPS = 10
+"""Steps of training below which a fit is a trial of the machinery, and no model to be judged."""
 
 
 class Fitting:
@@ -107,6 +111,8 @@ class Fitting:
         self.excerpt = excerpt
         self.describe = describe
         self.outputs = Outputs(output)
+        self.fit_base: FitBase | None = None
+        self.seen = False
         self.hypernetwork: HyperNetwork | None = None
         self.frozen: FrozenBase | None = None
         self.fingerprint: Fingerprint | None = None
@@ -115,7 +121,7 @@ class Fitting:
     def select(self, dataset: Dataset[Any], work: Workdir) -> LayerScores | None:
         """The first step of `fit` alone: Eq. 3, if the layer is "auto". Returns all scores, or None
         where nothing was left to choose."""
-        return self._select(*self.open(dataset, work))
+        return self._select(self._course(*self.open(dataset, work)))
 
     def scores(self, dataset: Dataset[Any], progress: bool = True) -> LayerScores:
         """Eq. 3 alone, for the layers of the base, within the budget of a fit (docs/selection.md)."""
@@ -124,9 +130,9 @@ class Fitting:
     def overfit(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
         """The second step of `fit` alone: the plan, and Eq. 1 for every example if it wants deltas
         stored."""
-        problem, record = self.open(dataset, work)
-        self._select(problem, record)
-        self._overfit(problem, record, progress)
+        course = self._course(*self.open(dataset, work), progress)
+        self._select(course)
+        self._overfit(course, progress)
 
     def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> Self:
         """The rest of `fit`: Alg. 1 on the overfitted examples, and how draws are taken."""
@@ -134,10 +140,11 @@ class Fitting:
         held_out = self._train(source, record, progress)
         return self._choose_sampling(source, record, held_out)
 
-    def _select(
-        self, problem: Problem, record: FitRecord, progress: bool = False
-    ) -> LayerScores | None:
-        config = self.config
+    def _course(self, problem: Problem, record: FitRecord, progress: bool = True) -> Curriculum:
+        return Curriculum.of(problem, record, self.config.lessons, progress)
+
+    def _select(self, course: Curriculum, progress: bool = False) -> LayerScores | None:
+        config, problem, record = self.config, course.template, course.record
         if record.layer is not None:
             return None
         scores = None
@@ -165,16 +172,19 @@ class Fitting:
             return select_layer(
                 self.base, self._loss(), inputs, targets, config, seed=self.config.seed,
                 excerpt=self.excerpt, excerpt_size=selection_excerpt(self.config.overfit.excerpt),
-                output=self.outputs.output, advance=advance, budget=budget,
+                outputs=self.outputs, advance=advance, budget=budget,
             )  # fmt: skip
 
-    def _overfit(self, problem: Problem, record: FitRecord, progress: bool) -> None:
+    def _overfit(self, course: Curriculum, progress: bool) -> None:
+        record, config = course.record, self.config
         assert record.layer is not None
         if record.plan is None:
-            record.plan, notes = make_plan(problem, record.layer, self.config.lessons)
+            record.plan, notes = make_plan(course.template, record.layer, config.lessons)
             record.note(*notes)
             record.save()
-        collect_lessons(problem, record, self.config.lessons, progress)
+        training = shortened(config.training, dataset_size(course.problem.dataset))
+        course.find_common_move(training.num_steps * training.batch_size, progress)
+        course.collect(progress)
 
     def _train(self, source: LessonSource, record: FitRecord, progress: bool) -> Tensor:
         """Returns the dataset indices of the examples that were held out from the generator."""
@@ -200,8 +210,16 @@ class Fitting:
         if validation is not None:
             examples = self._validated(overfitter, validation, record)
         elif len(held_out) and not config.sampling.is_settled:
-            examples = held_out_examples(overfitter, held_out, config.seed)
-        record.note(settle_sampling(fitted, overfitter, examples, self.join, config.sampling))
+            examples = held_out_lessons(source, held_out, config.seed)
+        record.note(*self._counts(source, held_out, validation))
+        sampling = config.sampling
+        if config.training.num_steps < TRIAL_STEPS:
+            sampling = replace(sampling, confidence=0.0)
+            record.note(
+                f"a training of {config.training.num_steps} steps is a trial: whether it gains is not "
+                f"judged (training.num_steps from {TRIAL_STEPS} on is)"
+            )
+        record.note(settle_sampling(fitted, overfitter, examples, self.join, sampling))
         if not overfitter.problem.is_augmented:
             record.note(overfitter.problem.memory.note())
         record.save()
@@ -212,6 +230,24 @@ class Fitting:
         self.notes = record.notes
         self.save_pretrained(record.work.checkpoint)
         return self
+
+    def _counts(
+        self, source: LessonSource, held_out: Tensor, validation: Dataset[Any] | None
+    ) -> list[str]:
+        """Lines on which examples were used for what."""
+        total, seen = len(source.examples), self.fit_base is None
+        lines = [
+            f"examples: {total - len(held_out)} lessons train the generator, {len(held_out)} are held "
+            "out from it"
+            + (f"; {dataset_size(validation)} validation examples choose" if validation else "")
+            + " how draws are taken" * bool(validation)
+        ]
+        if self.seen and seen and validation is None:
+            lines.append(
+                "the base was fitted on the lessons (seen=True), and everything is chosen on them: "
+                "moves may be too short. Give fit_base=, validation=, or examples that it has not seen"
+            )
+        return lines
 
     def _validated(
         self, overfitter: Overfitter, validation: Dataset[Any], record: FitRecord
@@ -240,7 +276,7 @@ class Fitting:
         """What is handed in for a fit on this dataset."""
         return Problem(
             self.base, self._loss(), dataset, self.condition, self.transform, self.excerpt,
-            self.encoder, self.outputs,
+            self.encoder, self.outputs, fit_base=self.fit_base,
         )  # fmt: skip
 
     def open(self, dataset: Dataset[Any], work: Workdir) -> tuple[Problem, FitRecord]:
@@ -250,8 +286,8 @@ class Fitting:
 
     def lessons(self, dataset: Dataset[Any], work: Workdir) -> tuple[FitRecord, LessonSource]:
         """The record of a workdir, and its overfitted examples. Raises OCDError before `overfit`."""
-        problem, record = self.open(dataset, work)
-        return record, open_lessons(problem, record, self.config.lessons)
+        course = self._course(*self.open(dataset, work))
+        return course.record, course.open()
 
     def fitted(self) -> tuple[HyperNetwork, FrozenBase]:
         """The trained generator and the base at its layer. Raises OCDError before `fit`."""

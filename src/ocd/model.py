@@ -36,13 +36,14 @@ from ocd.errors import OCDError
 from ocd.fitting import Fitting
 from ocd.generator import Describe, Embedding
 from ocd.lessons import (
-    FitRecord,
+    Curriculum,
+    FitBase,
     Problem,
     Workdir,
-    open_lessons,
 )
 from ocd.prediction import (
     AS_THE_BASE,
+    AS_TUNED,
     DrawRequest,
     Prediction,
     apply_deltas,
@@ -77,14 +78,21 @@ class OCD(Fitting):
         progress: bool = True,
         collate: Collate | None = None,
         validation: Dataset[Any] | None = None,
+        seen: bool = False,
+        fit_base: FitBase | None = None,
     ) -> Self:
         """Fit on examples (inputs, target) that the base was not trained on, where there are such.
 
-        Selects a layer, overfits, trains, and chooses how draws are taken. `validation`: examples that
-        neither base nor fit has seen, of the same forms. On these the length and spread of moves are
-        chosen, and whether to move at all (`sampling.confidence`); without them, on lessons that are
-        held out from the generator. Where the base errs far more on them than on the lessons,
-        it has seen the lessons, and a warning says so.
+        Selects a layer, overfits, trains, and chooses how draws are taken. `seen`: whether the base was
+        trained on these examples; few of its errors are left in them then. `fit_base(dataset)` cures
+        that: it trains a base of the same architecture, from the same start, on a part of the
+        examples, `cross_fitting.num_folds` times; each example's lesson is made on the base that was
+        trained without it (ocd.lessons.cross_fitting).
+
+        `validation`: examples that neither base nor fit has seen, of the same forms. On these the
+        length and spread of moves are chosen, and whether to move at all (`sampling.confidence`);
+        without them, on lessons that are held out from the generator. Where the base errs far more on
+        them than on the lessons, it has seen the lessons, and a warning says so.
 
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
         makes a batch of uneven examples, as a DataLoader's does.
@@ -96,9 +104,10 @@ class OCD(Fitting):
         """
         if workdir is None:
             with tempfile.TemporaryDirectory() as folder:
-                return self.fit(dataset, folder, progress, collate, validation)
+                return self.fit(dataset, folder, progress, collate, validation, seen, fit_base)
         if not isinstance(workdir, Workdir):
             workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
+        self.seen, self.fit_base = seen or fit_base is not None, fit_base
         # Also where the caller works without gradients, as evaluation functions do.
         with torch.inference_mode(False), torch.enable_grad():
             judges = None if validation is None else as_dataset(validation, collate)
@@ -112,17 +121,19 @@ class OCD(Fitting):
         validation: Dataset[Any] | None,
     ) -> Self:
         problem, record = self.open(dataset, workdir)
-        self._select(problem, record, progress)  # Eq. 3
-        self._overfit(problem, record, progress)  # Eq. 1
-        source = open_lessons(problem, record, self.config.lessons)
+        course = self._course(problem, record, progress)
+        self._select(course, progress)  # Eq. 3
+        self._overfit(course, progress)  # Eq. 1
+        source = course.open()
         held_out = self._train(source, record, progress)  # Alg. 1
         return self._choose_sampling(source, record, held_out, validation)
 
-    def _overfit(self, problem: Problem, record: FitRecord, progress: bool) -> None:
-        if record.plan is None and self._is_long(problem):
-            assert record.layer is not None
-            self._rehearse(problem, record.layer)
-        super()._overfit(problem, record, progress)
+    def _overfit(self, course: Curriculum, progress: bool) -> None:
+        layer = course.record.layer
+        if course.record.plan is None and self._is_long(course.problem):
+            assert layer is not None
+            self._rehearse(course.problem, layer)
+        super()._overfit(course, progress)
 
     def _is_long(self, problem: Problem) -> bool:
         """Whether a fit takes so long that its last steps are worth a trial first."""
@@ -182,7 +193,8 @@ class OCD(Fitting):
             rows = to_device(unseen.rows(chunk), fitted.frozen.device)
             capture = fitted.capture(rows)
             if fitted.network.scale_factor == 0:  # no move gained on held-out examples
-                return unmoved(fitted.frozen, capture, request.num_draws, AS_THE_BASE)
+                note = AS_THE_BASE if fitted.frozen.start is None else AS_TUNED
+                return unmoved(fitted.frozen, capture, request.num_draws, note)
             embedding = fitted.embed(rows, capture)
             codes = fitted.draw(rows, embedding, request)
             delta = fitted.decode(codes, capture)

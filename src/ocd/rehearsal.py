@@ -31,6 +31,7 @@ def rehearsal_config(config: OCDConfig, layer: str) -> OCDConfig:
     return config.replace(
         {
             "layer": layer,
+            "common_move": "never",
             "overfit.lr": config.overfit.lr or SMALL_LR,
             "training.num_steps": 1,
             "collection.num_workers": min(1, config.collection.num_workers),

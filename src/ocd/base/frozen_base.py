@@ -51,7 +51,9 @@ class FrozenBase(MovedParameter):
     `name`: of the layer (ocd.base.layers). `way`: how it moves; None until `probe` has found out.
     `channels_last`: whether passes run on images that lie channels last in memory (ocd.data.copied).
     `outputs`: the form of its answers, which passes give packed into one tensor (ocd.base.outputs).
-    `notes`: what `probe` noticed. Raises OCDError where there is no such layer.
+    `start`: a delta (*weight.shape) that the layer has from the beginning, in all passes; None: the
+    layer is the base's own. `notes`: what `probe` noticed. Raises OCDError where there is no such
+    layer.
     """
 
     def answer(self, inputs: Inputs) -> Any:
@@ -109,6 +111,14 @@ class FrozenBase(MovedParameter):
         return Capture(
             inputs, nothing, layer_input, layer_output, output, self.module, outputs=self.outputs
         )
+
+    def own_output(self, capture: Capture) -> Tensor:
+        """f(x) of the base as its user knows it, without `start`: (B, ...)."""
+        if self.start is None:
+            return capture.output
+        with torch.no_grad():
+            back = DenseDelta(self.zeros(1, 1) - self.start.to(self.device))
+            return self.run(capture, back)[:, 0]
 
     def can_be_shifted(self, capture: Capture) -> bool:
         """Whether `run` takes an OutputShift: the layer is shifted, and called once in a pass."""

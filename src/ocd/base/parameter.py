@@ -29,8 +29,10 @@ class MovedParameter:
         way: Way | None = None,
         channels_last: bool = False,
         outputs: Outputs | None = None,
+        start: Tensor | None = None,
     ) -> None:
         self.base = base
+        self.start = start
         self.name = name
         self.layer = find_layer(base, name)
         self.channels_last = channels_last
@@ -59,6 +61,12 @@ class MovedParameter:
         of this thread is made again."""
         self._of_thread.view = self._make_view()
         self.weight = get_parameter(self.module, self.layer).detach()
+
+    def start_from(self, start: Tensor | None) -> None:
+        """Let the layer start from another delta than before; passes are made on a new view."""
+        self.start = start
+        self._fronts.clear()
+        self.renew()
 
     @property
     def module(self) -> nn.Module:
@@ -100,7 +108,13 @@ class MovedParameter:
 
     def _make_view(self) -> nn.Module:
         view = private_view(self.base)
-        open_weights(get_module(view, self.layer))
+        module = get_module(view, self.layer)
+        open_weights(module)
+        if self.start is not None:
+            own = get_parameter(module, self.layer)
+            # Whatever in the view refers to the parameter (tied layers, flat lists) sees it moved.
+            moved = own.detach() + self.start.to(own.device).view(own.shape)
+            own.data = moved.to(own.dtype)
         return view
 
     @contextmanager
@@ -119,7 +133,7 @@ class MovedParameter:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         base = copy.deepcopy(self.base, memo)
-        return type(self)(base, self.name, self.way, self.channels_last, self.outputs)
+        return type(self)(base, self.name, self.way, self.channels_last, self.outputs, self.start)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k != "_of_thread"}

@@ -4,6 +4,7 @@ from ocd.data.chunks import in_chunks, is_out_of_memory
 from ocd.data.columns import Columns
 from ocd.data.datasets import (
     Batch,
+    Chosen,
     Collate,
     Examples,
     Unseen,
@@ -44,6 +45,7 @@ from ocd.data.tensor_files import (
 
 __all__ = [
     "Batch",
+    "Chosen",
     "Collate",
     "Columns",
     "Examples",

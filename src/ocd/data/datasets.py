@@ -49,6 +49,20 @@ class Examples(Dataset[Batch]):
         return take_rows(self.inputs, index), take_rows(self.targets, index)
 
 
+@dataclass(frozen=True)
+class Chosen(Dataset[Batch]):
+    """Some examples of a dataset, by `index` (1-D, integers), read as fast as the dataset itself."""
+
+    dataset: Dataset[Any]
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[int(self.index[index])]
+
+
 def as_dataset(data: Any, collate: Collate | None = None) -> Dataset[Any]:
     """The map-style dataset of what a user hands in: itself, or that of a DataLoader, read with its
     collate function or with `collate`. Raises OCDError for what has no examples to be indexed."""
@@ -99,6 +113,8 @@ def fetch_rows(dataset: Dataset[Any], index: Tensor) -> Batch:
     """
     if type(dataset) in (Examples, Columns):
         return dataset.rows(index)  # type: ignore[attr-defined]
+    if type(dataset) is Chosen:
+        return fetch_rows(dataset.dataset, dataset.index[index])
     if type(dataset) is TensorDataset:
         *inputs, targets = (tensor[index] for tensor in dataset.tensors)
         return (inputs[0] if len(inputs) == 1 else tuple(inputs)), as_targets(targets)

@@ -1,7 +1,12 @@
 """Eq. 1 and Eq. 3: the layer that moves, and the overfitted deltas that the generator learns from."""
 
 from ocd.lessons.collection import collect_lessons, is_collected, open_lessons
-from ocd.lessons.config import CollectionConfig, LessonConfig
+from ocd.lessons.common_move import USES
+from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfig
+from ocd.lessons.cross_fitting import FitBase
+from ocd.lessons.curriculum import Curriculum
+from ocd.lessons.folds import FoldedLessons
+from ocd.lessons.gain import is_gain
 from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.overfitting import overfit_batch
 from ocd.lessons.per_example import Deltas, chunk_of, overfit, overfit_in_chunks
@@ -18,9 +23,14 @@ from ocd.lessons.store_rows import read_delta
 from ocd.lessons.unseen import warning_if_seen
 
 __all__ = [
+    "USES",
     "CollectionConfig",
+    "CrossFittingConfig",
+    "Curriculum",
     "Deltas",
+    "FitBase",
     "FitRecord",
+    "FoldedLessons",
     "LayerScores",
     "LessonBatch",
     "LessonConfig",
@@ -37,6 +47,7 @@ __all__ = [
     "chunk_of",
     "collect_lessons",
     "is_collected",
+    "is_gain",
     "make_plan",
     "mean_fall",
     "open_lessons",

@@ -78,6 +78,8 @@ def is_collected(record: FitRecord) -> bool:
     """Whether a fit has a plan, and every delta that the plan wants stored."""
     if record.plan is None:
         return False
+    if record.is_collected:  # in folds
+        return record.plan.storage != "store" or (record.work.deltas / "fold-0").exists()
     return record.plan.storage != "store" or _open_store(record).complete
 
 

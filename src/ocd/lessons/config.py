@@ -34,6 +34,26 @@ class CollectionConfig:
 
 
 @dataclass(frozen=True)
+class CrossFittingConfig:
+    """How bases are trained without a part of the examples, where `fit` is given `fit_base`."""
+
+    num_folds: int = 5
+    """Parts of the examples, and bases, each trained without one of them. The last part is kept from
+    the generator, to judge it."""
+    num_processes: int = 1
+    """Processes in which bases are trained at a time; above 1, `fit_base`, base and dataset have to be
+    picklable."""
+
+    def __post_init__(self) -> None:
+        if self.num_folds < 2:
+            raise OCDError(f"cross_fitting.num_folds is {self.num_folds}: it must be at least 2")
+        if self.num_processes < 1:
+            raise OCDError(
+                f"cross_fitting.num_processes is {self.num_processes}: it must be at least 1"
+            )
+
+
+@dataclass(frozen=True)
 class LessonConfig:
     """Everything that decides which lessons are made, but for the layer."""
 
@@ -43,3 +63,5 @@ class LessonConfig:
     codec: CodecConfig = field(default_factory=CodecConfig)
     seed: int = 0
     channels_last: bool = False
+    common_move: str = "auto"
+    cross_fitting: CrossFittingConfig = field(default_factory=CrossFittingConfig)

@@ -25,7 +25,10 @@ class Problem:
 
     `loss(outputs, targets)` gives (B,). `condition`: how I(x) becomes vectors. `transform`: augments a
     batch before it is overfitted. `excerpt`: takes a random part of large examples (ocd.data.excerpts).
-    `encoder`: encodes x for the condition. `outputs`: the form of the base's answers.
+    `encoder`: encodes x for the condition. `outputs`: the form of the base's answers. `start`: a delta
+    that the layer has before any example is overfitted (ocd.lessons.common_move). `fit_base`: trains a
+    base of the same architecture on a dataset, where the base has seen these examples
+    (ocd.lessons.cross_fitting).
     """
 
     base: nn.Module
@@ -36,6 +39,8 @@ class Problem:
     excerpt: Excerpt | None = None
     encoder: nn.Module | None = None
     outputs: Outputs = field(default_factory=Outputs)
+    start: Tensor | None = None
+    fit_base: Callable[[Dataset[Any]], nn.Module] | None = None
 
     def __post_init__(self) -> None:
         memory = BaseMemory(dataset_size(self.dataset), lambda index: self.fetch(index)[0])
@@ -53,7 +58,7 @@ class Problem:
         if (layer, channels_last) not in made:
             made.clear()
             made[layer, channels_last] = FrozenBase(
-                self.base, layer, channels_last=channels_last, outputs=self.outputs
+                self.base, layer, channels_last=channels_last, outputs=self.outputs, start=self.start
             )
         return made[layer, channels_last]
 

@@ -28,7 +28,7 @@ WHAT = {
     "base": "base",
     "data": "dataset",
     "config": "configuration",
-    "parts": "loss, transform or encoder",
+    "parts": "loss, transform, encoder or fit_base",
 }
 """The hashes that a record must share with its work folder, in words."""
 
@@ -71,13 +71,18 @@ class Workdir:
 
 @dataclass
 class FitRecord:
-    """What a fit has decided so far. `layer` and `plan` are None until they are decided."""
+    """What a fit has decided so far. `layer`, `plan` and `has_common_move` are None until they are
+    decided. `settings`: of the whole fit. `is_collected`: whether lessons in
+    folds are complete."""
 
     work: Workdir
     key: dict[str, str]
+    settings: dict[str, Any]
     layer: str | None = None
     plan: Plan | None = None
     notes: list[str] = field(default_factory=list)
+    has_common_move: bool | None = None
+    is_collected: bool = False
 
     @classmethod
     def open(cls, work: Workdir, problem: Problem, settings: dict[str, Any]) -> FitRecord:
@@ -88,7 +93,7 @@ class FitRecord:
         """
         key = fit_key(problem, settings)
         if not work.plan.exists():
-            return cls(work, key)
+            return cls(work, key, settings)
         saved = read_json(work.plan)
         for name, what in WHAT.items():
             if saved["key"].get(name) != key[name]:
@@ -97,7 +102,10 @@ class FitRecord:
                     "delete this one"
                 )
         plan = None if saved["plan"] is None else Plan.from_dict(saved["plan"])
-        return cls(work, key, saved["layer"], plan, saved["notes"])
+        return cls(
+            work, key, settings, saved["layer"], plan, saved["notes"],
+            saved.get("has_common_move"), saved.get("is_collected", False),
+        )  # fmt: skip
 
     def note(self, *lines: str) -> None:
         """Add decisions and their reasons, for the report."""
@@ -109,7 +117,10 @@ class FitRecord:
     def save(self) -> None:
         """Write plan.json."""
         plan = None if self.plan is None else self.plan.as_dict()
-        values = {"key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes}
+        values = {
+            "key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes,
+            "has_common_move": self.has_common_move, "is_collected": self.is_collected,
+        }  # fmt: skip
         write_json(self.work.plan, values)
 
     @property
@@ -123,17 +134,23 @@ def fit_key(problem: Problem, settings: dict[str, Any]) -> dict[str, str]:
     data = data_digest(problem)
     # Which parts of I(x) are used does not matter: a store keeps them all.
     collected = {name: settings[name] for name in ("layer", "seed", "overfit", "collection")}
-    describe = problem.condition.describe
+    describe, fit_base = problem.condition.describe, problem.fit_base
     made_by = (problem.loss, problem.outputs.output, problem.transform, problem.excerpt, describe)
     key = {
-        "base": base_digest(problem.base),
+        "base": _start_digest(problem),
         "data": data,
         "overfit": _digest(collected),
         "config": _digest(settings),
-        "parts": digest_of(*made_by, problem.encoder),
+        "parts": digest_of(*made_by, problem.encoder, *([fit_base] if fit_base else [])),
         "made_by": digest_of(*made_by),
     }
     return key | {"all": hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}
+
+
+def _start_digest(problem: Problem) -> str:
+    """A hash of the base, and of where its layer starts from."""
+    digest = base_digest(problem.base)
+    return digest if problem.start is None else digest_of(digest, problem.start)
 
 
 def data_digest(problem: Problem) -> str:

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ocd.base import Capture, FrozenBase, Loss, Output, Outputs, usable_layers
+from ocd.base import Capture, FrozenBase, Loss, Outputs, usable_layers
 from ocd.data import Excerpt, Inputs, Targets, num_rows, take_excerpt, take_rows
 from ocd.errors import OCDError
 from ocd.lessons.race import FEWEST, Race, first_round, rounds
@@ -123,7 +123,7 @@ def select_layer(
     seed: int = 0,
     excerpt: Excerpt | None = None,
     excerpt_size: int = 0,
-    output: Output | None = None,
+    outputs: Outputs | None = None,
     advance: Callable[[int], None] = lambda losses: None,
     budget: int | None = None,
 ) -> LayerScores:
@@ -131,7 +131,8 @@ def select_layer(
 
     `inputs` (B, ...) and `targets`; the first `config.num_examples` of them are used. Layers that
     cannot be moved are in `skipped`, with the reason. With `excerpt` the loss is that of one random
-    part of each example, `excerpt_size` positions large. `advance(n)` is told that n more losses are
+    part of each example, `excerpt_size` positions large. `outputs`: the form of the base's answers,
+    which is learnt here where it is not known yet. `advance(n)` is told that n more losses are
     computed. `budget`: losses that a race may take; where they do not suffice for all draws, it takes
     fewer draws and examples, eight at least, and ends with the best so far. Raises OCDError where no
     layer can be moved.
@@ -141,7 +142,7 @@ def select_layer(
     inputs, targets = take_rows(inputs, few), take_rows(targets, few)
     generator = torch.Generator().manual_seed(seed)
     inputs, targets = take_excerpt(excerpt, inputs, targets, excerpt_size, generator)
-    outputs = Outputs(output)
+    outputs = outputs or Outputs()
     contenders, skipped = usable_layers(base, inputs, outputs, layers)
     if not contenders:
         reasons = "; ".join(skipped.values()) or "it has no Linear, Conv1d or Conv2d"

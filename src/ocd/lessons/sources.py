@@ -10,7 +10,7 @@ into a store (`ocd.lessons.collection`). Training sees no difference:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +32,8 @@ class LessonBatch:
 
     `features`: the parts of I(x). `inputs` (B, ...) and `targets` (B, ...), augmented. `delta`:
     (B, 1, ...), None where a baseline needs none. `capture`: of the inputs, if it was made;
-    `recall(few)` gives it where the base was asked before.
+    `recall(few)` gives it where the base was asked before. `parts`: of lessons in folds, the lessons
+    of each base in their order, with its overfitter.
     """
 
     features: Features
@@ -41,6 +42,15 @@ class LessonBatch:
     delta: Delta | None
     capture: Capture | None = None
     recall: Callable[[slice], Capture] | None = None
+    parts: list[tuple[Overfitter, LessonBatch]] | None = None
+
+    def by_base(self, served: Overfitter) -> Iterator[tuple[slice, Overfitter, LessonBatch]]:
+        """The lessons of each base: where they are, its overfitter, and the lessons. `served`: the
+        overfitter where all are of one base."""
+        start = 0
+        for overfitter, rows in self.parts or [(served, self)]:
+            yield slice(start, start + len(rows)), overfitter, rows
+            start += len(rows)
 
     def captured(self, frozen: FrozenBase, few: slice = slice(None)) -> Capture:
         """The capture of the inputs, or of some: made already, recalled, or made now."""
@@ -55,12 +65,16 @@ class LessonBatch:
 class LessonSource(Protocol):
     """Overfitted examples by index. `examples[i]`: the dataset index of the i-th of them.
 
-    `reads_dataset`: whether batches that worker processes read in advance are of use.
+    `reads_dataset`: whether batches that worker processes read in advance are of use. `reserved`:
+    places of examples that are kept from training, None where training chooses them.
     """
 
     overfitter: Overfitter
     examples: Tensor
     reads_dataset: bool
+
+    @property
+    def reserved(self) -> Tensor | None: ...
 
     def rows(
         self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None
@@ -76,6 +90,7 @@ class FreshLessons:
 
     overfitter: Overfitter
     reads_dataset = True
+    reserved = None
 
     def __post_init__(self) -> None:
         self.examples = torch.arange(dataset_size(self.overfitter.problem.dataset))
@@ -112,6 +127,7 @@ class StoredLessons:
     reader: StoreReader
     overfitter: Overfitter
     reads_dataset = False
+    reserved = None
 
     def __post_init__(self) -> None:
         self.examples = self.reader.examples

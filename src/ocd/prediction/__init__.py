@@ -2,6 +2,7 @@
 
 from ocd.prediction.choosing import settle_sampling
 from ocd.prediction.drawing import DrawRequest, FittedGenerator, check_count
+from ocd.prediction.held_out import HeldOut, held_out_examples, held_out_lessons
 from ocd.prediction.result import (
     Prediction,
     Predictor,
@@ -12,10 +13,9 @@ from ocd.prediction.result import (
 )
 from ocd.prediction.sampling import (
     AS_THE_BASE,
-    HeldOut,
+    AS_TUNED,
     Join,
     SamplingConfig,
-    held_out_examples,
     join_by_mean,
 )
 from ocd.prediction.uncertainty import (
@@ -29,6 +29,7 @@ from ocd.prediction.uncertainty import (
 
 __all__ = [
     "AS_THE_BASE",
+    "AS_TUNED",
     "DrawRequest",
     "FittedGenerator",
     "HeldOut",
@@ -40,6 +41,7 @@ __all__ = [
     "check_count",
     "crps_per_example",
     "held_out_examples",
+    "held_out_lessons",
     "interval_coverage",
     "join_by_mean",
     "join_predictions",

@@ -6,10 +6,10 @@ from ocd.data import take_rows
 from ocd.lessons import Overfitter
 from ocd.prediction.coverage import choose_spread_by_coverage
 from ocd.prediction.drawing import FittedGenerator
+from ocd.prediction.held_out import HeldOut
 from ocd.prediction.sampling import (
     NUM_DRAWS,
     EnsembleLoss,
-    HeldOut,
     Join,
     SamplingConfig,
     choose_sampling,

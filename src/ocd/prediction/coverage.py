@@ -8,7 +8,8 @@ from torch import Tensor
 from ocd.data import Targets
 from ocd.errors import OCDError
 from ocd.prediction.drawing import FittedGenerator
-from ocd.prediction.sampling import HeldOut, SamplingConfig
+from ocd.prediction.held_out import HeldOut
+from ocd.prediction.sampling import SamplingConfig
 from ocd.prediction.uncertainty import interval_coverage
 
 SPREADS_TRIED = (0.25, 4.0)
@@ -27,25 +28,26 @@ def choose_spread_by_coverage(
     Raises OCDError for a generator that predicts the noise, and for targets that do not have the shape
     of the outputs.
     """
-    network, frozen = fitted.network, fitted.frozen
+    network = fitted.network
     if network.diffusion.config.prediction != "x0":
         raise OCDError(
             "sampling.coverage needs diffusion.prediction = 'x0', which has a mean to widen from"
         )
     factor = 1.0 if config.scale_factor is None else config.scale_factor
     drawn = []
-    for rows, labels, known in held_out.chunks(frozen.device, chunk_size):
+    for here, rows, labels, known in held_out.chunks(fitted, chunk_size):
+        frozen = here.frozen
         capture = frozen.capture(rows) if known is None else known
         answer = frozen.outputs.named(capture.output)
         _check_shapes(answer, labels)
         embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)
         draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
-        drawn.append((capture, labels, draws, network.mean_codes(embedding)))
-    count = sum(len(labels) for _, labels, _, _ in drawn)
+        drawn.append((frozen, capture, labels, draws, network.mean_codes(embedding)))
+    count = sum(len(drawn_of[2]) for drawn_of in drawn)
 
     def covered(spread: float) -> float:
         total = 0.0
-        for capture, labels, draws, mean in drawn:
+        for frozen, capture, labels, draws, mean in drawn:
             codes = factor * (mean + spread * (draws - mean))
             delta = network.codec.decode(codes, capture.positions)
             outputs = frozen.outputs.named(frozen.run(capture, delta))

@@ -19,9 +19,9 @@ class Prediction:
     """Predictions for B inputs with K draws each.
 
     `outputs`: f(x; θ + delta) of every draw, (K, B, ...). `mean_network`: the output of the averaged
-    deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of every draw, (K, B). The last two
-    are None where a baseline has no delta to speak of. `note`: what is to be known about it, if
-    anything.
+    deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of every draw, (K, B), without the
+    common move (ocd.lessons.common_move). The last two are None where a baseline has no delta to speak
+    of. `note`: what is to be known about it, if anything.
     """
 
     outputs: Tensor
@@ -71,14 +71,16 @@ def apply_deltas(frozen: FrozenBase, capture: Capture, delta: Delta) -> Predicti
         outputs, mean = _of_draws_and_mean(frozen, capture, delta)
     norms = delta.norms().expand(len(capture), -1)
     named = frozen.outputs.named
-    return Prediction(named(outputs.transpose(0, 1)), named(mean), named(capture.output), norms.T)
+    own = named(frozen.own_output(capture))
+    return Prediction(named(outputs.transpose(0, 1)), named(mean), own, norms.T)
 
 
 def unmoved(frozen: FrozenBase, capture: Capture, num_draws: int, note: str) -> Prediction:
-    """The base's own answer as that of every draw."""
+    """What the base answers, with the common move if there is one, as the answer of every draw."""
     named = frozen.outputs.named(capture.output)
     outputs = named[None].repeat_interleave(num_draws, dim=0)
-    return Prediction(outputs, named, named, named.new_zeros(num_draws, len(capture)), note)
+    own = frozen.outputs.named(frozen.own_output(capture))
+    return Prediction(outputs, named, own, named.new_zeros(num_draws, len(capture)), note)
 
 
 def _of_draws_and_mean(frozen: FrozenBase, capture: Capture, delta: Delta) -> tuple[Tensor, Tensor]:

@@ -11,41 +11,32 @@ has not seen. Two numbers are therefore chosen by trying:
 
 1 and 1 are the paper's way, and what the presets `paper` and `released` have.
 
-**Moving need not harm.** A generator that learned from few examples, or from noise, or for a base that
-cannot be improved, makes predictions worse. With `confidence`, moves are made only where the ensemble
-gains against the base on the held-out examples beyond doubt: the mean of the paired differences is
-above zero at that one-sided confidence. Where no pair of numbers gains, the factor is 0: OCD answers as
-the base does.
+**Moving must not harm.** A generator that learned from few examples, or from noise, or for a base that
+cannot be improved, makes predictions worse. Moves are therefore made only where the ensemble gains
+against the base on the held-out examples beyond doubt: the mean of the paired differences is above zero
+at the one-sided `confidence`. Where no pair of numbers gains, the factor is 0: OCD answers as the base
+does, with the common move (ocd.lessons.common_move) where there is one that gains.
 
-The base fits the examples that it was trained on, including those held out from the generator: chosen
-on these alone, moves would be too short. Augmented examples are harder than the ones to come: chosen
-on these alone, moves would be too long. With a transform, both are used in equal parts.
+Which examples judge: a user's validation examples; else a fold whose base has not seen it and the
+generator neither; else some lessons that are held out. On the last, the base may have been fitted:
+chosen on these alone, moves would be too short. Augmented examples are harder than the ones to come:
+chosen on these alone, moves would be too long. With a transform, both are then used in equal parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ocd.base import Capture, Loss, example_losses
-from ocd.data import (
-    Excerpt,
-    Inputs,
-    Targets,
-    join_rows,
-    num_rows,
-    seeded,
-    take_excerpt,
-    take_rows,
-    to_device,
-)
+from ocd.data import Excerpt, Inputs, Targets, take_excerpt
 from ocd.errors import OCDError
-from ocd.lessons import Overfitter
+from ocd.lessons import is_gain
 from ocd.prediction.drawing import FittedGenerator
+from ocd.prediction.held_out import HeldOut
 
 Join = Callable[[Tensor], Tensor]
 """Outputs of K draws (K, B, ...) -> (B, ...), how they answer as one."""
@@ -56,11 +47,8 @@ SPREADS = (0.25, 0.5, 0.75, 1.0)
 """Not below a quarter: without a spread all draws would be one, and would not say how sure they are.
 `mode="mean"` gives the mean alone."""
 NUM_DRAWS = 5
-FEWEST = 8
-"""Examples below which no gain is beyond doubt."""
 AS_THE_BASE = "OCD answers as the base does"
-ENOUGH = 512
-"""Examples, augmented copies counted, on which the two numbers are chosen."""
+AS_TUNED = "OCD answers as the base does with the common move"
 
 
 @dataclass(frozen=True)
@@ -71,10 +59,10 @@ class SamplingConfig:
     """Factor of every generated delta; None chooses it on held-out examples."""
     spread: float | None = None
     """Distance of draws from their mean, over the generated one; None chooses it likewise."""
-    confidence: float = 0.0
-    """One-sided confidence, such as 0.99, with which moves have to gain against the base on held-out
-    examples, where the factor is chosen; otherwise OCD answers as the base does. 0.5: the mean gain
-    decides. 0: moves are made in any case."""
+    confidence: float = 0.99
+    """One-sided confidence with which moves have to gain against the base on examples that the
+    generator has not seen, where the factor is chosen; otherwise OCD answers as the base does. 0.5: the
+    mean gain decides. 0: moves are made in any case."""
     coverage: float = 0.0
     """Of a continuous target: the share of held-out examples that the draws' central interval of that
     share is to cover, by which `spread` is chosen; 0: by the loss."""
@@ -116,49 +104,16 @@ def join_by_mean(outputs: Tensor) -> Tensor:
     return outputs.mean(dim=0)
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Examples to choose on. `capture(chunk)`: what the base says of them, where it was asked
-    before. `example` (B,): which example a row is a copy of; each its own where it is None. `words`:
-    what they are, for notes."""
-
-    inputs: Inputs
-    targets: Targets
-    capture: Callable[[slice], Capture] | None = None
-    example: Tensor | None = None
-    words: str = "held-out examples"
-
-    def chunks(
-        self, device: torch.device, size: int
-    ) -> Iterator[tuple[Inputs, Targets, Capture | None]]:
-        """Chunks of `size` examples on a device, each with its capture if there is one."""
-        for start in range(0, num_rows(self.inputs), size):
-            where = slice(start, start + size)
-            rows = to_device(take_rows(self.inputs, where), device)
-            capture = None if self.capture is None else self.capture(where)
-            yield rows, to_device(take_rows(self.targets, where), device), capture
-
-
-def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> HeldOut:
-    """The examples `held_out` (dataset indices) as they are, and, with a transform, as many
-    augmented."""
-    transform = overfitter.problem.transform
-    copies = 1 if transform is None else max(1, ENOUGH // (2 * len(held_out)))
-    index = held_out.repeat(copies)
-    inputs, targets = overfitter.problem.fetch(index)
-    if transform is not None:
-        augmented, _ = overfitter.fetch(index, seeded(seed, 10))
-        inputs = join_rows(inputs, augmented)
-        targets = join_rows(targets, targets)
-    if overfitter.problem.is_augmented:
-        return HeldOut(inputs, targets, example=index.repeat(num_rows(targets) // len(index)))
-    recalled = partial(overfitter.problem.capture, overfitter.frozen)
-    return HeldOut(inputs, targets, lambda where: recalled(index[where], take_rows(inputs, where)))
-
-
 def keep_sampling(fitted: FittedGenerator, config: SamplingConfig) -> str:
-    """Set what is configured, and 1 for the rest; returns a line that says so."""
+    """Set what is configured, and 1 for the rest; returns a line that says so. Where nothing is there
+    to judge moves on and none are configured, none are made."""
     network = fitted.network
+    if config.scale_factor is None and config.confidence:
+        network.set_sampling(spread=1.0 if config.spread is None else config.spread, scale_factor=0.0)
+        return (
+            f"sampling: {_unmoved(fitted)}, since no example is held out to judge moves on "
+            "(training.validation_share, or sampling.scale_factor to move in any case)"
+        )
     network.set_sampling(
         spread=1.0 if config.spread is None else config.spread,
         scale_factor=1.0 if config.scale_factor is None else config.scale_factor,
@@ -185,16 +140,16 @@ def choose_sampling(
     network = fitted.network
     network.set_sampling(spread=1.0, scale_factor=1.0)
     parts = [
-        _losses(fitted, rows, labels, capture, judge, pairs)
-        for rows, labels, capture in held_out.chunks(fitted.frozen.device, chunk_size)
+        _losses(here, rows, labels, capture, judge, pairs)
+        for here, rows, labels, capture in held_out.chunks(fitted, chunk_size)
     ]
-    every = torch.cat(parts, dim=1)  # (1 + pairs, B), the base's first
+    every = torch.cat(parts, dim=1)  # (2 + pairs, B), the base's own first
     usable = every.isfinite().all(dim=0)
     every, count = every[:, usable].double(), int(usable.sum())
     if not count:
         return keep_sampling(fitted, config)
-    if held_out.example is not None:
-        every = mean_of_copies(every, held_out.example.to(usable.device)[usable])
+    if (example := held_out.copy_of()) is not None:
+        every = mean_of_copies(every, example.to(usable.device)[usable])
     copied = " (augmented copies counted)" if count > every.shape[1] else ""
     return _choose(fitted, pairs, every, config, f"on {count} {held_out.words}{copied}")
 
@@ -206,21 +161,28 @@ def _choose(
     config: SamplingConfig,
     on: str,
 ) -> str:
-    """Set the best pair that gains beyond doubt, or a factor of 0. `every` (1 + pairs, G): losses of
-    the base and of each pair. `on`: which examples, in words."""
-    network, means, base = fitted.network, every[1:].mean(dim=1), float(every[0].mean())
-    gains = every[0] - every[1:]
+    """Set the best pair that gains beyond doubt, or a factor of 0. `every` (2 + pairs, G): losses of
+    the base, of the base with the common move, and of each pair. `on`: which examples, in words. A
+    common move that does not gain on them either is given up with the moves."""
+    network, means, frozen = fitted.network, every[2:].mean(dim=1), fitted.frozen
+    tuned = frozen.start is not None and float(every[1].mean()) <= float(every[0].mean())
+    reference = every[1] if tuned else every[0]
+    base = float(reference.mean())
+    gains = reference - every[2:]
     allowed = is_gain(gains, config.confidence)
     if config.scale_factor is not None or not config.confidence:
         allowed = torch.ones_like(allowed)
     places = allowed.nonzero()[:, 0].tolist()
     if not places:
         best = int(means.argmin())
+        error = float(gains[best].std()) / len(gains[best]) ** 0.5
         network.set_sampling(spread=pairs[best][0], scale_factor=0.0)
+        if not tuned:
+            frozen.start_from(None)
         return (
-            f"sampling: {AS_THE_BASE}, since no move gains beyond doubt {on}: the best has the loss "
-            f"{float(means[best]):.4g} ± {float(gains[best].std() / len(gains[best]) ** 0.5):.2g}, the "
-            f"base {base:.4g} (sampling.confidence {config.confidence:g})"
+            f"sampling: {_unmoved(fitted)}, since no move gains beyond doubt {on}: the best has the "
+            f"loss {float(means[best]):.4g} ± {error:.2g}, the base {base:.4g} (sampling.confidence "
+            f"{config.confidence:g})"
         )
     best = min(places, key=lambda place: (float(means[place]), abs(pairs[place][1] - 1)))
     spread, factor = pairs[best]
@@ -240,15 +202,8 @@ def mean_of_copies(losses: Tensor, example: Tensor) -> Tensor:
     return sums / place.bincount().to(losses)
 
 
-def is_gain(gains: Tensor, confidence: float) -> Tensor:
-    """Whether the mean of paired gains (pairs, G) is above zero: Student's t, one-sided, its quantile
-    by the first term of the Cornish-Fisher expansion."""
-    count = gains.shape[1]
-    if count < FEWEST:
-        return torch.zeros(len(gains), dtype=torch.bool)
-    z = float(torch.special.ndtri(torch.tensor(confidence, dtype=torch.float64)))
-    quantile = z * (1 + (z * z + 1) / (4 * (count - 1)))
-    return gains.mean(dim=1) > quantile * gains.std(dim=1) / count**0.5
+def _unmoved(fitted: FittedGenerator) -> str:
+    return AS_THE_BASE if fitted.frozen.start is None else AS_TUNED
 
 
 def _pairs(fitted: FittedGenerator, config: SamplingConfig) -> list[tuple[float, float]]:
@@ -272,8 +227,8 @@ def _losses(
     judge: EnsembleLoss,
     pairs: list[tuple[float, float]],
 ) -> Tensor:
-    """The base's loss on each example of a chunk, and the ensemble's for every pair of spread and
-    factor: (1 + pairs, B)."""
+    """The base's loss on each example of a chunk, that with the common move, and the ensemble's for
+    every pair of spread and factor: (2 + pairs, B)."""
     network, frozen = fitted.network, fitted.frozen
     part, labels = take_excerpt(
         judge.excerpt, rows, labels, judge.excerpt_size, torch.Generator().manual_seed(0)
@@ -289,7 +244,8 @@ def _losses(
         joined = frozen.outputs.joined(outputs.transpose(0, 1), judge.join)
         return example_losses(judge.loss, joined, labels)
 
-    losses = [judged(capture.output[:, None].repeat_interleave(NUM_DRAWS, dim=1))]
+    unmoved = [frozen.own_output(capture), capture.output]
+    losses = [judged(output[:, None].repeat_interleave(NUM_DRAWS, dim=1)) for output in unmoved]
     for spread, factor in pairs:
         codes = factor * (mean + spread * (draws - mean))
         losses.append(judged(frozen.run(capture, network.codec.decode(codes, capture.positions))))

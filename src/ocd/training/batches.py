@@ -13,11 +13,18 @@ ENOUGH_TO_JUDGE = 64
 """Examples that are held out where there are enough of them."""
 
 
-def split_indices(examples: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+def split_indices(
+    examples: Tensor, share: float, seed: int, reserved: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Places for training and for validation. Copies of an example are never on both sides.
 
     Where examples are few, up to a quarter of them are held out: on three, nothing can be chosen.
+    `reserved`: places that are held out in any case, and then no others are.
     """
+    if reserved is not None:
+        kept = torch.isin(torch.arange(len(examples)), reserved)
+        shuffled = reserved[torch.randperm(len(reserved), generator=seeded(seed, 2))]
+        return (~kept).nonzero()[:, 0], shuffled[:2048].sort().values
     names = examples.unique()
     count = min(2048, int(share * len(names)))
     if share:

@@ -76,17 +76,30 @@ class DiffusionObjective:
         embedding: Embedding,
         generator: torch.Generator,
     ) -> Tensor:
-        overfitter = self.overfitter
-        size = task_excerpt(overfitter.config.excerpt)
-        part, targets = overfitter.problem.take_excerpt(rows.inputs, rows.targets, size, generator)
-        if part is rows.inputs:
-            capture = rows.captured(overfitter.frozen)
-            delta = network.decode(network.mean_codes(embedding), capture.positions)
-            output = overfitter.frozen.run(capture, delta)[:, 0]
-        else:
-            delta = network.decode(network.mean_codes(embedding), None)
-            output = overfitter.frozen.run_full(part, delta)[:, 0]
-        return example_losses(overfitter.loss, output, targets).mean()
+        codes = network.mean_codes(embedding)
+        losses = [
+            _moved_losses(network, codes[where], overfitter, lessons, generator)
+            for where, overfitter, lessons in rows.by_base(self.overfitter)
+        ]
+        return torch.cat(losses).mean()
+
+
+def _moved_losses(
+    network: HyperNetwork,
+    codes: Tensor,
+    overfitter: Overfitter,
+    rows: LessonBatch,
+    generator: torch.Generator,
+) -> Tensor:
+    """The base's own losses (B,) of lessons of one base, under the deltas of codes (B, 1, ...)."""
+    size = task_excerpt(overfitter.config.excerpt)
+    part, targets = overfitter.problem.take_excerpt(rows.inputs, rows.targets, size, generator)
+    if part is rows.inputs:
+        capture = rows.captured(overfitter.frozen)
+        output = overfitter.frozen.run(capture, network.decode(codes, capture.positions))[:, 0]
+    else:
+        output = overfitter.frozen.run_full(part, network.decode(codes, None))[:, 0]
+    return example_losses(overfitter.loss, output, targets)
 
 
 def task_excerpt(overfit_excerpt: int) -> int:

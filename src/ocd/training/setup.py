@@ -53,7 +53,8 @@ def make_generator(source: LessonSource, code: str, config: GeneratorConfig, see
     network = HyperNetwork(shapes, config, encoder).to(device)
     if codec is not None:
         network.codec.load_state_dict(codec.state_dict())
-        notes.append(truncation_cost(codec.to(device), overfitter, rows))
+        _, own, lessons = next(rows.by_base(overfitter))
+        notes.append(truncation_cost(codec.to(device), own, lessons))
     with torch.no_grad():
         network.calibrate(rows.features, network.codec.encode(rows.delta)[:, 0])
     return NewGenerator(network, notes)

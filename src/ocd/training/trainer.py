@@ -59,7 +59,9 @@ class Trainer:
         self.network, self.source, self.objective = network, source, objective
         self.overfitter = source.overfitter
         self.seed, self.files = seed, files
-        self.indices, self.held_out = split_indices(source.examples, config.validation_share, seed)
+        self.indices, self.held_out = split_indices(
+            source.examples, config.validation_share, seed, source.reserved
+        )
         if not len(self.indices):
             raise OCDError("no example is left to train on: every one was skipped")
         self.config = shortened(config, len(self.indices))

@@ -29,6 +29,7 @@ class LabelledExamples:
     overfitter: Overfitter
     with_condition: bool
     reads_dataset = True
+    reserved = None
 
     def __post_init__(self) -> None:
         self.examples = torch.arange(dataset_size(self.overfitter.problem.dataset))

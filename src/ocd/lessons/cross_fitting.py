@@ -1,0 +1,152 @@
+"""Cross-fitting: each example's lesson is made on a base that was not trained on it.
+
+    folds = fold_bases(problem, fit_base, config, seed, work)   # one base without each fold
+
+Where the base was trained on the lessons themselves, hardly any of its errors are left in them. A
+callable of the user therefore trains K bases, each without one fold of the examples; the examples of a
+fold are described by, and overfitted on, the base that has not seen them. Trained bases lie in the run
+folder; an interrupted fit trains only those that are missing.
+
+A move of weights means the same for two bases only where their units do. Bases that start from the same
+weights and see nearly the same data are alike enough at the last layer, others need not be. One fold is
+therefore kept from the generator, and with it its base: what is learnt on other bases has to gain on
+this one (ocd.prediction.sampling), or nothing is moved.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ocd.base import digest_of, unwrapped
+from ocd.data import (
+    dataset_size,
+    progress_bar,
+    put_in_place,
+    read_json,
+    seeded,
+    write_json,
+)
+from ocd.errors import OCDError
+from ocd.lessons.config import CrossFittingConfig
+from ocd.lessons.folds import Fold, only
+from ocd.lessons.problem import Problem
+
+FitBase = Callable[[Dataset[Any]], nn.Module]
+"""(dataset) -> a base of the same architecture as the user's, trained on this dataset alone."""
+
+
+def fold_bases(
+    problem: Problem,
+    fit_base: FitBase,
+    config: CrossFittingConfig,
+    seed: int,
+    folder: Path,
+    key: str,
+    progress: bool = True,
+) -> list[Fold]:
+    """A base for each fold of the problem's examples, trained without it; in `folder`, where those of
+    an earlier process are read. `key`: a hash of base and data.
+
+    Raises OCDError where `fit_base` gives another architecture, and for a folder of another fit.
+    """
+    total = dataset_size(problem.dataset)
+    if total < 2 * config.num_folds:
+        raise OCDError(
+            f"{total} examples make no {config.num_folds} folds: give more, or set "
+            "cross_fitting.num_folds lower"
+        )
+    order = torch.randperm(total, generator=seeded(seed, 25))
+    parts = [part.sort().values for part in order.tensor_split(config.num_folds)]
+    _open(folder, {"key": key, "made_by": digest_of(fit_base), "num_folds": config.num_folds})
+    _train_missing(problem, fit_base, parts, folder, config.num_processes, progress)
+    return [
+        Fold(replace(only(problem, part), base=_read(problem, _path(folder, number))), part)
+        for number, part in enumerate(parts)
+    ]
+
+
+def _open(folder: Path, made_of: dict[str, Any]) -> None:
+    path = folder / "folds.json"
+    if not path.exists():
+        write_json(path, made_of)
+    elif read_json(path) != made_of:
+        raise OCDError(
+            f"{path} belongs to bases of another base, dataset, fit_base or number of folds: use "
+            "another folder, or delete this one"
+        )
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"base-{number}.pt"
+
+
+def _train_missing(
+    problem: Problem,
+    fit_base: FitBase,
+    parts: list[Tensor],
+    folder: Path,
+    num_processes: int,
+    progress: bool,
+) -> None:
+    """Train the bases that are not in the folder yet, one at a time or several."""
+    missing = [number for number in range(len(parts)) if not _path(folder, number).exists()]
+    if not missing:
+        return
+    wanted = _form(problem.base)
+    jobs = []
+    for number in missing:
+        others = torch.cat([part for place, part in enumerate(parts) if place != number])
+        dataset = only(problem, others.sort().values).dataset
+        jobs.append((fit_base, dataset, wanted, _path(folder, number)))
+    with progress_bar("train bases without a fold", len(jobs), progress) as advance:
+        if num_processes == 1:
+            for job in jobs:
+                _train(*job)
+                advance(1)
+            return
+        with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
+            for future in [pool.submit(_train, *job) for job in jobs]:
+                future.result()
+                advance(1)
+
+
+def _train(fit_base: FitBase, dataset: Dataset[Any], wanted: dict[str, Any], path: Path) -> None:
+    with torch.random.fork_rng(), torch.enable_grad():
+        base = fit_base(dataset)
+    if not isinstance(base, nn.Module):
+        raise OCDError(f"fit_base gave a {type(base).__name__}: it must return the trained module")
+    base = unwrapped(base)
+    if _form(base) != wanted:
+        raise OCDError(
+            "fit_base gave a base with other parameters than the one that is served: it must train "
+            "the same architecture"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    torch.save(base.state_dict(), aside)
+    put_in_place(aside, path)
+
+
+def _form(base: nn.Module) -> dict[str, Any]:
+    """Names and shapes of a base's state."""
+    state = unwrapped(base).state_dict()
+    return {
+        name: tuple(value.shape) if isinstance(value, Tensor) else None for name, value in state.items()
+    }
+
+
+def _read(problem: Problem, path: Path) -> nn.Module:
+    """The user's base with the weights of another."""
+    base = copy.deepcopy(unwrapped(problem.base))
+    base.load_state_dict(torch.load(path, map_location=problem.device, weights_only=True))
+    return base

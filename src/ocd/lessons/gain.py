@@ -1,0 +1,20 @@
+"""Is a gain beyond doubt? Student's t on paired differences, one-sided."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FEWEST = 8
+"""Examples below which no gain is beyond doubt."""
+
+
+def is_gain(gains: Tensor, confidence: float) -> Tensor:
+    """Whether the mean of paired gains (rows, examples) is above zero, by row, at this one-sided
+    confidence; the quantile of Student's t by the first term of the Cornish-Fisher expansion."""
+    count = gains.shape[1]
+    if count < FEWEST:
+        return torch.zeros(len(gains), dtype=torch.bool)
+    z = float(torch.special.ndtri(torch.tensor(confidence, dtype=torch.float64)))
+    quantile = z * (1 + (z * z + 1) / (4 * (count - 1)))
+    return gains.mean(dim=1) > quantile * gains.std(dim=1) / count**0.5
