@@ -31,7 +31,8 @@ from torch.nn import functional as F
 
 from ocd.base.capture import Capture, LayerCalls, Watch
 from ocd.base.deltas import Delta, DenseDelta, OutputShift
-from ocd.base.front import Front, find_front
+from ocd.base.front import Front
+from ocd.base.front_search import find_front, renewed_front
 from ocd.base.parameter import MovedParameter
 from ocd.base.passes import answer
 from ocd.base.plain import kept_answer, plain_outputs
@@ -142,7 +143,10 @@ class FrozenBase(MovedParameter):
             return None
         shapes = example_shapes(inputs)
         if shapes not in self._fronts and len(self._fronts) < MOST_SHAPES:
-            self._fronts[shapes] = find_front(self, inputs)
+            if shapes in self._older_fronts:
+                self._fronts[shapes] = renewed_front(self, inputs, self._older_fronts[shapes])
+            else:
+                self._fronts[shapes] = find_front(self, inputs)
         return self._fronts.get(shapes)
 
     def _repeated_front(self, capture: Capture, draws: int) -> Recording | None:

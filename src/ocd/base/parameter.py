@@ -39,6 +39,7 @@ class MovedParameter:
         self.notes: list[str] = []
         self.layer_size: int | None = None  # numbers of a_L an example, as last captured
         self._fronts: dict[Any, Front | None] = {}  # by the shapes of an example
+        self._older_fronts: dict[Any, Front | None] = {}  # of the base as it was before
         self._of_thread = threading.local()
         self.weight: Tensor = get_parameter(self.module, self.layer).detach()
         if not self.weight.is_floating_point():
@@ -56,7 +57,9 @@ class MovedParameter:
 
     def renew(self) -> None:
         """Look at the base anew, which its user may have changed since (a device, a constant): the view
-        of this thread is made again."""
+        of this thread is made again, and what was found out about the part in front of the layer is
+        proven again before it is used."""
+        self._older_fronts, self._fronts = self._fronts or self._older_fronts, {}
         self._of_thread.view = self._make_view()
         self.weight = get_parameter(self.module, self.layer).detach()
 
