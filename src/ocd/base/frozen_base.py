@@ -105,7 +105,8 @@ class FrozenBase(MovedParameter):
         with torch.inference_mode(False), torch.no_grad(), Watch(self.module) as watch:
             output = self._answer(copied(inputs, self.channels_last), num_rows(inputs))
         self._check_output(output, num_rows(inputs))
-        layer_input, layer_output = watch.rows(num_rows(inputs), output)
+        by_example = self.rows_by_example(take_rows(inputs, slice(0, 1)))
+        layer_input, layer_output = watch.rows(num_rows(inputs), output, by_example)
         nothing = output.new_empty(len(output), 0, 1, 0)
         return Capture(
             inputs, nothing, layer_input, layer_output, output, self.module, outputs=self.outputs
