@@ -19,7 +19,7 @@ from torch import Tensor
 from ocd.base.capture import Capture
 from ocd.base.deltas import DenseDelta
 from ocd.base.dependence import Dependence
-from ocd.base.examples import unlike_examples
+from ocd.base.examples import finite_rows, unlike_examples
 from ocd.base.front import Front, FrontCall, Piece, refilled
 from ocd.base.passes import answer
 from ocd.base.replay import Call, Recording, flat_tensors, patched_forward, replaying
@@ -74,20 +74,14 @@ def _finite_capture(frozen: FrozenBase, inputs: Inputs) -> Capture | None:
     """The capture of three examples that are unlike: of those whose answers are finite, since a base
     that answers NaN to them proves nothing. None where there are no such examples."""
     capture = frozen.capture(take_rows(inputs, unlike_examples(inputs)))
-    if _finite(capture.output).all():
+    if finite_rows(capture.output).all():
         return capture
     some = take_rows(inputs, slice(0, MOST_TRIED))
-    finite = _finite(frozen.capture(some).output).nonzero()[:, 0]
+    finite = finite_rows(frozen.capture(some).output).nonzero()[:, 0]
     if not len(finite):
         return None
     some = take_rows(some, finite)
     return frozen.capture(take_rows(some, unlike_examples(some)))
-
-
-def _finite(output: Tensor) -> Tensor:
-    """The examples with as many finite numbers as any has: a base may mask some on purpose. (B,)"""
-    count = output.reshape(len(output), -1).isfinite().sum(dim=1)
-    return (count == count.max()) & (count > 0)
 
 
 def _trial_delta(frozen: FrozenBase) -> DenseDelta:

@@ -55,7 +55,7 @@ def probe(frozen: FrozenBase, inputs: Inputs) -> Capture:
     return capture
 
 
-def _is_quantised(frozen: FrozenBase) -> bool:
+def is_quantised(frozen: FrozenBase) -> bool:
     """Quantised activations are scaled by the whole batch: what that mixes of its rows is rounding."""
     return any("quantized" in type(module).__module__ for module in frozen.view.modules())
 
@@ -87,7 +87,7 @@ def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
         ) from error
     alone = torch.cat(rows)
     if alone.shape != together.shape or not agree(
-        alone, together, loose=True, rough=_is_quantised(frozen)
+        alone, together, loose=True, rough=is_quantised(frozen)
     ):
         raise OCDError(
             "the base mixes the rows of a batch: an input's answer depends on the rest of its batch "
@@ -156,7 +156,7 @@ def _check_moved_rows(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> Non
     with torch.no_grad():
         together = frozen.outputs.pack(replaced_answer(frozen.view, name, weight, few), rows=3)
         alone = plain_outputs(frozen.view, name, weight.expand(3, *weight.shape), few, frozen.outputs)
-    if not agree(together, alone, loose=True, rough=_is_quantised(frozen)):
+    if not agree(together, alone, loose=True, rough=is_quantised(frozen)):
         raise OCDError(
             f"the base mixes the rows of a batch once {frozen.name!r} is moved: an input's answer "
             "depends on the rest of its batch; OCD needs rows that do not meet"
