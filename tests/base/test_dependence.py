@@ -48,6 +48,7 @@ def only_its_form(a: Tensor, b: Tensor) -> Tensor:
         (lambda a, b: {"part": [b, (a.view(3, 1).T,)]}, {0, 1}),
         (lambda a, b: a.argmax(), {0}),
         (lambda a, b: torch.nn.functional.relu(a, inplace=False), {0}),
+        (lambda a, b: torch.sparse.mm(torch.eye(3).to_sparse(), a[:, None]), {0}),
         (written, {0, 1}),
         (added_in_place, {0}),
         (into_a_given_tensor, {0}),

@@ -109,6 +109,11 @@ class _Operations(TorchDispatchMode):
         super().__init__()
         self.dependence = dependence
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and to make sure of it would import the compiler: a second."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -132,6 +137,10 @@ class _Functions(TorchFunctionMode):
 
 def _memory(tensor: Tensor) -> torch.UntypedStorage:
     with torch._C.DisableTorchFunction():  # this look at the memory is not the computation's
+        if tensor.layout is torch.sparse_coo:
+            tensor = tensor._values()
+        elif tensor.layout is not torch.strided:
+            tensor = tensor.values()
         return tensor.untyped_storage()
 
 
