@@ -97,10 +97,10 @@ class OCD(Fitting):
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
         makes a batch of uneven examples, as a DataLoader's does.
 
-        With a `workdir` an interrupted fit resumes and ends with the same weights; without one it works
-        in a temporary folder. Raises OCDError for an empty dataset, a layer that cannot be moved, a
-        loss that does not give (B,), too many examples that are not finite, or a workdir of another
-        fit (nothing is overwritten).
+        With a `workdir` an interrupted fit resumes and ends with the same weights, up to the rounding
+        of the base's passes; without one it works in a temporary folder. Raises OCDError for an empty
+        dataset, a layer that cannot be moved, a loss that does not give (B,), too many examples that
+        are not finite, or a workdir of another fit (nothing is overwritten).
         """
         if workdir is None:
             with tempfile.TemporaryDirectory() as folder:

@@ -134,3 +134,147 @@ def test_an_object_that_may_hold_other_examples_is_not_carried_over(used: bool) 
     frozen = FrozenBase(base, "b")
     probe(frozen, inputs)
     assert (frozen.front(inputs) is None) is used
+
+
+class Selecting(nn.Module):
+    """A part goes around the layer for some examples only: `how` says by what they are chosen."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.e, self.n, self.b, self.c = (
+            nn.Linear(5, 6),
+            nn.LayerNorm(6),
+            nn.Linear(6, 6),
+            nn.Linear(6, 3),
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        hidden = self.e(x)
+        moved = torch.tanh(self.b(self.n(hidden)))
+        if self.how == "where":
+            moved = torch.where(mask, hidden, moved)
+        elif self.how == "rows":
+            chosen, moved = mask[:, 0], moved.clone()
+            moved[chosen] = hidden[chosen] + moved[chosen]
+        elif self.how == "condition":
+            if mask.any():
+                moved = moved + mask * hidden
+        elif self.how == "indices":
+            for i in mask[:, 0].nonzero()[:, 0].tolist():
+                moved = moved.index_add(0, torch.tensor([i]), hidden[i : i + 1])
+        elif self.how == "threshold":
+            moved = torch.where(hidden > 2.0, hidden, moved)
+        return self.c(moved)
+
+
+@pytest.mark.parametrize("how", ["where", "rows", "condition", "indices", "threshold"])
+def test_what_only_other_examples_need_is_needed(how: str) -> None:
+    """The three examples that the front is taken apart on choose nothing; those that follow do."""
+    base, x, deltas = Selecting(how), 0.1 * torch.randn(4, 5), 0.1 * torch.randn(4, 2, 6, 6)
+    nothing, everything = torch.zeros(4, 1, dtype=torch.bool), torch.ones(4, 1, dtype=torch.bool)
+    frozen = FrozenBase(base, "b")
+    probe(frozen, (x, nothing))
+    front = frozen.front((x, nothing))
+    assert front is not None and front.calls[0].is_needed
+    inputs = (100 * x, everything)
+    found = frozen.run(frozen.capture(inputs), DenseDelta(deltas)).detach()
+    torch.testing.assert_close(found, reference.run(base, "b", inputs, deltas), rtol=1e-4, atol=1e-4)
+
+
+def test_a_look_at_numbers_keeps_only_what_is_still_at_hand() -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Linear(5, 5) for _ in range(5))
+            self.b, self.c = nn.Linear(5, 5), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if bool((x > 100).any()):
+                x = x / 100
+            for block in self.blocks:
+                x = block(x)
+            return self.c(self.b(x))
+
+    frozen, inputs = FrozenBase(Deep(), "b"), torch.randn(4, 5)
+    probe(frozen, inputs)
+    front = frozen.front(inputs)
+    assert front is not None
+    assert [call.is_needed for call in front.calls] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_examples_without_finite_answers_prove_nothing(bad: float) -> None:
+    base, inputs = get_case("residual").build(), get_case("residual").inputs(8)
+    inputs[:3] = bad
+    frozen = FrozenBase(base, get_case("residual").layer)
+    probe(frozen, inputs)
+    front = frozen.front(inputs)
+    assert front is not None and [call.is_needed for call in front.calls] == [True]
+    assert FrozenBase(base, frozen.name, frozen.way).front(inputs[:3]) is None
+
+
+class Keeping(nn.Module):
+    """A part that keeps something of its pass on the side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.mean = nn.Linear(5, 6), torch.zeros(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.fc(x)
+        self.mean = hidden[:, :1].square()
+        return hidden
+
+
+def test_a_module_that_remembers_its_pass_is_found_out() -> None:
+    class Base(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.front, self.b, self.head = Keeping(), nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.b(self.front(x)) + self.front.mean)
+
+    base, inputs, deltas = Base(), torch.randn(4, 5), 0.1 * torch.randn(4, 2, 6, 6)
+    frozen = FrozenBase(base, "b")
+    probe(frozen, inputs)
+    assert frozen.front(inputs) is None and not frozen.widen
+    found = frozen.run(frozen.capture(inputs), DenseDelta(deltas)).detach()
+    torch.testing.assert_close(found, reference.run(base, "b", inputs, deltas), rtol=1e-4, atol=1e-5)
+
+
+class Scaled(nn.Module):
+    """What goes around the layer is scaled by a constant, and left out where that is 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha = 0.0
+        self.e, self.n, self.b, self.c = (
+            nn.Linear(5, 6),
+            nn.LayerNorm(6),
+            nn.Linear(6, 6),
+            nn.Linear(6, 3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.e(x)
+        normed = self.n(hidden)
+        moved = normed + self.b(normed)
+        return self.c(moved + self.alpha * hidden if self.alpha else moved)
+
+
+def test_a_constant_that_changed_is_seen_after_a_new_look() -> None:
+    base, inputs, deltas = Scaled(), torch.randn(4, 5), 0.1 * torch.randn(4, 2, 6, 6)
+    frozen = FrozenBase(base, "b")
+    probe(frozen, inputs)
+    first = frozen.front(inputs)
+    frozen.renew()
+    assert first is not None and frozen.front(inputs) is first  # nothing changed
+    for base.alpha in (2.0, 0.0):
+        frozen.renew()
+        found = frozen.run(frozen.capture(inputs), DenseDelta(deltas)).detach()
+        torch.testing.assert_close(
+            found, reference.run(base, "b", inputs, deltas), rtol=1e-4, atol=1e-5
+        )
+    assert frozen.front(inputs) == first

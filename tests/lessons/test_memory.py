@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ocd import OCD, Examples, OCDConfig
-from ocd.base import FrozenBase
+from ocd.base import DenseDelta, FrozenBase, probe
 from ocd.lessons import memory as memory_module
+from ocd.lessons.batch_proof import BatchProof
 from ocd.lessons.memory import BaseMemory
 
 ASKED: list[Tensor] = []
@@ -122,6 +123,94 @@ def test_what_does_not_fit_into_memory_is_kept_in_files(monkeypatch: pytest.Monk
     assert not_kept.note() == (
         "base passes: 9 examples asked of 40: what the base says is too large to be kept"
     )
+
+
+class Scaling(nn.Module):
+    """Brings a batch into the range of half precision, and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.b, self.c = nn.Linear(4, 6), nn.Linear(6, 6, bias=False), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.e(x)
+        largest = hidden.abs().amax()
+        return self.c(torch.tanh(self.b(hidden / largest) * largest))
+
+
+class Trimming(nn.Module):
+    """Leaves out positions that are padded in the whole batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.b, self.c = nn.Embedding(20, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, : int((x > 0).sum(dim=1).max())]
+        mask = (x > 0)[..., None]
+        return self.c((torch.tanh(self.b(self.e(x))) * mask).sum(dim=1))
+
+
+def numbers(count: int) -> Tensor:
+    return torch.randn(count, 4)
+
+
+def padded(count: int) -> Tensor:
+    """Of eight tokens at first, then shorter; never all of a few as long as all of them."""
+    lengths = torch.cat([torch.full((20,), 8), 1 + torch.arange(count - 20) % 6])
+    return torch.randint(1, 20, (count, 8)) * (torch.arange(8) < lengths[:, None])
+
+
+@pytest.mark.parametrize("size", [5, 20, 40])
+@pytest.mark.parametrize(
+    ("build", "layer", "inputs"),
+    [(Scaling, "b", numbers), (Trimming, "b", padded), (Trimming, "c", padded)],
+)
+def test_what_depends_on_the_rest_of_the_batch_is_not_kept(
+    build: type[nn.Module], layer: str, inputs: Any, size: int
+) -> None:
+    """Asked for in batches of `size`, then in others: each capture is as a new one."""
+    torch.manual_seed(0)
+    frozen, x = FrozenBase(build(), layer), inputs(40)
+    probe(frozen, x)
+    memory = kept(frozen, Examples(x, torch.zeros(40)))
+    for part in torch.arange(40).split(size):
+        memory.capture(frozen, part)
+    delta = DenseDelta(0.1 * torch.randn(6, 1, *frozen.weight_shape))
+    for part in torch.randperm(40)[:36].view(-1, 6):
+        found, fresh = memory.capture(frozen, part), frozen.capture(x[part])
+        for name in ("layer_input", "layer_output", "output"):
+            torch.testing.assert_close(getattr(found, name), getattr(fresh, name))
+        wanted = frozen.run_full(x[part], delta)
+        torch.testing.assert_close(frozen.run(found, delta), wanted, rtol=1e-4, atol=1e-5)
+    assert memory.note().endswith("what it computes of an example depends on the rest of the batch")
+
+
+def test_rows_of_another_shape_are_not_kept() -> None:
+    """Whatever the proof says: batches that differ in form never meet."""
+    frozen, x = FrozenBase(Trimming(), "b"), padded(40)
+    probe(frozen, x)
+    memory = kept(frozen, Examples(x, torch.zeros(40)))
+    memory._proof = BatchProof(memory.fetch, 40)
+    memory._proof._extremes = lambda inputs: torch.zeros(0, dtype=torch.int64)  # type: ignore[method-assign]
+    for part in torch.arange(40).split(20):
+        assert (
+            memory.capture(frozen, part).layer_input.shape == frozen.capture(x[part]).layer_input.shape
+        )
+    assert memory.note().endswith("depends on the rest of the batch")
+
+
+def test_examples_that_are_not_finite_prove_nothing_and_are_kept() -> None:
+    examples = data(40)
+    examples.inputs[:3] = torch.nan  # type: ignore[index]
+    frozen = FrozenBase(base(), "b")
+    probe(frozen, examples.inputs)  # type: ignore[arg-type]
+    memory = kept(frozen, examples)
+    for index in (torch.arange(6), torch.arange(40), torch.tensor([9, 1, 30])):
+        found = memory.capture(frozen, index)
+        fresh = frozen.capture(examples.inputs[index])  # type: ignore[index]
+        torch.testing.assert_close(found.output, fresh.output, equal_nan=True)
+    assert memory.note() == "base passes: 40 examples asked of 40, each once"
 
 
 def test_another_layer_starts_anew() -> None:

@@ -399,3 +399,12 @@ def test_what_the_base_said_of_the_winner_is_handed_on() -> None:
     frozen, capture = scores.winner
     assert frozen.name == scores.layer() and torch.equal(capture.inputs, inputs)
     assert torch.equal(capture.output, base(inputs))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
+@pytest.mark.parametrize("setting", ["budget", "relative_size"])
+def test_numbers_that_say_nothing_are_refused(setting: str, value: str) -> None:
+    with pytest.raises(
+        OCDError, match=r"selection\b.*(positive and finite|a finite relative_size > 0)"
+    ):
+        SelectionConfig(**{setting: float(value)})

@@ -4,14 +4,17 @@ from ocd.base.capture import Capture
 from ocd.base.component_delta import ComponentDelta
 from ocd.base.deltas import Delta, DenseDelta, OutputShift, RankOneDelta, num_weights
 from ocd.base.digest import base_digest, digest_of
+from ocd.base.examples import finite_rows
 from ocd.base.fingerprint import Fingerprint
+from ocd.base.front import Front
 from ocd.base.frozen_base import FrozenBase
 from ocd.base.kept import capture_rows, restored_capture
 from ocd.base.layers import find_layer, list_layers
 from ocd.base.losses import Loss, check_loss_rows, example_losses
 from ocd.base.outputs import Output, Outputs
 from ocd.base.passes import run_without_delta
-from ocd.base.probe import probe, usable_layers
+from ocd.base.probe import is_quantised, probe, usable_layers
+from ocd.base.proof import agree
 from ocd.base.view import private_view, unwrapped
 from ocd.base.way import Way
 
@@ -21,6 +24,7 @@ __all__ = [
     "Delta",
     "DenseDelta",
     "Fingerprint",
+    "Front",
     "FrozenBase",
     "Loss",
     "Output",
@@ -28,12 +32,15 @@ __all__ = [
     "Outputs",
     "RankOneDelta",
     "Way",
+    "agree",
     "base_digest",
     "capture_rows",
     "check_loss_rows",
     "digest_of",
     "example_losses",
     "find_layer",
+    "finite_rows",
+    "is_quantised",
     "list_layers",
     "num_weights",
     "private_view",

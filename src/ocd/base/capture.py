@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ocd.base.outputs import Outputs
 from ocd.base.positions import output_positions, to_positions
 from ocd.base.replay import Recording, flat_tensors
-from ocd.data import Inputs
+from ocd.data import Inputs, call, copied, repeat_rows
 from ocd.errors import OCDError
 
 
@@ -121,13 +121,36 @@ class Watch:
         given, answered = flat_tensors((args, kwargs)), flat_tensors(output)
         self.seen = (next(iter(given), None), next(iter(answered), None))
 
-    def rows(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    def rows(
+        self, batch: int, like: Tensor, by_example: tuple[bool, ...] = (True, True)
+    ) -> tuple[Tensor, Tensor]:
         """i_L and a_L as vectors, (B, F); (B, 0) where there is no tensor with a row for each
-        example."""
+        example. `by_example`: whether there is one, found out by two sizes of batch."""
         vectors = []
-        for seen in self.seen:
-            if seen is None or seen.dim() == 0 or len(seen) != batch or not seen.is_floating_point():
+        for seen, by in zip(self.seen, by_example, strict=True):
+            if seen is None or not by or not _has_rows(seen, batch):
                 vectors.append(like.new_empty(batch, 0))
             else:
                 vectors.append(seen.detach().reshape(batch, -1))
         return vectors[0], vectors[1]
+
+
+def rows_by_example(view: nn.Module, module: nn.Module, one: Inputs) -> tuple[bool, ...]:
+    """Whether what a module of a view is given, and what it answers, has a row for each example: by
+    batches of two sizes. A batch may have as many examples as they have time steps, and the rows of a
+    recurrent layer without batch_first would be taken for examples. `one`: an example."""
+    shapes = []
+    for batch in (2, 3):
+        with torch.inference_mode(False), torch.no_grad(), Watch(module) as watch:
+            call(view, copied(repeat_rows(one, batch)))
+        shapes.append(
+            [
+                None if seen is None or not _has_rows(seen, batch) else seen.shape[1:]
+                for seen in watch.seen
+            ]
+        )
+    return tuple(one is not None and one == other for one, other in zip(*shapes, strict=True))
+
+
+def _has_rows(seen: Tensor, batch: int) -> bool:
+    return seen.dim() > 0 and len(seen) == batch and seen.is_floating_point()

@@ -31,7 +31,8 @@ from torch.nn import functional as F
 
 from ocd.base.capture import Capture, LayerCalls, Watch
 from ocd.base.deltas import Delta, DenseDelta, OutputShift
-from ocd.base.front import Front, find_front
+from ocd.base.front import Front
+from ocd.base.front_search import find_front, renewed_front
 from ocd.base.parameter import MovedParameter
 from ocd.base.passes import answer
 from ocd.base.plain import kept_answer, plain_outputs
@@ -106,7 +107,8 @@ class FrozenBase(MovedParameter):
         with torch.inference_mode(False), torch.no_grad(), Watch(self.module) as watch:
             output = self._answer(copied(inputs, self.channels_last), num_rows(inputs))
         self._check_output(output, num_rows(inputs))
-        layer_input, layer_output = watch.rows(num_rows(inputs), output)
+        by_example = self.rows_by_example(take_rows(inputs, slice(0, 1)))
+        layer_input, layer_output = watch.rows(num_rows(inputs), output, by_example)
         nothing = output.new_empty(len(output), 0, 1, 0)
         return Capture(
             inputs, nothing, layer_input, layer_output, output, self.module, outputs=self.outputs
@@ -152,7 +154,10 @@ class FrozenBase(MovedParameter):
             return None
         shapes = example_shapes(inputs)
         if shapes not in self._fronts and len(self._fronts) < MOST_SHAPES:
-            self._fronts[shapes] = find_front(self, inputs)
+            if shapes in self._older_fronts:
+                self._fronts[shapes] = renewed_front(self, inputs, self._older_fronts[shapes])
+            else:
+                self._fronts[shapes] = find_front(self, inputs)
         return self._fronts.get(shapes)
 
     def _repeated_front(self, capture: Capture, draws: int) -> Recording | None:

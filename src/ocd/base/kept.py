@@ -13,19 +13,22 @@ from __future__ import annotations
 from torch import Tensor
 
 from ocd.base.capture import Capture
+from ocd.base.front import Front
 from ocd.base.frozen_base import FrozenBase
 from ocd.base.positions import to_positions
 from ocd.data import Inputs
 
 
-def capture_rows(frozen: FrozenBase, capture: Capture) -> dict[str, Tensor] | None:
+def capture_rows(
+    frozen: FrozenBase, capture: Capture, front: Front | None = None
+) -> dict[str, Tensor] | None:
     """What has to be kept of each example of a capture, (B, ...); None where it would not be enough: a
-    layer that is called several times, or a front that cannot be taken apart."""
+    layer that is called several times, or a front that cannot be taken apart. `front`: if it was."""
     rows = {"output": capture.output}
     if not capture.leading:  # moved the plain way: passes start from the inputs in any case
         return rows | {"layer_input": capture.layer_input, "layer_output": capture.layer_output}
-    front = frozen.front(capture.inputs)
-    if front is None or len(capture.leading) > 1:
+    front = front or frozen.front(capture.inputs)
+    if front is None or len(capture.leading) > 1 or not front.fits(capture):
         return None
     batch = len(capture)
     rows["layer_input"] = capture.layer_input.unflatten(0, (batch, -1))
@@ -34,9 +37,14 @@ def capture_rows(frozen: FrozenBase, capture: Capture) -> dict[str, Tensor] | No
 
 
 def restored_capture(
-    frozen: FrozenBase, like: Capture, inputs: Inputs, rows: dict[str, Tensor]
+    frozen: FrozenBase,
+    like: Capture,
+    inputs: Inputs,
+    rows: dict[str, Tensor],
+    front: Front | None = None,
 ) -> Capture:
-    """The capture of examples with these rows. `like`: of any examples, on the same view."""
+    """The capture of examples with these rows. `like`: of any examples, on the same view. `front`: by
+    which the rows were taken."""
     output, batch = rows["output"], len(rows["output"])
     if not like.leading:
         nothing = output.new_empty(batch, 0, 1, 0)
@@ -44,7 +52,7 @@ def restored_capture(
             inputs, nothing, rows["layer_input"], rows["layer_output"], output, like.module,
             outputs=frozen.outputs,
         )  # fmt: skip
-    front = frozen.front(inputs)
+    front = front or frozen.front(inputs)
     assert front is not None and like.recording is not None
     layer_input, layer_output = rows["layer_input"].flatten(0, 1), rows["layer_output"].flatten(0, 1)
     positions = to_positions(like.module, layer_input, batch, frozen.name)

@@ -11,11 +11,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ocd.base.capture import rows_by_example
 from ocd.base.front import Front
 from ocd.base.layers import find_layer, get_module, get_parameter
 from ocd.base.outputs import Outputs
 from ocd.base.view import open_weights, private_view
 from ocd.base.way import SHIFTED, Way
+from ocd.data import Inputs
 from ocd.errors import OCDError
 
 
@@ -40,7 +42,9 @@ class MovedParameter:
         self.way = way
         self.notes: list[str] = []
         self.layer_size: int | None = None  # numbers of a_L an example, as last captured
+        self._by_example: tuple[bool, ...] | None = None
         self._fronts: dict[Any, Front | None] = {}  # by the shapes of an example
+        self._older_fronts: dict[Any, Front | None] = {}  # of the base as it was before
         self._of_thread = threading.local()
         self.weight: Tensor = get_parameter(self.module, self.layer).detach()
         if not self.weight.is_floating_point():
@@ -58,7 +62,9 @@ class MovedParameter:
 
     def renew(self) -> None:
         """Look at the base anew, which its user may have changed since (a device, a constant): the view
-        of this thread is made again."""
+        of this thread is made again, and what was found out about the part in front of the layer is
+        proven again before it is used."""
+        self._older_fronts, self._fronts = self._fronts or self._older_fronts, {}
         self._of_thread.view = self._make_view()
         self.weight = get_parameter(self.module, self.layer).detach()
 
@@ -67,6 +73,14 @@ class MovedParameter:
         self.start = start
         self._fronts.clear()
         self.renew()
+
+    def rows_by_example(self, one: Inputs) -> tuple[bool, ...]:
+        """Whether what the layer is given, and what it answers, has a row for each example: found out
+        once, by one input."""
+        if self._by_example is None:
+            view = self._make_view()
+            self._by_example = rows_by_example(view, get_module(view, self.layer), one)
+        return self._by_example
 
     @property
     def module(self) -> nn.Module:

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from ocd.base.capture import Capture
 from ocd.base.deltas import DenseDelta
+from ocd.base.dependence import Dependence
+from ocd.base.examples import unlike_examples
 from ocd.base.frozen_base import FrozenBase
 from ocd.base.layers import list_layers
 from ocd.base.outputs import Outputs
@@ -53,22 +55,9 @@ def probe(frozen: FrozenBase, inputs: Inputs) -> Capture:
     return capture
 
 
-def _is_quantised(frozen: FrozenBase) -> bool:
+def is_quantised(frozen: FrozenBase) -> bool:
     """Quantised activations are scaled by the whole batch: what that mixes of its rows is rounding."""
     return any("quantized" in type(module).__module__ for module in frozen.view.modules())
-
-
-def unlike_examples(inputs: Inputs) -> Tensor:
-    """Three examples that are as unlike as can be told cheaply: the first, and those with the
-    smallest and largest sum of the tensor that says most about an example's form (a mask before
-    numbers).
-
-    Never fewer than three: by broadcasting a single one would go with any batch size.
-    """
-    num_rows(inputs)  # all parts have as many rows
-    parts = sorted(tensors(inputs), key=lambda part: part.element_size())
-    sums = parts[0].reshape(len(parts[0]), -1).float().nan_to_num().sum(dim=1)
-    return torch.stack([torch.zeros_like(sums.argmin()), sums.argmin(), sums.argmax()]).cpu()
 
 
 def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
@@ -98,7 +87,7 @@ def _check_answers(frozen: FrozenBase, few: Inputs) -> None:
         ) from error
     alone = torch.cat(rows)
     if alone.shape != together.shape or not agree(
-        alone, together, loose=True, rough=_is_quantised(frozen)
+        alone, together, loose=True, rough=is_quantised(frozen)
     ):
         raise OCDError(
             "the base mixes the rows of a batch: an input's answer depends on the rest of its batch "
@@ -167,7 +156,7 @@ def _check_moved_rows(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> Non
     with torch.no_grad():
         together = frozen.outputs.pack(replaced_answer(frozen.view, name, weight, few), rows=3)
         alone = plain_outputs(frozen.view, name, weight.expand(3, *weight.shape), few, frozen.outputs)
-    if not agree(together, alone, loose=True, rough=_is_quantised(frozen)):
+    if not agree(together, alone, loose=True, rough=is_quantised(frozen)):
         raise OCDError(
             f"the base mixes the rows of a batch once {frozen.name!r} is moved: an input's answer "
             "depends on the rest of its batch; OCD needs rows that do not meet"
@@ -200,15 +189,23 @@ def _recomputes(frozen: FrozenBase, few: Inputs, delta: DenseDelta) -> bool:
 
 
 def _widening_is_valid(frozen: FrozenBase, capture: Capture, delta: DenseDelta) -> bool:
-    with frozen.own_view():
-        repeated = frozen.run_repeated(capture, delta)
+    """Whether B·K rows behind the layer go with B rows of all else. Code that looks at numbers (whether
+    a mask masks anything) may let them meet for other examples only: it gets B·K rows of all."""
+    dependence = Dependence()
+    calls = [] if capture.recording is None else capture.recording.calls
+    dependence.mark([tensors(capture.inputs), capture.layer_output, [c.output for c in calls]], 0)
     try:
-        with frozen.own_view():
+        # First, while what modules may remember of a whole pass has the old batch size.
+        with frozen.own_view(), dependence.traced():
             widened = frozen.run_widened(capture, delta)
     except (RuntimeError, ValueError, IndexError, AssertionError, TypeError) as error:
         if is_out_of_memory(error):
             raise
         return False  # a tensor of the old batch size met one of the new batch size
+    if dependence.is_read:
+        return False
+    with frozen.own_view():
+        repeated = frozen.run_repeated(capture, delta)
     return widened.shape == repeated.shape and agree(widened, repeated)
 
 

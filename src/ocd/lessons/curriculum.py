@@ -57,8 +57,8 @@ class Curriculum:
             )  # fmt: skip
             sizes = [len(fold.index) for fold in course.folds]
             record.note(
-                f"cross-fitting: {len(sizes)} bases were trained, each without one fold of {sum(sizes)} "
-                "examples; lessons are made on the base that has not seen them; the last fold "
+                f"cross-fitting: {len(sizes)} bases were trained, each without one fold of "
+                f"{sum(sizes)} examples; lessons are made on the base that has not seen them; the last fold "
                 f"({sizes[-1]}) and its base are kept from the generator, to judge it"
             )
         return course

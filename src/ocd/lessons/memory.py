@@ -6,7 +6,8 @@
 Kept of each example are the layer's input and output, f(x), and what the part behind the layer needs of
 the part in front (ocd.base.front). They lie in memory where they fit into a quarter of what is free,
 and in a file that is mapped into memory where they do not. Where a base cannot be taken apart in this
-way, its passes start from the inputs, and `note` says so.
+way, or what it computes of an example depends on the rest of its batch (ocd.lessons.batch_proof), it is
+asked each time, and `note` says so.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ocd.base import Capture, FrozenBase, capture_rows, restored_capture
+from ocd.base import Capture, Front, FrozenBase, capture_rows, restored_capture
 from ocd.data import Inputs, example_shapes, in_chunks, num_rows, take_rows
+from ocd.lessons.batch_proof import BatchProof
 
 CHUNK = 256
 """Examples that the base is asked for at once."""
@@ -32,6 +34,7 @@ MOST_IN_MEMORY = 2**28
 needs that, so little time is lost."""
 LARGEST_FILE = 2**36
 """Bytes: what would be larger is not kept."""
+MIXED = "what it computes of an example depends on the rest of the batch"
 
 
 @dataclass
@@ -45,6 +48,8 @@ class BaseMemory:
     asked: int = 0
     needless: int = 0
     _like: Capture | None = None
+    _front: Front | None = None
+    _proof: BatchProof | None = None
     _known: Tensor = field(default_factory=lambda: torch.empty(0))
     _rows: dict[str, Tensor] = field(default_factory=dict)
     _folder: tempfile.TemporaryDirectory[str] | None = None
@@ -62,7 +67,7 @@ class BaseMemory:
         shapes = example_shapes(inputs)
         self._shapes = shapes if self._shapes is None else self._shapes
         if self._keeps and shapes != self._shapes:
-            self._keeps, self._reason = False, "examples are of uneven length"
+            self._stop("examples are of uneven length")
         if not self._keeps:
             return self._ask(frozen, index, inputs)
         new = self._unknown(index)
@@ -73,8 +78,12 @@ class BaseMemory:
         ):
             if not self._keep(frozen, index[new[chunk]], capture):
                 return self._ask(frozen, index, inputs)
+        like = self._template(frozen)
+        if self._front is not None and not self._front.fits(like):
+            self._stop(MIXED)
+            return self._ask(frozen, index, inputs)
         rows = {name: values[index].to(frozen.device) for name, values in self._rows.items()}
-        return restored_capture(frozen, self._template(frozen), inputs, rows)
+        return restored_capture(frozen, like, inputs, rows, self._front)
 
     def remember(self, frozen: FrozenBase, index: Tensor, capture: Capture) -> None:
         """Keep what the base said of these examples before."""
@@ -112,19 +121,32 @@ class BaseMemory:
         return self._like
 
     def _keep(self, frozen: FrozenBase, index: Tensor, capture: Capture) -> bool:
-        rows = capture_rows(frozen, capture)
+        if not self._rows:
+            self._front = frozen.front(capture.inputs)
+        rows = capture_rows(frozen, capture, self._front)
+        if rows is None and self._front is not None and not self._front.fits(capture):
+            return self._stop(MIXED)
         if rows is None:
-            self._keeps, self._reason = False, "the part in front of the layer cannot be taken apart"
-            return False
+            return self._stop("the part in front of the layer cannot be taken apart")
         if not self._rows and not self._make_room(rows):
-            self._keeps, self._reason = False, "what the base says is too large to be kept"
-            return False
+            return self._stop("what the base says is too large to be kept")
+        if any(values.shape[1:] != self._rows[name].shape[1:] for name, values in rows.items()):
+            return self._stop(MIXED)
         for name, values in rows.items():
             self._rows[name][index] = values.to(self._rows[name].device)
         self._known[index] = True
         if self._like is None:
             self._like = capture
+        self._proof = self._proof or BatchProof(self.fetch, self.total)
+        if not self._proof.holds(frozen, self._front, self._rows, index, capture.inputs):
+            return self._stop(MIXED)
         return True
+
+    def _stop(self, reason: str) -> bool:
+        """Ask the base each time from here on."""
+        self._keeps, self._reason = False, reason
+        self._rows, self._like, self._folder = {}, None, None
+        return False
 
     def _make_room(self, rows: dict[str, Tensor]) -> bool:
         """Tensors for all examples, in memory or in mapped files; False where that is too large."""
@@ -145,7 +167,7 @@ class BaseMemory:
 
     def _forget(self, layer: str) -> None:
         self.layer, self._like, self._rows, self._keeps = layer, None, {}, True
-        self._shapes = None
+        self._shapes, self._front, self._proof = None, None, None
         self._known = torch.zeros(self.total, dtype=torch.bool)
 
 

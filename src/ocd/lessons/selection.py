@@ -19,6 +19,7 @@ small enough to stay near the base, large enough for float32 losses to differ (d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -49,11 +50,11 @@ class SelectionConfig:
     (training.num_steps x batch_size). A fit takes at least what tells layers apart at all."""
 
     def __post_init__(self) -> None:
-        if self.budget <= 0:
-            raise OCDError(f"selection.budget is {self.budget:g}: it must be positive")
-        if self.num_draws < 2 or self.num_examples < 1 or self.relative_size <= 0:
+        if not 0 < self.budget < math.inf:
+            raise OCDError(f"selection.budget is {self.budget:g}: it must be positive and finite")
+        if self.num_draws < 2 or self.num_examples < 1 or not 0 < self.relative_size < math.inf:
             raise OCDError(
-                "selection needs num_draws >= 2, num_examples >= 1 and relative_size > 0, got "
+                "selection needs num_draws >= 2, num_examples >= 1 and a finite relative_size > 0, got "
                 f"{self.num_draws}, {self.num_examples} and {self.relative_size:g}"
             )
 

@@ -5,7 +5,8 @@
     trained = trainer.run()
 
 Everything random in step n is a function of (seed, n). A training that is interrupted and resumed
-therefore repeats no step differently, and ends with the same weights, bit for bit on a CPU.
+therefore repeats no step differently, and ends with the same weights: bit for bit on a CPU where the
+base's passes do not round by the size of a batch, since a resumed fit may ask it in other batches.
 """
 
 from __future__ import annotations
