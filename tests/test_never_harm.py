@@ -7,23 +7,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ocd import OCD, Examples, OCDConfig
-from ocd.prediction import sampling
+from ocd import OCD, Examples, OCDConfig, fitting
+from ocd.lessons import common_move, is_gain
+from ocd.prediction import AS_THE_BASE, sampling
 from ocd.training import batches
 
-ENOUGH = batches.ENOUGH_TO_JUDGE
+ENOUGH, TRIAL = batches.ENOUGH_TO_JUDGE, fitting.TRIAL_STEPS
+CONFIDENCE = common_move.CONFIDENCE
 
 
 @pytest.fixture(autouse=True)
-def _enough_is_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere in the tests fewer examples are held out (small_run.py)."""
+def _fits_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere in the tests they move in any case, and fewer examples are held out (small_run.py)."""
+    monkeypatch.setattr(fitting, "TRIAL_STEPS", TRIAL)
+    monkeypatch.setattr(common_move, "CONFIDENCE", CONFIDENCE)
     monkeypatch.setattr(batches, "ENOUGH_TO_JUDGE", ENOUGH)
 
 
 QUICK = OCDConfig().replace(
     {
         "layer": "2",
-        "sampling.confidence": 0.99,
         "training.num_steps": 200,
         "denoiser.width": 64,
         "denoiser.embedding": 64,
@@ -98,7 +101,7 @@ def test_a_base_with_much_to_learn_is_moved() -> None:
     torch.manual_seed(5)
     poor = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4), Times(1.0)).eval()
     own, ours, ocd = losses(poor, labelled(1000, seed=2))
-    assert ours < 0.93 * own and ocd.predict(TEST.inputs[:2]).note == ""
+    assert ours < 0.93 * own and ocd.predict(TEST.inputs[:2]).note != AS_THE_BASE
 
 
 def test_copies_of_an_example_are_no_further_evidence() -> None:
@@ -106,7 +109,7 @@ def test_copies_of_an_example_are_no_further_evidence() -> None:
     gains = torch.randn(1, 20).double()
     gains += 0.3 - gains.mean()
     copied = gains.repeat(1, 50)
-    assert not sampling.is_gain(gains, 0.99) and sampling.is_gain(copied, 0.99)
+    assert not is_gain(gains, 0.99) and is_gain(copied, 0.99)
     again = sampling.mean_of_copies(copied, torch.arange(20).repeat(50))
-    assert torch.allclose(again, gains) and not sampling.is_gain(again, 0.99)
-    assert not sampling.is_gain(torch.ones(1, 7) + torch.arange(7), 0.99)  # too few to say
+    assert torch.allclose(again, gains) and not is_gain(again, 0.99)
+    assert not is_gain(torch.ones(1, 15) + torch.arange(15), 0.99)  # too few to say

@@ -254,6 +254,7 @@ _UNET = {
     "training.lr": 1e-4,
     "training.schedule": "constant",
     "training.ema_decay": 0.9999,
+    "training.keep_best": False,
     "common_move": "never",
     "sampling.scale_factor": 1.0,
     "sampling.spread": 1.0,

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -38,27 +37,23 @@ from ocd.data import (
 )
 from ocd.errors import OCDError
 from ocd.generator import Condition, Describe, HyperNetwork
+from ocd.judging import Judges
 from ocd.lessons import (
     Curriculum,
     FitBase,
     FitRecord,
     LayerScores,
     LessonSource,
-    Overfitter,
     Problem,
     Transform,
     Workdir,
     make_plan,
     select_layer,
     selection_excerpt,
-    warning_if_seen,
 )
 from ocd.prediction import (
     FittedGenerator,
-    HeldOut,
     Join,
-    held_out_examples,
-    held_out_lessons,
     join_by_mean,
     settle_sampling,
 )
@@ -140,6 +135,10 @@ class Fitting:
         held_out = self._train(source, record, progress)
         return self._choose_sampling(source, record, held_out)
 
+    @property
+    def _is_trial(self) -> bool:
+        return self.config.training.num_steps < TRIAL_STEPS
+
     def _course(self, problem: Problem, record: FitRecord, progress: bool = True) -> Curriculum:
         return Curriculum.of(problem, record, self.config.lessons, progress)
 
@@ -183,7 +182,8 @@ class Fitting:
             record.note(*notes)
             record.save()
         training = shortened(config.training, dataset_size(course.problem.dataset))
-        course.find_common_move(training.num_steps * training.batch_size, progress)
+        trained = 0 if self._is_trial else training.num_steps * training.batch_size
+        course.find_common_move(trained, progress)
         course.collect(progress)
 
     def _train(self, source: LessonSource, record: FitRecord, progress: bool) -> Tensor:
@@ -204,62 +204,29 @@ class Fitting:
     ) -> Self:
         """Scale factor and spread of draws, by the user's validation examples or by those held out;
         then save `checkpoint/`."""
-        config = self.config
-        fitted, overfitter = self.generator(), source.overfitter
-        examples = None
-        if validation is not None:
-            examples = self._validated(overfitter, validation, record)
-        elif len(held_out) and not config.sampling.is_settled:
-            examples = held_out_lessons(source, held_out, config.seed)
-        record.note(*self._counts(source, held_out, validation))
+        config, overfitter = self.config, source.overfitter
+        seen = self.seen and self.fit_base is None
+        judges = Judges(source, record, held_out, validation, seen)
+        asked = validation is not None or not config.sampling.is_settled
+        examples = judges.examples(config.seed) if asked else None
+        judges.say()
         sampling = config.sampling
-        if config.training.num_steps < TRIAL_STEPS:
+        if self._is_trial:
             sampling = replace(sampling, confidence=0.0)
             record.note(
                 f"a training of {config.training.num_steps} steps is a trial: whether it gains is not "
                 f"judged (training.num_steps from {TRIAL_STEPS} on is)"
             )
-        record.note(settle_sampling(fitted, overfitter, examples, self.join, sampling))
-        if not overfitter.problem.is_augmented:
-            record.note(overfitter.problem.memory.note())
+        record.note(settle_sampling(self.generator(), overfitter, examples, self.join, sampling))
+        problem = overfitter.problem
+        if not problem.is_augmented:
+            record.note(problem.memory.note())
         record.save()
-        few, _ = source.overfitter.problem.fetch(
-            torch.arange(min(3, dataset_size(source.overfitter.problem.dataset)))
-        )
-        self.fingerprint = Fingerprint.of(source.overfitter.frozen, few)
+        few, _ = problem.fetch(torch.arange(min(3, dataset_size(problem.dataset))))
+        self.fingerprint = Fingerprint.of(overfitter.frozen, few)
         self.notes = record.notes
         self.save_pretrained(record.work.checkpoint)
         return self
-
-    def _counts(
-        self, source: LessonSource, held_out: Tensor, validation: Dataset[Any] | None
-    ) -> list[str]:
-        """Lines on which examples were used for what."""
-        total, seen = len(source.examples), self.fit_base is None
-        lines = [
-            f"examples: {total - len(held_out)} lessons train the generator, {len(held_out)} are held "
-            "out from it"
-            + (f"; {dataset_size(validation)} validation examples choose" if validation else "")
-            + " how draws are taken" * bool(validation)
-        ]
-        if self.seen and seen and validation is None:
-            lines.append(
-                "the base was fitted on the lessons (seen=True), and everything is chosen on them: "
-                "moves may be too short. Give fit_base=, validation=, or examples that it has not seen"
-            )
-        return lines
-
-    def _validated(
-        self, overfitter: Overfitter, validation: Dataset[Any], record: FitRecord
-    ) -> HeldOut:
-        """The validation examples, to choose on; and a warning where the base has seen the lessons."""
-        problem = replace(overfitter.problem, dataset=validation, transform=None)
-        if warning := warning_if_seen(overfitter.frozen, overfitter.problem, problem):
-            warnings.warn(warning, stacklevel=2)
-            record.note(warning)
-        judges = replace(overfitter, problem=problem)
-        examples = held_out_examples(judges, torch.arange(dataset_size(validation)), self.config.seed)
-        return replace(examples, words="validation examples")
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors: the generator only, never the base."""

@@ -1,4 +1,4 @@
-"""How draws are taken: the two numbers are those that a search by hand finds on held-out examples."""
+"""How draws are taken: the two numbers are those that a search by hand finds on held-out lessons."""
 
 from __future__ import annotations
 
@@ -13,21 +13,28 @@ from helpers import LOSS, TINY, config, digits, digits_base, fitted
 from helpers import test_digits as some_digits
 from ocd import OCD, Examples, OCDError
 from ocd.lessons import Overfitter, Problem
-from ocd.prediction import FittedGenerator, SamplingConfig, interval_coverage, join_by_mean
+from ocd.prediction import (
+    FittedGenerator,
+    HeldOut,
+    SamplingConfig,
+    held_out_examples,
+    interval_coverage,
+    join_by_mean,
+)
 from ocd.prediction.coverage import choose_spread_by_coverage
 from ocd.prediction.sampling import (
     SCALE_FACTORS,
     SPREADS,
     EnsembleLoss,
-    HeldOut,
     choose_sampling,
-    held_out_examples,
     keep_sampling,
 )
 
 TEST = some_digits(40)
 HELD_OUT = (TEST.inputs, TEST.targets)
 JUDGE = EnsembleLoss(LOSS, join_by_mean)
+ALWAYS = SamplingConfig(confidence=0)
+"""Moves are made in any case: what is chosen can be seen (tests/test_never_harm.py has the rest)."""
 
 
 @pytest.fixture
@@ -49,7 +56,7 @@ def chosen(generator: FittedGenerator) -> tuple[float, float]:
 
 
 def loss_by_hand(ocd: OCD, spread: float, factor: float, join=join_by_mean, kept=slice(None)) -> float:
-    """The loss of an ensemble of five on the held-out examples, as anybody would predict."""
+    """The loss of an ensemble of five on the held-out lessons, as anybody would predict."""
     ocd.hypernetwork.set_sampling(spread=spread, scale_factor=factor)
     prediction = ocd.predict(TEST.inputs, draws=5, seed=0)
     return LOSS(join(prediction.outputs), TEST.targets)[kept].mean().item()
@@ -65,7 +72,7 @@ def largest(outputs: Tensor) -> Tensor:
 @pytest.mark.parametrize("join", [join_by_mean, largest])
 def test_the_best_of_all_pairs_is_chosen_and_said(ocd: OCD, join) -> None:
     generator = ocd.generator()
-    note = choose_sampling(generator, HeldOut(*HELD_OUT), EnsembleLoss(LOSS, join), SamplingConfig())
+    note = choose_sampling(generator, HeldOut(*HELD_OUT), EnsembleLoss(LOSS, join), ALWAYS)
     found = chosen(generator)
     losses = {(s, f): loss_by_hand(ocd, s, f, join) for s in SPREADS for f in SCALE_FACTORS}
     assert losses[found] == pytest.approx(min(losses.values()), rel=1e-5)
@@ -82,16 +89,16 @@ def test_the_best_of_all_pairs_is_chosen_and_said(ocd: OCD, join) -> None:
 @pytest.mark.parametrize("chunk_size", [1, 7, 256])
 def test_chunks_do_not_matter(ocd: OCD, chunk_size: int) -> None:
     generator = ocd.generator()
-    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig())
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, ALWAYS)
     expected = chosen(generator)
-    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(), chunk_size)
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, ALWAYS, chunk_size)
     assert chosen(generator) == expected
 
 
 @pytest.mark.parametrize("name", ["spread", "scale_factor"])
 def test_what_is_configured_is_kept_and_the_other_chosen(ocd: OCD, name: str) -> None:
     generator = ocd.generator()
-    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(**{name: 0.33}))
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(**{name: 0.33}, confidence=0))
     spread, factor = chosen(generator)
     assert (spread if name == "spread" else factor) == 0.33
     pairs = [(0.33, f) for f in SCALE_FACTORS] if name == "spread" else [(s, 0.33) for s in SPREADS]
@@ -103,25 +110,23 @@ def test_an_example_that_is_not_finite_does_not_choose(ocd: OCD) -> None:
     inputs = TEST.inputs.clone()
     inputs[3] = torch.nan
     generator = ocd.generator()
-    note = choose_sampling(generator, HeldOut(inputs, TEST.targets), JUDGE, SamplingConfig())
-    assert "on 39 held-out examples" in note and "nan" not in note
+    note = choose_sampling(generator, HeldOut(inputs, TEST.targets), JUDGE, ALWAYS)
+    assert "on 39 held-out lessons" in note and "nan" not in note
     found = chosen(generator)
     kept = [index for index in range(40) if index != 3]
     losses = [loss_by_hand(ocd, s, f, kept=kept) for s in SPREADS for f in SCALE_FACTORS]
     assert loss_by_hand(ocd, *found, kept=kept) == pytest.approx(min(losses), rel=1e-5)
-    note = choose_sampling(
-        ocd.generator(), HeldOut(inputs[3:4], TEST.targets[3:4]), JUDGE, SamplingConfig()
-    )
+    note = choose_sampling(ocd.generator(), HeldOut(inputs[3:4], TEST.targets[3:4]), JUDGE, ALWAYS)
     assert chosen(ocd.generator()) == (1, 1) and "nothing is held out" in note
 
 
 def test_a_generator_of_noise_has_no_spread() -> None:
     ocd = _copy(fitted({"overfit.lr": None}, "paper"))
     generator = ocd.generator()
-    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig())
+    choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, ALWAYS)
     assert chosen(generator)[0] == 1 and chosen(generator)[1] in SCALE_FACTORS
     with pytest.raises(OCDError, match="sampling.spread other than 1 needs diffusion.prediction"):
-        choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(spread=0.5))
+        choose_sampling(generator, HeldOut(*HELD_OUT), JUDGE, SamplingConfig(spread=0.5, confidence=0))
     generator.network.set_sampling(spread=1.0, scale_factor=1.0)  # others share it
 
 
@@ -134,10 +139,10 @@ def test_an_excerpt_is_judged_where_one_is_taken(ocd: OCD) -> None:
         return inputs.clone(), targets
 
     judge = dataclasses.replace(JUDGE, excerpt=excerpt, excerpt_size=5)
-    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), judge, SamplingConfig(), chunk_size=30)
+    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), judge, ALWAYS, chunk_size=30)
     assert seen == [(30, 5), (10, 5)]
     found = chosen(ocd.generator())
-    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), JUDGE, SamplingConfig())
+    choose_sampling(ocd.generator(), HeldOut(*HELD_OUT), JUDGE, ALWAYS)
     assert chosen(ocd.generator()) == found  # the part is the whole here
 
 
@@ -145,7 +150,7 @@ def test_an_excerpt_is_judged_where_one_is_taken(ocd: OCD) -> None:
     ("configured", "expected"), [({}, (1, 1)), ({"spread": 0.5, "scale_factor": 0.25}, (0.5, 0.25))]
 )
 def test_with_nothing_held_out_the_papers_way_is_kept(ocd: OCD, configured, expected) -> None:
-    note = keep_sampling(ocd.generator(), SamplingConfig(**configured))
+    note = keep_sampling(ocd.generator(), SamplingConfig(**configured, confidence=0))
     assert chosen(ocd.generator()) == expected
     assert note.startswith(f"sampling: spread {expected[0]:g} and scale factor {expected[1]:g}, as")
 
@@ -190,6 +195,7 @@ def regression() -> tuple[OCD, Examples]:
         targets = tiny.base().eval()(inputs) + noise
     settings = {
         "layer": "2", "overfit.optimizer": "polyak", "overfit.lr": 1.0, "training.num_steps": 60,
+        "training.keep_best": False,
     }  # fmt: skip
     ocd = OCD(tiny.base(), loss=squared_error, config=config(settings))
     ocd.fit(Examples(inputs[:160], targets[:160]), progress=False)

@@ -51,7 +51,8 @@ METHODS = {
     "base", "ocd", "ocd_ensemble_5", "ocd_mean_network_5", "ocd_mean", "ocd_without_correction_5",
     "correction_only", "no_scale", "alternative_layer",
     "alternative_layer_ensemble_5", "nearest_neighbor", "mean_delta", "random_direction",
-    "delta_regression", "fine_tuned_layer", "label_head", "label_network", "tent_1", "tent_10",
+    "delta_regression", "fine_tuned_layer", "fine_tuned_base", "label_head", "label_network", "tent_1",
+    "tent_10",
     "tent_30", "temperature", "laplace", "deep_ensemble_2", "overfit_test", "overfit_test_all_layers",
 }  # fmt: skip
 
@@ -307,10 +308,11 @@ def test_results_have_every_method(whole):
 def test_baselines_are_trained_each_in_a_folder_of_its_own(whole):
     run, _ = whole
     trained = {f"checkpoint/seed-0-{kind}/model.safetensors" for kind in TRAINED}
-    bases = {"base/seed-0.safetensors", "base/seed-0-member-1.safetensors"}
+    bases = {f"base/seed-0{end}.safetensors" for end in ("", "-member-1", "-fine_tuned_base")}
     fits = {f"checkpoint/seed-0{end}/model.safetensors" for end in ("", "-alternative")}
     assert weights_of(run.root).keys() == trained | bases | fits
-    assert roles(run.root) == {"main", "alternative", *TRAINED}
+    # A layer that is fine-tuned once has no training loop of its own.
+    assert roles(run.root) == {"main", "alternative", *TRAINED} - {"fine_tuned_layer"}
 
 
 def test_seconds_of_every_phase_are_known(whole):
@@ -376,7 +378,8 @@ def test_the_bases_of_the_ensemble_differ_and_follow_their_seeds(whole, tmp_path
     for seed in (0, 1):
         other.overfit(seed)
         train_bases(other, seed)
-    found = {path.name: path.read_bytes() for path in (tmp_path / "base").iterdir()}
+    files = [path for path in (tmp_path / "base").iterdir() if "fine_tuned" not in path.name]
+    found = {path.name: path.read_bytes() for path in files}
     assert len(found) == len(set(found.values())) == 6  # three a seed, and no two are alike
     for name in ("seed-0.safetensors", "seed-0-member-1.safetensors"):
         assert found[name] == (run.root / "base" / name).read_bytes()  # whatever their number
@@ -612,3 +615,22 @@ def test_a_removed_setting_is_refused_with_what_to_do_instead():
         read_settings(DIGITS, "fast", {"training.patience": "3"})
     with pytest.raises(OCDError, match="'distillation.num_steps' was removed .*solver=dpm"):
         read_settings(DIGITS, "fast", {"distillation.num_steps": "3"})
+
+
+def test_variants_are_rows_of_the_table_and_survive_a_second_process(tmp_path):
+    settings = {"variants": True, "cross_fitting.num_folds": 2, "collection.storage": "store"}
+    run = make(tmp_path, settings)
+    run.train(0)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")}
+    again = make(tmp_path, settings)
+    again.do("predict")
+    assert all(path.read_bytes() == content for path, content in files.items())
+    results = again.report()
+    rows = {"ocd_plain_5", "ocd_unseen_5", "ocd_both_5"}
+    assert rows <= results["methods"].keys()
+    for role in ("unseen", "both"):
+        bases = tmp_path / "bases" / f"seed-0-{role}"
+        assert len(list(bases.glob("*.pt"))) == 2
+    text = (tmp_path / "report.md").read_text()
+    assert "OCD, unseen lessons, no common move, 5 draws" in text
+    assert "lessons train the generator" in text

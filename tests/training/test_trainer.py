@@ -382,7 +382,7 @@ def test_checkpoint_of_another_run_or_damaged_is_refused(tmp_path):
         ("config", "configuration"),
         ("data", "dataset"),
         ("base", "base"),
-        ("transform", "loss, transform or encoder"),
+        ("transform", "loss, transform, encoder or fit_base"),
     ],
 )
 def test_a_workdir_of_another_run_is_refused_and_kept(tmp_path, change, what):
@@ -440,6 +440,9 @@ class Fit:
     def held_out(self, network, rows, generator):
         return self.losses(network, rows, generator)["loss"]
 
+    def judge(self, network, rows, generator):
+        return self.held_out(network, rows, generator)[None]
+
 
 def linear_trainer(root: Path, objective, **settings) -> Trainer:
     plain = make_trainer(root)
@@ -452,7 +455,7 @@ def linear_trainer(root: Path, objective, **settings) -> Trainer:
 
 def test_any_network_is_trained_by_any_objective(tmp_path, monkeypatch):
     monkeypatch.setattr("ocd.training.trainer.LOG_EVERY", 1)
-    trainer = linear_trainer(tmp_path, Fit(), num_steps=60, lr=0.02, validate_every=20)
+    trainer = linear_trainer(tmp_path, Fit(), num_steps=60, lr=0.02, validate_every=20, keep_best=False)
     found = trainer.run()
     assert isinstance(found, nn.Linear) and found is trainer.average.module
     steps = events(tmp_path, "train")
@@ -604,6 +607,9 @@ class Scripted:
 
     def held_out(self, network, rows, generator):
         return torch.tensor(self.held_out_losses[self.trainer.step])
+
+    def judge(self, network, rows, generator):
+        return self.held_out(network, rows, generator)[None]
 
 
 def test_the_best_weights_are_kept_also_over_a_stop(tmp_path):

@@ -145,6 +145,24 @@ class MovedParameter:
         finally:
             self._of_thread.view = before
 
+    def _check_reached(self, leading: list[int]) -> None:
+        if not leading:
+            raise OCDError(
+                f"layer {self.name!r} is not reached by forward (a module may use its weight without "
+                "calling it, as nn.MultiheadAttention does): choose another layer"
+            )
+
+    def _check_output(self, output: object, batch: int) -> None:
+        if not isinstance(output, Tensor):
+            raise OCDError(
+                f"the base returns a {type(output).__name__}: wrap it so that it returns one tensor"
+            )
+        if output.dim() == 0 or len(output) != batch:
+            raise OCDError(
+                f"the base returns shape {tuple(output.shape)} for {batch} examples: "
+                "the leading dimension must be the batch"
+            )
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         base = copy.deepcopy(self.base, memo)
         return type(self)(base, self.name, self.way, self.channels_last, self.outputs, self.start)

@@ -17,6 +17,7 @@ for the labels of the inputs that they will be given. Those that are trained as 
 from ocd.baselines.boosting import Boosting, fit_boosting
 from ocd.baselines.conformal import Conformal
 from ocd.baselines.ensemble import DeepEnsemble
+from ocd.baselines.fine_tuned_base import fine_tune
 from ocd.baselines.laplace import fit_laplace
 from ocd.baselines.mc_dropout import MCDropout
 from ocd.baselines.nearest_neighbor import NearestNeighbor
@@ -48,6 +49,7 @@ __all__ = [
     "TrainedBaseline",
     "UnchangedBase",
     "base_outputs",
+    "fine_tune",
     "fit_baseline",
     "fit_boosting",
     "fit_laplace",

@@ -32,13 +32,15 @@ class OCDFits:
     """OCD as it was fitted. `main`: at the run's layer. `overfit`: of that fit, with its learning rate.
 
     `alternative`: at the second-best layer of Eq. 3 (the paper's baseline), if it was fitted. `stored`:
-    the training deltas, if they are kept and the examples were not augmented.
+    the training deltas, if they are kept and the examples were not augmented. `variants`: of the same
+    layer, with other lessons or another start, by name.
     """
 
     main: OCD
     overfit: OverfitConfig
     alternative: OCD | None = None
     stored: StoreReader | None = None
+    variants: Mapping[str, OCD] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

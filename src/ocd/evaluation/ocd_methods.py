@@ -34,6 +34,10 @@ def ocd_methods(comparison: Comparison) -> dict[str, Method]:
         methods[f"ocd_ensemble_{count}"] = replace(many, draws=count)
     if _has_mean(comparison):
         methods["ocd_mean"] = replace(one, predictor=OCDVariant(ocd, "mean"))
+    for name, other in comparison.fits.variants.items():
+        methods[f"ocd_{name}_{draws}"] = replace(
+            many, predictor=OCDVariant(other), training_seconds=comparison.seconds.get(name)
+        )
     methods |= _ablations(comparison, one)
     if comparison.settings.has_paper_baselines:
         methods |= _alternative_layer(comparison)

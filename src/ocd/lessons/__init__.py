@@ -1,10 +1,10 @@
 """Eq. 1 and Eq. 3: the layer that moves, and the overfitted deltas that the generator learns from."""
 
-from ocd.lessons.collection import collect_lessons, is_collected, open_lessons
-from ocd.lessons.common_move import USES
+from ocd.lessons.collection import is_collected
+from ocd.lessons.common_move import USES, find_common_move, groups_of
 from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfig
 from ocd.lessons.cross_fitting import FitBase
-from ocd.lessons.curriculum import Curriculum
+from ocd.lessons.curriculum import NUM_GROUPS, Curriculum
 from ocd.lessons.folds import FoldedLessons
 from ocd.lessons.gain import is_gain
 from ocd.lessons.overfitter import Overfitter
@@ -23,6 +23,7 @@ from ocd.lessons.store_rows import read_delta
 from ocd.lessons.unseen import warning_if_seen
 
 __all__ = [
+    "NUM_GROUPS",
     "USES",
     "CollectionConfig",
     "CrossFittingConfig",
@@ -45,12 +46,12 @@ __all__ = [
     "Transform",
     "Workdir",
     "chunk_of",
-    "collect_lessons",
+    "find_common_move",
+    "groups_of",
     "is_collected",
     "is_gain",
     "make_plan",
     "mean_fall",
-    "open_lessons",
     "overfit",
     "overfit_batch",
     "overfit_in_chunks",

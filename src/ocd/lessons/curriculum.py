@@ -58,8 +58,8 @@ class Curriculum:
             sizes = [len(fold.index) for fold in course.folds]
             record.note(
                 f"cross-fitting: {len(sizes)} bases were trained, each without one fold of "
-                f"{sum(sizes)} examples; lessons are made on the base that has not seen them; the last fold "
-                f"({sizes[-1]}) and its base are kept from the generator, to judge it"
+                f"{sum(sizes)} examples; lessons are made on the base that has not seen them; the last "
+                f"fold ({sizes[-1]}) and its base are kept from the generator, to judge it"
             )
         return course
 
@@ -121,7 +121,7 @@ class Curriculum:
 
     @property
     def _path(self) -> Path:
-        return self.record.work.checkpoint / "common_move.safetensors"
+        return self.record.work.checkpoint / "common_moves.safetensors"
 
     def _groups(self) -> list[Group]:
         """The folds, or by chance some groups of the base's own lessons."""

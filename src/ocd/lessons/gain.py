@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FEWEST = 8
+FEWEST = 16
 """Examples below which no gain is beyond doubt."""
 
 

@@ -29,6 +29,8 @@ from ocd.lessons.batch_proof import BatchProof
 
 CHUNK = 256
 """Examples that the base is asked for at once."""
+ASKED_IN_BLOCKS = 4096
+"""Examples of a dataset up to which the base is asked in fixed blocks."""
 MOST_IN_MEMORY = 2**28
 """Bytes: what would be larger goes into a file. The system keeps it in memory as long as nobody else
 needs that, so little time is lost."""
@@ -70,14 +72,8 @@ class BaseMemory:
             self._stop("examples are of uneven length")
         if not self._keeps:
             return self._ask(frozen, index, inputs)
-        new = self._unknown(index)
-        for chunk, capture in in_chunks(
-            len(new),
-            CHUNK,
-            lambda part: self._ask(frozen, index[new[part]], take_rows(inputs, new[part])),
-        ):
-            if not self._keep(frozen, index[new[chunk]], capture):
-                return self._ask(frozen, index, inputs)
+        if not self._learn(frozen, index, inputs):
+            return self._ask(frozen, index, inputs)
         like = self._template(frozen)
         if self._front is not None and not self._front.fits(like):
             self._stop(MIXED)
@@ -91,6 +87,32 @@ class BaseMemory:
         self._shapes = example_shapes(capture.inputs)
         self.asked += len(index)
         self._keep(frozen, index, capture)
+
+    def _learn(self, frozen: FrozenBase, index: Tensor, inputs: Inputs) -> bool:
+        """Ask for those of the examples that the base was not asked for; False where nothing is kept.
+
+        Of few examples whole blocks are asked for, always the same ones: a base rounds by the size of
+        a batch, and a fit that resumes asks in another order.
+        """
+        if self.total <= ASKED_IN_BLOCKS:
+            for block in (index // CHUNK)[~self._known[index]].unique().tolist():
+                whole = torch.arange(block * CHUNK, min(self.total, (block + 1) * CHUNK))
+                new = whole[~self._known[whole]]
+                rows = self.fetch(new)
+                if example_shapes(rows) != self._shapes:
+                    return self._stop("examples are of uneven length")
+                if not self._keep(frozen, new, self._ask(frozen, new, rows)):
+                    return False
+            return True
+        new = self._unknown(index)
+        for chunk, capture in in_chunks(
+            len(new),
+            CHUNK,
+            lambda part: self._ask(frozen, index[new[part]], take_rows(inputs, new[part])),
+        ):
+            if not self._keep(frozen, index[new[chunk]], capture):
+                return False
+        return True
 
     def _unknown(self, index: Tensor) -> Tensor:
         """Where in `index` the examples are that the base was not asked for, each once."""

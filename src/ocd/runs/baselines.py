@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ocd.baselines import EQUAL_TIME, TRAINED, MainFit, fit_baseline, reason_unavailable
-from ocd.data import read_json, write_tensors
-from ocd.lessons import Workdir
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ocd.baselines import (
+    EQUAL_TIME,
+    TRAINED,
+    MainFit,
+    fine_tune,
+    fit_baseline,
+    reason_unavailable,
+)
+from ocd.data import (
+    Batch,
+    Examples,
+    dataset_size,
+    fetch_rows,
+    read_json,
+    seeded,
+    take_excerpt,
+    to_device,
+    write_tensors,
+)
+from ocd.lessons import FitBase, Workdir
 from ocd.runs.progress import say_progress
+from ocd.tasks import TaskData
+from ocd.training import task_excerpt
 
 if TYPE_CHECKING:
     from ocd.runs.run import Run
@@ -56,8 +80,67 @@ def train_bases(run: Run, seed: int) -> None:
     for path in member_paths(run, seed):
         number = int(path.stem.rpartition("-")[2])
         _train_base(run, path, _trained_options(run), "deep_ensemble", seed, number)
+    _fine_tune_base(run, seed)
     for name, (options, path) in other_bases(run, seed).items():
         _train_base(run, path, options, name, seed, 0)
+
+
+def fine_tuned_path(run: Run, seed: int) -> Path:
+    """The file of the base whose layers were all fine-tuned on OCD's examples."""
+    return run.root / "base" / f"seed-{seed}-fine_tuned_base.safetensors"
+
+
+def _fine_tune_base(run: Run, seed: int) -> None:
+    path = fine_tuned_path(run, seed)
+    if path.exists():
+        return
+    base = run.base(seed)
+    device, transform = next(base.parameters()).device, run.task.make_transform(run.options)
+    excerpt, config = run.task.make_excerpt(run.options), run.config
+
+    def fetch(index: Tensor, generator: torch.Generator | None) -> Batch:
+        inputs, targets = run.examples.rows(index)
+        inputs, targets = to_device(inputs, device), to_device(targets, device)
+        if generator is not None and transform is not None and run.run_options.augment:
+            inputs = transform(inputs, generator)
+        size = -(-task_excerpt(config.overfit.excerpt) // len(index))
+        return take_excerpt(excerpt, inputs, targets, size, generator or seeded(seed))
+
+    with run.phase("fine_tuned_base", seed):
+        tuned = fine_tune(base, run.task.loss, len(run.examples), fetch, seed)
+    write_tensors(path, tuned.state_dict())
+    run.enter(path)
+
+
+def base_trainer(run: Run, seed: int) -> FitBase:
+    """Trains a base of the run's task on other examples, from the same seed."""
+    return partial(
+        _trained_base, run.task.make_base, run.task.train_base, _Quiet(run.base_data),
+        _trained_options(run), seed, str(run.run_options.torch_device()),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Quiet:
+    """A task's data, which a hash of what trains a base leaves out: its dataset is hashed already."""
+
+    data: TaskData
+
+
+def _trained_base(
+    make: Any, train: Any, of: _Quiet, options: Any, seed: int, device: str, dataset: Dataset[Any]
+) -> nn.Module:
+    examples = (
+        dataset if isinstance(dataset, Examples) else Examples(*fetch_rows(dataset, _all(dataset)))
+    )
+    data = dataclasses.replace(of.data, train=examples)
+    base: nn.Module = make(options, data).to(device)
+    train(base, data, options, seed, say_progress)
+    return base
+
+
+def _all(dataset: Dataset[Any]) -> Tensor:
+    return torch.arange(dataset_size(dataset))
 
 
 def _train_base(run: Run, path: Path, options: Any, name: str, seed: int, number: int) -> None:

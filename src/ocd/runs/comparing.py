@@ -8,7 +8,8 @@ from ocd.baselines import TrainedBaseline, load_baseline, reason_unavailable, tr
 from ocd.evaluation import Comparison, FittedBaselines, MethodSettings, OCDFits, TrainingData
 from ocd.lessons import StoredLessons
 from ocd.model import OCD
-from ocd.runs.baselines import baseline_kinds, baseline_work, member_paths, other_bases
+from ocd.runs.baselines import baseline_kinds, baseline_work, fine_tuned_path, member_paths, other_bases
+from ocd.runs.settings import VARIANTS
 
 if TYPE_CHECKING:
     from ocd.runs.run import Run
@@ -29,6 +30,7 @@ def make_comparison(run: Run, seed: int) -> Comparison:
             source.overfitter.config,
             run.load(*fits["alternative"]) if "alternative" in fits else None,
             stored,
+            {role: run.load(*fits[role]) for role in VARIANTS if role in fits},
         ),
         training=TrainingData(run.lessons(seed), run.base_examples),
         settings=MethodSettings(options.num_draws, options.other_draws, options.baselines, seed),
@@ -55,8 +57,11 @@ def _load_baselines(run: Run, fitted: OCD, seed: int) -> FittedBaselines:
         trained,
         ensemble=[fitted.base, *map(run.read_base, paths)] if paths else (),
         other_bases={
-            name: run.read_base(path, options)
-            for name, (options, path) in other_bases(run, seed).items()
+            "fine_tuned_base": run.read_base(fine_tuned_path(run, seed)),
+            **{
+                name: run.read_base(path, options)
+                for name, (options, path) in other_bases(run, seed).items()
+            },
         },
         skipped=skipped,
     )
@@ -77,7 +82,7 @@ def missing_file(run: Run, seed: int) -> str | None:
         works += [baseline_work(run, kind, seed) for kind in kinds]
     paths = [work.checkpoint / "config.json" for work in works]
     if run.run_options.has_baselines:
-        paths += member_paths(run, seed)
+        paths += [*member_paths(run, seed), fine_tuned_path(run, seed)]
         paths += [path for _, path in other_bases(run, seed).values()]
     paths.append(run.root / "predictions" / f"seed-{seed}.safetensors")
     return next((str(path) for path in paths if not path.exists()), None)

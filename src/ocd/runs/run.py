@@ -22,10 +22,11 @@ from ocd.data import Examples, read_json, read_tensors, write_json, write_tensor
 from ocd.evaluation import evaluate, film_frames
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
-from ocd.runs.baselines import train_baselines, train_bases
+from ocd.runs.baselines import base_trainer, train_baselines, train_bases
 from ocd.runs.comparing import make_comparison
 from ocd.runs.folder import RunFolder
 from ocd.runs.progress import say_progress
+from ocd.runs.settings import CROSS_FITTED, VARIANTS
 
 VERBS = ("select", "overfit", "train", "predict", "report")
 
@@ -77,23 +78,23 @@ class Run(RunFolder):
     def overfit(self, seed: int) -> None:
         """Eq. 1 for every example, at the layer of the run and at the alternative layer."""
         self.select(seed)
-        lessons = self.lessons(seed)
         for role, ocd, work in self.fits(seed):
+            lessons = self.lessons_of(role, seed)
             if work.is_finished:
                 continue
             if is_collected(ocd.open(lessons, work)[1]):
                 continue
-            with self.phase("overfit" if role == "main" else "alternative", seed):
+            with self.phase("overfit" if role == "main" else role, seed):
                 ocd.overfit(lessons, work)
 
     def train(self, seed: int) -> None:
         """Train the generators, and the baselines that are trained on the same examples."""
         self.overfit(seed)
-        lessons = self.lessons(seed)
         for role, ocd, work in self.fits(seed):
             if work.is_finished:
                 continue
-            with self.phase("train" if role == "main" else "alternative", seed):
+            lessons = self.lessons_of(role, seed)
+            with self.phase("train" if role == "main" else role, seed):
                 ocd.train(lessons, work)
             self.enter(work.checkpoint)
         if self.run_options.has_baselines:
@@ -161,17 +162,27 @@ class Run(RunFolder):
     # ----------------------------------------------------------- details
 
     def fits(self, seed: int) -> Iterator[tuple[str, OCD, Workdir]]:
-        """The fits of a seed, by role: of the run's layer ("main"), and of the alternative layer."""
+        """The fits of a seed, by role: of the run's layer ("main"), of the alternative layer, and of
+        the `VARIANTS`."""
         selection = read_json(self.selection_path(seed))
-        layers = {"main": selection["chosen"]}
+        main = {"layer": selection["chosen"], "seed": seed}
+        changes: dict[str, dict[str, Any]] = {"main": {}}
         if self.run_options.alternative and selection["alternative"]:
-            layers["alternative"] = selection["alternative"]
+            changes["alternative"] = {"layer": selection["alternative"]}
+        if self.run_options.variants:
+            changes |= VARIANTS
         base = self.base(seed)
-        for role, layer in layers.items():
-            member = f"seed-{seed}" if role == "main" else f"seed-{seed}-alternative"
-            config = self.config.replace({"layer": layer, "seed": seed})
+        for role, settings in changes.items():
+            member = f"seed-{seed}" if role == "main" else f"seed-{seed}-{role}"
+            config = self.config.replace({**main, **settings})
             ocd = self.unfitted(base, config, seed, self.run_options.encode_x)
+            if role in CROSS_FITTED:
+                ocd.seen, ocd.fit_base = True, base_trainer(self, seed)
             yield role, ocd, Workdir(self.root, member, {"seed": seed, "role": role})
+
+    def lessons_of(self, role: str, seed: int) -> Examples:
+        """The examples of a fit: with their labels where each base has not seen its own."""
+        return self.examples if role in CROSS_FITTED else self.lessons(seed)
 
     def unfitted(self, base: nn.Module, config: OCDConfig, seed: int, encode_x: bool) -> OCD:
         """OCD with all that the task brings, not fitted. `encode_x`: whether x is in the condition."""

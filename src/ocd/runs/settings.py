@@ -13,6 +13,15 @@ from ocd.config import OCDConfig, check_setting, parse_value, renamed, settings_
 from ocd.errors import OCDError
 from ocd.tasks import Task
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"common_move": "never", "sampling.confidence": 0.0, "training.keep_best": False},
+    "unseen": {"common_move": "never"},
+    "both": {},
+}
+"""Fits beside the main one, and what they change: OCD as version 0.1 had it, with lessons that the base
+has not seen, and with these and the common move."""
+CROSS_FITTED = ("unseen", "both")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -42,6 +51,13 @@ class RunOptions:
     )
     augment: bool = field(
         default=True, metadata={"help": "overfit on augmented examples, by the task's transform"}
+    )
+    variants: bool = field(
+        default=False,
+        metadata={
+            "help": "also fit OCD as version 0.1 did (no common move, moves in any case), with lessons "
+            "that the base has not seen (cross-fitting), and with both those and the common move"
+        },
     )
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
 

@@ -34,13 +34,13 @@ class TrainingConfig:
     ema_decay: float = 0.998
     """Decay of the averaged weights, which are the ones that predict."""
     validation_share: float = 0.05
-    """Share of the examples held out to measure the loss on: at least 64, or a quarter where there are
-    fewer than 256; at most 2,048; 0: none."""
+    """Share of the examples held out, to measure the loss on and to judge moves: at least 512, or a
+    quarter where there are fewer than 2,048; at most 2,048; 0: none."""
     validate_every: int = 100
     """Steps between two measurements on the held-out examples."""
-    keep_best: bool = False
-    """Whether to predict with the averaged weights of the lowest held-out loss in place of the last;
-    for few examples, which a generator memorises."""
+    keep_best: bool = True
+    """Whether to predict with the averaged weights under which the base's own loss on the first batch
+    of held-out examples was lowest, in place of the last weights."""
 
     def __post_init__(self) -> None:
         if self.schedule not in ("one_cycle", "constant"):

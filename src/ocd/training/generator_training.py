@@ -10,6 +10,7 @@ from torch import Tensor
 from ocd.data import progress_bar
 from ocd.generator import GeneratorConfig, HyperNetwork
 from ocd.lessons import FitRecord, LessonSource
+from ocd.training.batches import split_indices
 from ocd.training.config import TrainingConfig
 from ocd.training.objectives import DiffusionObjective
 from ocd.training.setup import make_generator
@@ -35,9 +36,10 @@ def train_generator(
     """Alg. 1 on the lessons of a fit; resumes from `checkpoint/training.pt` in the work folder."""
     plan, work = record.plan, record.work
     assert plan is not None
+    among, _ = split_indices(source.examples, training.validation_share, seed, source.reserved)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = make_generator(source, plan.code, generator, seed)
+        made = make_generator(source, plan.code, generator, seed, among)
     record.note(*made.notes)
     record.save()
     objective = DiffusionObjective(

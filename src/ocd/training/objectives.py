@@ -16,6 +16,10 @@ from ocd.base import example_losses
 from ocd.generator import Embedding, HyperNetwork
 from ocd.lessons import LessonBatch, Overfitter
 
+LENGTHS = (0.25, 0.5, 1.0)
+"""Shares of the generated delta at which the best weights are judged: how long moves are is chosen
+after training (ocd.prediction.sampling)."""
+
 
 class Objective(Protocol):
     """Losses of a batch. `network` is the one in training, or its average."""
@@ -25,7 +29,12 @@ class Objective(Protocol):
         ...
 
     def held_out(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
-        """The scalar by which held-out examples are judged."""
+        """The scalar that is measured on held-out examples."""
+        ...
+
+    def judge(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
+        """What the network is for, on held-out examples, used in each of some ways (ways,): the best
+        weights are those with the lowest of them."""
         ...
 
 
@@ -52,6 +61,23 @@ class DiffusionObjective:
         """The paper's objective alone, at eight noise levels an example."""
         embedding = network.embed(rows.features, rows.inputs)
         return self._denoising(network, rows, embedding, 8, generator)["loss"]
+
+    def judge(self, network: HyperNetwork, rows: LessonBatch, generator: torch.Generator) -> Tensor:
+        """The base's own loss under the mean generated delta, at several lengths of it; where the
+        generator has no mean in one pass, the paper's objective."""
+        if network.diffusion.config.prediction != "x0":
+            return self.held_out(network, rows, generator)[None]
+        codes = network.mean_codes(network.embed(rows.features, rows.inputs))
+        losses = []
+        for length in LENGTHS:
+            seed = torch.Generator().manual_seed(generator.initial_seed())
+            parts = [
+                _moved_losses(network, length * codes[where], overfitter, lessons, seed)
+                for where, overfitter, lessons in rows.by_base(self.overfitter)
+            ]
+            every = torch.cat(parts)
+            losses.append(every[every.isfinite()].mean())
+        return torch.stack(losses)
 
     def _denoising(
         self,

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ocd.base import example_losses
 from ocd.data import num_rows, seeded, take_rows
@@ -24,17 +25,20 @@ class NewGenerator:
     notes: list[str]
 
 
-def make_generator(source: LessonSource, code: str, config: GeneratorConfig, seed: int) -> NewGenerator:
-    """A generator of `code` ("dense", "rank_one" or "pca") for these lessons.
+def make_generator(
+    source: LessonSource, code: str, config: GeneratorConfig, seed: int, among: Tensor | None = None
+) -> NewGenerator:
+    """A generator of `code` ("dense", "rank_one" or "pca") for these lessons. `among`: places of the
+    lessons that it may see, all if it is None.
 
     Its weights are random by torch's global generator. The user's encoder is copied, so that a second
     fit starts from the same weights.
     """
     overfitter = source.overfitter
     device, encoder = overfitter.frozen.device, overfitter.problem.encoder
-    count = min(NUM_CALIBRATION, len(source.examples))
-    shuffled = torch.randperm(len(source.examples), generator=seeded(seed, 8))
-    rows = source.rows(shuffled[:count], seeded(seed, 9))
+    among = torch.arange(len(source.examples)) if among is None else among
+    shuffled = among[torch.randperm(len(among), generator=seeded(seed, 8))]
+    rows = source.rows(shuffled[:NUM_CALIBRATION], seeded(seed, 9))
     assert rows.delta is not None
     notes: list[str] = []
     codec: PCACodec | None = None

@@ -11,6 +11,7 @@ base's passes do not round by the size of a batch, since a resumed fit may ask i
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -158,6 +159,7 @@ class Trainer:
         """The averaged network's held-out loss, with the same noise every time."""
         network = self._averaged().eval()
         total = count = 0.0
+        judged: Tensor | None = None
         for number, indices in enumerate(self.held_out.split(self.config.batch_size)):
             rows = self._rows(indices, seeded(self.seed, 6, number))
             if not len(rows):
@@ -165,14 +167,19 @@ class Trainer:
             loss = self.objective.held_out(network, rows, seeded(self.seed, 7, number))
             total += float(loss) * len(rows)
             count += len(rows)
+            if judged is None and self.config.keep_best:
+                first = seeded(self.seed, 7, number)
+                judged = self.objective.judge(network, rows, first)
         if not count:
             return
         mean = total / count
         self.files.log.write("validate", step=self.step, loss=mean)
-        if self.best is None or mean < self.best:
-            self.best = mean
-            if self.config.keep_best:
-                self.best_weights = {k: v.clone() for k, v in network.state_dict().items()}
+        if judged is None:
+            return
+        found = float(judged.nan_to_num(torch.inf).min())
+        if self.best is None or found < self.best:
+            self.best = found
+            self.best_weights = copy.deepcopy(network.state_dict())
 
     # ------------------------------------------------------------ batches
 

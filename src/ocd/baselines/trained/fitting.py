@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from ocd.baselines.trained.examples import LabelledExamples
 from ocd.baselines.trained.kinds import network_kind
-from ocd.baselines.trained.networks import make_network
+from ocd.baselines.trained.networks import SharedWeight, make_network
 from ocd.baselines.trained.objectives import make_objective
 from ocd.baselines.trained.predictor import TrainedBaseline
 from ocd.data import (
@@ -28,9 +28,19 @@ from ocd.data import (
     write_tensors,
 )
 from ocd.errors import OCDError
-from ocd.lessons import LessonSource, Workdir
+from ocd.lessons import (
+    NUM_GROUPS,
+    LessonSource,
+    Overfitter,
+    Workdir,
+    find_common_move,
+    groups_of,
+)
 from ocd.model import OCD
-from ocd.training import Trainer, TrainingConfig, TrainingFiles
+from ocd.training import Trainer, TrainingConfig, TrainingFiles, task_excerpt
+
+UNBOUNDED = 2**62
+"""Lessons by which a search is not bounded."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,9 @@ def fit_baseline(
     A training that diverges is finished too; `training_failure` says why it has no weights. Raises
     OCDError where this OCD has no such baseline.
     """
+    if network_kind(kind) == "fine_tuned_layer":
+        _tune_layer(fit, work, progress)
+        return
     ocd = fit.ocd
     record, source = ocd.lessons(fit.dataset, fit.work)
     examples = _examples(kind, source, fit.labelled)
@@ -78,6 +91,29 @@ def fit_baseline(
     weights = work.checkpoint / "model.safetensors"
     write_tensors(weights, trained.state_dict())
     finished = {"baseline": kind, "weights": file_digest(weights), "num_steps": trainer.step}
+    write_json(work.checkpoint / "config.json", finished)
+
+
+def _tune_layer(fit: MainFit, work: Workdir, progress: bool) -> None:
+    """Fine-tune the layer once for all, on OCD's examples. The learning rate and the number of steps,
+    none at all among them, are chosen on lessons that are kept apart (ocd.lessons.common_move)."""
+    ocd = fit.ocd
+    record, source = ocd.lessons(fit.dataset, fit.work)
+    assert record.plan is not None
+    problem = replace(source.overfitter.problem, start=None, fit_base=None)
+    frozen = Overfitter.of_plan(problem, record.plan, ocd.config.lessons).frozen
+    seed, excerpt = ocd.config.seed, task_excerpt(ocd.config.overfit.excerpt)
+    frozen.capture(problem.fetch(torch.arange(min(2, dataset_size(problem.dataset))))[0])
+    move = find_common_move(
+        groups_of(problem, frozen, NUM_GROUPS, seed), "auto", excerpt, seed, UNBOUNDED, progress
+    )
+    network = SharedWeight(frozen)
+    if move.delta is not None:
+        network.weight.data.copy_(move.delta.view_as(network.weight))
+    weights = work.checkpoint / "model.safetensors"
+    write_tensors(weights, network.state_dict())
+    record.note(move.note.replace("common move", "layer fine-tuned once"))
+    finished = {"baseline": "fine_tuned_layer", "weights": file_digest(weights), "note": move.note}
     write_json(work.checkpoint / "config.json", finished)
 
 
@@ -105,8 +141,7 @@ def _examples(kind: str, source: LessonSource, labelled: Dataset[Any] | None) ->
         return source
     if network == "label_network" and labelled is not None:
         overfitter = replace(overfitter, problem=replace(overfitter.problem, dataset=labelled))
-    on_excerpts = network == "fine_tuned_layer" and overfitter.problem.excerpt is not None
-    return LabelledExamples(overfitter, with_condition=network != "label_network" and not on_excerpts)
+    return LabelledExamples(overfitter, with_condition=network != "label_network")
 
 
 def _with_num_steps(config: TrainingConfig, num_steps: int | None, work: Workdir) -> TrainingConfig:

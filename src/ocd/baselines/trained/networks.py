@@ -63,9 +63,11 @@ class SharedWeight(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros_like(frozen.weight))
 
-    def delta(self) -> DenseDelta:
-        """The delta in the form that the base runs with, (1, 1, *weight.shape)."""
-        return DenseDelta(self.weight[None, None])
+    def delta(self, start: Tensor | None = None) -> DenseDelta:
+        """The delta in the form that the base runs with, (1, 1, *weight.shape); on a layer that starts
+        from a delta already, what is left to it."""
+        weight = self.weight if start is None else self.weight - start.to(self.weight.device)
+        return DenseDelta(weight[None, None])
 
 
 def make_network(kind: str, ocd: OCD, inputs: Inputs) -> nn.Module:

@@ -15,23 +15,25 @@ from torch import Tensor
 
 from ocd.base import example_losses
 from ocd.baselines.trained.kinds import network_kind
-from ocd.baselines.trained.networks import ConditionedNetwork, SharedWeight
+from ocd.baselines.trained.networks import ConditionedNetwork
 from ocd.generator import Codec
 from ocd.lessons import LessonBatch, Overfitter
 from ocd.model import OCD
-from ocd.training import Objective, task_excerpt
+from ocd.training import Objective
 
 
 @dataclass(frozen=True)
 class _SingleLoss(ABC):
-    """An objective that is one scalar. `excerpt`: positions that a step sees of a large example."""
+    """An objective that is one scalar."""
 
     overfitter: Overfitter
     codec: Codec
-    excerpt: int = 0
 
     def losses(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> dict[str, Tensor]:
         return {"loss": self.held_out(network, rows, generator)}
+
+    def judge(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
+        return self.held_out(network, rows, generator)[None]
 
     @abstractmethod
     def held_out(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
@@ -78,35 +80,14 @@ class PredictLabel(_LossOfOutput):
         return output
 
 
-class TuneLayer(_SingleLoss):
-    """The base's own loss with the shared delta.
-
-    All examples share the delta. Of large examples, a whole batch therefore has as many positions as
-    OCD's task loss has of one example: the gradient is no noisier.
-    """
-
-    def held_out(self, network: SharedWeight, rows: LessonBatch, generator: torch.Generator) -> Tensor:
-        assert rows.targets is not None
-        overfitter = self.overfitter
-        size = -(-self.excerpt // len(rows))
-        part, targets = overfitter.problem.take_excerpt(rows.inputs, rows.targets, size, generator)
-        if rows.capture is None:
-            output = overfitter.frozen.run_full(part, network.delta())
-        else:
-            output = overfitter.frozen.run(rows.capture, network.delta())
-        return example_losses(overfitter.loss, output[:, 0], targets).mean()
-
-
 OBJECTIVES: dict[str, type[_SingleLoss]] = {
     "delta_regression": RegressDelta,
     "label_head": CorrectOutput,
     "label_network": PredictLabel,
-    "fine_tuned_layer": TuneLayer,
 }
 """Kind of network -> what it minimises."""
 
 
 def make_objective(kind: str, overfitter: Overfitter, ocd: OCD) -> Objective:
     """The objective of a baseline beside a fitted OCD."""
-    size = task_excerpt(ocd.config.overfit.excerpt)
-    return OBJECTIVES[network_kind(kind)](overfitter, ocd.fitted()[0].codec, size)
+    return OBJECTIVES[network_kind(kind)](overfitter, ocd.fitted()[0].codec)

@@ -49,7 +49,7 @@ class TrainedBaseline:
         if kind == "fine_tuned_layer":
             assert isinstance(self.network, SharedWeight)
             capture = frozen.capture(inputs, keep_positions=False)
-            return apply_deltas(frozen, capture, self.network.delta())
+            return apply_deltas(frozen, capture, self.network.delta(frozen.start))
         condition = self.ocd.condition
         capture = frozen.capture(inputs, keep_positions=condition.needs_positions)
         features = condition.features(frozen, inputs, capture)

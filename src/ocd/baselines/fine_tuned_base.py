@@ -1,0 +1,98 @@
+"""All layers of the base fine-tuned on OCD's lessons: what a user would do in place of OCD.
+
+    network = fine_tune(base, loss, len(examples), fetch, seed)   # the base itself is not changed
+
+With the care that the layer's own move gets (ocd.lessons.common_move): the learning rate and the number
+of steps are those with the lowest loss on a part of the lessons that is kept apart; no step at all is
+one of the choices. Plain Adam, in eval mode, so that dropout and batch statistics stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ocd.base import Loss, example_losses, unwrapped
+from ocd.data import Batch, call, copied, progress_bar, seeded
+
+RATES = (3e-5, 3e-4, 3e-3)
+MOST_STEPS = 300
+MOST_EPOCHS = 300
+BATCH = 256
+JUDGED = 1024
+"""Examples at most that are kept apart: a quarter of all."""
+JUDGE_EVERY = 10
+PATIENCE = 60
+"""Steps without a gain after which a rate is given up."""
+
+Fetch = Callable[[Tensor, torch.Generator | None], Batch]
+"""(indices, generator): examples, augmented where there is a generator."""
+
+
+def fine_tune(
+    base: nn.Module, loss: Loss, size: int, fetch: Fetch, seed: int, progress: bool = True
+) -> nn.Module:
+    """A fine-tuned copy of the base; a plain copy where no rate lowers the loss of the examples that
+    are kept apart. `loss(outputs, targets)` gives (B,). `size`: of the dataset that `fetch` reads."""
+    order = torch.randperm(size, generator=seeded(seed, 30))
+    count = min(JUDGED, size // 4)
+    judged, trained = order[:count], order[count:]
+    network = copy.deepcopy(unwrapped(base)).eval()
+    start = copy.deepcopy(network.state_dict())
+    best, best_state = (_mean_loss(network, loss, fetch, judged) if count else 0.0), start
+    steps = max(1, min(MOST_STEPS, MOST_EPOCHS * len(trained) // BATCH)) if count else 0
+    with progress_bar("fine-tune the base", steps * len(RATES), progress) as advance:
+        for rate in RATES:
+            network.load_state_dict(start)
+            search = _Descent(network, loss, fetch, trained, rate, seed)
+            last = 0
+            for step in range(1, steps + 1):
+                search.step(step)
+                advance(1)
+                if step % JUDGE_EVERY and step != steps:
+                    continue
+                found = _mean_loss(network, loss, fetch, judged)
+                if found < best:
+                    best, best_state, last = found, copy.deepcopy(network.state_dict()), step
+                if step - last >= PATIENCE:
+                    break
+    network.load_state_dict(best_state)
+    return network
+
+
+class _Descent:
+    """Adam on all parameters of a network that may be trained."""
+
+    def __init__(
+        self, network: nn.Module, loss: Loss, fetch: Fetch, trained: Tensor, rate: float, seed: int
+    ) -> None:
+        self.network, self.loss, self.fetch = network, loss, fetch
+        self.trained, self.seed = trained, seed
+        self.parameters = [p for p in network.parameters() if p.is_floating_point()]
+        for parameter in self.parameters:
+            parameter.requires_grad_()
+        self.optimizer = torch.optim.Adam(self.parameters, lr=rate)
+
+    def step(self, number: int) -> None:
+        generator = seeded(self.seed, 31, number)
+        chosen = torch.randint(len(self.trained), (min(BATCH, len(self.trained)),), generator=generator)
+        inputs, targets = self.fetch(self.trained[chosen], generator)
+        with torch.enable_grad():
+            losses = example_losses(self.loss, call(self.network, copied(inputs)), targets)
+            losses[losses.isfinite()].mean().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def _mean_loss(network: nn.Module, loss: Loss, fetch: Fetch, index: Tensor) -> float:
+    losses = []
+    for part in index.split(BATCH):
+        inputs, targets = fetch(part, None)
+        losses.append(example_losses(loss, call(network, copied(inputs)), targets))
+    every = torch.cat(losses)
+    usable = every[every.isfinite()]
+    return float(usable.mean()) if len(usable) else float("inf")
