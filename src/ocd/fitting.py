@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 
 from ocd.base import (
@@ -57,7 +57,7 @@ from ocd.prediction import (
     join_by_mean,
     settle_sampling,
 )
-from ocd.training import shortened, train_generator
+from ocd.training import Trained, shortened, train_generator
 
 TRIAL_STEPS = 10
 """Steps of training below which a fit is a trial of the machinery, and no model to be judged."""
@@ -132,8 +132,8 @@ class Fitting:
     def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> Self:
         """The rest of `fit`: Alg. 1 on the overfitted examples, and how draws are taken."""
         record, source = self.lessons(dataset, work)
-        held_out = self._train(source, record, progress)
-        return self._choose_sampling(source, record, held_out)
+        trained = self._train(source, record, progress)
+        return self._choose_sampling(source, record, trained)
 
     @property
     def _is_trial(self) -> bool:
@@ -186,27 +186,27 @@ class Fitting:
         course.find_common_move(trained, progress)
         course.collect(progress)
 
-    def _train(self, source: LessonSource, record: FitRecord, progress: bool) -> Tensor:
-        """Returns the dataset indices of the examples that were held out from the generator."""
+    def _train(self, source: LessonSource, record: FitRecord, progress: bool) -> Trained:
+        """Alg. 1; says too which examples were held out from the generator."""
         config = self.config
         trained = train_generator(
             source, record, config.generator, config.training, config.seed, progress
         )
         self.hypernetwork, self.frozen = trained.network, source.overfitter.frozen
-        return trained.held_out
+        return trained
 
     def _choose_sampling(
         self,
         source: LessonSource,
         record: FitRecord,
-        held_out: Tensor,
+        trained: Trained,
         validation: Dataset[Any] | None = None,
     ) -> Self:
         """Scale factor and spread of draws, by the user's validation examples or by those held out;
         then save `checkpoint/`."""
         config, overfitter = self.config, source.overfitter
         seen = self.seen and self.fit_base is None
-        judges = Judges(source, record, held_out, validation, seen)
+        judges = Judges(source, record, trained, validation, seen)
         asked = validation is not None or not config.sampling.is_settled
         examples = judges.examples(config.seed) if asked else None
         judges.say()

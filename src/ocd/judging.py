@@ -1,6 +1,6 @@
 """Which examples judge a trained generator, and what is said of it.
 
-    judges = Judges(source, record, held_out, validation, base_saw_lessons=True)
+    judges = Judges(source, record, trained, validation, base_saw_lessons=True)
     examples = judges.examples(seed)   # None where there are none to judge on
     judges.say()                       # which examples were used for what, into the notes
 
@@ -15,23 +15,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from ocd.data import dataset_size
 from ocd.lessons import FitRecord, LessonSource, warning_if_seen
 from ocd.prediction import HeldOut, held_out_examples, held_out_lessons
+from ocd.training import Trained
 
 
 @dataclass(frozen=True)
 class Judges:
-    """`held_out`: indices of the examples that the generator was not trained on. `validation`: a
+    """`trained`: the generator, and which examples it was not trained on. `validation`: a
     user's, unseen by base and fit. `base_saw_lessons`: as the user says, and no bases were trained
     without them."""
 
     source: LessonSource
     record: FitRecord
-    held_out: Tensor
+    trained: Trained
     validation: Dataset[Any] | None
     base_saw_lessons: bool
 
@@ -39,19 +39,23 @@ class Judges:
         """The examples to choose on; None where there are none."""
         if self.validation is not None:
             return self._validated(self.validation, seed)
-        return held_out_lessons(self.source, self.held_out, seed) if len(self.held_out) else None
+        held_out = self.trained.held_out
+        return held_out_lessons(self.source, held_out, seed) if len(held_out) else None
 
     def say(self) -> None:
         """Notes on which examples were used for what."""
-        trained = len(self.source.examples) - len(self.held_out)
-        choosing = "these choose how draws are taken"
-        if self.validation is not None:
-            count = dataset_size(self.validation)
-            choosing = f"{count} validation examples choose how draws are taken"
-        self.record.note(
-            f"examples: {trained} lessons train the generator, {len(self.held_out)} are held out from "
-            f"it; {choosing}"
-        )
+        choosing, judging = len(self.trained.choosing), len(self.trained.held_out)
+        text = f"examples: {len(self.source.examples) - choosing - judging} lessons train the generator"
+        if choosing:
+            text += f"; {choosing} others choose its best weights"
+        if self.validation is None:
+            text += f"; {judging} others judge moves, and choose how draws are taken"
+        else:
+            text += (
+                f"; {dataset_size(self.validation)} validation examples judge moves, and choose how "
+            )
+            text += "draws are taken"
+        self.record.note(text)
         if self.base_saw_lessons and self.validation is None:
             self.record.note(
                 "the base was fitted on the lessons (seen=True), and everything is chosen on them: "

@@ -125,8 +125,8 @@ class OCD(Fitting):
         self._select(course, progress)  # Eq. 3
         self._overfit(course, progress)  # Eq. 1
         source = course.open()
-        held_out = self._train(source, record, progress)  # Alg. 1
-        return self._choose_sampling(source, record, held_out, validation)
+        trained = self._train(source, record, progress)  # Alg. 1
+        return self._choose_sampling(source, record, trained, validation)
 
     def _overfit(self, course: Curriculum, progress: bool) -> None:
         layer = course.record.layer

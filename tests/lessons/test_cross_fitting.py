@@ -144,8 +144,11 @@ def test_the_last_fold_is_kept_from_the_generator(tmp_path: Path) -> None:
     assert reserved is not None and len(reserved) == COUNT // 3
     kept = source.examples[reserved]
     assert set(kept.tolist()) == set(source.folds[-1][0].index.tolist())
-    assert any("40 lessons train the generator, 20 are held out" in note for note in ocd.notes)
-    assert any("on 20 examples of a fold that neither has seen" in note for note in ocd.notes)
+    assert any(
+        "40 lessons train the generator; 10 others choose its best weights" in note
+        for note in ocd.notes
+    )
+    assert any("on 10 examples of a fold that neither has seen" in note for note in ocd.notes)
 
 
 def test_other_labels_of_the_last_fold_change_no_weight_of_the_generator(tmp_path: Path) -> None:

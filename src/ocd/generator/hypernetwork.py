@@ -26,7 +26,7 @@ from ocd.generator.config import GeneratorConfig, Shapes
 from ocd.generator.correction import Correction
 from ocd.generator.denoisers import make_denoiser
 from ocd.generator.diffusion import Diffusion
-from ocd.generator.scale import ScaleNetwork, bounded_exp, code_scale
+from ocd.generator.scale import WIDEST, ScaleNetwork, bounded_exp, code_scale
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class HyperNetwork(nn.Module):
 
     log_scale_mean: Tensor
     log_scale_std: Tensor
+    largest_scale: Tensor
     mean_scale: Tensor
     spread: Tensor
     scale_factor: Tensor
@@ -81,6 +82,7 @@ class HyperNetwork(nn.Module):
         self._part = "all"
         self.register_buffer("log_scale_mean", torch.zeros(()))
         self.register_buffer("log_scale_std", torch.ones(()))
+        self.register_buffer("largest_scale", torch.tensor(WIDEST))  # of log ρ, standardised
         self.register_buffer("mean_scale", torch.ones(()))
         # Chosen after training (ocd.prediction.sampling); 1 and 1 are the paper's way.
         self.register_buffer("spread", torch.ones(()))
@@ -95,6 +97,8 @@ class HyperNetwork(nn.Module):
         self.mean_scale.copy_(scale.mean())
         self.log_scale_mean.copy_(scale.log().mean())
         self.log_scale_std.copy_(scale.log().std(unbiased=False).clamp_min(1e-3))
+        largest = (scale.log().max() - self.log_scale_mean) / self.log_scale_std
+        self.largest_scale.copy_(largest.clamp_max(WIDEST))
 
     def embed(self, features: Features, inputs: Inputs) -> Embedding:
         """E_i + E_a + E_o, and the encoded x: computed once, whatever the draws and steps."""
@@ -212,7 +216,7 @@ class HyperNetwork(nn.Module):
 
     def _scaled(self, clean: Tensor, embedding: Embedding, use_mean_scale: bool) -> Tensor:
         """ρ · Ω_0 (Alg. 2, last line), plus the correction if there is one."""
-        statistics = (self.log_scale_mean, self.log_scale_std)
+        statistics = (self.log_scale_mean, self.log_scale_std, self.largest_scale)
         if self.joint:
             direction = clean[..., :-1]
             scale = bounded_exp(clean[..., -1], *statistics)  # (B, K)

@@ -17,6 +17,8 @@ NORMALIZATIONS = ("l2", "l2_unit_variance", "std")
 SCALE_KINDS = ("joint", "constant", "log", "eq8", "released")
 # A delta below this norm has no direction worth learning. It also keeps log ρ finite.
 SMALLEST = 1e-12
+WIDEST = 5.0
+"""Deviations of log ρ within which generated scales are held."""
 WIDTH = 256
 """Hidden width of the scale network."""
 
@@ -69,14 +71,17 @@ class ScaleNetwork(nn.Module):
         answer: Tensor = self.layers(condition)
         return answer[:, 0]
 
-    def forward(self, condition: Tensor, log_mean: Tensor, log_std: Tensor) -> Tensor:
-        """ρ, (B,). `log_mean`, `log_std`: of log ρ over the training examples."""
+    def forward(
+        self, condition: Tensor, log_mean: Tensor, log_std: Tensor, largest: Tensor | float = WIDEST
+    ) -> Tensor:
+        """ρ, (B,). `log_mean`, `log_std`, `largest` (standardised): of log ρ over the training
+        examples."""
         raw = self.raw(condition)
         if self.kind == "released":
             return raw.sigmoid()
         if self.kind == "eq8":
             return nn.functional.softplus(raw)
-        return bounded_exp(raw, log_mean, log_std)
+        return bounded_exp(raw, log_mean, log_std, largest)
 
     def loss(self, condition: Tensor, scale: Tensor, log_mean: Tensor, log_std: Tensor) -> Tensor:
         """The configured objective, averaged over the examples. `scale`: ρ_s, (B,)."""
@@ -90,6 +95,11 @@ class ScaleNetwork(nn.Module):
         return (10 * torch.log10((error + 1e-12) / (scale + 1e-12))).mean()
 
 
-def bounded_exp(standard: Tensor, log_mean: Tensor, log_std: Tensor) -> Tensor:
-    """exp of a standardised log ρ, held within five deviations of the training scales."""
-    return (standard.clamp(-5.0, 5.0) * log_std + log_mean).exp()
+def bounded_exp(
+    standard: Tensor, log_mean: Tensor, log_std: Tensor, largest: Tensor | float = WIDEST
+) -> Tensor:
+    """exp of a standardised log ρ, held within five deviations of the training scales and not above
+    `largest` (standardised), that of the longest training delta: an input that is unlike all lessons
+    must not be moved farther than any of them."""
+    held = torch.minimum(standard.clamp_min(-WIDEST), torch.as_tensor(largest).to(standard))
+    return (held * log_std + log_mean).exp()

@@ -25,6 +25,7 @@ chosen on these alone, moves would be too long. With a transform, both are then 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -175,7 +176,8 @@ def _choose(
     places = allowed.nonzero()[:, 0].tolist()
     if not places:
         best = int(means.argmin())
-        error = float(gains[best].std()) / len(gains[best]) ** 0.5
+        count = len(gains[best])
+        error = float(gains[best].std()) / count**0.5 if count > 1 else math.nan
         network.set_sampling(spread=pairs[best][0], scale_factor=0.0)
         if not tuned:
             frozen.start_from(None)

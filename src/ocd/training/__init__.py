@@ -1,11 +1,11 @@
 """Alg. 1: train a network on overfitted deltas."""
 
 from ocd.training.config import TrainingConfig, shortened
-from ocd.training.generator_training import train_generator
+from ocd.training.generator_training import Trained, train_generator
 from ocd.training.objectives import Objective, task_excerpt
 from ocd.training.trainer import Trainer, TrainingFiles
 
 __all__ = [
-    "Objective", "Trainer", "TrainingConfig", "TrainingFiles", "shortened", "task_excerpt",
+    "Objective", "Trained", "Trainer", "TrainingConfig", "TrainingFiles", "shortened", "task_excerpt",
     "train_generator",
 ]  # fmt: skip

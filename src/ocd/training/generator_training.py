@@ -19,10 +19,12 @@ from ocd.training.trainer import Trainer, TrainingFiles
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained generator. `held_out`: dataset indices of the examples that it was not trained on."""
+    """A trained generator. Dataset indices of the examples that it was not trained on: `choosing`, on
+    which its best weights were chosen, and `held_out`, all others."""
 
     network: HyperNetwork
     held_out: Tensor
+    choosing: Tensor
 
 
 def train_generator(
@@ -56,4 +58,5 @@ def train_generator(
     with progress_bar(f"train {plan.layer}", trainer.config.num_steps, progress) as advance:
         network = trainer.run(advance)
     assert isinstance(network, HyperNetwork)
-    return Trained(network, source.examples[trainer.held_out].unique())
+    choosing, every = (source.examples[of].unique() for of in (trainer.choosing, trainer.held_out))
+    return Trained(network, every[~torch.isin(every, choosing)], choosing)

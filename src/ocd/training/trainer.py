@@ -67,6 +67,8 @@ class Trainer:
         if not len(self.indices):
             raise OCDError("no example is left to train on: every one was skipped")
         self.config = shortened(config, len(self.indices))
+        # What the best weights are chosen on says no more whether moves gain.
+        self.choosing = self.held_out[::2].contiguous() if config.keep_best else self.held_out[:0]
         self.average = AveragedModel(network, multi_avg_fn=_ema_update(config.ema_decay))
         self.average.eval()
         self.optimizer = self._make_optimizer()
@@ -159,7 +161,6 @@ class Trainer:
         """The averaged network's held-out loss, with the same noise every time."""
         network = self._averaged().eval()
         total = count = 0.0
-        judged: Tensor | None = None
         for number, indices in enumerate(self.held_out.split(self.config.batch_size)):
             rows = self._rows(indices, seeded(self.seed, 6, number))
             if not len(rows):
@@ -167,15 +168,16 @@ class Trainer:
             loss = self.objective.held_out(network, rows, seeded(self.seed, 7, number))
             total += float(loss) * len(rows)
             count += len(rows)
-            if judged is None and self.config.keep_best:
-                first = seeded(self.seed, 7, number)
-                judged = self.objective.judge(network, rows, first)
         if not count:
             return
         mean = total / count
         self.files.log.write("validate", step=self.step, loss=mean)
-        if judged is None:
+        if not self.config.keep_best:
             return
+        rows = self._rows(self.choosing[: self.config.batch_size], seeded(self.seed, 6, 0))
+        if not len(rows):
+            return
+        judged = self.objective.judge(network, rows, seeded(self.seed, 7, 0))
         found = float(judged.nan_to_num(torch.inf).min())
         if self.best is None or found < self.best:
             self.best = found
