@@ -40,7 +40,7 @@ from ocd.tasks.images.classification import (
 
 SIZES = (16, 300, 3_000, 30_000)
 BASE_EXAMPLES = 3_000
-NUM_STEPS = 1_000
+NUM_STEPS = 500
 PLAIN = {"common_move": "never", "sampling.confidence": 0.0, "training.keep_best": False}
 UNBOUNDED = 2**62
 

@@ -285,3 +285,29 @@ def test_validation_labels_change_the_choice_and_lessons_that_are_alike_no_warni
     assert not [w for w in recwarn if "fitted on the lessons" in str(w.message)]
     wrong = notes(TEST.targets.roll(1))
     assert right != wrong
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(1.0, "around 1 of"), (-1.0, "around the base's answer")]
+)
+def test_draws_lie_around_the_base_where_their_mean_does_not_gain(regression, factor, expected) -> None:
+    """A generator whose mean is the way to the targets, and one whose mean is the opposite."""
+    ocd, examples = regression
+    fitted = ocd.generator()
+    network = fitted.network
+    network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
+    mean = ocd.predict(examples.inputs, mode="mean").mean - ocd.base(examples.inputs)
+    targets = ocd.base(examples.inputs) + factor * mean
+    wanted = SamplingConfig(coverage=0.6, confidence=0.8)
+    judge = EnsembleLoss(squared_error, join_by_mean)
+    note = choose_spread_by_coverage(
+        fitted, HeldOut(examples.inputs, targets.detach()), wanted, 30, judge
+    )
+    assert f"sampling: draws lie {expected}" in note
+    p = ocd.predict(examples.inputs, draws=400)
+    moved = (p.mean - p.base).norm() / mean.norm()
+    assert moved < 0.35 if factor < 0 else moved > 0.65
+    assert (p.std > 0).all()
+    one = ocd.predict(examples.inputs, mode="mean")
+    assert torch.equal(one.mean, one.base) if factor < 0 else not torch.equal(one.mean, one.base)
+    network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)

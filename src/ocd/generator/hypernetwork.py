@@ -50,6 +50,7 @@ class HyperNetwork(nn.Module):
     mean_scale: Tensor
     spread: Tensor
     scale_factor: Tensor
+    centre: Tensor
 
     def __init__(
         self, shapes: Shapes, config: GeneratorConfig, encoder: nn.Module | None = None
@@ -87,6 +88,7 @@ class HyperNetwork(nn.Module):
         # Chosen after training (ocd.prediction.sampling); 1 and 1 are the paper's way.
         self.register_buffer("spread", torch.ones(()))
         self.register_buffer("scale_factor", torch.ones(()))
+        self.register_buffer("centre", torch.ones(()))
 
     def calibrate(self, features: Features, codes: Tensor) -> None:
         """Take feature and scale statistics from N training examples. codes: (N, *code_shape)."""
@@ -145,13 +147,13 @@ class HyperNetwork(nn.Module):
 
         `noise`: Ω_T, (B, K, *diffused_shape). `use_mean_scale`: the paper's ablation "no scale", the
         training set's mean ρ for all. Beyond the paper, each draw is moved towards the conditional mean
-        where `spread` is below 1.
+        where `spread` is below 1, and the mean itself towards 0 where `centre` is.
         """
         codes = self.raw_codes(embedding, noise, use_mean_scale)
-        if self.spread == 1:
+        if self.spread == 1 and self.centre == 1:
             return codes
-        mean = self.mean_codes(embedding, use_mean_scale)
-        return mean + self.spread * (codes - mean)
+        mean = self.raw_mean(embedding, use_mean_scale)
+        return self.centre * mean + self.spread * (codes - mean)
 
     def raw_codes(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:
         """Alg. 2 as the paper has it, without a spread: (B, K, *code_shape)."""
@@ -162,7 +164,11 @@ class HyperNetwork(nn.Module):
         return self.diffusion.sample(self._denoise(embedding), noise)
 
     def mean_codes(self, embedding: Embedding, use_mean_scale: bool = False) -> Tensor:
-        """The expected code, (B, 1, *code_shape), from one pass of the denoiser."""
+        """The expected code, (B, 1, *code_shape), from one pass of the denoiser, times `centre`."""
+        return self.centre * self.raw_mean(embedding, use_mean_scale)
+
+    def raw_mean(self, embedding: Embedding, use_mean_scale: bool = False) -> Tensor:
+        """The expected code as it was learnt: (B, 1, *code_shape)."""
         return self._scaled(self.clean_mean(embedding), embedding, use_mean_scale)
 
     def clean_mean(self, embedding: Embedding) -> Tensor:
@@ -187,7 +193,7 @@ class HyperNetwork(nn.Module):
         "diffusion": without the correction, and drawn as in the paper (spread and factor 1).
         "correction": the correction alone. "all": nothing changes.
         """
-        paper = {"spread": 1.0, "scale_factor": 1.0}
+        paper = {"spread": 1.0, "scale_factor": 1.0, "centre": 1.0}
         chosen = {name: float(self.get_buffer(name)) for name in paper}
         self._part = part
         if part == "diffusion":
@@ -199,7 +205,7 @@ class HyperNetwork(nn.Module):
             self.set_sampling(**chosen)
 
     def set_sampling(self, **values: float) -> None:
-        """Set `spread` or `scale_factor`."""
+        """Set `spread`, `scale_factor` or `centre`."""
         for name, value in values.items():
             self.get_buffer(name).fill_(value)
 

@@ -35,8 +35,8 @@ def settle_sampling(
         return keep_sampling(fitted, config)
     first = take_rows(examples.inputs, slice(0, 1))
     size = overfitter.config.chunk_size or fitted.chunk_size(NUM_DRAWS, lambda: first)
-    if config.coverage and config.spread is None:
-        return choose_spread_by_coverage(fitted, examples, config, size)
     excerpt_size = task_excerpt(overfitter.config.excerpt)
     judge = EnsembleLoss(overfitter.loss, join, overfitter.problem.excerpt, excerpt_size)
+    if config.coverage and config.spread is None:
+        return choose_spread_by_coverage(fitted, examples, config, size, judge)
     return choose_sampling(fitted, examples, judge, config, size)

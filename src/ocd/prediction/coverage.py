@@ -1,29 +1,43 @@
-"""Choose the spread of draws by what their intervals cover, where draws are a distribution."""
+"""Choose the spread of draws by what their intervals cover, where draws are a distribution.
+
+Their centre is judged apart: where the mean of the draws does not gain against the base beyond doubt,
+draws lie around the base's own answer.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from ocd.base import Capture, FrozenBase, example_losses
 from ocd.data import Targets
 from ocd.errors import OCDError
+from ocd.generator import HyperNetwork
+from ocd.lessons import is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
-from ocd.prediction.sampling import SamplingConfig
+from ocd.prediction.sampling import EnsembleLoss, SamplingConfig
 from ocd.prediction.uncertainty import interval_coverage
 
 SPREADS_TRIED = (0.25, 4.0)
 """The narrowest and the widest spread that is tried."""
+CENTRES = (1.0, 0.75, 0.5, 0.25)
+"""Shares of the conditional mean that are tried, beside none."""
 NUM_DRAWS = 100
 """Draws of each example; their twentieths are the ends of an interval of nine tenths."""
 
 
 @torch.no_grad()
 def choose_spread_by_coverage(
-    fitted: FittedGenerator, held_out: HeldOut, config: SamplingConfig, chunk_size: int = 256
+    fitted: FittedGenerator,
+    held_out: HeldOut,
+    config: SamplingConfig,
+    chunk_size: int = 256,
+    judge: EnsembleLoss | None = None,
 ) -> str:
     """Set the network's `spread` to the smallest with which the draws' central interval covers its
-    share of the held-out targets; returns a line that says so.
+    share of the held-out targets; returns a line that says so. `judge`: of the draws' centre, which
+    stays the conditional mean without one.
 
     Raises OCDError for a generator that predicts the noise, and for targets that do not have the shape
     of the outputs.
@@ -42,13 +56,14 @@ def choose_spread_by_coverage(
         _check_shapes(answer, labels)
         embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)
         draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
-        drawn.append((frozen, capture, labels, draws, network.mean_codes(embedding)))
+        drawn.append((frozen, capture, labels, draws, network.raw_mean(embedding)))
+    centre, words = _choose_centre(network, drawn, judge, config)
     count = sum(len(drawn_of[2]) for drawn_of in drawn)
 
     def covered(spread: float) -> float:
         total = 0.0
         for frozen, capture, labels, draws, mean in drawn:
-            codes = factor * (mean + spread * (draws - mean))
+            codes = factor * (centre * mean + spread * (draws - mean))
             delta = network.codec.decode(codes, capture.positions)
             outputs = frozen.outputs.named(frozen.run(capture, delta))
             level = 100 * config.coverage
@@ -60,11 +75,44 @@ def choose_spread_by_coverage(
         middle = (low + high) / 2
         low, high = (low, middle) if covered(middle) >= 100 * config.coverage else (middle, high)
     best = round(high, 2)
-    network.set_sampling(spread=best, scale_factor=factor)
+    network.set_sampling(spread=best, scale_factor=factor, centre=centre)
     return (
-        f"sampling: spread {best:g}, with which the central {100 * config.coverage:g} % of the draws "
-        f"cover {covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, covers "
-        f"{covered(1.0):.1f} %"
+        f"sampling: {words}spread {best:g}, with which the central {100 * config.coverage:g} % of the "
+        f"draws cover {covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, "
+        f"covers {covered(1.0):.1f} %"
+    )
+
+
+def _choose_centre(
+    network: HyperNetwork,
+    drawn: list[tuple[FrozenBase, Capture, Targets, Tensor, Tensor]],
+    judge: EnsembleLoss | None,
+    config: SamplingConfig,
+) -> tuple[float, str]:
+    """The share of the conditional mean around which draws lie, and words that say why."""
+    if judge is None or not config.confidence:
+        return 1.0, ""
+    parts = []
+    for frozen, capture, labels, _, mean in drawn:
+        rows = [example_losses(judge.loss, capture.output, labels)]
+        for centre in CENTRES:
+            output = frozen.run(capture, network.codec.decode(centre * mean, capture.positions))[:, 0]
+            rows.append(example_losses(judge.loss, output, labels))
+        parts.append(torch.stack(rows))
+    losses = torch.cat(parts, dim=1).double()
+    losses = losses[:, losses.isfinite().all(dim=0)]
+    sure = is_gain(losses[:1] - losses[1:], config.confidence)
+    means, base = losses.mean(dim=1).tolist(), float(losses[0].mean())
+    allowed = [place for place in range(len(CENTRES)) if sure[place]]
+    if not allowed:
+        return 0.0, (
+            "draws lie around the base's answer, since their mean does not gain beyond doubt on "
+            f"{losses.shape[1]} examples (loss {min(means[1:]):.4g}, the base {base:.4g}); "
+        )
+    best = min(allowed, key=lambda place: means[1 + place])
+    return CENTRES[best], (
+        f"draws lie around {CENTRES[best]:g} of the expected delta, whose loss is "
+        f"{means[1 + best]:.4g}, the base's {base:.4g}; "
     )
 
 

@@ -60,7 +60,7 @@ class SamplingConfig:
     """Factor of every generated delta; None chooses it on held-out examples."""
     spread: float | None = None
     """Distance of draws from their mean, over the generated one; None chooses it likewise."""
-    confidence: float = 0.999
+    confidence: float = 0.99
     """One-sided confidence with which moves have to gain against the base on examples that the
     generator has not seen, where the factor is chosen; otherwise OCD answers as the base does. 0.5: the
     mean gain decides. 0: moves are made in any case."""

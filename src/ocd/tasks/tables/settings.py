@@ -46,6 +46,7 @@ SETTINGS: dict[str, object] = {
     "training.weight_decay": 0.5,
     "training.validation_share": 0.1,
     "training.validate_every": 200,
+    "training.keep_best": False,
     "sampling.scale_factor": 1.0,
     "sampling.coverage": 0.9,
 }
