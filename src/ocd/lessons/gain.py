@@ -9,11 +9,11 @@ FEWEST = 16
 """Examples below which no gain is beyond doubt."""
 
 
-def is_gain(gains: Tensor, confidence: float) -> Tensor:
+def is_gain(gains: Tensor, confidence: float, fewest: int = FEWEST) -> Tensor:
     """Whether the mean of paired gains (rows, examples) is above zero, by row, at this one-sided
-    confidence; the quantile of Student's t by the first term of the Cornish-Fisher expansion."""
+    confidence, on `fewest` examples or more; the quantile of Student's t by the first term of the Cornish-Fisher expansion."""
     count = gains.shape[1]
-    if count < FEWEST:
+    if count < fewest:
         return torch.zeros(len(gains), dtype=torch.bool)
     z = float(torch.special.ndtri(torch.tensor(confidence, dtype=torch.float64)))
     quantile = z * (1 + (z * z + 1) / (4 * (count - 1)))

@@ -16,7 +16,7 @@ from ocd.generator import HyperNetwork
 from ocd.lessons import is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
-from ocd.prediction.sampling import EnsembleLoss, SamplingConfig
+from ocd.prediction.sampling import FEWEST_JUDGES, EnsembleLoss, SamplingConfig
 from ocd.prediction.uncertainty import interval_coverage
 
 SPREADS_TRIED = (0.25, 4.0)
@@ -101,7 +101,7 @@ def _choose_centre(
         parts.append(torch.stack(rows))
     losses = torch.cat(parts, dim=1).double()
     losses = losses[:, losses.isfinite().all(dim=0)]
-    sure = is_gain(losses[:1] - losses[1:], config.confidence)
+    sure = is_gain(losses[:1] - losses[1:], config.confidence, FEWEST_JUDGES)
     means, base = losses.mean(dim=1).tolist(), float(losses[0].mean())
     allowed = [place for place in range(len(CENTRES)) if sure[place]]
     if not allowed:

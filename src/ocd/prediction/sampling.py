@@ -48,6 +48,9 @@ SPREADS = (0.25, 0.5, 0.75, 1.0)
 """Not below a quarter: without a spread all draws would be one, and would not say how sure they are.
 `mode="mean"` gives the mean alone."""
 NUM_DRAWS = 5
+FEWEST_JUDGES = 50
+"""Examples below which no gain of generated moves is beyond doubt: losses have long tails, and a move
+that goes wrong does so for a few inputs."""
 AS_THE_BASE = "OCD answers as the base does"
 AS_TUNED = "OCD answers as the base does with the common move"
 
@@ -170,7 +173,7 @@ def _choose(
     reference = every[1] if tuned else every[0]
     base = float(reference.mean())
     gains = reference - every[2:]
-    allowed = is_gain(gains, config.confidence)
+    allowed = is_gain(gains, config.confidence, FEWEST_JUDGES)
     if config.scale_factor is not None or not config.confidence:
         allowed = torch.ones_like(allowed)
     places = allowed.nonzero()[:, 0].tolist()
