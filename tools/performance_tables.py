@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE_NAMES = ("performance", "models", "experiments", "selection")
+PAGE_NAMES = ("performance", "models", "experiments", "selection", "lessons")
 PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in PAGE_NAMES)
 MEASURED = ROOT / "results" / "benchmarks"
 BLOCK = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -196,9 +196,71 @@ def ways() -> str:
     return _table(head, rows)
 
 
+VARIANTS = {
+    "base": "base",
+    "fine_tuned_layer": "layer fine-tuned once",
+    "fine_tuned_base": "all layers fine-tuned",
+    "ocd_plain": "OCD 0.1",
+    "ocd_unseen": "OCD, unseen lessons",
+    "ocd_ensemble": "OCD, common move (the defaults)",
+    "ocd_both": "OCD, both",
+}
+
+
+def variants() -> str:
+    """Unseen lessons and the common move, on every task that was run with them."""
+    head = ["task (training examples, seeds)", "method", "loss", "base minus it", "layer minus it"]
+    rows = []
+    for of in _read("variants"):
+        task = f"{of['task']} ({of['train']:,}, {of['seeds']})"
+        for name, found in of["methods"].items():
+            gains = [_interval(found.get(other)) for other in ("base", "fine_tuned_layer")]
+            rows.append([task, VARIANTS[name], f"{found['loss']:.4f} ± {found['sd']:.4f}", *gains])
+            task = ""
+    return _table(head, rows)
+
+
+def _interval(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "–"
+    low, high = found["interval"]
+    return f"{found['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def lessons() -> str:
+    """Mean test losses by number of lessons."""
+    measured = _read("lessons")
+    names = {"base": "base", "layer": "layer fine-tuned once", "all_layers": "all layers fine-tuned"}
+    names |= {"ocd_plain": "OCD 0.1", "ocd": "OCD"}
+    head = ["base and data", "lessons", *names.values(), "worst OCD / base"]
+    rows = []
+    for kind, count in dict.fromkeys((of["kind"], of["lessons"]) for of in measured):
+        runs = [of["losses"] for of in measured if (of["kind"], of["lessons"]) == (kind, count)]
+        means = [sum(of[name] for of in runs) / len(runs) for name in names]
+        worst = max(of["ocd"] / of["base"] for of in runs)
+        rows.append([f"{kind} ({len(runs)} seeds)", f"{count:,}", *(f"{mean:.4f}" for mean in means),
+                     f"{worst:.3f}"])  # fmt: skip
+    order = list(dict.fromkeys(row[0] for row in rows))
+    rows.sort(key=lambda row: (order.index(row[0]), int(row[1].replace(",", ""))))
+    return _table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     made.__name__: made
-    for made in (overfit, train, predict, large, growth, steps, ways, rates, races, fits)
+    for made in (
+        overfit,
+        train,
+        predict,
+        large,
+        growth,
+        steps,
+        ways,
+        rates,
+        races,
+        fits,
+        variants,
+        lessons,
+    )
 }
 
 

@@ -11,7 +11,8 @@ FEWEST = 16
 
 def is_gain(gains: Tensor, confidence: float, fewest: int = FEWEST) -> Tensor:
     """Whether the mean of paired gains (rows, examples) is above zero, by row, at this one-sided
-    confidence, on `fewest` examples or more; the quantile of Student's t by the first term of the Cornish-Fisher expansion."""
+    confidence, on `fewest` examples or more; the quantile of Student's t by the first term of the
+    Cornish-Fisher expansion."""
     count = gains.shape[1]
     if count < fewest:
         return torch.zeros(len(gains), dtype=torch.bool)

@@ -1,0 +1,68 @@
+"""What unseen lessons and the common move give, from runs with `variants=true`.
+
+    python -m benchmarks.variants runs/digits runs/mnist runs/california [--out results/benchmarks]
+
+Reads the losses of every method on each test example, and writes variants.json: the mean loss, and its
+difference from the base and from the layer that was fine-tuned once, with 95 % intervals of a paired
+bootstrap over test examples and seeds (positive: better).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ocd.data import read_json, read_tensors
+from ocd.evaluation.bootstrap import MethodMetric, add_differences, resample
+
+METHODS = (
+    "base", "fine_tuned_layer", "fine_tuned_base", "ocd_plain", "ocd_unseen", "ocd_ensemble", "ocd_both"
+)  # fmt: skip
+"""Rows of the table, in its order; those of OCD end in their number of draws."""
+
+
+def measure(root: Path) -> dict[str, Any]:
+    """The table's numbers of one run."""
+    config = read_json(root / "config.json")
+    draws = config["run_options"]["num_draws"]
+    files = [read_tensors(root / "predictions" / f"seed-{s}.safetensors") for s in config["seeds"]]
+    losses = {
+        name: np.stack([of[f"loss/{key}"].double().numpy() for of in files])
+        for name in METHODS
+        if f"loss/{(key := f'{name}_{draws}' if name.startswith('ocd') else name)}" in files[0]
+    }
+    paired: dict[MethodMetric, Any] = {}
+    for name, values in losses.items():
+        for against in ("base", "fine_tuned_layer"):
+            if name != against:
+                add_differences(paired, (name, against), -1, values, losses[against])
+    found = resample(paired)
+    return {
+        "task": config["task"],
+        "seeds": len(files),
+        "train": config["examples"]["train"],
+        "methods": {
+            name: {"loss": float(values.mean()), "sd": float(values.mean(axis=1).std(ddof=1))}
+            | {against: found[name, against] for against in ("base", "fine_tuned_layer")
+               if (name, against) in found}
+            for name, values in losses.items()
+        },
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    arguments = parser.parse_args()
+    found = [measure(root) for root in arguments.runs]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "variants.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
