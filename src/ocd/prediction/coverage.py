@@ -6,6 +6,8 @@ draws lie around the base's own answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -70,17 +72,22 @@ def choose_spread_by_coverage(
             total += len(labels) * interval_coverage(outputs.transpose(0, 1), labels, level)
         return total / count
 
-    low, high = SPREADS_TRIED
-    for _ in range(10):  # the wider the draws, the more they cover
-        middle = (low + high) / 2
-        low, high = (low, middle) if covered(middle) >= 100 * config.coverage else (middle, high)
-    best = round(high, 2)
+    best = _smallest_spread(covered, 100 * config.coverage)
     network.set_sampling(spread=best, scale_factor=factor, centre=centre)
     return (
         f"sampling: {words}spread {best:g}, with which the central {100 * config.coverage:g} % of the "
         f"draws cover {covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, "
         f"covers {covered(1.0):.1f} %"
     )
+
+
+def _smallest_spread(covered: Callable[[float], float], wanted: float) -> float:
+    """The smallest spread that covers so many per cent: the wider the draws, the more they cover."""
+    low, high = SPREADS_TRIED
+    for _ in range(10):
+        middle = (low + high) / 2
+        low, high = (low, middle) if covered(middle) >= wanted else (middle, high)
+    return round(high, 2)
 
 
 def _choose_centre(
