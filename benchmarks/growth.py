@@ -40,6 +40,7 @@ def measure(size: int) -> dict[str, Any]:
     config = OCDConfig(layer="0").replace(
         {
             "collection.storage": "store",
+            "common_move": "never",
             "overfit.lr": 0.1,
             "training.num_steps": TRAIN_STEPS,
             "training.validate_every": TRAIN_STEPS,

@@ -33,7 +33,7 @@ USES = ("auto", "always", "never")
 RATES = (3e-4, 3e-3, 3e-2)
 """Learning rates of Adam that are tried, over the root mean square of the layer's weights."""
 MOST_STEPS = 300
-MOST_EPOCHS = 300
+MOST_EPOCHS = 150
 BATCH = 256
 JUDGED = 1024
 """Examples, of all groups, on which moves are judged."""
