@@ -114,7 +114,7 @@ def images(data: Path) -> Kind:
         Examples(*found.train.rows(part)) for part in (order[:BASE_EXAMPLES], order[BASE_EXAMPLES:])
     )
     return Kind(
-        lambda: mnist.TASK.make_base(options, found), "fc3", cross_entropy_per_example,
+        lambda: mnist.TASK.make_base(options, found), "fc2", cross_entropy_per_example,
         log_mean_softmax, base, lessons, found.test,
     )  # fmt: skip
 
