@@ -113,3 +113,26 @@ def test_copies_of_an_example_are_no_further_evidence() -> None:
     again = sampling.mean_of_copies(copied, torch.arange(20).repeat(50))
     assert torch.allclose(again, gains) and not is_gain(again, 0.99)
     assert not is_gain(torch.ones(1, 15) + torch.arange(15), 0.99)  # too few to say
+
+
+def test_a_loss_that_a_move_makes_infinite_is_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss with a domain: most examples gain by a move that leaves it for some."""
+
+    def with_domain(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs[:, 0].log() - targets).square()
+
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1)).eval()
+    with torch.no_grad():
+        base[2].bias.fill_(1.5)
+    x = torch.randn(1500, 4)
+    with torch.no_grad():
+        assert (base(x) > 0).all()
+    targets = 2 * x[:, 0] - 3.0  # far below: outputs are to come near to zero
+    config = QUICK.replace({"training.num_steps": 100})
+    ocd = OCD(base, loss=with_domain, config=config).fit(Examples(x, targets), progress=False)
+    new = torch.randn(2000, 4)
+    own, ours = (with_domain(y, 2 * new[:, 0] - 3.0) for y in (base(new), ocd.predict(new).mean))
+    finite = own.isfinite()
+    assert ours[finite].isfinite().float().mean() > 0.999
+    assert ours[finite & ours.isfinite()].mean() <= 1.01 * own[finite].mean()

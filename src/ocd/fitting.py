@@ -42,6 +42,7 @@ from ocd.lessons import (
     Curriculum,
     FitBase,
     FitRecord,
+    FoldedLessons,
     LayerScores,
     LessonSource,
     Problem,
@@ -219,7 +220,7 @@ class Fitting:
             )
         record.note(settle_sampling(self.generator(), overfitter, examples, self.join, sampling))
         problem = overfitter.problem
-        if not problem.is_augmented:
+        if not problem.is_augmented and not isinstance(source, FoldedLessons):
             record.note(problem.memory.note())
         record.save()
         few, _ = problem.fetch(torch.arange(min(3, dataset_size(problem.dataset))))

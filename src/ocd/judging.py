@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ocd.data import dataset_size
-from ocd.lessons import FitRecord, LessonSource, warning_if_seen
+from ocd.lessons import FitRecord, FoldedLessons, LessonSource, warning_if_seen
 from ocd.prediction import HeldOut, held_out_examples, held_out_lessons
 from ocd.training import Trained
 
@@ -66,7 +66,8 @@ class Judges:
         """The validation examples; and a warning where the base has seen the lessons."""
         overfitter = self.source.overfitter
         problem = replace(overfitter.problem, dataset=validation, transform=None)
-        if warning := warning_if_seen(overfitter.frozen, overfitter.problem, problem):
+        crossed = isinstance(self.source, FoldedLessons) and self.source.reserves
+        if not crossed and (warning := warning_if_seen(overfitter.frozen, overfitter.problem, problem)):
             warnings.warn(warning, stacklevel=2)
             self.record.note(warning)
         judges = replace(overfitter, problem=problem)

@@ -211,6 +211,33 @@ def test_what_is_no_such_base_is_refused(fit_base, message: str) -> None:
         fit(fit_base=fit_base)
 
 
+def test_the_served_base_is_never_trained() -> None:
+    base = network()
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+
+    def in_place(dataset: Dataset) -> nn.Module:
+        with torch.no_grad():
+            base[2].weight += 1.0
+        return base
+
+    config = OCDConfig(layer="2").replace({"training.num_steps": 12, "denoiser.width": 32})
+    ocd = OCD(base, loss=loss, config=config)
+    with pytest.raises(OCDError, match="fit_base"):
+        ocd.fit(examples(), progress=False, fit_base=in_place)
+    assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())
+    with pytest.raises(OCDError, match="the weights of the one that is served"):
+        ocd.fit(examples(), progress=False, fit_base=lambda dataset: base)
+    shared = network()
+
+    def same(dataset: Dataset) -> nn.Module:
+        with torch.no_grad():
+            shared[2].weight += 1.0
+        return shared
+
+    with pytest.raises(OCDError, match="the same module twice"):
+        ocd.fit(examples(), progress=False, fit_base=same)
+
+
 def test_too_few_examples_make_no_folds() -> None:
     with pytest.raises(OCDError, match="5 examples make no 3 folds"):
         fit(dataset=examples(5))

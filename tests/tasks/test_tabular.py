@@ -372,10 +372,10 @@ def test_spread_is_chosen_so_that_intervals_cover_their_share() -> None:
     features = torch.randn(3000, 2)
     targets = features[:, :1].exp() * torch.randn(3000, 1)  # another width for every input
     ocd = fitted(targets[:2000], features[:2000], training.squared_error)
-    (note,) = [line for line in ocd.notes if line.startswith("sampling: spread")]
+    (note,) = [line for line in ocd.notes if line.startswith("sampling: ")]
     spread = ocd.fitted()[0].spread.item()
     assert f"spread {spread:g}, with which the central 90 % of the draws cover" in note
-    assert "of 600 held-out targets" in note
+    assert "of 300 held-out targets" in note
     draws = ocd.predict(features[2000:], draws=100).outputs
     covered = interval_coverage(draws, targets[2000:], 90)
     assert covered == pytest.approx(90, abs=5)

@@ -94,5 +94,4 @@ def _mean_loss(network: nn.Module, loss: Loss, fetch: Fetch, index: Tensor) -> f
         inputs, targets = fetch(part, None)
         losses.append(example_losses(loss, call(network, copied(inputs)), targets))
     every = torch.cat(losses)
-    usable = every[every.isfinite()]
-    return float(usable.mean()) if len(usable) else float("inf")
+    return float(every.nan_to_num(torch.inf).mean())

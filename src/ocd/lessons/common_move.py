@@ -159,8 +159,9 @@ class _Search:
         """The best move, if it gains beyond doubt, or in any case."""
         rate = min(range(len(self.rates)), key=lambda place: self._best(place)[0])
         _, step, moves, losses = self._best(rate)
-        usable = losses.isfinite() & self.before[rate].isfinite()
-        gains = (self.before[rate] - losses)[usable].double()
+        usable = self.usable
+        # A loss that is not finite where the base's is counts as boundless harm, not as missing.
+        gains = (self.before[rate] - losses.nan_to_num(torch.inf))[usable].double()
         own = float(self.before[rate][usable].mean()) if usable.any() else float("nan")
         error = float(gains.std()) / max(1, len(gains)) ** 0.5 if len(gains) > 1 else float("nan")
         tried = (
@@ -214,8 +215,10 @@ class _Search:
                 capture, targets = self._captured(group, part, seeded(self.seed, 22), augmented=False)
                 parts.append(self._losses(group, capture, targets, own).T)
         losses = torch.cat(parts, dim=1)
+        if step == 0:
+            self.usable = losses.isfinite().all(dim=0)
         for place, row in enumerate(losses):
-            mean = float(row[row.isfinite()].mean()) if row.isfinite().any() else float("inf")
+            mean = float(row[self.usable].nan_to_num(torch.inf).mean()) if self.usable.any() else 0.0
             best = self.best[place]
             if best is None or mean < best[0]:
                 self.best[place] = (mean, step, self.moves[place].detach().clone(), row)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import digest_of, unwrapped
+from ocd.base import base_digest, digest_of, unwrapped
 from ocd.data import (
     dataset_size,
     progress_bar,
@@ -102,7 +102,7 @@ def _train_missing(
     missing = [number for number in range(len(parts)) if not _path(folder, number).exists()]
     if not missing:
         return
-    wanted = _form(problem.base)
+    wanted = _Served.of(problem.base)
     jobs = []
     for number in missing:
         others = torch.cat([part for place, part in enumerate(parts) if place != number])
@@ -110,8 +110,11 @@ def _train_missing(
         jobs.append((fit_base, dataset, wanted, _path(folder, number)))
     with progress_bar("train bases without a fold", len(jobs), progress) as advance:
         if num_processes == 1:
+            made: list[nn.Module] = []
             for job in jobs:
-                _train(*job)
+                base = _train(*job)
+                _check_apart(problem.base, wanted, base, made, job[-1])
+                made.append(base)
                 advance(1)
             return
         with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as pool:
@@ -120,21 +123,58 @@ def _train_missing(
                 advance(1)
 
 
-def _train(fit_base: FitBase, dataset: Dataset[Any], wanted: dict[str, Any], path: Path) -> None:
+@dataclass(frozen=True)
+class _Served:
+    """What is known of the base that is served: the names and shapes of its state, its digest, and a
+    copy of its state."""
+
+    form: dict[str, Any]
+    digest: str
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, base: nn.Module) -> _Served:
+        return cls(_form(base), base_digest(base), copy.deepcopy(unwrapped(base).state_dict()))
+
+
+def _check_apart(
+    served: nn.Module, before: _Served, base: nn.Module, made: list[nn.Module], path: Path
+) -> None:
+    """Raises OCDError where a base was not trained apart from the one that is served and from those
+    before it. The served base gets back what it was."""
+    if base_digest(served) != before.digest:
+        unwrapped(served).load_state_dict(before.state)
+        path.unlink()
+        raise OCDError("fit_base changed the base that is served: it must train a new network")
+    if any(base is other for other in made):
+        path.unlink()
+        raise OCDError(
+            "fit_base gave the same module twice, which has seen the folds of both: it must make a new "
+            "network in each call"
+        )
+
+
+def _train(fit_base: FitBase, dataset: Dataset[Any], wanted: _Served, path: Path) -> nn.Module:
     with torch.random.fork_rng(), torch.enable_grad():
         base = fit_base(dataset)
     if not isinstance(base, nn.Module):
         raise OCDError(f"fit_base gave a {type(base).__name__}: it must return the trained module")
     base = unwrapped(base)
-    if _form(base) != wanted:
+    if _form(base) != wanted.form:
         raise OCDError(
             "fit_base gave a base with other parameters than the one that is served: it must train "
             "the same architecture"
+        )
+    if base_digest(base) == wanted.digest:
+        raise OCDError(
+            "fit_base gave a base with the weights of the one that is served: it must train a new "
+            "network on the dataset that it is given"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     torch.save(base.state_dict(), aside)
     put_in_place(aside, path)
+    return base
 
 
 def _form(base: nn.Module) -> dict[str, Any]:

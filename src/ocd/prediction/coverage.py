@@ -107,7 +107,7 @@ def _choose_centre(
             rows.append(example_losses(judge.loss, output, labels))
         parts.append(torch.stack(rows))
     losses = torch.cat(parts, dim=1).double()
-    losses = losses[:, losses.isfinite().all(dim=0)]
+    losses = losses[:, losses[0].isfinite()].nan_to_num(torch.inf)
     sure = is_gain(losses[:1] - losses[1:], config.confidence, FEWEST_JUDGES)
     means, base = losses.mean(dim=1).tolist(), float(losses[0].mean())
     allowed = [place for place in range(len(CENTRES)) if sure[place]]

@@ -148,8 +148,9 @@ def choose_sampling(
         for here, rows, labels, capture in held_out.chunks(fitted, chunk_size)
     ]
     every = torch.cat(parts, dim=1)  # (2 + pairs, B), the base's own first
-    usable = every.isfinite().all(dim=0)
-    every, count = every[:, usable].double(), int(usable.sum())
+    # Where the base itself is not finite nothing is judged; elsewhere that is boundless harm.
+    usable = every[0].isfinite()
+    every, count = every[:, usable].double().nan_to_num(torch.inf), int(usable.sum())
     if not count:
         return keep_sampling(fitted, config)
     if (example := held_out.copy_of()) is not None:
@@ -176,6 +177,9 @@ def _choose(
     allowed = is_gain(gains, config.confidence, FEWEST_JUDGES)
     if config.scale_factor is not None or not config.confidence:
         allowed = torch.ones_like(allowed)
+    elif means.isinf().any():
+        # The loss has a domain, and moves of some length leave it: rarer inputs leave it sooner.
+        allowed &= False
     places = allowed.nonzero()[:, 0].tolist()
     if not places:
         best = int(means.argmin())
