@@ -17,17 +17,9 @@ from torch import Tensor, nn
 
 from ocd.base import Loss, example_losses, unwrapped
 from ocd.data import Batch, call, copied, progress_bar, seeded
+from ocd.lessons import TUNING
 
 RATES = (3e-5, 3e-4, 3e-3)
-MOST_STEPS = 300
-MOST_EPOCHS = 300
-BATCH = 256
-JUDGED = 1024
-"""Examples at most that are kept apart: a quarter of all."""
-JUDGE_EVERY = 10
-PATIENCE = 60
-"""Steps without a gain after which a rate is given up."""
-
 Fetch = Callable[[Tensor, torch.Generator | None], Batch]
 """(indices, generator): examples, augmented where there is a generator."""
 
@@ -38,12 +30,12 @@ def fine_tune(
     """A fine-tuned copy of the base; a plain copy where no rate lowers the loss of the examples that
     are kept apart. `loss(outputs, targets)` gives (B,). `size`: of the dataset that `fetch` reads."""
     order = torch.randperm(size, generator=seeded(seed, 30))
-    count = min(JUDGED, size // 4)
+    count = min(TUNING.judged, size // 4)
     judged, trained = order[:count], order[count:]
     network = copy.deepcopy(unwrapped(base)).eval()
     start = copy.deepcopy(network.state_dict())
     best, best_state = (_mean_loss(network, loss, fetch, judged) if count else 0.0), start
-    steps = max(1, min(MOST_STEPS, MOST_EPOCHS * len(trained) // BATCH)) if count else 0
+    steps = TUNING.num_steps(len(trained), TUNING.batch) if count else 0
     with progress_bar("fine-tune the base", steps * len(RATES), progress) as advance:
         for rate in RATES:
             network.load_state_dict(start)
@@ -52,12 +44,12 @@ def fine_tune(
             for step in range(1, steps + 1):
                 search.step(step)
                 advance(1)
-                if step % JUDGE_EVERY and step != steps:
+                if step % TUNING.judge_every and step != steps:
                     continue
                 found = _mean_loss(network, loss, fetch, judged)
                 if found < best:
                     best, best_state, last = found, copy.deepcopy(network.state_dict()), step
-                if step - last >= PATIENCE:
+                if step - last >= TUNING.patience:
                     break
     network.load_state_dict(best_state)
     return network
@@ -78,7 +70,9 @@ class _Descent:
 
     def step(self, number: int) -> None:
         generator = seeded(self.seed, 31, number)
-        chosen = torch.randint(len(self.trained), (min(BATCH, len(self.trained)),), generator=generator)
+        chosen = torch.randint(
+            len(self.trained), (min(TUNING.batch, len(self.trained)),), generator=generator
+        )
         inputs, targets = self.fetch(self.trained[chosen], generator)
         with torch.enable_grad():
             losses = example_losses(self.loss, call(self.network, copied(inputs)), targets)
@@ -90,7 +84,7 @@ class _Descent:
 @torch.no_grad()
 def _mean_loss(network: nn.Module, loss: Loss, fetch: Fetch, index: Tensor) -> float:
     losses = []
-    for part in index.split(BATCH):
+    for part in index.split(TUNING.batch):
         inputs, targets = fetch(part, None)
         losses.append(example_losses(loss, call(network, copied(inputs)), targets))
     every = torch.cat(losses)

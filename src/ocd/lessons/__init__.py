@@ -20,10 +20,12 @@ from ocd.lessons.sources import LessonBatch, LessonSource, StoredLessons
 from ocd.lessons.steps import OverfitConfig
 from ocd.lessons.store import StoreReader
 from ocd.lessons.store_rows import read_delta
+from ocd.lessons.tuning import TUNING
 from ocd.lessons.unseen import warning_if_seen
 
 __all__ = [
     "NUM_GROUPS",
+    "TUNING",
     "USES",
     "CollectionConfig",
     "CrossFittingConfig",

@@ -27,19 +27,12 @@ from ocd.base import Capture, DenseDelta, FrozenBase, example_losses, num_weight
 from ocd.data import Targets, dataset_size, progress_bar, repeat_rows, seeded
 from ocd.lessons.gain import is_gain
 from ocd.lessons.problem import Problem
+from ocd.lessons.tuning import TUNING
 
 USES = ("auto", "always", "never")
 """Values of the setting: taken where it gains, taken in any case, not looked for."""
 RATES = (3e-4, 3e-3, 3e-2)
 """Learning rates of Adam that are tried, over the root mean square of the layer's weights."""
-MOST_STEPS = 300
-MOST_EPOCHS = 150
-BATCH = 256
-JUDGED = 1024
-"""Examples, of all groups, on which moves are judged."""
-JUDGE_EVERY = 10
-PATIENCE = 60
-"""Steps without a gain after which no more are made."""
 CONFIDENCE = 0.995
 MOST_NUMBERS = 2**26
 """Of all moves that are trained together; a larger layer has fewer rates, or no common move."""
@@ -47,7 +40,7 @@ MOST_ROWS = 2**25
 """Numbers of the layer's output in a batch, all moves counted."""
 FLOPS = 1.2e7
 """Operations that the search may take for each lesson of a training batch: what training the generator
-takes. Where fewer than `JUDGE_EVERY` steps are left, there is no search."""
+takes. Where fewer than `TUNING.judge_every` steps are left, there is no search."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ def find_common_move(
         return CommonMove(None, None, "common move: none, since the layer is too large to try several")
     if use != "always":
         search.num_steps = min(search.num_steps, int(FLOPS * trained / search.cost()))
-        if search.num_steps < JUDGE_EVERY:
+        if search.num_steps < TUNING.judge_every:
             return CommonMove(
                 None, None, "common move: not looked for, since that would take longer than training; "
                 "common_move=always looks for one in any case"
@@ -107,7 +100,7 @@ class _Search:
         self.is_too_large = most < 1
         total = sum(len(group.index) for group in groups)
         self.batch = self._batch_size(total)
-        self.num_steps = max(1, min(MOST_STEPS, MOST_EPOCHS * total // self.batch))
+        self.num_steps = TUNING.num_steps(total, self.batch)
         self.moves: list[Tensor] = []
         if self.is_too_large:
             return
@@ -121,7 +114,7 @@ class _Search:
                 for move, rate in zip(self.moves, self.rates, strict=True)
             ]
         )
-        judged = max(1, JUDGED // len(groups))
+        judged = max(1, TUNING.judged // len(groups))
         self.judged = [
             _shuffled(group.index, seeded(seed, 20, number))[:judged]
             for number, group in enumerate(groups)
@@ -132,7 +125,7 @@ class _Search:
         """Lessons in a step: fewer where the layer's output is large."""
         draws = len(self.rates) * (len(self.groups) + 1)
         size = 4 * draws * (self.frozen.layer_size or 1)
-        return max(1, min(total, BATCH, max(8, MOST_ROWS // size)))
+        return max(1, min(total, TUNING.batch, max(8, MOST_ROWS // size)))
 
     def cost(self) -> float:
         """Operations of a step, forward and backward, from one pass of two lessons under one move."""
@@ -149,10 +142,10 @@ class _Search:
         for step in range(1, self.num_steps + 1):
             self._step(step)
             advance(1)
-            if step % JUDGE_EVERY == 0 or step == self.num_steps:
+            if step % TUNING.judge_every == 0 or step == self.num_steps:
                 self._judge(step)
                 last = max(best[1] for best in self.best if best is not None)
-                if step - last >= PATIENCE:
+                if step - last >= TUNING.patience:
                     break
 
     def found(self, use: str) -> CommonMove:
@@ -211,7 +204,7 @@ class _Search:
         parts = []
         for number, (group, index) in enumerate(zip(self.groups, self.judged, strict=True)):
             own = torch.stack([move[number] for move in self.moves])
-            for part in index.split(BATCH):
+            for part in index.split(TUNING.batch):
                 capture, targets = self._captured(group, part, seeded(self.seed, 22), augmented=False)
                 parts.append(self._losses(group, capture, targets, own).T)
         losses = torch.cat(parts, dim=1)
