@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ocd import OCD, Examples, OCDConfig, fitting
+from ocd.baselines.fine_tuned_base import fine_tune
 from ocd.lessons import common_move, is_gain
 from ocd.prediction import AS_THE_BASE, sampling
 from ocd.training import batches
@@ -102,6 +103,32 @@ def test_a_base_with_much_to_learn_is_moved() -> None:
     poor = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4), Times(1.0)).eval()
     own, ours, ocd = losses(poor, labelled(1000, seed=2))
     assert ours < 0.93 * own and ocd.predict(TEST.inputs[:2]).note != AS_THE_BASE
+
+
+@pytest.mark.parametrize("count", [16, 300])
+def test_all_layers_fine_tuned_on_few_lessons_stay_where_nothing_is_gained(count: int) -> None:
+    base, lessons = rule(), labelled(count, seed=3)
+    network = fine_tune(base, loss, count, lambda index, _: lessons.rows(index), seed=0, progress=False)
+    assert all(map(torch.equal, network.state_dict().values(), base.state_dict().values()))
+
+
+def test_all_layers_fine_tuned_gain_where_much_is_to_learn() -> None:
+    torch.manual_seed(5)
+    poor = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4)).eval()
+    lessons = labelled(1000, seed=2)
+    network = fine_tune(poor, loss, 1000, lambda index, _: lessons.rows(index), seed=0, progress=False)
+    own, tuned = (loss(net(TEST.inputs), TEST.targets).mean() for net in (poor, network))
+    assert tuned < 0.9 * own
+
+
+@pytest.mark.parametrize(("gain", "count", "undone"), [
+    (-1.0, 50, True), (0.1, 50, False), (-0.1, 49, False), (-9.0, 49, True), (-9.0, 1, False),
+])  # fmt: skip
+def test_few_judges_undo_a_common_move_only_beyond_doubt(gain: float, count: int, undone: bool) -> None:
+    torch.manual_seed(0)
+    gains = torch.randn(count)
+    gains += gain - gains.mean()
+    assert sampling._undone(gains, sampling.SamplingConfig()) is undone
 
 
 def test_copies_of_an_example_are_no_further_evidence() -> None:

@@ -3,13 +3,12 @@ common move (ocd.lessons.common_move); for one base and no other."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from ocd.base import Fingerprint, FrozenBase, Outputs, Way, base_digest
+from ocd.base import Fingerprint, FrozenBase, Outputs, Way, base_digest, independent_copy
 from ocd.config import OCDConfig
 from ocd.data import (
     file_digest,
@@ -96,7 +95,8 @@ def load_checkpoint(
             "activation, constant or order of layers; load the base as it was when it was fitted"
         )
     shapes = Shapes.from_dict(saved["shapes"])
-    network = HyperNetwork(shapes, config.generator, copy.deepcopy(encoder))
+    own_encoder = None if encoder is None else independent_copy(encoder)
+    network = HyperNetwork(shapes, config.generator, own_encoder)
     load_strictly(network, path / "model.safetensors", saved.get("weights"))
     network = network.to(frozen.device).eval()
     return Checkpoint(config, network, frozen, saved["notes"], fingerprint)

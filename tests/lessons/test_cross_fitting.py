@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
 from ocd import OCD, Examples, OCDConfig, OCDError, fitting
 from ocd.base import FrozenBase, probe
@@ -204,6 +204,10 @@ def test_bases_are_trained_in_processes(tmp_path: Path) -> None:
     [
         (lambda dataset: None, "fit_base gave a NoneType: it must return the trained module"),
         (lambda dataset: nn.Linear(5, 3), "fit_base gave a base with other parameters"),
+        (
+            lambda dataset: nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)),
+            "fit_base gave a base that answers otherwise",
+        ),
     ],
 )
 def test_what_is_no_such_base_is_refused(fit_base, message: str) -> None:
@@ -236,6 +240,43 @@ def test_the_served_base_is_never_trained() -> None:
 
     with pytest.raises(OCDError, match="the same module twice"):
         ocd.fit(examples(), progress=False, fit_base=same)
+
+
+def test_a_base_whose_forward_is_a_function_over_itself_has_bases_of_its_own(tmp_path: Path) -> None:
+    def patched() -> nn.Module:
+        base = nn.Module()
+        inner = network()
+        base.add_module("inner", inner)
+        base.forward = lambda x: base.inner(x)
+        return base.eval()
+
+    def train_patched(dataset: Dataset) -> nn.Module:
+        base = patched()
+        base.inner.load_state_dict(train(dataset).state_dict())
+        return base
+
+    config = OCDConfig(layer="inner.2", common_move="never").replace(
+        {"cross_fitting.num_folds": 3, "training.num_steps": 12, "denoiser.width": 32}
+    )
+    ocd = OCD(patched(), loss=loss, config=config)
+    ocd.fit(examples(), tmp_path, progress=False, fit_base=train_patched)
+    ocd.fit_base = train_patched
+    rows = source_of(ocd, tmp_path).rows(torch.arange(COUNT), torch.Generator())
+    plain = fit(tmp_path / "plain")
+    expected = source_of(plain, tmp_path / "plain").rows(torch.arange(COUNT), torch.Generator())
+    assert torch.allclose(rows.features["output"], expected.features["output"], atol=1e-5)
+
+
+def test_fit_base_is_given_the_users_own_kind_of_dataset() -> None:
+    kinds = []
+
+    def spying(dataset: Dataset) -> nn.Module:
+        kinds.append(type(dataset))
+        return train(dataset)
+
+    whole = examples()
+    fit(dataset=TensorDataset(whole.inputs, whole.targets), fit_base=spying)
+    assert kinds == [TensorDataset] * 3
 
 
 def test_too_few_examples_make_no_folds() -> None:

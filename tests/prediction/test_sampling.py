@@ -117,7 +117,7 @@ def test_an_example_that_is_not_finite_does_not_choose(ocd: OCD) -> None:
     losses = [loss_by_hand(ocd, s, f, kept=kept) for s in SPREADS for f in SCALE_FACTORS]
     assert loss_by_hand(ocd, *found, kept=kept) == pytest.approx(min(losses), rel=1e-5)
     note = choose_sampling(ocd.generator(), HeldOut(inputs[3:4], TEST.targets[3:4]), JUDGE, ALWAYS)
-    assert chosen(ocd.generator()) == (1, 1) and "nothing is held out" in note
+    assert chosen(ocd.generator()) == (1, 1) and "finite on none of the 1 held-out" in note
 
 
 def test_a_generator_of_noise_has_no_spread() -> None:
@@ -265,6 +265,40 @@ def test_a_fit_with_both_numbers_has_nothing_to_choose() -> None:
 
 
 # Validation examples of the user
+
+
+@pytest.mark.parametrize(("plain", "factor"), [(True, 0.0), (False, 1.0)])
+def test_moves_that_harm_the_lessons_as_they_are_are_not_made(ocd: OCD, plain, factor) -> None:
+    """Augmented copies gain by any move, the lessons themselves lose by every one, but by less."""
+
+    def weighted_distance(outputs: Tensor, targets: Tensor) -> Tensor:
+        return targets[:, -1] * (outputs - targets[:, :-1]).square().sum(dim=1)
+
+    inputs = some_digits(60).inputs
+    as_they_are, own = torch.arange(120) < 60, ocd.frozen.answer(inputs).repeat(2, 1)
+    weight = torch.where(as_they_are, 1.0, -3.0)
+    held_out = HeldOut(
+        inputs.repeat(2, 1, 1, 1),
+        torch.cat([own, weight[:, None]], dim=1),
+        example=torch.arange(60).repeat(2),
+        plain=as_they_are if plain else None,
+    )
+    judge = EnsembleLoss(weighted_distance, join_by_mean)
+    note = choose_sampling(ocd.generator(), held_out, judge, SamplingConfig())
+    assert chosen(ocd.generator())[1] == factor
+    assert ("(32 of 32 ways to move harm them as they are)" in note) is plain
+
+
+def test_judges_without_a_finite_loss_are_said(ocd: OCD) -> None:
+    inputs = torch.full_like(TEST.inputs, torch.nan)
+    note = choose_sampling(
+        ocd.generator(),
+        HeldOut(inputs, TEST.targets, words="validation examples"),
+        JUDGE,
+        SamplingConfig(),
+    )
+    assert "the base's loss is finite on none of the 40 validation examples" in note
+    assert chosen(ocd.generator())[1] == 0
 
 
 def test_validation_examples_choose_in_place_of_those_held_out() -> None:

@@ -487,11 +487,15 @@ def test_the_mean_of_the_store_is_that_of_deltas_made_anew(tmp_path: Path) -> No
     assert kept.weight.abs().sum() > 0
 
 
+@pytest.mark.parametrize("common_move", ["never", "always"])
 def test_conditions_are_compared_on_the_deltas_of_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    common_move: str,
 ) -> None:
     data = write_scene(tmp_path / "data")
-    run = make(tmp_path / "run", data, baselines="none")
+    run = make(tmp_path / "run", data, baselines="none", common_move=common_move)
     run.predict(0)
     before = (run.root / "predictions" / "seed-0.json").read_bytes()
     with pytest.MonkeyPatch.context() as patch:  # no view is overfitted again

@@ -4,6 +4,7 @@ from ocd.base.capture import Capture
 from ocd.base.component_delta import ComponentDelta
 from ocd.base.deltas import Delta, DenseDelta, OutputShift, RankOneDelta, num_weights
 from ocd.base.digest import base_digest, digest_of
+from ocd.base.duplicate import check_independent, independent_copy
 from ocd.base.examples import finite_rows
 from ocd.base.fingerprint import Fingerprint
 from ocd.base.front import Front
@@ -35,11 +36,13 @@ __all__ = [
     "agree",
     "base_digest",
     "capture_rows",
+    "check_independent",
     "check_loss_rows",
     "digest_of",
     "example_losses",
     "find_layer",
     "finite_rows",
+    "independent_copy",
     "is_quantised",
     "list_layers",
     "num_weights",

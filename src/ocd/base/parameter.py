@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ocd.base.capture import rows_by_example
+from ocd.base.duplicate import independent_copy
 from ocd.base.front import Front
 from ocd.base.layers import find_layer, get_module, get_parameter
 from ocd.base.outputs import Outputs
@@ -164,7 +164,7 @@ class MovedParameter:
             )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        base = copy.deepcopy(self.base, memo)
+        base = independent_copy(self.base, memo)
         return type(self)(base, self.name, self.way, self.channels_last, self.outputs, self.start)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -90,6 +90,13 @@ def open_weights(module: nn.Module) -> None:
         module.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
+def refer_to(value: Any, copies: dict[int, Any]) -> Any:
+    """`value`, or a copy of it that refers to the copies of modules, by the ids of the originals."""
+    copier = _Copier()
+    copier.known.update(copies)
+    return copier.copy(value)
+
+
 class _Copier:
     """Copies modules, and what refers to them; each object once."""
 
@@ -116,7 +123,7 @@ class _Copier:
             return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
         if type(value) is functools.partial:
             return self._partial(value)
-        if isinstance(value, types.FunctionType) and value.__closure__:
+        if isinstance(value, types.FunctionType):
             return self._function(value)
         return value
 
@@ -181,19 +188,29 @@ class _Copier:
         return functools.partial(self.copy(value.func), *args, **named)
 
     def _function(self, value: types.FunctionType) -> types.FunctionType:
-        """A function that closes over modules of the base (`lambda x: self.fc(x)`): over the view's."""
-        cells = []
-        for cell in value.__closure__ or ():
-            refers = not _is_empty(cell) and isinstance(cell.cell_contents, REFERRING)
-            cells.append(types.CellType(self.copy(cell.cell_contents)) if refers else cell)
-        if all(one is other for one, other in zip(value.__closure__ or (), cells, strict=True)):
+        """A function that closes over modules of the base (`lambda x: self.fc(x)`), or has them as
+        defaults: over the view's."""
+        cells = tuple(self._cell(cell) for cell in value.__closure__ or ())
+        defaults = tuple(self._referred(default) for default in value.__defaults__ or ())
+        named = {key: self._referred(default) for key, default in (value.__kwdefaults__ or {}).items()}
+        before = [*(value.__closure__ or ()), *(value.__defaults__ or ())]
+        before += (value.__kwdefaults__ or {}).values()
+        after = [*cells, *defaults, *named.values()]
+        if all(one is other for one, other in zip(before, after, strict=True)):
             return value
         copied = types.FunctionType(
-            value.__code__, value.__globals__, value.__name__, value.__defaults__, tuple(cells)
+            value.__code__, value.__globals__, value.__name__, defaults or None, cells or None
         )
-        copied.__kwdefaults__ = value.__kwdefaults__
+        copied.__kwdefaults__ = named or None
         copied.__dict__.update(value.__dict__)
         return copied
+
+    def _referred(self, value: Any) -> Any:
+        return self.copy(value) if isinstance(value, REFERRING) else value
+
+    def _cell(self, cell: types.CellType) -> types.CellType:
+        refers = not _is_empty(cell) and isinstance(cell.cell_contents, REFERRING)
+        return types.CellType(self.copy(cell.cell_contents)) if refers else cell
 
 
 def _is_empty(cell: types.CellType) -> bool:

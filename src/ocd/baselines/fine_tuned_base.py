@@ -3,8 +3,9 @@
     network = fine_tune(base, loss, len(examples), fetch, seed)   # the base itself is not changed
 
 With the care that the layer's own move gets (ocd.lessons.common_move): the learning rate and the number
-of steps are those with the lowest loss on a part of the lessons that is kept apart; no step at all is
-one of the choices. Plain Adam, in eval mode, so that dropout and batch statistics stay as they are.
+of steps are those with the lowest loss on a part of the lessons that is kept apart; where that is no
+gain beyond doubt, no step is made. Plain Adam, in eval mode, so that dropout and batch statistics stay
+as they are.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ocd.base import Loss, example_losses, unwrapped
+from ocd.base import Loss, check_independent, example_losses, independent_copy, unwrapped
 from ocd.data import Batch, call, copied, progress_bar, seeded
-from ocd.lessons import TUNING
+from ocd.lessons import TUNING, is_gain
 
 RATES = (3e-5, 3e-4, 3e-3)
+CONFIDENCE = 0.99
+"""One-sided confidence with which the examples that are kept apart have to gain."""
 Fetch = Callable[[Tensor, torch.Generator | None], Batch]
 """(indices, generator): examples, augmented where there is a generator."""
 
@@ -28,13 +31,16 @@ def fine_tune(
     base: nn.Module, loss: Loss, size: int, fetch: Fetch, seed: int, progress: bool = True
 ) -> nn.Module:
     """A fine-tuned copy of the base; a plain copy where no rate lowers the loss of the examples that
-    are kept apart. `loss(outputs, targets)` gives (B,). `size`: of the dataset that `fetch` reads."""
+    are kept apart beyond doubt. `loss(outputs, targets)` gives (B,). `size`: of the dataset that
+    `fetch` reads."""
     order = torch.randperm(size, generator=seeded(seed, 30))
     count = min(TUNING.judged, size // 4)
     judged, trained = order[:count], order[count:]
-    network = copy.deepcopy(unwrapped(base)).eval()
+    network = independent_copy(unwrapped(base)).eval()
+    check_independent(network, base, fetch(judged[:1] if count else trained[:1], None)[0])
     start = copy.deepcopy(network.state_dict())
-    best, best_state = (_mean_loss(network, loss, fetch, judged) if count else 0.0), start
+    before = _losses(network, loss, fetch, judged) if count else torch.zeros(0)
+    best, best_losses, best_state = float(before.mean()) if count else 0.0, before, start
     steps = TUNING.num_steps(len(trained), TUNING.batch) if count else 0
     with progress_bar("fine-tune the base", steps * len(RATES), progress) as advance:
         for rate in RATES:
@@ -46,12 +52,14 @@ def fine_tune(
                 advance(1)
                 if step % TUNING.judge_every and step != steps:
                     continue
-                found = _mean_loss(network, loss, fetch, judged)
-                if found < best:
-                    best, best_state, last = found, copy.deepcopy(network.state_dict()), step
+                losses = _losses(network, loss, fetch, judged)
+                if float(losses.mean()) < best:
+                    best, best_losses, last = float(losses.mean()), losses, step
+                    best_state = copy.deepcopy(network.state_dict())
                 if step - last >= TUNING.patience:
                     break
-    network.load_state_dict(best_state)
+    beyond_doubt = is_gain((before - best_losses).nan_to_num(0.0)[None], CONFIDENCE)
+    network.load_state_dict(best_state if beyond_doubt else start)
     return network
 
 
@@ -82,10 +90,9 @@ class _Descent:
 
 
 @torch.no_grad()
-def _mean_loss(network: nn.Module, loss: Loss, fetch: Fetch, index: Tensor) -> float:
+def _losses(network: nn.Module, loss: Loss, fetch: Fetch, index: Tensor) -> Tensor:
     losses = []
     for part in index.split(TUNING.batch):
         inputs, targets = fetch(part, None)
         losses.append(example_losses(loss, call(network, copied(inputs)), targets))
-    every = torch.cat(losses)
-    return float(every.nan_to_num(torch.inf).mean())
+    return torch.cat(losses).nan_to_num(torch.inf)

@@ -5,12 +5,12 @@ Each draw drops other activations. It costs nothing to train, and K passes of th
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from ocd.base import independent_copy
 from ocd.baselines.unchanged_base import base_outputs
 from ocd.data import Inputs, call
 from ocd.errors import OCDError
@@ -35,7 +35,7 @@ class MCDropout:
 
     @torch.no_grad()
     def predict(self, inputs: Inputs, draws: int = 5, seed: int = 0) -> Prediction:
-        noisy = copy.deepcopy(self.base).eval()  # the base itself stays in eval mode
+        noisy = independent_copy(self.base).eval()  # the base itself stays in eval mode
         for module in noisy.modules():
             if isinstance(module, DROPOUTS):
                 module.train()

@@ -6,13 +6,12 @@ forward and backward once an iteration.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ocd.base import find_layer
+from ocd.base import find_layer, independent_copy
 from ocd.data import Inputs, call, map_tensors, num_rows
 from ocd.errors import OCDError
 from ocd.prediction import Prediction, predict_in_chunks, softmax_entropy
@@ -58,7 +57,7 @@ class Tent:
 
     def _adapted(self, inputs: Inputs) -> Tensor:
         """Outputs (B, C) of a copy of the base after its training on these inputs."""
-        network = copy.deepcopy(self.base).eval().requires_grad_(False)
+        network = independent_copy(self.base).eval().requires_grad_(False)
         moved = self._trainable(network)
         optimizer = torch.optim.Adam(moved, lr=self.lr)
         for _ in range(self.num_iterations):

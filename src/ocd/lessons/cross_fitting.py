@@ -25,15 +25,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
-from ocd.base import base_digest, digest_of, unwrapped
+from ocd.base import agree, base_digest, check_independent, digest_of, independent_copy, unwrapped
 from ocd.data import (
+    Inputs,
+    call,
+    copied,
     dataset_size,
+    fetch_rows,
     progress_bar,
     put_in_place,
     read_json,
     seeded,
+    to_device,
     write_json,
 )
 from ocd.errors import OCDError
@@ -172,9 +178,18 @@ def _train(fit_base: FitBase, dataset: Dataset[Any], wanted: _Served, path: Path
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
-    torch.save(base.state_dict(), aside)
+    few, _ = fetch_rows(dataset, torch.arange(2))
+    few = to_device(few, next(base.parameters()).device)
+    torch.save({"state": base.state_dict(), "inputs": few, "answers": _answers(base, few)}, aside)
     put_in_place(aside, path)
     return base
+
+
+@torch.no_grad()
+def _answers(base: nn.Module, inputs: Inputs) -> list[Tensor]:
+    """What a base says, in eval mode: the tensors of its answer."""
+    leaves = tree_leaves(call(base.eval(), copied(inputs)))
+    return [leaf.cpu() for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def _form(base: nn.Module) -> dict[str, Any]:
@@ -186,7 +201,18 @@ def _form(base: nn.Module) -> dict[str, Any]:
 
 
 def _read(problem: Problem, path: Path) -> nn.Module:
-    """The user's base with the weights of another."""
-    base = copy.deepcopy(unwrapped(problem.base))
-    base.load_state_dict(torch.load(path, map_location=problem.device, weights_only=True))
+    """The user's base with the weights of another. Raises OCDError where it does not answer as that
+    one did."""
+    base = independent_copy(unwrapped(problem.base))
+    saved = torch.load(path, map_location=problem.device, weights_only=True)
+    base.load_state_dict(saved["state"])
+    check_independent(base, problem.base, saved["inputs"])
+    ours, theirs = _answers(base, saved["inputs"]), [one.cpu() for one in saved["answers"]]
+    same = [one.shape for one in ours] == [one.shape for one in theirs]
+    if not same or not all(agree(*pair, loose=True) for pair in zip(ours, theirs, strict=True)):
+        path.unlink()
+        raise OCDError(
+            "fit_base gave a base that answers otherwise than the served one does with its weights: it "
+            "must train the same architecture (activations, constants, order of layers)"
+        )
     return base

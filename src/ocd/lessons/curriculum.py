@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 
@@ -26,7 +25,7 @@ from ocd.lessons.folds import Fold, FoldedLessons, only
 from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.plan import Plan
 from ocd.lessons.problem import Problem
-from ocd.lessons.record import FitRecord, Workdir
+from ocd.lessons.record import FitRecord
 from ocd.lessons.sources import LessonSource
 
 NUM_GROUPS = 3
@@ -49,11 +48,10 @@ class Curriculum:
         """With `problem.fit_base`, the bases that have not seen a fold are trained first, or read."""
         course = cls(problem, record, config)
         if problem.fit_base is not None:
-            folder = record.work.root / "bases" / (record.work.member or "main")
             key = record.key["base"] + record.key["data"]
             course.folds = fold_bases(
                 replace(problem, fit_base=None), problem.fit_base, config.cross_fitting, config.seed,
-                folder, key, progress,
+                record.work.bases, key, progress,
             )  # fmt: skip
             sizes = [len(fold.index) for fold in course.folds]
             record.note(
@@ -82,7 +80,7 @@ class Curriculum:
             record.note(found.note)
         if found is not None and found.delta is not None and found.of_others is not None:
             tensors = {"delta": found.delta.cpu(), "of_others": found.of_others.cpu()}
-            write_tensors(self._path, tensors)
+            write_tensors(self.record.work.common_moves, tensors)
         record.has_common_move = found is not None and found.delta is not None
         record.save()
 
@@ -109,7 +107,7 @@ class Curriculum:
         """The base that answers in the end, with the common move of all lessons, on all of them."""
         if not self.record.has_common_move:
             return self.problem
-        delta = read_tensors(self._path)["delta"].to(self.problem.device)
+        delta = read_tensors(self.record.work.common_moves)["delta"].to(self.problem.device)
         return replace(self.problem, start=delta)
 
     # ----------------------------------------------------------- details
@@ -118,10 +116,6 @@ class Curriculum:
     def _plan(self) -> Plan:
         assert self.record.plan is not None
         return self.record.plan
-
-    @property
-    def _path(self) -> Path:
-        return self.record.work.checkpoint / "common_moves.safetensors"
 
     def _groups(self) -> list[Group]:
         """The folds, or by chance some groups of the base's own lessons."""
@@ -142,7 +136,7 @@ class Curriculum:
         """The folds, each starting from the common move of the others where there is one."""
         if not self.record.has_common_move:
             return self.folds
-        starts = read_tensors(self._path)["of_others"].to(self.problem.device)
+        starts = read_tensors(self.record.work.common_moves)["of_others"].to(self.problem.device)
         folds = self.folds or [
             Fold(only(self.problem, group.index), group.index) for group in self._groups()
         ]
@@ -157,9 +151,8 @@ class Curriculum:
         if not folds:
             yield self.problem, self.record
             return
-        work = self.record.work
         for number, fold in enumerate(folds):
-            own = Workdir(work.root, f"{work.member}/fold-{number}".lstrip("/"), work.context)
+            own = self.record.work.of_fold(number)
             record = FitRecord.open(own, fold.problem, self.record.settings)
             record.layer, record.plan = self.record.layer, self.record.plan
             record.save()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from ocd.base import Delta, DenseDelta, RankOneDelta
 from ocd.data import Batch, Chosen, Examples, join_rows
@@ -35,6 +36,8 @@ def only(problem: Problem, index: Tensor) -> Problem:
     """The problem with some of its examples alone."""
     if type(problem.dataset) is Examples:  # a copy: what users and workers get is as simple as it was
         return replace(problem, dataset=Examples(*problem.dataset.rows(index)))
+    if type(problem.dataset) is TensorDataset:
+        return replace(problem, dataset=TensorDataset(*(t[index] for t in problem.dataset.tensors)))
     return replace(problem, dataset=Chosen(problem.dataset, index))
 
 

@@ -48,6 +48,24 @@ class Workdir:
         """The folder of the store."""
         return self.root / "deltas" / (self.member if self.deltas_of is None else self.deltas_of)
 
+    def of_fold(self, number: int) -> Workdir:
+        """The files of one fold of this fit."""
+        own, lent = (
+            f"{name}/fold-{number}".lstrip("/") if name is not None else None
+            for name in (self.member, self.deltas_of)
+        )
+        return Workdir(self.root, own or "", self.context, lent)
+
+    @property
+    def bases(self) -> Path:
+        """The folder of the bases of cross-fitting."""
+        return self.root / "bases" / ((self.deltas_of or self.member) or "main")
+
+    @property
+    def common_moves(self) -> Path:
+        """The file of the common moves: of all lessons, and of all but each fold."""
+        return self.checkpoint / "common_moves.safetensors"
+
     @property
     def checkpoint(self) -> Path:
         """The folder of the trained generator and of training.pt."""

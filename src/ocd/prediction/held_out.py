@@ -21,14 +21,16 @@ ENOUGH = 512
 @dataclass(frozen=True)
 class HeldOut:
     """Examples to choose on. `capture(chunk)`: what the base says of them, where it was asked
-    before. `example` (B,): which example a row is a copy of; each its own where it is None. `words`:
-    what they are, for notes. `frozen`: the base that they are run on, the fitted one where it is None.
-    `others`: more examples, on other bases."""
+    before. `example` (B,): which example a row is a copy of; each its own where it is None. `plain`
+    (B,): which rows are as they are, where others are augmented. `words`: what they are, for notes.
+    `frozen`: the base that they are run on, the fitted one where it is None. `others`: more examples,
+    on other bases."""
 
     inputs: Inputs
     targets: Targets
     capture: Callable[[slice], Capture] | None = None
     example: Tensor | None = None
+    plain: Tensor | None = None
     words: str = "held-out lessons"
     frozen: FrozenBase | None = None
     others: tuple[HeldOut, ...] = ()
@@ -47,6 +49,13 @@ class HeldOut:
             yield here, rows, to_device(take_rows(self.targets, where), device), capture
         for other in self.others:
             yield from other.chunks(fitted, size)
+
+    def as_they_are(self) -> Tensor | None:
+        """Which rows are not augmented, those of `others` too; None where all of them are alike."""
+        every = (self, *self.others)
+        if any(part.plain is None for part in every):
+            return None
+        return torch.cat([part.plain for part in every if part.plain is not None])
 
     def copy_of(self) -> Tensor | None:
         """Which example each row is a copy of, those of `others` too; None: each its own."""
@@ -84,6 +93,8 @@ def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> He
         inputs = join_rows(inputs, augmented)
         targets = join_rows(targets, targets)
     if overfitter.problem.is_augmented:
-        return HeldOut(inputs, targets, example=index.repeat(num_rows(targets) // len(index)))
+        times = num_rows(targets) // len(index)
+        plain = torch.arange(num_rows(targets)) < len(index) if times > 1 else None
+        return HeldOut(inputs, targets, example=index.repeat(times), plain=plain)
     recalled = partial(overfitter.problem.capture, overfitter.frozen)
     return HeldOut(inputs, targets, lambda where: recalled(index[where], take_rows(inputs, where)))

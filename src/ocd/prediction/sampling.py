@@ -20,7 +20,8 @@ does, with the common move (ocd.lessons.common_move) where there is one that gai
 Which examples judge: a user's validation examples; else a fold whose base has not seen it and the
 generator neither; else some lessons that are held out. On the last, the base may have been fitted:
 chosen on these alone, moves would be too short. Augmented examples are harder than the ones to come:
-chosen on these alone, moves would be too long. With a transform, both are then used in equal parts.
+chosen on these alone, moves would be too long. With a transform, both are then used in equal parts, and
+moves that harm the ones as they are beyond doubt are not made.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ NUM_DRAWS = 5
 FEWEST_JUDGES = 50
 """Examples below which no gain of generated moves is beyond doubt: losses have long tails, and a move
 that goes wrong does so for a few inputs."""
+HARM = 0.95
+"""One-sided confidence at which a pair of numbers harms the held-out lessons as they are, and is left
+out, whatever it gains on augmented ones."""
 AS_THE_BASE = "OCD answers as the base does"
 AS_TUNED = "OCD answers as the base does with the common move"
 
@@ -108,22 +112,25 @@ def join_by_mean(outputs: Tensor) -> Tensor:
     return outputs.mean(dim=0)
 
 
-def keep_sampling(fitted: FittedGenerator, config: SamplingConfig) -> str:
+NOTHING_HELD_OUT = "since no example is held out to judge moves on"
+
+
+def keep_sampling(fitted: FittedGenerator, config: SamplingConfig, why: str = NOTHING_HELD_OUT) -> str:
     """Set what is configured, and 1 for the rest; returns a line that says so. Where nothing is there
-    to judge moves on and none are configured, none are made."""
+    to judge moves on and none are configured, none are made. `why` nothing is there."""
     network = fitted.network
     if config.scale_factor is None and config.confidence:
         network.set_sampling(spread=1.0 if config.spread is None else config.spread, scale_factor=0.0)
         return (
-            f"sampling: {_unmoved(fitted)}, since no example is held out to judge moves on "
-            "(training.validation_share, or sampling.scale_factor to move in any case)"
+            f"sampling: {_unmoved(fitted)}, {why} (training.validation_share, validation=, or "
+            "sampling.scale_factor to move in any case)"
         )
     network.set_sampling(
         spread=1.0 if config.spread is None else config.spread,
         scale_factor=1.0 if config.scale_factor is None else config.scale_factor,
     )
     kept = f"spread {float(network.spread):g} and scale factor {float(network.scale_factor):g}"
-    return f"sampling: {kept}, as configured, or since nothing is held out to choose them on"
+    return f"sampling: {kept}, as configured, or {why}"
 
 
 @torch.no_grad()
@@ -152,11 +159,19 @@ def choose_sampling(
     usable = every[0].isfinite()
     every, count = every[:, usable].double().nan_to_num(torch.inf), int(usable.sum())
     if not count:
-        return keep_sampling(fitted, config)
-    if (example := held_out.copy_of()) is not None:
+        why = f"since the base's loss is finite on none of the {len(usable)} {held_out.words}"
+        return keep_sampling(fitted, config, why)
+    plain = held_out.as_they_are()
+    example = held_out.copy_of()
+    harmed = torch.zeros(len(pairs), dtype=torch.bool, device=every.device)
+    if plain is not None and example is not None:
+        plain, example = plain.to(usable.device)[usable], example.to(usable.device)[usable]
+        known = mean_of_copies(every[:, plain], example[plain])
+        harmed = is_gain(known[2:] - known[1], HARM)
+    if example is not None:
         every = mean_of_copies(every, example.to(usable.device)[usable])
     copied = " (augmented copies counted)" if count > every.shape[1] else ""
-    return _choose(fitted, pairs, every, config, f"on {count} {held_out.words}{copied}")
+    return _choose(fitted, pairs, every, config, f"on {count} {held_out.words}{copied}", harmed)
 
 
 def _choose(
@@ -165,12 +180,14 @@ def _choose(
     every: Tensor,
     config: SamplingConfig,
     on: str,
+    harmed: Tensor,
 ) -> str:
     """Set the best pair that gains beyond doubt, or a factor of 0. `every` (2 + pairs, G): losses of
-    the base, of the base with the common move, and of each pair. `on`: which examples, in words. A
-    common move that does not gain on them either is given up with the moves."""
+    the base, of the base with the common move, and of each pair. `on`: which examples, in words.
+    `harmed` (pairs): which are left out. A common move that does not gain on them either is given up
+    with the moves."""
     network, means, frozen = fitted.network, every[2:].mean(dim=1), fitted.frozen
-    tuned = frozen.start is not None and float(every[1].mean()) <= float(every[0].mean())
+    tuned = frozen.start is not None and not _undone(every[0] - every[1], config)
     reference = every[1] if tuned else every[0]
     base = float(reference.mean())
     gains = reference - every[2:]
@@ -180,6 +197,9 @@ def _choose(
     elif means.isinf().any():
         # The loss has a domain, and moves of some length leave it: rarer inputs leave it sooner.
         allowed &= False
+    elif harmed.any():
+        allowed &= ~harmed
+        on += f" ({int(harmed.sum())} of {len(pairs)} ways to move harm them as they are)"
     places = allowed.nonzero()[:, 0].tolist()
     if not places:
         best = int(means.argmin())
@@ -202,6 +222,14 @@ def _choose(
         f"sampling: spread {spread:g} and scale factor {factor:g}, with which an ensemble of "
         f"{NUM_DRAWS} has the loss {float(means[best]):.4g} {on}, the base {base:.4g}{as_paper}"
     )
+
+
+def _undone(gains: Tensor, config: SamplingConfig) -> bool:
+    """Whether the common move, which gained beyond doubt on the lessons, is given up: where it does not
+    gain on the judges by their mean; few of them have to say so beyond doubt."""
+    if len(gains) >= FEWEST_JUDGES:
+        return float(gains.mean()) < 0
+    return bool(is_gain(-gains[None], max(config.confidence, 0.5), 2))
 
 
 def mean_of_copies(losses: Tensor, example: Tensor) -> Tensor:

@@ -78,9 +78,15 @@ def _take_plan(run: Run, seed: int, work: Workdir, ocd: OCD) -> None:
     """The run's plan holds for the variants too: what was measured is not measured again."""
     if work.plan.exists():
         return
-    made = read_json(Workdir(run.root, f"seed-{seed}").plan)
+    main = Workdir(run.root, f"seed-{seed}")
+    made = read_json(main.plan)
     _, record = ocd.open(run.lessons(seed), work)
     record.layer, record.plan = made["layer"], Plan.from_dict(made["plan"])
+    record.has_common_move = made["has_common_move"]
+    record.is_collected = made["is_collected"]
+    if record.has_common_move:
+        work.checkpoint.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(main.common_moves, work.common_moves)
     record.save()
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ocd.base import example_losses
+from ocd.base import example_losses, independent_copy
 from ocd.data import num_rows, seeded, take_rows
 from ocd.generator import GeneratorConfig, HyperNetwork, PCACodec, Shapes, encoder_features
 from ocd.lessons import LessonBatch, LessonSource, Overfitter
@@ -45,7 +44,7 @@ def make_generator(
     if code == "pca":
         codec, note = PCACodec.fit(rows.delta.dense()[:, 0], config.codec, seed)
         notes.append(note)
-    encoder = None if encoder is None else copy.deepcopy(encoder).to(device)
+    encoder = None if encoder is None else independent_copy(encoder).to(device)
     few = take_rows(rows.inputs, slice(0, 2))
     shapes = Shapes.of(
         code,

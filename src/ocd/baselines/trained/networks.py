@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
-from ocd.base import DenseDelta, FrozenBase
+from ocd.base import DenseDelta, FrozenBase, independent_copy
 from ocd.baselines.trained.kinds import network_kind, reason_unavailable
 from ocd.data import Inputs, call, take_rows, to_device
 from ocd.errors import OCDError
@@ -108,6 +106,6 @@ def _make_conditioned(kind: str, ocd: OCD, output_shape: tuple[int, ...]) -> Con
         shapes.code_shape if kind == "delta_regression" else output_shape,
         config.denoiser,
         conditioning,
-        copy.deepcopy(ocd.encoder),
+        None if ocd.encoder is None else independent_copy(ocd.encoder),
         shapes.encoder_features,
     )
