@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ocd._version import __version__
 
 if TYPE_CHECKING:
+    from ocd.applying import Answers, LoadedRun, load
     from ocd.config import OCDConfig
     from ocd.data import Columns, Examples
     from ocd.errors import OCDError
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "OCD": "ocd.model",
+    "Answers": "ocd.applying",
+    "LoadedRun": "ocd.applying",
     "OCDConfig": "ocd.config",
+    "load": "ocd.applying",
     "OCDError": "ocd.errors",
     "Columns": "ocd.data",
     "Deltas": "ocd.lessons",
@@ -32,14 +36,17 @@ _HOMES = {
 
 __all__ = [
     "OCD",
+    "Answers",
     "Columns",
     "Deltas",
     "Examples",
     "LayerScores",
+    "LoadedRun",
     "OCDConfig",
     "OCDError",
     "Prediction",
     "__version__",
+    "load",
     "overfit",
     "select_layer",
 ]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ocd.base import (
@@ -108,6 +108,7 @@ class Fitting:
         self.describe = describe
         self.outputs = Outputs(output)
         self.fit_base: FitBase | None = None
+        self.belongs: Tensor | None = None
         self.seen = False
         self.hypernetwork: HyperNetwork | None = None
         self.frozen: FrozenBase | None = None
@@ -245,6 +246,7 @@ class Fitting:
         return Problem(
             self.base, self._loss(), dataset, self.condition, self.transform, self.excerpt,
             self.encoder, self.outputs, fit_base=self.fit_base,
+            belongs=self.belongs,
         )  # fmt: skip
 
     def open(self, dataset: Dataset[Any], work: Workdir) -> tuple[Problem, FitRecord]:

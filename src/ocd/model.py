@@ -28,6 +28,7 @@ from ocd.data import (
     Inputs,
     Unseen,
     as_dataset,
+    as_groups,
     dataset_size,
     in_chunks,
     to_device,
@@ -80,6 +81,7 @@ class OCD(Fitting):
         validation: Dataset[Any] | None = None,
         seen: bool = False,
         fit_base: FitBase | None = None,
+        groups: Any = None,
     ) -> Self:
         """Fit on examples (inputs, target) that the base was not trained on, where there are such.
 
@@ -94,6 +96,10 @@ class OCD(Fitting):
         without them, on lessons that are held out from the generator. Where the base errs far more on
         them than on the lessons, it has seen the lessons, and a warning says so.
 
+        `groups`: a label for each example, where some belong together (queries, patients, days): what
+        is learnt on one of a group is known of the others, so that a group is never on both sides of a
+        split, and counts as one piece of evidence.
+
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
         makes a batch of uneven examples, as a DataLoader's does.
 
@@ -104,14 +110,16 @@ class OCD(Fitting):
         """
         if workdir is None:
             with tempfile.TemporaryDirectory() as folder:
-                return self.fit(dataset, folder, progress, collate, validation, seen, fit_base)
+                return self.fit(dataset, folder, progress, collate, validation, seen, fit_base, groups)
         if not isinstance(workdir, Workdir):
             workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
         self.seen, self.fit_base = seen or fit_base is not None, fit_base
         # Also where the caller works without gradients, as evaluation functions do.
         with torch.inference_mode(False), torch.enable_grad():
             judges = None if validation is None else as_dataset(validation, collate)
-            return self._fit(as_dataset(dataset, collate), workdir, progress, judges)
+            examples = as_dataset(dataset, collate)
+            self.belongs = as_groups(groups, dataset_size(examples))
+            return self._fit(examples, workdir, progress, judges)
 
     def _fit(
         self,

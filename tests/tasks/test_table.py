@@ -18,9 +18,11 @@ from torch import nn
 from ocd.errors import OCDError
 from ocd.runs import Run
 from ocd.tasks.tables import features as table_features
-from ocd.tasks.tables.features import find_columns, name_of
+from ocd.tasks.tables.kinds import find_columns, name_of
+from ocd.tasks.tables.loading import load
 from ocd.tasks.tables.options import TableData
-from ocd.tasks.tables.table import Options, load, make_base, specialise
+from ocd.tasks.tables.options import TableOptions as Options
+from ocd.tasks.tables.table import make_base, specialise
 
 
 def houses(count: int = 200, seed: int = 0) -> pd.DataFrame:
@@ -63,7 +65,7 @@ def options(path: Path, /, **changes: object) -> Options:
 def test_strings_dates_and_missing_values_become_numbers(csv: Path) -> None:
     data = load(options(csv), None)
     columns = find_columns(pd.read_csv(csv).drop(columns="price"))
-    assert columns.numbers == ["rooms", "garden"]
+    assert list(columns.numbers) == ["rooms", "garden"]
     assert columns.categories == ["town"] and list(columns.dates) == ["built"]
     assert len(data.train) == 160 and len(data.test) == 40
     for part in (data.train, data.test):

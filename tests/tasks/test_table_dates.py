@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocd.tasks.tables.dates import DateFormat, find_date_format
-from ocd.tasks.tables.features import parts_of_dates
+from ocd.tasks.tables.kinds import parts_of_dates
 
 ORDERS = ["year_first", "day_first", "month_first", "named"]
 

@@ -243,7 +243,8 @@ def test_a_ranking_is_read_in_stretches(
 ) -> None:
     features, grades = write_ranking(tmp_path / "train.txt", 60, 5)
     monkeypatch.setattr(svmlight, "STRETCH", stretch)
-    read, labels = read_svmlight(tmp_path / "train.txt", 5, limit)
+    found = read_svmlight(tmp_path / "train.txt", 5, limit)
+    read, labels = found.features, found.grades
     assert read.dtype == labels.dtype == np.float32
     assert read == pytest.approx(features[:limit], abs=1e-6)
     assert labels.tolist() == grades[:limit]
@@ -282,7 +283,7 @@ def test_mslr_is_read_in_its_own_layout(tmp_path: Path) -> None:
 
 TINY = {
     "width": 8, "blocks": 1, "base_epochs": 2, "num_bases": 2, "num_draws": 4, "other_draws": "2,3",
-    "alternative": True,
+    "alternative": True, "cross_fit": False,
     "selection.num_examples": 4, "selection.num_draws": 6, "denoiser.width": 16,
     "training.num_steps": 6, "training.batch_size": 16, "training.validate_every": 3,
 }  # fmt: skip

@@ -31,7 +31,7 @@ from ocd.tasks.tables.options import TableData
 from scenes import scene_data
 
 PACKAGE = Path(ocd.tasks.__file__).parents[1]
-MAY_IMPORT_TASKS = {"cli", "runs", "tasks"}
+MAY_IMPORT_TASKS = {"applying", "cli", "runs", "tasks"}
 
 
 def silent(line: str) -> None:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ocd.base import Loss, check_independent, example_losses, independent_copy, unwrapped
-from ocd.data import Batch, call, copied, progress_bar, seeded
-from ocd.lessons import TUNING, is_gain
+from ocd.data import Batch, call, copied, progress_bar, seeded, some_of
+from ocd.lessons import TUNING, is_gain, mean_of_copies
 
 RATES = (3e-5, 3e-4, 3e-3)
 CONFIDENCE = 0.99
@@ -28,14 +28,20 @@ Fetch = Callable[[Tensor, torch.Generator | None], Batch]
 
 
 def fine_tune(
-    base: nn.Module, loss: Loss, size: int, fetch: Fetch, seed: int, progress: bool = True
+    base: nn.Module,
+    loss: Loss,
+    size: int,
+    fetch: Fetch,
+    seed: int,
+    progress: bool = True,
+    belongs: Tensor | None = None,
 ) -> nn.Module:
     """A fine-tuned copy of the base; a plain copy where no rate lowers the loss of the examples that
     are kept apart beyond doubt. `loss(outputs, targets)` gives (B,). `size`: of the dataset that
-    `fetch` reads."""
-    order = torch.randperm(size, generator=seeded(seed, 30))
-    count = min(TUNING.judged, size // 4)
-    judged, trained = order[:count], order[count:]
+    `fetch` reads. `belongs` (size,): which examples belong together (ocd.data.groups)."""
+    judged = some_of(torch.arange(size), min(TUNING.judged, size // 4), seeded(seed, 30), belongs)
+    trained = (~torch.isin(torch.arange(size), judged)).nonzero()[:, 0]
+    count = len(judged)
     network = independent_copy(unwrapped(base)).eval()
     check_independent(network, base, fetch(judged[:1] if count else trained[:1], None)[0])
     start = copy.deepcopy(network.state_dict())
@@ -58,7 +64,9 @@ def fine_tune(
                     best_state = copy.deepcopy(network.state_dict())
                 if step - last >= TUNING.patience:
                     break
-    beyond_doubt = is_gain((before - best_losses).nan_to_num(0.0)[None], CONFIDENCE)
+    gains = (before - best_losses).nan_to_num(0.0)[None]
+    by_group = gains if belongs is None else mean_of_copies(gains, belongs[judged])
+    beyond_doubt = is_gain(by_group, CONFIDENCE)
     network.load_state_dict(best_state if beyond_doubt else start)
     return network
 

@@ -14,6 +14,7 @@ from ocd.data.datasets import (
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text
+from ocd.data.groups import as_groups, every_second, in_parts, some_of
 from ocd.data.inputs import (
     Inputs,
     Targets,
@@ -55,15 +56,18 @@ __all__ = [
     "Targets",
     "Unseen",
     "as_dataset",
+    "as_groups",
     "as_inputs",
     "as_targets",
     "call",
     "copied",
     "dataset_size",
+    "every_second",
     "example_shapes",
     "fetch_rows",
     "file_digest",
     "in_chunks",
+    "in_parts",
     "is_out_of_memory",
     "is_written_here",
     "join_rows",
@@ -78,6 +82,7 @@ __all__ = [
     "read_tensors",
     "repeat_rows",
     "seeded",
+    "some_of",
     "take_excerpt",
     "take_rows",
     "tensors",

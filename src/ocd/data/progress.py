@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(title: str, total: int, show: bool = True) -> Iterator[Callable[[int], None]]:
-    """Yields a function that moves the bar on. Nothing is drawn where stderr is no terminal."""
+def progress_bar(title: str, total: int | None, show: bool = True) -> Iterator[Callable[[int], None]]:
+    """Yields a function that moves the bar on; `total` is None where it is not known. Nothing is drawn
+    where stderr is no terminal."""
     if not show or not sys.stderr.isatty():
         yield lambda steps: None
         return

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from ocd.baselines import TrainedBaseline
 from ocd.data import Examples
@@ -46,10 +46,12 @@ class OCDFits:
 @dataclass(frozen=True)
 class TrainingData:
     """The examples that OCD learned from. `labelled`: examples with their labels, where OCD learned
-    from other targets."""
+    from other targets. `residuals` (M, ...): of bases that have not seen the example, if there are
+    such."""
 
     examples: Examples
     labelled: Examples | None = None
+    residuals: Tensor | None = None
 
     @property
     def with_labels(self) -> Examples:

@@ -52,12 +52,12 @@ def distribution_predictors(
 
 
 def base_residuals(comparison: Comparison) -> Tensor | None:
-    """Targets that OCD learned from, minus outputs of the base: (M, ...) for M training examples.
-
-    Such targets are made so that the residuals are as large as on unseen examples (cross-fitting). None
-    where OCD learned from the labels. The base was fitted on these, and its residuals are too small.
-    """
+    """Residuals as large as on unseen examples, (M, ...) for M training examples: of the bases that
+    have not seen them, or of targets that a task makes for this. None where there are neither: the base
+    was fitted on the labels, and its own residuals are too small."""
     training = comparison.training
+    if training.residuals is not None:
+        return training.residuals
     if not training.has_other_targets:
         return None
     outputs = base_outputs(comparison.fits.main.base, training.examples.inputs)

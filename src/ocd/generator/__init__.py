@@ -8,6 +8,7 @@ from ocd.generator.conditioning import (
     Conditioning,
     Describe,
     Features,
+    encode_x,
     encoder_features,
 )
 from ocd.generator.config import GeneratorConfig, Shapes
@@ -36,6 +37,7 @@ __all__ = [
     "ScaleConfig",
     "Shapes",
     "choose_code",
+    "encode_x",
     "encoder_features",
     "example_keys",
     "example_noise",

@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ocd.base import Capture, DenseDelta, FrozenBase, example_losses, num_weights
-from ocd.data import Targets, dataset_size, progress_bar, repeat_rows, seeded
-from ocd.lessons.gain import is_gain
+from ocd.data import Targets, dataset_size, in_parts, progress_bar, repeat_rows, seeded
+from ocd.lessons.gain import is_gain, mean_of_copies
 from ocd.lessons.problem import Problem
 from ocd.lessons.tuning import TUNING
 
@@ -119,6 +119,7 @@ class _Search:
             _shuffled(group.index, seeded(seed, 20, number))[:judged]
             for number, group in enumerate(groups)
         ]
+        self.belongs = _belonging(groups, self.judged)
         self.best: list[tuple[float, int, Tensor, Tensor] | None] = [None] * len(self.rates)
 
     def _batch_size(self, total: int) -> int:
@@ -162,7 +163,10 @@ class _Search:
             f"{own - float(gains.mean()) if len(gains) else own:.4g}, {own:.4g} without (gain ± "
             f"{error:.2g}, {step} steps)"
         )
-        is_sure = bool(is_gain(gains[None], CONFIDENCE)[0]) and step > 0
+        by_group = (
+            gains[None] if self.belongs is None else mean_of_copies(gains[None], self.belongs[usable])
+        )
+        is_sure = bool(is_gain(by_group, CONFIDENCE)[0]) and step > 0
         if (use == "always" and step > 0) or is_sure:
             return CommonMove(moves[-1], moves[:-1], f"common move: taken, {tried}")
         return CommonMove(None, None, f"common move: none, no gain beyond doubt: {tried}")
@@ -239,6 +243,14 @@ class _Search:
         return losses.view(len(capture), len(moves))
 
 
+def _belonging(groups: list[Group], judged: list[Tensor]) -> Tensor | None:
+    """Which of the judged lessons belong together; None where each is its own."""
+    known = [(group.problem.belongs, index) for group, index in zip(groups, judged, strict=True)]
+    found = [belongs[index] for belongs, index in known if belongs is not None]
+    # Folds have datasets of their own, in which groups of examples have the numbers of the whole.
+    return torch.cat(found) if len(found) == len(groups) else None
+
+
 def _shuffled(index: Tensor, generator: torch.Generator) -> Tensor:
     return index[torch.randperm(len(index), generator=generator)]
 
@@ -246,7 +258,5 @@ def _shuffled(index: Tensor, generator: torch.Generator) -> Tensor:
 def groups_of(problem: Problem, frozen: FrozenBase, number: int, seed: int) -> list[Group]:
     """A problem's lessons as groups of equal size, by chance; groups of one base."""
     total = dataset_size(problem.dataset)
-    order = torch.randperm(total, generator=seeded(seed, 23))
-    return [
-        Group(problem, part.sort().values, frozen) for part in order.tensor_split(min(number, total))
-    ]
+    parts = in_parts(total, min(number, total), seeded(seed, 23), problem.belongs)
+    return [Group(problem, part.sort().values, frozen) for part in parts]

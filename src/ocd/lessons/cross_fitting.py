@@ -35,6 +35,7 @@ from ocd.data import (
     copied,
     dataset_size,
     fetch_rows,
+    in_parts,
     progress_bar,
     put_in_place,
     read_json,
@@ -71,8 +72,13 @@ def fold_bases(
             f"{total} examples make no {config.num_folds} folds: give more, or set "
             "cross_fitting.num_folds lower"
         )
-    order = torch.randperm(total, generator=seeded(seed, 25))
-    parts = [part.sort().values for part in order.tensor_split(config.num_folds)]
+    made = in_parts(total, config.num_folds, seeded(seed, 25), problem.belongs)
+    parts = [part.sort().values for part in made]
+    if len(parts) < config.num_folds:
+        raise OCDError(
+            f"examples that belong together make {len(parts)} folds, not {config.num_folds}: set "
+            "cross_fitting.num_folds lower"
+        )
     _open(folder, {"key": key, "made_by": digest_of(fit_base), "num_folds": config.num_folds})
     _train_missing(problem, fit_base, parts, folder, config.num_processes, progress)
     return [

@@ -34,6 +34,8 @@ class Fold:
 
 def only(problem: Problem, index: Tensor) -> Problem:
     """The problem with some of its examples alone."""
+    if problem.belongs is not None:
+        problem = replace(problem, belongs=problem.belongs[index])
     if type(problem.dataset) is Examples:  # a copy: what users and workers get is as simple as it was
         return replace(problem, dataset=Examples(*problem.dataset.rows(index)))
     if type(problem.dataset) is TensorDataset:

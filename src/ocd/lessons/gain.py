@@ -19,3 +19,11 @@ def is_gain(gains: Tensor, confidence: float, fewest: int = FEWEST) -> Tensor:
     z = float(torch.special.ndtri(torch.tensor(confidence, dtype=torch.float64)))
     quantile = z * (1 + (z * z + 1) / (4 * (count - 1)))
     return gains.mean(dim=1) > quantile * gains.std(dim=1) / count**0.5
+
+
+def mean_of_copies(losses: Tensor, example: Tensor) -> Tensor:
+    """Losses (rows, B) as means over the copies of each example, or over each group of examples that
+    belong together: they are no further evidence."""
+    names, place = example.unique(return_inverse=True)
+    sums = losses.new_zeros(len(losses), len(names)).index_add_(1, place, losses)
+    return sums / place.bincount().to(losses)

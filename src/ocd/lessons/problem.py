@@ -28,7 +28,8 @@ class Problem:
     `encoder`: encodes x for the condition. `outputs`: the form of the base's answers. `start`: a delta
     that the layer has before any example is overfitted (ocd.lessons.common_move). `fit_base`: trains a
     base of the same architecture on a dataset, where the base has seen these examples
-    (ocd.lessons.cross_fitting).
+    (ocd.lessons.cross_fitting). `belongs` (N,): a number for the examples that belong together, which
+    are never parted (ocd.data.groups).
     """
 
     base: nn.Module
@@ -41,6 +42,7 @@ class Problem:
     outputs: Outputs = field(default_factory=Outputs)
     start: Tensor | None = None
     fit_base: Callable[[Dataset[Any]], nn.Module] | None = None
+    belongs: Tensor | None = None
 
     def __post_init__(self) -> None:
         memory = BaseMemory(dataset_size(self.dataset), lambda index: self.fetch(index)[0])

@@ -28,7 +28,7 @@ WHAT = {
     "base": "base",
     "data": "dataset",
     "config": "configuration",
-    "parts": "loss, transform, encoder or fit_base",
+    "parts": "loss, transform, encoder, fit_base or groups",
 }
 """The hashes that a record must share with its work folder, in words."""
 
@@ -154,12 +154,13 @@ def fit_key(problem: Problem, settings: dict[str, Any]) -> dict[str, str]:
     collected = {name: settings[name] for name in ("layer", "seed", "overfit", "collection")}
     describe, fit_base = problem.condition.describe, problem.fit_base
     made_by = (problem.loss, problem.outputs.output, problem.transform, problem.excerpt, describe)
+    together = [] if problem.belongs is None else [problem.belongs]
     key = {
         "base": _start_digest(problem),
         "data": data,
         "overfit": _digest(collected),
         "config": _digest(settings),
-        "parts": digest_of(*made_by, problem.encoder, *([fit_base] if fit_base else [])),
+        "parts": digest_of(*made_by, problem.encoder, *([fit_base] if fit_base else []), *together),
         "made_by": digest_of(*made_by),
     }
     return key | {"all": hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}

@@ -3,6 +3,7 @@
 from ocd.prediction.choosing import settle_sampling
 from ocd.prediction.drawing import DrawRequest, FittedGenerator, check_count
 from ocd.prediction.held_out import HeldOut, held_out_examples, held_out_lessons
+from ocd.prediction.novelty import UNLIKE, Reference
 from ocd.prediction.result import (
     Prediction,
     Predictor,
@@ -30,12 +31,14 @@ from ocd.prediction.uncertainty import (
 __all__ = [
     "AS_THE_BASE",
     "AS_TUNED",
+    "UNLIKE",
     "DrawRequest",
     "FittedGenerator",
     "HeldOut",
     "Join",
     "Prediction",
     "Predictor",
+    "Reference",
     "SamplingConfig",
     "apply_deltas",
     "check_count",

@@ -15,7 +15,7 @@ from ocd.base import Capture, FrozenBase, example_losses
 from ocd.data import Targets
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork
-from ocd.lessons import is_gain
+from ocd.lessons import is_gain, mean_of_copies
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 from ocd.prediction.sampling import FEWEST_JUDGES, EnsembleLoss, SamplingConfig
@@ -59,7 +59,7 @@ def choose_spread_by_coverage(
         embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)
         draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
         drawn.append((frozen, capture, labels, draws, network.raw_mean(embedding)))
-    centre, words = _choose_centre(network, drawn, judge, config)
+    centre, words = _choose_centre(network, drawn, judge, config, held_out.copy_of())
     count = sum(len(drawn_of[2]) for drawn_of in drawn)
 
     def covered(spread: float) -> float:
@@ -95,8 +95,10 @@ def _choose_centre(
     drawn: list[tuple[FrozenBase, Capture, Targets, Tensor, Tensor]],
     judge: EnsembleLoss | None,
     config: SamplingConfig,
+    together: Tensor | None,
 ) -> tuple[float, str]:
-    """The share of the conditional mean around which draws lie, and words that say why."""
+    """The share of the conditional mean around which draws lie, and words that say why. `together`:
+    which examples are one piece of evidence."""
     if judge is None or not config.confidence:
         return 1.0, ""
     parts = []
@@ -107,14 +109,18 @@ def _choose_centre(
             rows.append(example_losses(judge.loss, output, labels))
         parts.append(torch.stack(rows))
     losses = torch.cat(parts, dim=1).double()
-    losses = losses[:, losses[0].isfinite()].nan_to_num(torch.inf)
+    usable = losses[0].isfinite()
+    losses = losses[:, usable].nan_to_num(torch.inf)
+    if together is not None:
+        losses = mean_of_copies(losses, together.to(usable.device)[usable])
     sure = is_gain(losses[:1] - losses[1:], config.confidence, FEWEST_JUDGES)
     means, base = losses.mean(dim=1).tolist(), float(losses[0].mean())
     allowed = [place for place in range(len(CENTRES)) if sure[place]]
+    kind = "examples" if together is None else "groups of examples"
     if not allowed:
         return 0.0, (
             "draws lie around the base's answer, since their mean does not gain beyond doubt on "
-            f"{losses.shape[1]} examples (loss {min(means[1:]):.4g}, the base {base:.4g}); "
+            f"{losses.shape[1]} {kind} (loss {min(means[1:]):.4g}, the base {base:.4g}); "
         )
     best = min(allowed, key=lambda place: means[1 + place])
     return CENTRES[best], (

@@ -87,14 +87,24 @@ def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> He
     transform = overfitter.problem.transform
     copies = 1 if transform is None else max(1, ENOUGH // (2 * len(held_out)))
     index = held_out.repeat(copies)
+    words = HeldOut.words
+    if overfitter.problem.belongs is not None:
+        words = f"{words} of {len(overfitter.problem.belongs[held_out].unique())} groups"
     inputs, targets = overfitter.problem.fetch(index)
     if transform is not None:
         augmented, _ = overfitter.fetch(index, seeded(seed, 10))
         inputs = join_rows(inputs, augmented)
         targets = join_rows(targets, targets)
+    belongs = overfitter.problem.belongs
     if overfitter.problem.is_augmented:
         times = num_rows(targets) // len(index)
         plain = torch.arange(num_rows(targets)) < len(index) if times > 1 else None
-        return HeldOut(inputs, targets, example=index.repeat(times), plain=plain)
+        example = index if belongs is None else belongs[index]
+        return HeldOut(inputs, targets, example=example.repeat(times), plain=plain, words=words)
     recalled = partial(overfitter.problem.capture, overfitter.frozen)
-    return HeldOut(inputs, targets, lambda where: recalled(index[where], take_rows(inputs, where)))
+    together = None if belongs is None else belongs[index]
+
+    def capture(where: slice) -> Capture:
+        return recalled(index[where], take_rows(inputs, where))
+
+    return HeldOut(inputs, targets, capture, example=together, words=words)

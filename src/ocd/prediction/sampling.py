@@ -36,7 +36,7 @@ from torch import Tensor
 from ocd.base import Capture, Loss, example_losses
 from ocd.data import Excerpt, Inputs, Targets, take_excerpt
 from ocd.errors import OCDError
-from ocd.lessons import is_gain
+from ocd.lessons import is_gain, mean_of_copies
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 
@@ -170,7 +170,7 @@ def choose_sampling(
         harmed = is_gain(known[2:] - known[1], HARM)
     if example is not None:
         every = mean_of_copies(every, example.to(usable.device)[usable])
-    copied = " (augmented copies counted)" if count > every.shape[1] else ""
+    copied = " (augmented copies counted)" if plain is not None else ""
     return _choose(fitted, pairs, every, config, f"on {count} {held_out.words}{copied}", harmed)
 
 
@@ -230,13 +230,6 @@ def _undone(gains: Tensor, config: SamplingConfig) -> bool:
     if len(gains) >= FEWEST_JUDGES:
         return float(gains.mean()) < 0
     return bool(is_gain(-gains[None], max(config.confidence, 0.5), 2))
-
-
-def mean_of_copies(losses: Tensor, example: Tensor) -> Tensor:
-    """Losses (rows, B) as means over the copies of each example: copies are no further evidence."""
-    names, place = example.unique(return_inverse=True)
-    sums = losses.new_zeros(len(losses), len(names)).index_add_(1, place, losses)
-    return sums / place.bincount().to(losses)
 
 
 def _unmoved(fitted: FittedGenerator) -> str:

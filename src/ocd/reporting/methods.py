@@ -21,6 +21,7 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (OWN, r"ocd_mean_network_(\d+)", "OCD, mean network of {} draws"),
     (OWN, r"ocd_mean", "OCD, mean in one pass"),
     (OWN, r"ocd_plain_(\d+)", "OCD as in 0.1, ensemble of {} draws"),
+    (OWN, r"ocd_common_(\d+)", "OCD, seen lessons and common move, {} draws"),
     (OWN, r"ocd_unseen_(\d+)", "OCD, unseen lessons, no common move, {} draws"),
     (OWN, r"ocd_both_(\d+)", "OCD, unseen lessons and common move, {} draws"),
     (OWN, r"ocd_without_correction_(\d+)", "OCD without the correction, {} draws"),

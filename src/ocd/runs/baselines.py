@@ -107,7 +107,7 @@ def _fine_tune_base(run: Run, seed: int) -> None:
         return take_excerpt(excerpt, inputs, targets, size, generator or seeded(seed))
 
     with run.phase("fine_tuned_base", seed):
-        tuned = fine_tune(base, run.task.loss, len(run.examples), fetch, seed)
+        tuned = fine_tune(base, run.task.loss, len(run.examples), fetch, seed, belongs=run.groups)
     write_tensors(path, tuned.state_dict())
     run.enter(path)
 
@@ -133,7 +133,7 @@ def _trained_base(
     examples = (
         dataset if isinstance(dataset, Examples) else Examples(*fetch_rows(dataset, _all(dataset)))
     )
-    data = dataclasses.replace(of.data, train=examples)
+    data = dataclasses.replace(of.data, train=examples, groups=None)
     base: nn.Module = make(options, data).to(device)
     train(base, data, options, seed, say_progress)
     return base

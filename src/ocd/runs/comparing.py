@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocd.baselines import TrainedBaseline, load_baseline, reason_unavailable, training_failure
+import torch
+from torch import Tensor
+
+from ocd.baselines import (
+    TrainedBaseline,
+    base_outputs,
+    load_baseline,
+    reason_unavailable,
+    training_failure,
+)
 from ocd.evaluation import Comparison, FittedBaselines, MethodSettings, OCDFits, TrainingData
-from ocd.lessons import StoredLessons
+from ocd.lessons import FoldedLessons, LessonSource, StoredLessons
 from ocd.model import OCD
 from ocd.runs.baselines import baseline_kinds, baseline_work, fine_tuned_path, member_paths, other_bases
 from ocd.runs.settings import VARIANTS
@@ -32,11 +41,26 @@ def make_comparison(run: Run, seed: int) -> Comparison:
             stored,
             {role: run.load(*fits[role]) for role in VARIANTS if role in fits},
         ),
-        training=TrainingData(run.lessons(seed), run.base_examples),
+        training=TrainingData(run.lessons(seed), run.base_examples, _unseen_residuals(source)),
         settings=MethodSettings(options.num_draws, options.other_draws, options.baselines, seed),
         baselines=_load_baselines(run, fitted, seed),
         seconds=run.phase_seconds(seed),
     )
+
+
+def _unseen_residuals(source: LessonSource) -> Tensor | None:
+    """Targets minus outputs of the base that has not seen them, (N, ...); None where lessons are not
+    cross-fitted, or have classes."""
+    if not isinstance(source, FoldedLessons) or not source.reserves:
+        return None
+    found = []
+    for fold, _ in source.folds:
+        inputs, targets = fold.problem.fetch(torch.arange(len(fold.index)))
+        outputs = base_outputs(fold.problem.base, inputs).cpu()
+        if not isinstance(targets, Tensor) or targets.shape != outputs.shape:
+            return None
+        found.append(targets.cpu() - outputs)
+    return torch.cat(found)
 
 
 def _load_baselines(run: Run, fitted: OCD, seed: int) -> FittedBaselines:

@@ -13,6 +13,7 @@ from ocd.generator import PARTS
 from ocd.lessons import Plan, Workdir
 from ocd.model import OCD
 from ocd.reporting import condition_table
+from ocd.runs.baselines import base_trainer
 from ocd.runs.run import Run
 
 VARIANTS: dict[str, tuple[tuple[str, ...], bool]] = {
@@ -61,6 +62,8 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
         seen = {f"condition.{part}": part in parts for part in PARTS}
         config = run.config.replace({"layer": selection["chosen"], "seed": seed, **seen})
         ocd = run.unfitted(base, config, seed, encode_x)
+        if run.crosses_fits:
+            ocd.seen, ocd.fit_base = True, base_trainer(run, seed)
         member = f"condition-{seed}-{name.replace(' ', '-').replace(',', '').replace('(x)', '')}"
         context = {"seed": seed, "role": f"condition: {name}"}
         work = Workdir(run.root, member, context, deltas_of=f"seed-{seed}")

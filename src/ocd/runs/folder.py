@@ -17,17 +17,19 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig, flatten
-from ocd.data import Examples, Log, locked, read_json, write_json
+from ocd.data import Examples, Log, locked, read_json, some_of, write_json
 from ocd.errors import OCDError
 from ocd.runs.settings import RunOptions, read_settings, specialised
-from ocd.tasks import Task, TaskData, get_task, load_base
+from ocd.tasks import Task, TaskData, get_task, load_base, store_data, stored_data
 
 FORMAT_VERSION = 3
+PREPROCESSING = "preprocessing"
+"""The folder with how inputs were read."""
 
 
 @dataclass
@@ -72,12 +74,15 @@ class RunFolder:
             if path.exists():  # again: other processes may have added other seeds
                 run._check_same(read_json(path))
             write_json(path, run._as_dict())
-        run.enter()
+        stored = [] if (root / PREPROCESSING).exists() else store_data(root / PREPROCESSING, run.data)
+        run.enter(*stored)
         return run
 
     @classmethod
-    def open(cls, root: Path) -> Self:
-        """The run in a folder. Raises OCDError if there is none, or one of another version."""
+    def open(cls, root: Path, with_data: bool = True) -> Self:
+        """The run in a folder. `with_data`: whether its examples are read when they are asked for;
+        else there are none, but their form and reader are as they were (ocd.tasks.stored). Raises
+        OCDError if there is no run, or one of another version."""
         path = root / "config.json"
         if not path.exists():
             raise OCDError(f"{root} is no run folder (it has no config.json): start with `ocd run`")
@@ -85,7 +90,7 @@ class RunFolder:
         check_format(path, saved)
         task = get_task(saved["task"])
         options = task.options(**saved["options"])
-        return cls(
+        run = cls(
             root,
             specialised(task, options),
             saved["preset"],
@@ -96,6 +101,9 @@ class RunFolder:
             OCDConfig.from_dict(saved["config"]),
             saved["command"],
         )
+        if not with_data:
+            run.data = stored_data(root / PREPROCESSING)
+        return run
 
     def _as_dict(self) -> dict[str, Any]:
         metrics = {
@@ -170,20 +178,48 @@ class RunFolder:
     def base_data(self) -> TaskData:
         """The data that a base may see: no test example, only their shapes."""
         nothing = Examples(*self.data.test.rows(slice(0, 0)))
-        return dataclasses.replace(self.data, train=self.base_examples, test=nothing)
+        belongs = self.data.groups
+        if belongs is not None:
+            belongs = belongs[self._places()[0]]
+        return dataclasses.replace(self.data, train=self.base_examples, test=nothing, groups=belongs)
 
     @cached_property
     def examples(self) -> Examples:
         """The examples that are overfitted: all training examples, or those held out from the base."""
         return self._split()[1]
 
+    @property
+    def crosses_fits(self) -> bool:
+        """Whether lessons are made on bases that have not seen them: not where a user's own base is
+        loaded, whose units those of bases trained here do not share, nor where it has not seen them."""
+        own = getattr(self.options, "base", None) is not None
+        return self.run_options.cross_fit and not own and not self.run_options.held_out
+
+    @cached_property
+    def groups(self) -> Tensor | None:
+        """Which of `examples` belong together; None where each is its own."""
+        belongs = self.data.groups
+        return None if belongs is None else belongs[self._places()[1]]
+
     def _split(self) -> tuple[Examples, Examples]:
-        train, share = self.data.train, self.run_options.held_out
-        if not share:
+        train = self.data.train
+        if not self.run_options.held_out:
             return train, train
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-        kept = int(share * len(train))
-        return Examples(*train.rows(order[kept:])), Examples(*train.rows(order[:kept]))
+        base, ours = self._places()
+        return Examples(*train.rows(base)), Examples(*train.rows(ours))
+
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """Which training examples the base learns from, and which OCD."""
+        count, share = len(self.data.train), self.run_options.held_out
+        every = torch.arange(count)
+        if not share:
+            return every, every
+        chance = torch.Generator().manual_seed(0)
+        ours = some_of(every, int(share * count), chance, self.data.groups)
+        if self.data.groups is None:
+            chance.manual_seed(0)
+            return torch.randperm(count, generator=chance)[len(ours) :], ours
+        return every[~torch.isin(every, ours)], ours
 
     # ---- files and log
 
@@ -214,6 +250,10 @@ class RunFolder:
     def selection_path(self, seed: int) -> Path:
         """The file of a seed's scores of Eq. 3."""
         return self.root / "selection" / f"seed-{seed}.json"
+
+    def reference_path(self, seed: int) -> Path:
+        """The file of a seed's distances between training inputs."""
+        return self.root / "reference" / f"seed-{seed}.safetensors"
 
     def log(self, seed: int) -> Log:
         """The log of a seed, in metrics.jsonl."""

@@ -22,6 +22,7 @@ from ocd.data import Examples, read_json, read_tensors, write_json, write_tensor
 from ocd.evaluation import evaluate, film_frames
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
+from ocd.prediction import Reference
 from ocd.runs.baselines import base_trainer, train_baselines, train_bases
 from ocd.runs.comparing import make_comparison
 from ocd.runs.folder import RunFolder
@@ -97,6 +98,7 @@ class Run(RunFolder):
             with self.phase("train" if role == "main" else role, seed):
                 ocd.train(lessons, work)
             self.enter(work.checkpoint)
+        self.reference(seed)
         if self.run_options.has_baselines:
             train_baselines(self, seed)
             train_bases(self, seed)
@@ -107,8 +109,13 @@ class Run(RunFolder):
         Such targets (out-of-fold residuals, for instance) are for examples that the base was trained
         on. Examples that were held out from the base are used with their labels.
         """
-        if self.task.make_targets is None or self.run_options.held_out:
+        if self.crosses_fits or self.task.make_targets is None or self.run_options.held_out:
             return self.examples
+        return self._with_own_targets(seed)
+
+    def _with_own_targets(self, seed: int) -> Examples:
+        """The examples with the targets that the task makes for them."""
+        assert self.task.make_targets is not None
         path = self.root / "targets" / f"seed-{seed}.safetensors"
         if not path.exists():
             with self.phase("folds", seed):
@@ -159,6 +166,16 @@ class Run(RunFolder):
         for seed in self.seeds:
             getattr(self, verb)(seed)
 
+    def reference(self, seed: int) -> Reference:
+        """How far training inputs lie apart, by which new ones are called unlike them; made once."""
+        path = self.reference_path(seed)
+        if not path.exists():
+            _, ocd, work = next(self.fits(seed))
+            fitted = self.load(ocd, work).generator()
+            write_tensors(path, Reference.fit(fitted, self.lessons(seed).inputs, seed).state())
+            self.enter(path)
+        return Reference(**read_tensors(path))
+
     # ----------------------------------------------------------- details
 
     def fits(self, seed: int) -> Iterator[tuple[str, OCD, Workdir]]:
@@ -170,19 +187,25 @@ class Run(RunFolder):
         if self.run_options.alternative and selection["alternative"]:
             changes["alternative"] = {"layer": selection["alternative"]}
         if self.run_options.variants:
-            changes |= VARIANTS
+            own = "both" if self.crosses_fits else "common"
+            changes |= {role: changed for role, changed in VARIANTS.items() if role != own}
         base = self.base(seed)
         for role, settings in changes.items():
             member = f"seed-{seed}" if role == "main" else f"seed-{seed}-{role}"
             config = self.config.replace({**main, **settings})
             ocd = self.unfitted(base, config, seed, self.run_options.encode_x)
-            if role in CROSS_FITTED:
+            if self._is_cross_fitted(role):
                 ocd.seen, ocd.fit_base = True, base_trainer(self, seed)
             yield role, ocd, Workdir(self.root, member, {"seed": seed, "role": role})
 
     def lessons_of(self, role: str, seed: int) -> Examples:
         """The examples of a fit: with their labels where each base has not seen its own."""
-        return self.examples if role in CROSS_FITTED else self.lessons(seed)
+        if self._is_cross_fitted(role) or self.task.make_targets is None or self.run_options.held_out:
+            return self.examples
+        return self._with_own_targets(seed)
+
+    def _is_cross_fitted(self, role: str) -> bool:
+        return role in CROSS_FITTED or (self.crosses_fits and role in ("main", "alternative"))
 
     def unfitted(self, base: nn.Module, config: OCDConfig, seed: int, encode_x: bool) -> OCD:
         """OCD with all that the task brings, not fitted. `encode_x`: whether x is in the condition."""
@@ -190,7 +213,7 @@ class Run(RunFolder):
             torch.manual_seed(seed)
             encoder = self.task.make_encoder(self.options, self.base_data) if encode_x else None
         augment = self.run_options.augment
-        return OCD(
+        made = OCD(
             base,
             loss=self.task.loss,
             config=config,
@@ -200,11 +223,14 @@ class Run(RunFolder):
             excerpt=self.task.make_excerpt(self.options),
             describe=self.task.make_describe(self.options),
         )
+        made.belongs = self.groups
+        return made
 
     def load(self, ocd: OCD, work: Workdir) -> OCD:
         """The trained OCD that a workdir holds."""
         fitted = OCD.from_pretrained(
             work.checkpoint, ocd.base, loss=ocd.loss, encoder=ocd.encoder, describe=ocd.describe
         )
-        fitted.transform, fitted.excerpt = ocd.transform, ocd.excerpt
+        fitted.transform, fitted.excerpt, fitted.belongs = ocd.transform, ocd.excerpt, ocd.belongs
+        fitted.seen, fitted.fit_base = ocd.seen, ocd.fit_base
         return fitted

@@ -15,11 +15,12 @@ from ocd.tasks import Task
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"common_move": "never", "sampling.confidence": 0.0, "training.keep_best": False},
+    "common": {},
     "unseen": {"common_move": "never"},
     "both": {},
 }
-"""Fits beside the main one, and what they change: OCD as version 0.1 had it, with lessons that the base
-has not seen, and with these and the common move."""
+"""Fits beside the main one, and what they change: OCD as version 0.1 had it, with the common move, with
+lessons that the base has not seen, and with both. The main fit is one of the last two."""
 CROSS_FITTED = ("unseen", "both")
 
 
@@ -55,8 +56,15 @@ class RunOptions:
     variants: bool = field(
         default=False,
         metadata={
-            "help": "also fit OCD as version 0.1 did (no common move, moves in any case), with lessons "
-            "that the base has not seen (cross-fitting), and with both those and the common move"
+            "help": "also fit OCD as version 0.1 did (no common move, moves in any case), with the "
+            "common move, with lessons that the base has not seen (cross-fitting), and with both"
+        },
+    )
+    cross_fit: bool = field(
+        default=False,
+        metadata={
+            "help": "make each lesson on a base that was trained without it (as many bases more as "
+            "cross_fitting.num_folds), where the base of the run is trained here and on all examples"
         },
     )
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})

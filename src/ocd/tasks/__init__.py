@@ -12,9 +12,22 @@ from ocd.errors import OCDError, nearest
 from ocd.tasks.catalog import CATALOG
 
 if TYPE_CHECKING:
+    from ocd.tasks.reader import Answer, NewRows
+    from ocd.tasks.stored import store_data, stored_data
     from ocd.tasks.task import Task, TaskData, load_base
 
-__all__ = ["CATALOG", "TASKS", "Task", "TaskData", "get_task", "load_base"]
+__all__ = [
+    "CATALOG",
+    "TASKS",
+    "Answer",
+    "NewRows",
+    "Task",
+    "TaskData",
+    "get_task",
+    "load_base",
+    "store_data",
+    "stored_data",
+]
 
 TASKS: dict[str, str] = {name: f"ocd.tasks.{facts.module}" for name, facts in CATALOG.items()}
 """Name of a task -> the module that holds it, in its own `TASKS`: nerf-lego is in `views.nerf`."""
@@ -29,7 +42,15 @@ def get_task(name: str) -> Task:
     return task
 
 
+_HOMES = {
+    "ocd.tasks.task": ("Task", "TaskData", "load_base"),
+    "ocd.tasks.stored": ("store_data", "stored_data"),
+    "ocd.tasks.reader": ("Answer", "NewRows"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("Task", "TaskData", "load_base"):
-        return getattr(import_module("ocd.tasks.task"), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module 'ocd.tasks' has no attribute {name!r}")

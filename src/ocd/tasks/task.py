@@ -17,6 +17,7 @@ from ocd.evaluation import Metric
 from ocd.generator import Describe
 from ocd.lessons import Transform
 from ocd.tasks.published import Published
+from ocd.tasks.reader import Reader
 
 Progress = Callable[[str], None]
 """Takes one line for the person who waits."""
@@ -29,10 +30,19 @@ def _nothing(options: Any) -> None:
 
 @dataclass(frozen=True)
 class TaskData:
-    """The examples of a task. Nothing of `test` is seen before predicting."""
+    """The examples of a task. Nothing of `test` is seen before predicting.
+
+    `reader`: reads new inputs as these were read; None where a task cannot. `notes`: how the data were
+    read, where a person might expect otherwise. `warnings`: what makes results on them doubtful.
+    `groups` (N,): a number for the training examples that belong together (ocd.data.groups).
+    """
 
     train: Examples
     test: Examples
+    reader: Reader | None = field(default=None, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    warnings: tuple[str, ...] = field(default=(), kw_only=True)
+    groups: Tensor | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

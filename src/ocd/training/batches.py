@@ -7,16 +7,21 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ocd.data import seeded
+from ocd.data import seeded, some_of
 
 ENOUGH_TO_JUDGE = 512
 """Examples that are held out where there are enough of them: on fewer, only large gains are sure."""
 
 
 def split_indices(
-    examples: Tensor, share: float, seed: int, reserved: Tensor | None = None
+    examples: Tensor,
+    share: float,
+    seed: int,
+    reserved: Tensor | None = None,
+    belongs: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Places for training and for validation. Copies of an example are never on both sides.
+    """Places for training and for validation. Copies of an example are never on both sides, nor is a
+    group of examples that belong together (`belongs`: by example).
 
     Where examples are few, up to a quarter of them are held out: on three, nothing can be chosen.
     `reserved`: places that are held out in any case, and then no others are.
@@ -29,8 +34,7 @@ def split_indices(
     count = min(2048, int(share * len(names)))
     if share:
         count = max(count, min(ENOUGH_TO_JUDGE, len(names) // 4))
-    shuffled = names[torch.randperm(len(names), generator=seeded(seed, 2))]
-    held_out = torch.isin(examples, shuffled[:count])
+    held_out = torch.isin(examples, some_of(names, count, seeded(seed, 2), belongs))
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 

@@ -38,7 +38,13 @@ def train_generator(
     """Alg. 1 on the lessons of a fit; resumes from `checkpoint/training.pt` in the work folder."""
     plan, work = record.plan, record.work
     assert plan is not None
-    among, _ = split_indices(source.examples, training.validation_share, seed, source.reserved)
+    among, _ = split_indices(
+        source.examples,
+        training.validation_share,
+        seed,
+        source.reserved,
+        source.overfitter.problem.belongs,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = make_generator(source, plan.code, generator, seed, among)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ocd.data import Batch, Log, put_in_place, seeded
+from ocd.data import Batch, Log, every_second, put_in_place, seeded
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork
 from ocd.lessons import LessonBatch, LessonSource
@@ -61,14 +61,16 @@ class Trainer:
         self.network, self.source, self.objective = network, source, objective
         self.overfitter = source.overfitter
         self.seed, self.files = seed, files
+        belongs = source.overfitter.problem.belongs
         self.indices, self.held_out = split_indices(
-            source.examples, config.validation_share, seed, source.reserved
+            source.examples, config.validation_share, seed, source.reserved, belongs
         )
         if not len(self.indices):
             raise OCDError("no example is left to train on: every one was skipped")
         self.config = shortened(config, len(self.indices))
         # What the best weights are chosen on says no more whether moves gain.
-        self.choosing = self.held_out[::2].contiguous() if config.keep_best else self.held_out[:0]
+        first = every_second(source.examples[self.held_out], belongs)
+        self.choosing = self.held_out[first] if config.keep_best else self.held_out[:0]
         self.average = AveragedModel(network, multi_avg_fn=_ema_update(config.ema_decay))
         self.average.eval()
         self.optimizer = self._make_optimizer()

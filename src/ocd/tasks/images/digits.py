@@ -21,6 +21,7 @@ from ocd.tasks.images.classification import (
     log_mean_softmax,
     train_classifier,
 )
+from ocd.tasks.images.reader import DIGITS, ImageReader
 from ocd.tasks.task import Progress, Task, TaskData, first_examples, load_base
 
 NUM_TEST = 600
@@ -96,6 +97,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     return TaskData(
         train=first_examples(train, options.train_size, "train_size"),
         test=first_examples(test, options.test_size, "test_size"),
+        reader=ImageReader((1, 8, 8), DIGITS, largest=16),
     )
 
 

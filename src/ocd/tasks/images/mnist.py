@@ -23,6 +23,7 @@ from ocd.tasks.images.classification import (
     log_mean_softmax,
     train_classifier,
 )
+from ocd.tasks.images.reader import DIGITS, ImageReader
 from ocd.tasks.published import Published
 from ocd.tasks.task import Progress, Task, TaskData, check_count, load_base
 
@@ -98,6 +99,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     return TaskData(
         train=_split("train", options.train_size, options.corruption, data_dir),
         test=_split("test", options.test_size, options.corruption, data_dir),
+        reader=ImageReader((1, 28, 28), DIGITS),
     )
 
 

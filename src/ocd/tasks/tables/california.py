@@ -11,9 +11,11 @@ from torch import nn
 from ocd.data import Examples
 from ocd.errors import OCDError
 from ocd.tasks.published import Published
-from ocd.tasks.tables import quantiles
+from ocd.tasks.reader import Answer
 from ocd.tasks.tables.networks import PeriodicEncoder
+from ocd.tasks.tables.numbers_reader import NumbersReader
 from ocd.tasks.tables.options import NetworkOptions, TableData
+from ocd.tasks.tables.quantiles import fit_quantiles
 from ocd.tasks.tables.regression import regression_task
 from ocd.tasks.tables.settings import SETTINGS, as_features
 from ocd.tasks.task import TaskData, first_examples
@@ -38,7 +40,8 @@ def load(options: NetworkOptions, data_dir: Path | None) -> TableData:
         ) from error
     features, target = table.data.astype(np.float32), table.target.astype(np.float32)
     rows, test_rows = train_test_split(np.arange(len(target)), test_size=TEST_SHARE, random_state=0)
-    normalise = quantiles.fit_quantiles(features[rows])
+    normalise = fit_quantiles(features[rows])
+    answer = Answer("number", tuple(table.target_names))
     train, test = (
         Examples(torch.from_numpy(normalise(features[index])), torch.from_numpy(target[index])[:, None])
         for index in (rows, test_rows)
@@ -46,6 +49,7 @@ def load(options: NetworkOptions, data_dir: Path | None) -> TableData:
     return TableData(
         first_examples(train, options.train_size, "train_size"),
         first_examples(test, options.test_size, "test_size"),
+        reader=NumbersReader(tuple(table.feature_names), normalise, answer),
     )
 
 

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from ocd.data import Examples
 from ocd.errors import OCDError
 from ocd.tasks.published import Published
-from ocd.tasks.tables import quantiles
+from ocd.tasks.reader import Answer
 from ocd.tasks.tables.networks import PeriodicEncoder
+from ocd.tasks.tables.numbers_reader import NumbersReader
 from ocd.tasks.tables.options import NetworkOptions, TableData
+from ocd.tasks.tables.quantiles import Quantiles, fit_quantiles
 from ocd.tasks.tables.regression import regression_task
 from ocd.tasks.tables.settings import SETTINGS_OF_SMALL, as_features
-from ocd.tasks.tables.svmlight import read_svmlight
+from ocd.tasks.tables.svmlight import Ranking, read_svmlight
 from ocd.tasks.task import Task, TaskData, check_count
-
-Numbers = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -48,17 +45,25 @@ def load(files: Files, options: NetworkOptions, data_dir: Path | None) -> TableD
         )
     train = read_svmlight(data_dir / files.train, files.num_features, options.train_size)
     test = read_svmlight(data_dir / files.test, files.num_features, options.test_size)
-    check_count(options.train_size, len(train[1]), "train_size")
-    check_count(options.test_size, len(test[1]), "test_size")
-    normalise = quantiles.fit_quantiles(train[0])
-    return TableData(_examples(*train, normalise), _examples(*test, normalise), in_order=True)
+    check_count(options.train_size, len(train.grades), "train_size")
+    check_count(options.test_size, len(test.grades), "test_size")
+    normalise = fit_quantiles(train.features)
+    names = tuple(str(number + 1) for number in range(files.num_features))
+    return TableData(
+        _examples(train, normalise),
+        _examples(test, normalise),
+        in_order=True,
+        groups=train.queries,
+        reader=NumbersReader(names, normalise, Answer("number", ("grade",))),
+    )
 
 
-def _examples(features: Numbers, grades: Numbers, normalise: Callable[[Numbers], Numbers]) -> Examples:
+def _examples(ranking: Ranking, normalise: Quantiles) -> Examples:
+    features = ranking.features
     for start in range(0, len(features), 50_000):  # in place: a second copy would not fit
         stretch = slice(start, start + 50_000)
         features[stretch] = normalise(features[stretch])
-    return Examples(torch.from_numpy(features), torch.from_numpy(grades)[:, None])
+    return Examples(torch.from_numpy(features), torch.from_numpy(ranking.grades)[:, None])
 
 
 def make_encoder(options: NetworkOptions, data: TaskData) -> nn.Module:

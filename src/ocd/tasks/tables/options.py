@@ -8,6 +8,7 @@ from ocd.errors import OCDError
 from ocd.tasks.task import TaskData
 
 NETWORKS = ("mlp", "resnet")
+KINDS = ("regression", "classification")
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,54 @@ class TableData(TaskData):
 
     in_order: bool = False
     num_classes: int = 0
+
+
+@dataclass(frozen=True)
+class TableOptions(NetworkOptions):
+    """What `--set` can change in this task."""
+
+    path: str | None = field(default=None, metadata={"help": "the file: csv, csv.gz, tsv or parquet"})
+    target: str | None = field(default=None, metadata={"help": "the column to predict"})
+    kind: str = field(default="regression", metadata={"help": "regression or classification"})
+    test_path: str | None = field(
+        default=None, metadata={"help": "a file of rows to test on; else a share is held out"}
+    )
+    test_share: float = field(default=0.2, metadata={"help": "share of the rows held out to test on"})
+    split_seed: int = field(default=0, metadata={"help": "seed of that split"})
+    drop: str | None = field(
+        default=None,
+        metadata={"help": "columns to leave out, separated by commas; a name that has one in quotes"},
+    )
+    categories: str | None = field(
+        default=None,
+        metadata={"help": "columns that are categories although they look like numbers or dates"},
+    )
+    group: str | None = field(
+        default=None,
+        metadata={
+            "help": "a column whose value rows that belong together share (a patient, a place): they "
+            "are never on both sides of a split, and the column is no feature"
+        },
+    )
+    max_categories: int = field(
+        default=32, metadata={"help": "columns of a categorical feature; rarer values go together"}
+    )
+    module: str | None = field(
+        default=None,
+        metadata={
+            "help": "your own network, package.module:function; function(num_features, num_outputs) "
+            "gives a module. With `base` it is loaded and answers in the target's own unit; without, "
+            "it is trained on standardised targets"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind not in KINDS:
+            raise OCDError(f"kind is {self.kind!r}: use regression or classification")
+        if not 0 < self.test_share < 1:
+            raise OCDError(f"test_share is {self.test_share:g}: it must be between 0 and 1")
+        if not 0 <= self.split_seed < 2**32:
+            raise OCDError(f"split_seed is {self.split_seed}: it must be from 0 to below 2**32")
+        if self.max_categories < 2:
+            raise OCDError(f"max_categories is {self.max_categories}: it must be at least 2")

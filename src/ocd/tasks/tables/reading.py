@@ -6,11 +6,13 @@ import bz2
 import decimal
 import gzip
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ocd.errors import OCDError
+from ocd.tasks.tables.kinds import COMMA_FIRST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,25 +21,68 @@ TEXT = (".csv", ".tsv", ".txt")
 PARQUET = (".parquet", ".pq")
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 SEPARATORS = (",", ";", "\t", "|")
-# 1.234,5 and 12,5: what is a number where columns are separated by semicolons.
-_DECIMAL_COMMA = r"\s*[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?\s*"
 
 
 def read_table(name: str, data_dir: Path | None) -> pd.DataFrame:
     """The file, from `data_dir` first. Raises OCDError where it is not there or is no table."""
+    pandas = _pandas()
+    path = _find(name, data_dir)
+    suffix, packed = _kind_of(path)
+    with _clear_errors(path):
+        table = pandas.read_parquet(path) if suffix in PARQUET else _read_text(path, packed)
+    table = _with_names(table, path)
+    if table.empty:
+        raise OCDError(f"{path}: there are no rows")
+    attributes = dict(table.attrs)
+    table = table.apply(lambda column: plain_column(column, path)).reset_index(drop=True)
+    table.attrs |= attributes
+    return table
+
+
+def stretches_of_table(path: Path, size: int, start: int) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Some rows of a file at a time, from row `start` on, with the number of rows before them. Text
+    stays text: a few rows do not say what a column holds. Raises OCDError as `read_table` does."""
+    path = _find(str(path), None)
+    suffix, packed = _kind_of(path)
+    first = 0
+    with _clear_errors(path):
+        parts = _parquet_parts(path, size) if suffix in PARQUET else _text_parts(path, packed, size)
+        for table in parts:
+            stretch, first = first, first + len(table)
+            if first <= start or not len(table):
+                continue
+            table = _with_names(table, path).reset_index(drop=True)
+            if stretch < start:
+                table, stretch = table.iloc[start - stretch :].reset_index(drop=True), start
+            yield stretch, table.apply(lambda column: plain_column(column, path))
+    if not first:
+        raise OCDError(f"{path}: there are no rows")
+
+
+def _pandas() -> Any:
     try:
-        import pandas as pd
+        import pandas
     except ImportError as error:
         raise OCDError("tables need pandas: pip install 'ocd-torch[tabular]'") from error
-    path = _find(name, data_dir)
+    return pandas
+
+
+def _kind_of(path: Path) -> tuple[str, str]:
+    """The ending of a table's name, and that of its compression; "" for none."""
     endings = [suffix.lower() for suffix in path.suffixes]
     packed = endings.pop() if endings and endings[-1] in COMPRESSED else ""
     suffix = endings[-1] if endings else ""
     if suffix not in TEXT and (suffix not in PARQUET or packed):
         raise OCDError(f"{path}: a table is a .csv, .tsv or .parquet file, csv also as .csv.gz")
+    return suffix, packed
+
+
+@contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """What readers raise, in one line."""
     try:
-        table = pd.read_parquet(path) if suffix in PARQUET else _read_text(path, packed)
-    except OCDError:
+        yield
+    except (OCDError, GeneratorExit):
         raise
     except UnicodeError as error:
         raise OCDError(
@@ -46,12 +91,13 @@ def read_table(name: str, data_dir: Path | None) -> pd.DataFrame:
     except Exception as error:  # of many parsers; the first line says enough
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OCDError(f"{path} cannot be read as a table ({reason})") from error
+
+
+def _with_names(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     table.columns = [str(column).strip() for column in table.columns]
     if repeated := table.columns[table.columns.duplicated()].tolist():
         raise OCDError(f"{path} has two columns called {repeated[0]!r}: rename one of them")
-    if table.empty:
-        raise OCDError(f"{path}: there are no rows")
-    return table.apply(lambda column: _plain(column, path)).reset_index(drop=True)
+    return table
 
 
 def _find(name: str, data_dir: Path | None) -> Path:
@@ -66,33 +112,54 @@ def _find(name: str, data_dir: Path | None) -> Path:
     return path
 
 
-def _read_text(path: Path, packed: str) -> pd.DataFrame:
-    """Separated by what the first line has most of."""
-    import pandas as pd
-
+def _separator(path: Path, packed: str) -> str:
+    """What the first line has most of."""
     with COMPRESSED.get(packed, open)(path, "rt", encoding="utf-8-sig") as file:
         header = file.readline()
-    separator = max(SEPARATORS, key=header.count)
+    return max(SEPARATORS, key=header.count)
+
+
+def _read_text(path: Path, packed: str) -> pd.DataFrame:
+    import pandas as pd
+
+    separator = _separator(path, packed)
     table = pd.read_csv(
         path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False
     )  # fmt: skip
-    if not isinstance(table.index, pd.RangeIndex):  # pandas took what is too much as an index
-        raise OCDError(f"{path}: rows have more fields than the first line has names: give each a name")
-    return table.apply(_with_decimal_comma) if separator == ";" else table
+    _check_fields(table, path)
+    table.attrs[COMMA_FIRST] = separator == ";"
+    return table
 
 
-def _with_decimal_comma(column: pd.Series) -> pd.Series:
+def _text_parts(path: Path, packed: str, size: int) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
-    known = column.dropna()
-    if known.empty or not pd.api.types.is_string_dtype(known):
-        return column
-    if not known.str.fullmatch(_DECIMAL_COMMA).all():
-        return column
-    return column.str.replace(".", "").str.replace(",", ".").astype("float64")
+    separator = _separator(path, packed)
+    with pd.read_csv(
+        path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, dtype=str, chunksize=size
+    ) as parts:
+        for table in parts:
+            if not isinstance(table.index, pd.RangeIndex):
+                _check_fields(table, path)
+            yield table
 
 
-def _plain(column: pd.Series, path: Path) -> pd.Series:
+def _parquet_parts(path: Path, size: int) -> Iterator[pd.DataFrame]:
+    import pyarrow.parquet as parquet
+
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(size):
+            yield batch.to_pandas()
+
+
+def _check_fields(table: pd.DataFrame, path: Path) -> None:
+    import pandas as pd
+
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took what is too much as an index
+        raise OCDError(f"{path}: rows have more fields than the first line has names: give each a name")
+
+
+def plain_column(column: pd.Series, path: Path | str) -> pd.Series:
     """Numbers, truth values, timestamps, or objects that are these or text; OCDError for others."""
     import pandas as pd
 

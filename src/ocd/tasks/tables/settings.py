@@ -62,4 +62,5 @@ RUN_SETTINGS: dict[str, object] = {
     "other_draws": (5, 20),
     "alternative": False,  # costs as much as all else, and was worse (docs/experiments.md)
     "augment": False,
+    "cross_fit": True,  # of its own residuals a base has fitted away a part
 }

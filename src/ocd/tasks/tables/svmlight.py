@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ocd.errors import OCDError
 
 STRETCH = 32 * 2**20  # bytes of text at a time
 
 
-def read_svmlight(
-    path: Path, num_features: int, limit: int | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features (N, D) and grades (N,), at most the first `limit` rows; a value that is not there is 0.
+@dataclass(frozen=True)
+class Ranking:
+    """`features` (N, D), `grades` (N,), and `queries` (N,): a number for the rows of a query, None
+    where the file does not say."""
+
+    features: NDArray[np.float32]
+    grades: NDArray[np.float32]
+    queries: Tensor | None
+
+
+def read_svmlight(path: Path, num_features: int, limit: int | None = None) -> Ranking:
+    """At most the first `limit` rows; a value that is not there is 0. Queries are those of the file
+    (qid), or of a file beside it that ends in .query, with the number of rows of each.
 
     Features are counted from 1 to `num_features`. scikit-learn's reader parses a stretch of the file at
     a time into rows whose place is there already, so that memory holds the dense numbers and little
@@ -29,16 +41,17 @@ def read_svmlight(
         raise OCDError(f"{path}: no such file")
     total = _count_lines(path, limit)
     features = np.zeros((total, num_features), np.float32)
-    grades = np.zeros(total, np.float32)
+    grades, queries = np.zeros(total, np.float32), np.zeros(total, np.int64)
     filled = start = 0
     size = path.stat().st_size
     while filled < total and start < size:
         try:
-            rows, labels = load_svmlight_file(
+            rows, labels, names = load_svmlight_file(
                 str(path),
                 n_features=num_features,
                 dtype=np.float32,
                 zero_based=False,
+                query_id=True,
                 offset=start,
                 length=STRETCH,
             )
@@ -50,10 +63,27 @@ def read_svmlight(
         count = min(len(labels), total - filled)
         features[filled : filled + count] = rows[:count].toarray()
         grades[filled : filled + count] = labels[:count]
+        queries[filled : filled + count] = names[:count]
         filled, start = filled + count, start + STRETCH
     if not filled:
         raise OCDError(f"{path}: there are no rows")
-    return features[:filled], grades[:filled]
+    beside = path.with_name(path.name + ".query")
+    found = torch.from_numpy(queries[:filled]) if queries.any() else None
+    if beside.is_file():
+        found = _queries_beside(beside, filled)
+    return Ranking(features[:filled], grades[:filled], found)
+
+
+def _queries_beside(path: Path, count: int) -> Tensor:
+    """A number for the rows of each query, from their number in each."""
+    try:
+        sizes = torch.tensor([int(line) for line in path.read_text().split()])
+    except ValueError as error:
+        raise OCDError(f"{path}: it must hold the number of rows of each query ({error})") from error
+    numbers = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    if len(numbers) < count:
+        raise OCDError(f"{path} counts {len(numbers)} rows, where there are {count}")
+    return numbers[:count]
 
 
 def _count_lines(path: Path, limit: int | None) -> int:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ocd.errors import OCDError
 from ocd.tasks.tables.dates import find_date_format
-from ocd.tasks.tables.features import as_numbers
+from ocd.tasks.tables.kinds import name_of as named
+from ocd.tasks.tables.numbers import as_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +31,8 @@ def check_target(target: pd.Series, path: str, kind: str) -> None:
         )
 
 
-def read_targets(train: pd.Series, test: pd.Series, kind: str) -> tuple[Tensor, Tensor]:
-    """Numbers (N, 1), or classes (N,) by their place in order."""
+def read_targets(train: pd.Series, test: pd.Series, kind: str) -> tuple[Tensor, Tensor, list[str]]:
+    """Numbers (N, 1), or classes (N,) by their place in order, and the names of the classes."""
     if kind == "classification":
         return _classes(train, test)
     if find_date_format(train) is not None:
@@ -52,10 +53,10 @@ def read_targets(train: pd.Series, test: pd.Series, kind: str) -> tuple[Tensor, 
         if not np.isfinite(values).all():
             raise OCDError(f"the target {train.name!r} is infinite in some rows")
         made.append(torch.from_numpy(values[:, None]))
-    return made[0], made[1]
+    return made[0], made[1], []
 
 
-def _classes(train: pd.Series, test: pd.Series) -> tuple[Tensor, Tensor]:
+def _classes(train: pd.Series, test: pd.Series) -> tuple[Tensor, Tensor, list[str]]:
     """Numbers in their order where every class is one (so that 1 and 1.0 are the same), else text."""
     numeric = not _are_truth_values(train) and as_numbers(train).notna().all()
 
@@ -74,7 +75,7 @@ def _classes(train: pd.Series, test: pd.Series) -> tuple[Tensor, Tensor]:
         )
     number = {name: index for index, name in enumerate(names)}
     made = [torch.tensor([number[key] for key in of]) for of in keys]
-    return made[0], made[1]
+    return made[0], made[1], [named(name) for name in names]
 
 
 def _are_truth_values(column: pd.Series) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ocd.base import run_without_delta
-from ocd.data import Examples
+from ocd.data import Examples, in_parts
 from ocd.errors import OCDError
 from ocd.tasks.tables.networks import make_base
 from ocd.tasks.tables.options import NetworkOptions, TableData
@@ -32,9 +32,13 @@ def make_folds(data: TableData, options: NetworkOptions) -> list[Tensor]:
         raise OCDError(f"{count} training examples are too few for {num_folds} folds")
     if data.in_order:
         order = torch.arange(count)
-    else:
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    return list(order.tensor_split(num_folds))
+        return list(order.tensor_split(num_folds))
+    folds = in_parts(count, num_folds, torch.Generator().manual_seed(0), data.groups)
+    if len(folds) < num_folds:
+        raise OCDError(
+            f"rows that belong together make {len(folds)} folds, where {num_folds} are needed"
+        )
+    return folds
 
 
 def train_base(

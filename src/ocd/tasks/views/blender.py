@@ -52,6 +52,26 @@ def read_views(
     return Views(torch.stack(poses), torch.stack(images), float(angle))
 
 
+def read_poses(path: Path, angle: float) -> tuple[Tensor, list[str]]:
+    """Cameras (N, 4, 4) of a transforms file, and their names. Raises OCDError for another field of
+    view than `angle`, and for an entry that is missing or of the wrong form."""
+    meta = _read_meta(path)
+    found = meta.get("camera_angle_x", angle)
+    if not isinstance(found, int | float) or not math.isclose(found, angle, rel_tol=1e-4):
+        raise OCDError(f"{path}: camera_angle_x is {found!r}, and the scene was learnt with {angle:g}")
+    frames = meta.get("frames")
+    if not isinstance(frames, list) or not frames:
+        raise OCDError(f"{path}: there is no list of frames")
+    poses, names = [], []
+    for number, frame in enumerate(frames):
+        where = f"{path}, frame {number}"
+        if not isinstance(frame, dict):
+            raise OCDError(f"{where}: there is no transform_matrix")
+        poses.append(_pose(frame.get("transform_matrix"), where))
+        names.append(str(frame.get("file_path", number + 1)))
+    return torch.stack(poses), names
+
+
 def _read_meta(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise OCDError(

@@ -22,6 +22,7 @@ from ocd.tasks.views.blender import circle_of_poses, read_views
 from ocd.tasks.views.describing import DescribeViews
 from ocd.tasks.views.options import BACKGROUNDS, Options, SceneData
 from ocd.tasks.views.radiance import Camera, PoseEncoder, TinyNeRF
+from ocd.tasks.views.reader import ViewReader
 from ocd.tasks.views.training import train_base
 
 
@@ -41,7 +42,10 @@ def load(scene: str, options: Options, data_dir: Path | None) -> SceneData:
     if not math.isclose(train.angle, test.angle, rel_tol=1e-4):
         raise OCDError(f"{folder}: training and test views have another camera_angle_x")
     return SceneData(
-        Examples(train.poses, train.images), Examples(test.poses, test.images), train.angle
+        Examples(train.poses, train.images),
+        Examples(test.poses, test.images),
+        train.angle,
+        reader=ViewReader(train.angle),
     )
 
 

@@ -1,0 +1,123 @@
+"""A run that is loaded to answer for new inputs.
+
+    fitted = ocd.load("runs/mine")
+    answers = fitted.predict(frame)      # or images, or poses: what the run's task reads
+    answers.frame()                      # a row for each input, in the user's own units and class names
+
+Neither the data that the run was trained on nor its other files are read: the base, the generator, how
+inputs were read (preprocessing/) and how far training inputs lie apart (reference/).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ocd.applying.answers import Answers, make_answers
+from ocd.data import to_device
+from ocd.errors import OCDError
+from ocd.model import OCD
+from ocd.prediction import Reference
+from ocd.runs import Run
+from ocd.tasks import NewRows
+
+ANSWERS = ("ensemble", "mean")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked for. `draws`: of each input, None for the run's own number. `answer`: ensemble, the
+    draws joined as the task joins them, or mean, one pass with the expected delta. `seed`: of the
+    draws."""
+
+    draws: int | None = None
+    answer: str = "ensemble"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.answer not in ANSWERS:
+            raise OCDError(f"answer is {self.answer!r}: use one of {', '.join(ANSWERS)}")
+        if self.draws is not None and self.draws < 1:
+            raise OCDError(f"draws is {self.draws}: at least one draw is needed")
+
+
+@dataclass
+class LoadedRun:
+    """A fitted OCD with all that a run's task knows of its inputs and answers. Safe to be asked by
+    several threads: they are answered one after another, each as if it were alone."""
+
+    run: Run
+    seed: int
+    ocd: OCD
+    reference: Reference
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def takes(self) -> str:
+        """What `predict` and `ocd apply` read, in words."""
+        assert self.run.data.reader is not None
+        return self.run.data.reader.takes
+
+    @property
+    def num_draws(self) -> int:
+        """Draws where none are asked for: those of the run's own table."""
+        return self.run.run_options.num_draws
+
+    def predict(
+        self, data: Any, draws: int | None = None, answer: str = "ensemble", seed: int = 0
+    ) -> Answers:
+        """Answers for what a program has at hand: a data frame or dicts for a table, images, poses.
+
+        Each input's answer depends on it and on `seed` alone, not on the others. Raises OCDError, in
+        one line that says which row, for what cannot be read as the run's own inputs were.
+        """
+        reader = self.run.data.reader
+        assert reader is not None
+        return self.answer(reader.take(data), Ask(draws, answer, seed))
+
+    def read(self, source: Path, size: int, start: int = 0) -> Iterator[NewRows]:
+        """The rows of a file or folder from `start` on, `size` at a time."""
+        reader = self.run.data.reader
+        assert reader is not None
+        return reader.read(source, size, start)
+
+    def answer(self, rows: NewRows, ask: Ask) -> Answers:
+        """Answers for rows that a reader gave."""
+        mode = "mean" if ask.answer == "mean" else "draws"
+        with self._lock:
+            found = self.ocd.predict(rows.inputs, ask.draws or self.num_draws, mode, ask.seed)
+            fitted = self.ocd.generator()
+            inputs = to_device(rows.inputs, fitted.frozen.device)
+            near = self.reference.judge(fitted, inputs)
+        reader = self.run.data.reader
+        assert reader is not None
+        return make_answers(rows, found, self.run.task.join_draws, reader.answer, near)
+
+
+def load(folder: str | Path, seed: int | None = None, device: str | None = None) -> LoadedRun:
+    """The fitted OCD of a run folder. `seed`: one of the run's, the first where it is None. `device`:
+    auto, cpu or cuda, as the run was made where it is None.
+
+    Raises OCDError where the folder is no run, the seed is not trained yet, or the run is of an earlier
+    version.
+    """
+    run = Run.open(Path(folder), with_data=False)
+    if device is not None:
+        run.run_options = type(run.run_options)(**{**vars(run.run_options), "device": device})
+    chosen = run.seeds[0] if seed is None else seed
+    if chosen not in run.seeds:
+        listed = ", ".join(map(str, run.seeds))
+        raise OCDError(f"{folder} has no seed {chosen}; there are: {listed}")
+    if not run.base_path(chosen).exists() or not run.selection_path(chosen).exists():
+        raise OCDError(f"{folder} is not trained yet (seed {chosen}): go on with `ocd run`")
+    _, ocd, work = next(run.fits(chosen))
+    if not work.is_finished or not run.reference_path(chosen).exists():
+        raise OCDError(f"{folder} is not trained yet (seed {chosen}): go on with `ocd run`")
+    fitted = run.load(ocd, work)
+    with torch.no_grad():
+        return LoadedRun(run, chosen, fitted, run.reference(chosen))

@@ -1,0 +1,71 @@
+"""Examples that belong together (documents of a query, visits of a patient) are never parted.
+
+What is learnt from one of them is known of the others, so that these cannot judge it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ocd.errors import OCDError
+
+
+def as_groups(groups: Any, size: int) -> Tensor | None:
+    """Group numbers (N,) of labels of any kind, one an example; None for none."""
+    if groups is None:
+        return None
+    labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    if len(labels) != size:
+        raise OCDError(f"groups has {len(labels)} labels for {size} examples: one an example is needed")
+    number: dict[Any, int] = {}
+    found = torch.tensor([number.setdefault(label, len(number)) for label in labels])
+    if len(number) < 2:
+        raise OCDError("groups has one label for all examples: at least two groups are needed")
+    return found
+
+
+def in_parts(
+    total: int, number: int, generator: torch.Generator, belongs: Tensor | None = None
+) -> list[Tensor]:
+    """`total` examples by chance in some parts of about equal size; with `belongs` (total,) no group is
+    in two of them."""
+    order = torch.randperm(total, generator=generator)
+    if belongs is None:
+        return list(order.tensor_split(number))
+    names, group = belongs.unique(return_inverse=True)
+    rank = torch.empty(len(names), dtype=torch.long)
+    rank[torch.randperm(len(names), generator=generator)] = torch.arange(len(names))
+    sizes = torch.zeros(len(names), dtype=torch.long).index_add_(
+        0, rank[group], torch.ones(total, dtype=torch.long)
+    )
+    middle = sizes.cumsum(0) - sizes / 2  # of each group, in the order of its rank
+    part = (middle * number / total).long().clamp_max(number - 1)[rank[group]]
+    parts = [order[part[order] == place] for place in range(number)]
+    return [part for part in parts if len(part)]
+
+
+def some_of(
+    names: Tensor, count: int, generator: torch.Generator, belongs: Tensor | None = None
+) -> Tensor:
+    """About `count` of the examples `names` by chance; with `belongs` (of all) whole groups."""
+    shuffled = names[torch.randperm(len(names), generator=generator)]
+    if belongs is None or not count:
+        return shuffled[:count]
+    groups = belongs[names].unique()
+    chosen = groups[torch.randperm(len(groups), generator=generator)]
+    sizes = torch.stack([(belongs[names] == group).sum() for group in chosen]).cumsum(0)
+    taken = chosen[: max(1, int((sizes <= count).sum()))]
+    if len(taken) == len(groups):
+        taken = taken[:-1]
+    return shuffled[torch.isin(belongs[shuffled], taken)]
+
+
+def every_second(names: Tensor, belongs: Tensor | None = None) -> Tensor:
+    """Whether each of the examples `names` is in the first of two halves; no group is in both."""
+    if belongs is None:
+        return torch.arange(len(names)) % 2 == 0
+    _, group = belongs[names].unique(return_inverse=True)
+    return group % 2 == 0

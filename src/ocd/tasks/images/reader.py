@@ -1,0 +1,218 @@
+"""New images: a folder of files, an idx file, a parquet file of the hub's layout, or arrays."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ocd.errors import OCDError
+from ocd.tasks.reader import Answer, NewRows, State
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+IDX = re.compile(r"[.-]idx3?(?:-ubyte)?(?:\.gz)?$")
+
+
+DIGITS = Answer("classes", tuple("0123456789"))
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Images of `shape` (C, H, W), grey (C = 1) or coloured (C = 3), with pixels from 0 to 1. `answer`:
+    the classes. `largest`: what stands for white in arrays of whole numbers."""
+
+    shape: tuple[int, int, int]
+    answer: Answer
+    largest: int = 255
+
+    kind: ClassVar[str] = "images"
+    takes: ClassVar[str] = "a folder of images, an idx file, a parquet file with images, or arrays"
+
+    def read(self, source: Path, size: int, start: int = 0) -> Iterator[NewRows]:
+        """A folder's images in the order of their names, or those of one file."""
+        if source.is_dir():
+            yield from self._folder(source, size, start)
+        elif IDX.search(source.name):
+            yield from self._idx(source, size, start)
+        elif source.suffix in (".parquet", ".pq"):
+            yield from self._parquet(source, size, start)
+        elif source.suffix.lower() in ENDINGS and source.is_file():
+            if start == 0:
+                yield self._files([source], source.parent)
+        else:
+            missing = "no such file or folder" if not source.exists() else f"give {self.takes}"
+            raise OCDError(f"{source}: {missing}")
+
+    def take(self, data: Any) -> NewRows:
+        """Images as a tensor or array (B, H, W), (B, C, H, W) or (B, H, W, C), floating from 0 to 1 or
+        whole numbers up to `largest`; or a list of Pillow images and such arrays."""
+        if isinstance(data, Tensor | np.ndarray):
+            images = self._batch(torch.as_tensor(data))
+        else:
+            listed = list(data)
+            if not listed:
+                raise OCDError("there are no images to predict")
+            images = torch.stack([self._one(item, f"image {n + 1}") for n, item in enumerate(listed)])
+        return NewRows([str(number + 1) for number in range(len(images))], images)
+
+    def state(self) -> State:
+        names = list(self.answer.names)
+        return {"shape": list(self.shape), "classes": names, "largest": self.largest}, {}
+
+    @classmethod
+    def from_state(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> ImageReader:
+        """As `state` gave it."""
+        first, second, third = facts["shape"]
+        answer = Answer("classes", tuple(facts["classes"]))
+        return cls((first, second, third), answer, facts["largest"])
+
+    # ----------------------------------------------------------- sources
+
+    def _folder(self, source: Path, size: int, start: int) -> Iterator[NewRows]:
+        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in ENDINGS)
+        if not paths:
+            raise OCDError(f"{source}: there are no images ({', '.join(ENDINGS)})")
+        for first in range(start, len(paths), size):
+            yield self._files(paths[first : first + size], source)
+
+    def _files(self, paths: list[Path], root: Path) -> NewRows:
+        images = [self._decoded(path.read_bytes(), str(path)) for path in paths]
+        return NewRows([str(path.relative_to(root)) for path in paths], torch.stack(images))
+
+    def _idx(self, source: Path, size: int, start: int) -> Iterator[NewRows]:
+        """The format of MNIST's own files: a head of 16 bytes, then a byte a pixel."""
+        opened = gzip.open if source.suffix == ".gz" else open
+        channels, height, width = self.shape
+        try:
+            with opened(source, "rb") as file:
+                head = file.read(16)
+                magic, count, rows, columns = (
+                    struct.unpack(">4i", head) if len(head) == 16 else (0,) * 4
+                )
+                if magic != 2051 or channels != 1:
+                    raise OCDError(f"{source}: not an idx file of grey images")
+                if (rows, columns) != (height, width):
+                    raise OCDError(f"{source}: images are {columns}x{rows} instead of {width}x{height}")
+                file.seek(16 + start * rows * columns)
+                for first in range(start, count, size):
+                    wanted = min(size, count - first)
+                    data = file.read(wanted * rows * columns)
+                    if len(data) < wanted * rows * columns:
+                        raise OCDError(f"{source}: the file ends before its {count} images do")
+                    pixels = np.frombuffer(data, np.uint8).reshape(wanted, 1, rows, columns)
+                    ids = [str(number + 1) for number in range(first, first + wanted)]
+                    yield NewRows(ids, torch.from_numpy(pixels.copy()).float().div_(255))
+        except (OSError, EOFError) as error:
+            raise OCDError(f"{source} cannot be read ({error})") from error
+
+    def _parquet(self, source: Path, size: int, start: int) -> Iterator[NewRows]:
+        import pyarrow
+        import pyarrow.parquet as parquet
+
+        try:
+            with parquet.ParquetFile(source) as file:
+                if "image" not in file.schema_arrow.names:
+                    listed = ", ".join(file.schema_arrow.names)
+                    raise OCDError(f"{source}: no column 'image'; there are: {listed}")
+                first = 0
+                for batch in file.iter_batches(size, columns=["image"]):
+                    cells = batch.column(0).to_pylist()
+                    place, first = first, first + len(cells)
+                    skip = max(0, start - place)
+                    if skip >= len(cells):
+                        continue
+                    yield self._cells(cells[skip:], place + skip, source)
+        except (OSError, pyarrow.ArrowException) as error:
+            raise OCDError(f"{source} cannot be read as parquet ({error})") from error
+
+    def _cells(self, cells: list[Any], first: int, source: Path) -> NewRows:
+        ids, images = [], []
+        for number, cell in enumerate(cells, first + 1):
+            data = cell.get("bytes") if isinstance(cell, dict) else None
+            if data is None:
+                raise OCDError(
+                    f"{source}, row {number}: the image column must hold image{{bytes, path}}"
+                )
+            ids.append(str(number))
+            images.append(self._decoded(data, f"{source}, row {number}"))
+        return NewRows(ids, torch.stack(images))
+
+    # ------------------------------------------------------------ images
+
+    def _decoded(self, data: bytes, where: str) -> Tensor:
+        try:
+            from PIL import Image, UnidentifiedImageError
+        except ImportError as error:
+            raise OCDError("reading images needs Pillow: pip install 'ocd-torch[mnist]'") from error
+        try:
+            with Image.open(BytesIO(data)) as image:
+                image.load()
+                return self._pillow(image, where)
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise OCDError(f"{where}: not a readable image ({error})") from error
+
+    def _pillow(self, image: Any, where: str) -> Tensor:
+        """Turned as its camera says, laid on black where transparent, of the base's colours."""
+        from PIL import Image, ImageOps
+
+        if getattr(image, "n_frames", 1) > 1:
+            raise OCDError(f"{where}: an animation of {image.n_frames} pictures: give one")
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16") or image.mode == "I":
+            pixels = np.asarray(image, np.float32) / 65535
+            return self._shaped(torch.from_numpy(pixels)[None], where)
+        if image.mode == "F":
+            raise OCDError(f"{where}: pixels are floating point, of which white is not known")
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+            image = Image.alpha_composite(black, image).convert("RGB")
+        image = image.convert("L" if self.shape[0] == 1 else "RGB")
+        pixels = np.asarray(image, np.float32) / 255
+        made = torch.from_numpy(pixels.copy())
+        return self._shaped(made[None] if made.dim() == 2 else made.permute(2, 0, 1), where)
+
+    def _shaped(self, image: Tensor, where: str) -> Tensor:
+        """Of the base's shape, grey in three equal channels where it wants colours."""
+        channels, height, width = self.shape
+        if image.shape[1:] != (height, width):
+            found = f"{image.shape[2]}x{image.shape[1]}"
+            raise OCDError(f"{where}: the image is {found} instead of {width}x{height}")
+        return image.expand(channels, -1, -1) if image.shape[0] == 1 else image
+
+    def _one(self, item: Any, where: str) -> Tensor:
+        if hasattr(item, "mode") and hasattr(item, "info"):
+            return self._pillow(item, where)
+        array = torch.as_tensor(np.asarray(item) if not isinstance(item, Tensor) else item)
+        return self._batch(array[None])[0]
+
+    def _batch(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) with pixels from 0 to 1."""
+        whole = not images.is_floating_point()
+        images = images.float() / self.largest if whole else images.float()
+        channels, height, width = self.shape
+        if images.dim() == 3:
+            images = images[:, None]
+        elif images.dim() == 4 and images.shape[1:] == (height, width, channels):
+            images = images.permute(0, 3, 1, 2)
+        if images.dim() != 4 or images.shape[1:] != self.shape:
+            raise OCDError(f"images have shape {tuple(images.shape)}, where (B, {channels}, {height}, "
+                           f"{width}) is needed")  # fmt: skip
+        if not len(images):
+            raise OCDError("there are no images to predict")
+        outside = float(images.min()) < 0 or float(images.max()) > 1
+        if outside or not images.isfinite().all():
+            raise OCDError(
+                f"pixels are from {float(images.min()):g} to {float(images.max()):g}: floating ones lie"
+                f" between 0 and 1, whole ones between 0 and {self.largest}"
+            )
+        return images
