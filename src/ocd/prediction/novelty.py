@@ -3,7 +3,7 @@
     reference = Reference.fit(fitted, inputs)      # training inputs, some thousand
     distance, quantile = reference.judge(fitted, new)
 
-What the generator sees is the condition: the parts of I(x), standardised, and x where it is encoded.
+What the generator sees is the condition: the parts of I(x), standardised, and x or its encoding.
 The distance is the mean one to the nearest five of a thousand training examples (k-nearest neighbours,
 Sun et al., ICML 2022); the quantile is the share of another thousand training examples that are nearer.
 It does not say whether a prediction is right, but beyond the training data nothing is known to be.
@@ -88,7 +88,9 @@ def _conditions(fitted: FittedGenerator, inputs: Inputs) -> Tensor:
         rows = to_device(take_rows(inputs, slice(start, start + CHUNK)), fitted.frozen.device)
         features = fitted.condition.features(fitted.frozen, rows)
         vectors = [features[name].float() for name in sorted(features)]
-        if fitted.network.encoder is not None:
+        if isinstance(rows, Tensor) and rows.dim() == 2 and rows.is_floating_point():
+            vectors.append(rows.float())  # features as they are: an encoding may not know far values
+        elif fitted.network.encoder is not None:
             vectors.append(encode_x(fitted.network.encoder, rows).float())
         parts.append(torch.cat(vectors, dim=1).cpu())
     return torch.cat(parts)
