@@ -163,3 +163,20 @@ def test_a_loss_that_a_move_makes_infinite_is_harm(monkeypatch: pytest.MonkeyPat
     finite = own.isfinite()
     assert ours[finite].isfinite().float().mean() > 0.999
     assert ours[finite & ours.isfinite()].mean() <= 1.01 * own[finite].mean()
+
+
+def test_what_is_known_of_a_group_does_not_judge_it() -> None:
+    """Errors that all examples of a group share look like a gain to who has seen others of it."""
+    chance = torch.Generator().manual_seed(0)
+    number = torch.arange(1200) // 6
+    place = torch.randn(200, 6, generator=chance)[number]
+    inputs = place + 0.05 * torch.randn(1200, 6, generator=chance)
+    base = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4)).eval()
+    nn.init.zeros_(base[2].weight)
+    nn.init.zeros_(base[2].bias)
+    lessons = Examples(inputs, torch.randint(4, (200,), generator=chance)[number])
+    moved = OCD(base, loss=loss, config=QUICK).fit(lessons, progress=False)
+    kept = OCD(base, loss=loss, config=QUICK).fit(lessons, progress=False, groups=number.tolist())
+    assert not torch.equal(moved.predict(TEST.inputs).mean, base(TEST.inputs))
+    assert torch.equal(kept.predict(TEST.inputs).mean, base(TEST.inputs))
+    assert any("groups" in note for note in kept.notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,6 +249,22 @@ def test_a_ranking_is_read_in_stretches(
     assert read.dtype == labels.dtype == np.float32
     assert read == pytest.approx(features[:limit], abs=1e-6)
     assert labels.tolist() == grades[:limit]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_rows_of_a_query_belong_together(tmp_path: Path, beside: bool) -> None:
+    path = tmp_path / "rank.train"
+    write_ranking(path, 20, 5)
+    assert read_svmlight(path, 5).queries.tolist() == [row // 7 for row in range(20)]
+    if beside:  # as LightGBM has it
+        path.write_text(re.sub(r"qid:\d+ ", "", path.read_text()))
+        (tmp_path / "rank.train.query").write_text("12\n8\n")
+        assert read_svmlight(path, 5, 15).queries.tolist() == [0] * 12 + [1] * 3
+        (tmp_path / "rank.train.query").write_text("12\n7\n")
+        with pytest.raises(OCDError, match="counts 19 rows, where there are 20"):
+            read_svmlight(path, 5)
+        (tmp_path / "rank.train.query").unlink()
+        assert read_svmlight(path, 5).queries is None
 
 
 def test_a_ranking_that_cannot_be_read_says_why(tmp_path: Path) -> None:

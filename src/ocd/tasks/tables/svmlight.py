@@ -63,7 +63,8 @@ def read_svmlight(path: Path, num_features: int, limit: int | None = None) -> Ra
         count = min(len(labels), total - filled)
         features[filled : filled + count] = rows[:count].toarray()
         grades[filled : filled + count] = labels[:count]
-        queries[filled : filled + count] = names[:count]
+        if len(names) == len(labels):
+            queries[filled : filled + count] = names[:count]
         filled, start = filled + count, start + STRETCH
     if not filled:
         raise OCDError(f"{path}: there are no rows")

@@ -1,0 +1,60 @@
+"""Examples that belong together are never parted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ocd import OCDError
+from ocd.data import as_groups, every_second, in_parts, seeded, some_of
+
+BELONGS = torch.tensor([number // 3 for number in range(40)])[torch.randperm(40, generator=seeded(1))]
+
+
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_parts_hold_every_example_once_and_no_group_twice(number: int) -> None:
+    parts = in_parts(40, number, seeded(0), BELONGS)
+    assert len(parts) == number and torch.cat(parts).sort().values.tolist() == list(range(40))
+    seen: set[int] = set()
+    for part in parts:
+        groups = {*BELONGS[part].tolist()}
+        assert not groups & seen and abs(len(part) - 40 / number) <= 3
+        seen |= groups
+    assert len(in_parts(40, 20, seeded(0), BELONGS)) <= 14  # as many as there are groups
+
+
+def test_without_groups_parts_are_what_chance_gives() -> None:
+    parts = in_parts(10, 3, seeded(0))
+    assert [len(part) for part in parts] == [4, 3, 3]
+    assert torch.equal(torch.cat(parts), torch.randperm(10, generator=seeded(0)))
+
+
+@pytest.mark.parametrize("count", [1, 7, 20, 39])
+def test_whole_groups_are_taken_and_some_are_left(count: int) -> None:
+    names = torch.arange(40)[torch.arange(40) % 5 != 0]  # some were skipped
+    taken = some_of(names, count, seeded(0), BELONGS)
+    assert 0 < len(taken) <= max(3, count) and torch.isin(taken, names).all()
+    left = names[~torch.isin(names, taken)]
+    assert len(left) and not {*BELONGS[taken].tolist()} & {*BELONGS[left].tolist()}
+
+
+def test_two_halves_share_no_group() -> None:
+    names = torch.arange(0, 40, 2)
+    first = every_second(names, BELONGS)
+    assert first.any() and not first.all()
+    assert not {*BELONGS[names[first]].tolist()} & {*BELONGS[names[~first]].tolist()}
+    assert every_second(names).tolist() == [True, False] * 10
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "a"], np.array([5, 7, 5]), torch.tensor([1, 0, 1])])
+def test_labels_of_any_kind_are_numbered(labels: object) -> None:
+    assert as_groups(labels, 3).tolist() == [0, 1, 0]
+
+
+def test_labels_that_say_nothing_are_refused() -> None:
+    assert as_groups(None, 3) is None
+    with pytest.raises(OCDError, match="groups has 2 labels for 3 examples"):
+        as_groups([1, 2], 3)
+    with pytest.raises(OCDError, match="one label for all examples"):
+        as_groups([1, 1, 1], 3)
