@@ -13,6 +13,7 @@ help: ## list the targets
 demo: $(VENV)/.installed-demo ## run the digits task for three seeds and say where its table is
 	$(VENV)/bin/ocd run digits --out runs/digits --seeds 0,1,2 --set alternative=false
 	@echo "The table: runs/digits/report.md"
+	$(VENV)/bin/ocd apply runs/digits --input runs/digits/examples --out runs/digits/answers.csv
 
 test: $(VENV)/.installed-dev ## run the tests, without the slow ones; make test ROOM=generator: one room
 	$(VENV)/bin/python -m pytest $(if $(ROOM),tests/$(ROOM),--numprocesses auto --dist loadfile)

@@ -512,7 +512,7 @@ def test_a_network_of_ones_own_is_loaded_or_trained(tmp_path: Path, csv: Path, o
         ("nowhere:line", "cannot be imported"),
         ("my_networks:nothing", "has no function 'nothing'"),
         ("my_networks:text", "gave a str, not a torch module"),
-        ("my_networks:wide", r"answers two rows with (2, 7), not (2, 1)"),
+        ("my_networks:wide", r"answers 2 inputs with (2, 7), not (2, 1)"),
         ("my_networks:other", "features: "),
     ],
 )

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ocd.config import OCDConfig
-from ocd.data import Examples, read_json, read_tensors, write_json, write_tensors
+from ocd.data import Examples, read_json, read_tensors, take_rows, write_json, write_tensors
 from ocd.evaluation import evaluate, film_frames
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
@@ -150,6 +150,9 @@ class Run(RunFolder):
         write_tensors(path.with_suffix(".safetensors"), evaluation.tensors)
         write_json(path, evaluation.numbers)
         self.enter(path, path.with_suffix(".safetensors"))
+        if self.data.reader is not None and not (self.root / "examples").exists():
+            few = take_rows(self.data.test.inputs, slice(0, 5))
+            self.data.reader.example(few, self.root / "examples")  # for `ocd apply`
 
     def report(self) -> dict[str, Any]:
         """Write results.json, report.md and the figures from the files of the run; returns the

@@ -71,6 +71,11 @@ class Reader(Protocol):
         """Of what a program has at hand: a frame, images, poses."""
         ...
 
+    def example(self, inputs: Inputs, folder: Path) -> bool:
+        """Write some inputs as a user would bring them; False where a user knows from the training
+        data."""
+        ...
+
     def state(self) -> State:
         """All that is needed to make it again."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from ocd.tasks.images.classification import (
     log_mean_softmax,
     train_classifier,
 )
+from ocd.tasks.images.own import MODULE_HELP, own_classifier
 from ocd.tasks.images.reader import DIGITS, ImageReader
 from ocd.tasks.published import Published
 from ocd.tasks.task import Progress, Task, TaskData, check_count, load_base
@@ -41,6 +42,7 @@ class Options:
     base: str | None = field(
         default=None, metadata={"help": "a .safetensors with the base's weights, not to train one"}
     )
+    module: str | None = field(default=None, metadata={"help": MODULE_HELP})
     base_epochs: int = field(default=4, metadata={"help": "epochs in which the base is trained"})
     train_size: int | None = field(
         default=None, metadata={"help": "training examples to use, of 60,000; all if not set"}
@@ -112,8 +114,8 @@ def _split(split: str, count: int | None, corruption: str, data_dir: Path | None
 
 
 def make_base(options: Options, data: TaskData) -> nn.Module:
-    """A LeNet5, not trained."""
-    return LeNet5()
+    """A LeNet5, or the user's own network, not trained."""
+    return LeNet5() if options.module is None else own_classifier(options.module, data, 10)
 
 
 def train_base(
@@ -204,5 +206,13 @@ TASK = Task(
         "training.task_loss_weight": 1.0,
     },
 )
+
+
+def specialise(options: Options) -> Task:
+    """Of a user's network the layer is not known: Eq. 3 chooses."""
+    return TASK if options.module is None else replace(TASK, layer="auto")
+
+
+TASK = replace(TASK, specialise=specialise)
 
 TASKS = {TASK.name: TASK}

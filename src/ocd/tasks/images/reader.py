@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.tasks.reader import Answer, NewRows, State
 
@@ -63,6 +64,18 @@ class ImageReader:
                 raise OCDError("there are no images to predict")
             images = torch.stack([self._one(item, f"image {n + 1}") for n, item in enumerate(listed)])
         return NewRows([str(number + 1) for number in range(len(images))], images)
+
+    def example(self, inputs: Inputs, folder: Path) -> bool:
+        """A PNG for each image."""
+        from PIL import Image
+
+        assert isinstance(inputs, Tensor)
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = (inputs.clamp(0, 1) * 255).round().byte().cpu().numpy()
+        for number, image in enumerate(pixels, 1):
+            colours = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+            Image.fromarray(colours).save(folder / f"{number}.png")
+        return True
 
     def state(self) -> State:
         names = list(self.answer.names)

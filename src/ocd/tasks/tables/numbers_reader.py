@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.tables.numbers import NumberFormat, unreadable
@@ -51,6 +52,9 @@ class NumbersReader:
         frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
         plain = frame.apply(lambda column: plain_column(column, "the frame")).reset_index(drop=True)
         return self._rows(plain, "the frame", 0)
+
+    def example(self, inputs: Inputs, folder: Path) -> bool:
+        return False
 
     def state(self) -> State:
         facts = {"names": list(self.names), "target": self.answer.names[0]}

@@ -96,7 +96,8 @@ class TableOptions(NetworkOptions):
     module: str | None = field(
         default=None,
         metadata={
-            "help": "your own network, package.module:function; function(num_features, num_outputs) "
+            "help": "your own network, FILE.py:function or package.module:function, which is executed; "
+            "function(num_features, num_outputs) "
             "gives a module. With `base` it is loaded and answers in the target's own unit; without, "
             "it is trained on standardised targets"
         },

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ocd.data import Inputs
 from ocd.errors import OCDError, nearest
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.tables.features import Features
@@ -47,6 +48,9 @@ class TableReader:
             raise OCDError("there are no rows to predict")
         plain = frame.apply(lambda column: plain_column(column, "the frame")).reset_index(drop=True)
         return self._rows(plain, "the frame", 0)
+
+    def example(self, inputs: Inputs, folder: Path) -> bool:
+        return False
 
     def state(self) -> State:
         facts, tensors = self.features.state()

@@ -9,11 +9,11 @@ from torch import nn
 
 from ocd.evaluation import CLASSIFIER_METRICS
 from ocd.tasks.images.classification import cross_entropy_per_example, log_mean_softmax
+from ocd.tasks.own_network import make_own_network
 from ocd.tasks.tables import networks, training
 from ocd.tasks.tables.loading import load
 from ocd.tasks.tables.networks import PeriodicEncoder
 from ocd.tasks.tables.options import TableData, TableOptions
-from ocd.tasks.tables.own_network import make_own_network
 from ocd.tasks.tables.regression import regression_task
 from ocd.tasks.tables.settings import SETTINGS_OF_SMALL, as_features
 from ocd.tasks.task import Progress, Task, TaskData, load_base
@@ -27,7 +27,8 @@ def make_base(options: TableOptions, data: TaskData) -> nn.Module:
         return networks.make_base(options, data)
     assert isinstance(data, TableData)
     features = as_features(data.train.inputs)
-    network = make_own_network(options.module, features, data.num_classes or 1)
+    outputs = data.num_classes or 1
+    network = make_own_network(options.module, features[:2], outputs, features.shape[1], outputs)
     if options.base is not None or data.num_classes:
         return network
     return networks.standardised(network, data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ocd.data import Inputs, write_json
 from ocd.errors import OCDError
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.views.blender import read_poses
@@ -47,6 +47,16 @@ class ViewReader:
             raise OCDError("a pose is not finite")
         return NewRows([str(number + 1) for number in range(len(poses))], poses)
 
+    def example(self, inputs: Inputs, folder: Path) -> bool:
+        """A transforms file with the cameras."""
+        assert isinstance(inputs, Tensor)
+        frames = [
+            {"file_path": f"view-{number}", "transform_matrix": pose.tolist()}
+            for number, pose in enumerate(inputs, 1)
+        ]
+        write_json(folder / "transforms.json", {"camera_angle_x": self.angle, "frames": frames})
+        return True
+
     def state(self) -> State:
         return {"angle": self.angle}, {}
 
@@ -54,12 +64,3 @@ class ViewReader:
     def from_state(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> ViewReader:
         """As `state` gave it."""
         return cls(float(facts["angle"]))
-
-
-def write_poses(path: Path, poses: Tensor, angle: float) -> None:
-    """A transforms file of these cameras."""
-    frames = [
-        {"file_path": f"view-{number + 1}", "transform_matrix": pose.tolist()}
-        for number, pose in enumerate(poses)
-    ]
-    path.write_text(json.dumps({"camera_angle_x": angle, "frames": frames}, indent=1))
