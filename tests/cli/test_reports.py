@@ -225,7 +225,7 @@ def test_the_command_of_the_full_run_has_a_folder_of_its_own(
 ) -> None:
     monkeypatch.setattr("ocd.runs.run.Run.train", lambda *_: None)
     monkeypatch.setattr("ocd.runs.run.Run.predict", lambda *_: None)
-    monkeypatch.setattr("ocd.cli.app._show", lambda _: None)
+    monkeypatch.setattr("ocd.cli.reports.say_report", lambda _: None)
     for verb in ("select", "overfit"):
         monkeypatch.setattr(f"ocd.runs.run.Run.{verb}", lambda run, seed: run.log(seed).write("note"))
     root = tmp_path / "a folder"

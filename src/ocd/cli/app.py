@@ -9,15 +9,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ocd._version import __version__
 from ocd.errors import OCDError
-
-if TYPE_CHECKING:
-    from ocd.runs import Run
 
 app = typer.Typer(
     help="Learn how one layer of a trained network would move for each input, and predict it.",
@@ -67,7 +64,7 @@ def run(
     ] = False,
 ) -> None:
     """Select, overfit, train, predict, report. The same command again goes on where it stopped."""
-    from ocd.cli.reports import say_full_run
+    from ocd.cli.reports import say_full_run, say_report
     from ocd.runs import VERBS, Run
 
     if stop_after not in VERBS:
@@ -87,7 +84,7 @@ def run(
             typer.echo(f"{made.task.name}, seed {seed}: {verb}", err=True)
             getattr(made, verb)(seed)
     if "report" in verbs:
-        _show(made)
+        say_report(made)
         say_full_run(made, out, data_dir, settings or [])
 
 
@@ -123,14 +120,15 @@ def report(
     ] = None,
 ) -> None:
     """Write results.json, report.md and the figures again; of several runs, one table of them all."""
-    from ocd.cli.reports import say_runs
+    from ocd.cli.reports import say_report, say_runs
+    from ocd.runs import Run
 
     if len(folders) > 1:
         say_runs(folders, out)
     elif out is not None:
         raise OCDError("--out is for the table of several run folders: one has its own report.md")
     else:
-        _verb("report", folders[0])
+        say_report(Run.open(folders[0]))
 
 
 @app.command()
@@ -247,28 +245,7 @@ def _shown(value: Any) -> str:
 def _verb(name: str, folder: Path) -> None:
     from ocd.runs import Run
 
-    frozen = Run.open(folder)
-    if name == "report":
-        _show(frozen)
-    else:
-        frozen.do(name)
-
-
-def _show(run: Run) -> None:
-    from rich.console import Console
-
-    from ocd.reporting import opening_lines, results_table, table_width
-
-    results: dict[str, Any] = run.report()
-    console = Console()
-    if console.is_terminal:
-        console.print(results_table(results, console.width))
-    else:  # in a file or a pipe no line needs to be broken
-        table = results_table(results)
-        Console(width=table_width(table)).print(table)
-    typer.echo(f"report: {run.root / 'report.md'}")
-    for line in opening_lines(results["verdict"]):
-        typer.echo(line)
+    Run.open(folder).do(name)
 
 
 def _parse_seeds(text: str) -> list[int]:

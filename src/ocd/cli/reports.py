@@ -1,4 +1,4 @@
-"""What the commands print of finished runs: a table of several, a verdict, what a full run adds."""
+"""What the commands print of runs: a report, a table of several, a verdict, what a full run adds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from ocd.data import write_json, write_text
 from ocd.errors import OCDError
-from ocd.reporting import opening_lines, runs_markdown, runs_table
+from ocd.reporting import opening_lines, results_table, runs_markdown, runs_table, table_width
 from ocd.runs import compare_runs, quick_lines, read_reported
 
 if TYPE_CHECKING:
@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"gain": 0, "no gain": 3, "undecided": 3, "worse": 4}
 """What `ocd verdict` says of OCD against the base, in its exit code."""
+
+
+def say_report(run: Run) -> None:
+    """Make a run's report, and print its table and what it says first."""
+    from rich.console import Console
+
+    results = run.report()
+    console = Console()
+    if console.is_terminal:
+        console.print(results_table(results, console.width))
+    else:  # in a file or a pipe no line needs to be broken
+        table = results_table(results)
+        Console(width=table_width(table)).print(table)
+    typer.echo(f"report: {run.root / 'report.md'}")
+    for line in opening_lines(results["verdict"]):
+        typer.echo(line)
 
 
 def say_runs(folders: Sequence[Path], out: Path | None) -> None:
