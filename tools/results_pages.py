@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ocd.reporting.tables import markdown_table
+from ocd.reporting import markdown_table, opening_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTES = re.compile(r"# (?P<title>.*?)\n+```\n(?P<command>.*?)\n```\n+(?P<text>.*)", re.DOTALL)
@@ -63,7 +63,7 @@ def page(folder: Path, root: Path = ROOT) -> str:
     parts = [
         "<!-- Made by tools/results_pages.py from results.json and notes.md: change those. -->",
         f"# {notes['title']}",
-        results["verdict"]["sentence"],
+        *opening_lines(results["verdict"]),
         f"```\n{notes['command']}\n```",
         _what_was_run(results),
         "## Results",

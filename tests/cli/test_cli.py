@@ -79,7 +79,7 @@ def test_help_and_tasks_import_no_torch(arguments):
 def test_help_names_the_verbs(call):
     code, out, _ = call("--help")
     assert code == 0
-    for verb in ("run", "select", "overfit", "train", "predict", "report", "audit", "tasks"):
+    for verb in ("run", "select", "overfit", "train", "predict", "report", "verdict", "audit", "tasks"):
         assert f"\n  {verb} " in out
 
 

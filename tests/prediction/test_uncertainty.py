@@ -97,6 +97,14 @@ def test_coverage_by_hand():
     targets = torch.tensor([0.9, 1.0, 4.9, 5.0, 15.0, 15.1, 19.0, 19.1])
     assert uncertainty.interval_coverage(draws, targets, 90) == 100 * 6 / 8
     assert uncertainty.interval_coverage(draws, targets, 50) == 100 * 2 / 8
+    covered = uncertainty.covered_by_interval(draws, targets, 50)
+    assert covered.tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
+
+
+def test_an_example_of_several_outputs_is_covered_in_part():
+    draws = torch.arange(1.0, 20.0)[:, None, None].expand(19, 2, 2)
+    covered = uncertainty.covered_by_interval(draws, torch.tensor([[1.0, 30.0], [2.0, 3.0]]), 90)
+    assert covered.tolist() == [0.5, 1.0]
 
 
 @pytest.mark.parametrize(

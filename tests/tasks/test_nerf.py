@@ -539,3 +539,15 @@ def test_overfit_of_the_library_takes_excerpts() -> None:
     assert (chosen.loss_after < chosen.loss_before).float().mean() > 0.5
     with pytest.raises(OCDError, match="overfit.excerpt is -1"):
         OverfitConfig(excerpt=-1)
+
+
+def test_a_quick_run_leaves_out_what_the_full_run_has(tmp_path: Path) -> None:
+    write_scene(tmp_path)
+    runs = [make(tmp_path / f"run-{quick}", tmp_path, quick=quick) for quick in (True, False)]
+    rows = []
+    for run in runs:
+        run.predict(0)
+        found = json.loads((run.root / "predictions/seed-0.json").read_text())
+        rows.append(found["methods"].keys())
+    left_out = json.loads((runs[0].root / "config.json").read_text())["left_out"]
+    assert rows[1] - rows[0] == set(left_out) and rows[0] < rows[1]

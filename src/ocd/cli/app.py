@@ -1,4 +1,4 @@
-"""The command `ocd`: run, its five verbs one by one, audit, condition, tasks and settings.
+"""The command `ocd`: run, its five verbs one by one, verdict, audit, condition, tasks and settings.
 
 Nothing heavy is imported before a command needs it, so that `ocd --help` and `ocd tasks` answer at
 once.
@@ -9,15 +9,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ocd._version import __version__
 from ocd.errors import OCDError
-
-if TYPE_CHECKING:
-    from ocd.runs import Run
 
 app = typer.Typer(
     help="Learn how one layer of a trained network would move for each input, and predict it.",
@@ -62,19 +59,23 @@ def run(
     stop_after: Annotated[
         str, typer.Option(help="Stop after this verb: select, overfit, train, predict or report.")
     ] = "report",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A first answer: one seed, few baselines, no other layer.")
+    ] = False,
 ) -> None:
     """Select, overfit, train, predict, report. The same command again goes on where it stopped."""
+    from ocd.cli.reports import say_full_run, say_report
     from ocd.runs import VERBS, Run
 
     if stop_after not in VERBS:
         raise OCDError(f"--stop-after is {stop_after!r}: use one of {', '.join(VERBS)}")
     made = Run.create(
         task,
-        out or Path("runs") / task,
+        out or Path("runs") / (f"{task}-quick" if quick else task),
         preset,
         data_dir,
         _parse_seeds(seeds),
-        _parse_settings(settings or []),
+        _parse_settings(settings or []) | ({"quick": "true"} if quick else {}),
         shlex.join(["ocd", *sys.argv[1:]]),
     )
     verbs = VERBS[: VERBS.index(stop_after) + 1]
@@ -83,7 +84,8 @@ def run(
             typer.echo(f"{made.task.name}, seed {seed}: {verb}", err=True)
             getattr(made, verb)(seed)
     if "report" in verbs:
-        _show(made)
+        say_report(made)
+        say_full_run(made, out, data_dir, settings or [])
 
 
 @app.command()
@@ -111,9 +113,36 @@ def predict(folder: Folder) -> None:
 
 
 @app.command()
-def report(folder: Folder) -> None:
-    """Write results.json, report.md and the figures again."""
-    _verb("report", folder)
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="DIR...")],
+    out: Annotated[
+        Path | None, typer.Option(help="Of several runs: write their table here, and as .json beside.")
+    ] = None,
+) -> None:
+    """Write results.json, report.md and the figures again; of several runs, one table of them all."""
+    from ocd.cli.reports import say_report, say_runs
+    from ocd.runs import Run
+
+    if len(folders) > 1:
+        say_runs(folders, out)
+    elif out is not None:
+        raise OCDError("--out is for the table of several run folders: one has its own report.md")
+    else:
+        say_report(Run.open(folders[0]))
+
+
+@app.command()
+def verdict(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="As results.json has it.")] = False,
+) -> None:
+    """Say the verdict of a run's report. Exit code 0: gain; 3: no gain, or undecided; 4: worse.
+
+    Exit code 2, as for all commands: something is wrong, such as a run without a report.
+    """
+    from ocd.cli.reports import say_verdict
+
+    raise typer.Exit(say_verdict(folder, as_json))
 
 
 @app.command()
@@ -216,27 +245,7 @@ def _shown(value: Any) -> str:
 def _verb(name: str, folder: Path) -> None:
     from ocd.runs import Run
 
-    frozen = Run.open(folder)
-    if name == "report":
-        _show(frozen)
-    else:
-        frozen.do(name)
-
-
-def _show(run: Run) -> None:
-    from rich.console import Console
-
-    from ocd.reporting import results_table, table_width
-
-    results: dict[str, Any] = run.report()
-    console = Console()
-    if console.is_terminal:
-        console.print(results_table(results, console.width))
-    else:  # in a file or a pipe no line needs to be broken
-        table = results_table(results)
-        Console(width=table_width(table)).print(table)
-    typer.echo(f"report: {run.root / 'report.md'}")
-    typer.echo(results["verdict"].get("sentence", ""))
+    Run.open(folder).do(name)
 
 
 def _parse_seeds(text: str) -> list[int]:

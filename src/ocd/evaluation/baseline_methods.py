@@ -51,7 +51,10 @@ def prepare_methods(comparison: Comparison) -> MethodTable:
         _add_paper_baselines(comparison, table)
     _add_oracles(comparison, table)
     if settings.has_further_baselines:
-        _add_delta_baselines(comparison, table)
+        random = replace(table.methods["ocd"], predictor=RandomDirection(comparison.fits.main))
+        table.methods["random_direction"] = random
+    if settings.has_cheap_baselines:
+        _add_mean_delta(comparison, table)
         _add_trained_baselines(comparison, table)
         _add_calibrated_bases(comparison, table)
         _add_other_bases(comparison, table)
@@ -94,16 +97,11 @@ def _add_oracles(comparison: Comparison, table: MethodTable) -> None:
         table.notes.append(f"all layers overfitted with lr {every.config.lr:g}")
 
 
-def _add_delta_baselines(comparison: Comparison, table: MethodTable) -> None:
-    """Deltas that are not generated: random directions, and the mean of the training deltas.
-
-    The mean is that of all deltas if the run keeps them; else some are made again.
-    """
+def _add_mean_delta(comparison: Comparison, table: MethodTable) -> None:
+    """The mean of the training deltas: of all if the run keeps them; else some are made again."""
     ocd, overfit, stored = comparison.fits.main, comparison.fits.overfit, comparison.fits.stored
     _, frozen = ocd.fitted()
     size, examples = count_parameters(ocd.base), comparison.training.examples
-    random = replace(table.methods["ocd"], predictor=RandomDirection(ocd))
-    table.methods["random_direction"] = random
 
     def shared() -> Method:
         loss = comparison.criteria.loss
@@ -159,6 +157,6 @@ def _add_other_bases(comparison: Comparison, table: MethodTable) -> None:
         )
     if comparison.criteria.is_table:
         table.add_fitted("boosting", lambda: Method(fit_boosting(labelled, settings.seed), 1, None))
-    if comparison.criteria.has_distribution:
+    if comparison.criteria.has_distribution and settings.has_further_baselines:
         draws = settings.num_draws
         table.add_fitted(f"mc_dropout_{draws}", lambda: Method(MCDropout(base), draws, size))

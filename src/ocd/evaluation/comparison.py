@@ -82,8 +82,8 @@ class FittedBaselines:
 class MethodSettings:
     """Which methods there are. `num_draws`: of the ensembles. `other_draws`: of further OCD ensembles.
 
-    `baselines`: "none", "paper" (those of the paper), or "all" or "more" (further ones too). `seed`: of
-    what is fitted here.
+    `baselines`: "none", "few" (those that cost seconds), "paper" (those of the paper), or "all" or
+    "more" (further ones too). `seed`: of what is fitted here.
     """
 
     num_draws: int = 5
@@ -93,7 +93,11 @@ class MethodSettings:
 
     @property
     def has_paper_baselines(self) -> bool:
-        return self.baselines != "none"
+        return self.baselines not in ("none", "few")
+
+    @property
+    def has_cheap_baselines(self) -> bool:
+        return self.baselines in ("few", "all", "more")
 
     @property
     def has_further_baselines(self) -> bool:

@@ -25,7 +25,7 @@ from ocd.baselines import (
 from ocd.data import Examples, Inputs
 from ocd.errors import OCDError
 from ocd.evaluation.comparison import Comparison
-from ocd.prediction import Predictor, crps_per_example, interval_coverage
+from ocd.prediction import Predictor, covered_by_interval, crps_per_example, interval_coverage
 
 NUM_DRAWS = 100
 LEVELS = (50, 90)
@@ -81,7 +81,8 @@ def draws_of(predictor: Predictor, inputs: Inputs) -> Tensor:
 def score_distributions(
     predictors: Mapping[str, Predictor], test: Examples, skipped: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Numbers by predictor, and the CRPS of each test example, (N,), as `crps/NAME`.
+    """Numbers by predictor; of each test example, (N,), the CRPS as `crps/NAME`, and whether the
+    central interval of each of `LEVELS` covers its target as `covered_90/NAME`.
 
     The numbers are the CRPS, and the coverage (per cent) and mean width of central intervals; CRPS and
     width are in the target's unit. A predictor that raises an OCDError is added to `skipped`.
@@ -96,6 +97,9 @@ def score_distributions(
             continue
         scores = crps_per_example(draws, test.targets)
         tensors[f"crps/{name}"] = scores.float()
+        for level in LEVELS:
+            covered = covered_by_interval(draws, test.targets, level)
+            tensors[f"covered_{level}/{name}"] = covered.float()
         numbers[name] = {"crps": float(scores.mean())} | _interval_numbers(draws, test.targets)
     return numbers, tensors
 

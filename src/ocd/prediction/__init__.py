@@ -20,6 +20,7 @@ from ocd.prediction.sampling import (
     join_by_mean,
 )
 from ocd.prediction.uncertainty import (
+    covered_by_interval,
     crps_per_example,
     interval_coverage,
     mutual_information,
@@ -42,6 +43,7 @@ __all__ = [
     "SamplingConfig",
     "apply_deltas",
     "check_count",
+    "covered_by_interval",
     "crps_per_example",
     "held_out_examples",
     "held_out_lessons",

@@ -31,11 +31,17 @@ def crps_per_example(draws: Tensor, targets: Tensor) -> Tensor:
 
 
 def interval_coverage(draws: Tensor, targets: Tensor, level: float) -> float:
-    """Per cent of targets within the central interval of the draws: `level`, if they are calibrated.
+    """Per cent of targets within the central interval of the draws: `level`, if they are calibrated."""
+    return 100 * covered_by_interval(draws, targets, level).mean().item()
+
+
+def covered_by_interval(draws: Tensor, targets: Tensor, level: float) -> Tensor:
+    """Whether each target is within the central interval of its draws, (N,): 1 or 0, or the share of
+    an example's outputs.
 
     Draws (K, N, ...), level 50 or 90 (per cent). Between the r-th draws from both ends another one
     lies in (K + 1 - 2r) / (K + 1) of the cases; a level between two of these shares is interpolated
-    from the two coverages. Beyond all draws there is no interval: a level is reached only with
+    between the two answers. Beyond all draws there is no interval: a level is reached only with
     K ≥ (100 + level) / (100 - level), which is 3 draws for 50 and 19 for 90, and fewer give less.
     """
     if not 1 < level < 100:
@@ -43,15 +49,15 @@ def interval_coverage(draws: Tensor, targets: Tensor, level: float) -> float:
     errors = _draw_differences(draws, targets).sort(dim=0).values
     num_draws = len(errors)
 
-    def coverage(rank: int) -> float:
+    def covered(rank: int) -> Tensor:
         if 2 * rank > num_draws + 1:
-            return 0.0
+            return torch.zeros(errors.shape[1], dtype=torch.float64, device=errors.device)
         inside = (errors[rank - 1] <= 0) & (errors[num_draws - rank] >= 0)
-        return 100 * inside.double().mean().item()
+        return inside.double().mean(dim=1)
 
     share = max(1.0, (num_draws + 1) * (100 - level) / 200)
     rank = math.floor(share)
-    return coverage(rank) + (share - rank) * (coverage(rank + 1) - coverage(rank))
+    return covered(rank) + (share - rank) * (covered(rank + 1) - covered(rank))
 
 
 def softmax_entropy(logits: Tensor) -> Tensor:

@@ -1,13 +1,28 @@
 """What a person reads of a run: numbers, verdict, tables, figures and report, from its files.
 
     results = write_report(Path("runs/digits"))   # results.json, report.md, figures/*.png
+    table = side_by_side([Reported("runs/digits", config, results)], {})     # of several runs
 
 This room reads the files of a run folder and nothing else: no model is loaded, nothing is predicted.
 So a report can be made again at any time, also by another version.
 """
 
 from ocd.reporting.condition import condition_table
+from ocd.reporting.opening import left_out_titles, opening_lines
 from ocd.reporting.report import markdown_table, write_report
+from ocd.reporting.side_by_side import Reported, runs_markdown, runs_table, side_by_side
 from ocd.reporting.tables import results_table, table_width
 
-__all__ = ["condition_table", "markdown_table", "results_table", "table_width", "write_report"]
+__all__ = [
+    "Reported",
+    "condition_table",
+    "left_out_titles",
+    "markdown_table",
+    "opening_lines",
+    "results_table",
+    "runs_markdown",
+    "runs_table",
+    "side_by_side",
+    "table_width",
+    "write_report",
+]

@@ -1,5 +1,7 @@
 """Draws as a distribution of a continuous target: the table, who is better, and the figure.
 
+Whether its intervals are right is said first of all in a report (ocd.reporting.coverage).
+
 Each method that gives a distribution is judged by its CRPS (lower is better), by how many test
 targets its central 50 and 90 % intervals cover, and by how wide these are. The numbers come from a
 seed's predictions file (ocd.evaluation.distributions); nothing is predicted here.
@@ -27,7 +29,6 @@ TITLES = {
     "deep_ensemble": "deep ensemble, normal distribution of its members",
     "mc_dropout": "Monte Carlo dropout",
 }
-WANTED = 90  # per cent
 COVERAGES = tuple(range(5, 100, 5))  # as in tasks/distributions.py, which the report does not import
 LEGEND = (
     "CRPS: the continuous ranked probability score in the target's unit, which rewards a distribution "
@@ -61,24 +62,22 @@ def distribution_section(results: Json) -> list[str]:
     found = results.get("distribution")
     if not found:
         return []
-    return ["## Predictive distribution", _sentence(found), _table(found), LEGEND]
+    return ["## Predictive distribution", *_sentence(found), _table(found), LEGEND]
 
 
-def _sentence(found: Json) -> str:
-    coverage = mean(found[OURS]["coverage_90"])
-    text = f"The central {WANTED} % of OCD's draws cover {coverage:.1f} % of the test targets."
+def _sentence(found: Json) -> list[str]:
     against = found.get(PLAIN, {}).get("against")
     if not against:
-        return text
+        return []
     low, high = against["interval"]
     says = "gain" if low > 0 else "worse" if high < 0 else "no gain"
     ours, theirs = (mean(found[name]["crps"]) for name in (OURS, PLAIN))
     places = decimals([ours, theirs])
-    return (
-        f"{text} Against the base with split-conformal residuals, one width for all: {says}, CRPS "
+    return [
+        f"Against the base with split-conformal residuals, one width for all: {says}, CRPS "
         f"{theirs:.{places}f} → {ours:.{places}f} ({100 * (ours / theirs - 1):+.1f} %; difference "
         f"{against['difference']:+.{places}f}, {low:+.{places}f} to {high:+.{places}f})."
-    )
+    ]
 
 
 def _table(found: Json) -> str:

@@ -1,8 +1,8 @@
 """The fifth verb, report: the files of a run folder -> results.json, report.md and figures/.
 
 Everything is made from files; nothing is trained or predicted here. A section is a function that
-returns its paragraphs, or none where the run has nothing to say about it. The first line of report.md
-is the verdict.
+returns its paragraphs, or none where the run has nothing to say about it. The first lines of report.md
+are what is concluded (ocd.reporting.opening).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ocd.reporting.distribution import distribution_section
 from ocd.reporting.error_ranking import own_score_sentence, risk_curves
 from ocd.reporting.figures import FigureData, draw_all
 from ocd.reporting.methods import ORACLES, group, title
+from ocd.reporting.opening import opening_lines
 from ocd.reporting.published import published_section
 from ocd.reporting.records import RunRecords, read_run
 from ocd.reporting.results import is_main, layer_scores, make_results
@@ -67,7 +68,7 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         for s in layer_scores(run)
     ]
     parts = [
-        results["verdict"]["sentence"],
+        *opening_lines(results["verdict"]),
         f"# OCD on `{results['task']}`: what was run",
         _what_was_run(run, results),
         "## Results",

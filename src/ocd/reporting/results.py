@@ -12,9 +12,11 @@ from statistics import mean
 from typing import Any
 
 from ocd.evaluation import Json
+from ocd.reporting.coverage import judge_coverage
 from ocd.reporting.distribution import distribution_results
 from ocd.reporting.error_ranking import rank_errors
 from ocd.reporting.methods import table_order, uses_label
+from ocd.reporting.opening import quick_facts
 from ocd.reporting.records import RunRecords
 from ocd.reporting.training_figures import LayerScore
 from ocd.reporting.verdict import make_verdict
@@ -53,9 +55,13 @@ def make_results(run: RunRecords) -> Json:
         "uncertainty": rank_errors(run),
         "published": run.config.get("published"),
     }
+    verdict = make_verdict(run, results)
+    if quick := quick_facts(run):
+        verdict["quick"] = quick
     if distribution := distribution_results(run):
         results["distribution"] = distribution
-    return results | {"verdict": make_verdict(run, results)}
+        verdict["distribution"] = judge_coverage(run, distribution)
+    return results | {"verdict": verdict}
 
 
 def _in_order(metrics: Json) -> Json:

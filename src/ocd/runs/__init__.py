@@ -2,8 +2,20 @@
 
 from ocd.runs.audit import audit_run
 from ocd.runs.condition import compare_conditions
+from ocd.runs.quick import quick_lines
+from ocd.runs.reported import compare_runs, read_reported
 from ocd.runs.run import VERBS, Run
 from ocd.runs.settings import read_settings
 from ocd.runs.settings_help import list_settings
 
-__all__ = ["VERBS", "Run", "audit_run", "compare_conditions", "list_settings", "read_settings"]
+__all__ = [
+    "VERBS",
+    "Run",
+    "audit_run",
+    "compare_conditions",
+    "compare_runs",
+    "list_settings",
+    "quick_lines",
+    "read_reported",
+    "read_settings",
+]

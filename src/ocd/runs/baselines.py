@@ -38,6 +38,9 @@ from ocd.training import task_excerpt
 if TYPE_CHECKING:
     from ocd.runs.run import Run
 
+FEW = ("fine_tuned_layer",)
+"""Those of the trained baselines that cost seconds."""
+
 
 def train_baselines(run: Run, seed: int) -> None:
     """Train the baselines of a seed that are not trained yet, each in a folder of its own."""
@@ -59,6 +62,8 @@ def train_baselines(run: Run, seed: int) -> None:
 
 def baseline_kinds(run: Run) -> list[str]:
     """The trained baselines of this run, in the order in which they are trained."""
+    if run.run_options.baselines == "few":
+        return [*FEW]
     return [*TRAINED, *([EQUAL_TIME] if run.run_options.baselines == "more" else [])]
 
 
@@ -161,7 +166,10 @@ def _trained_options(run: Run) -> Any:
 
 
 def other_bases(run: Run, seed: int) -> dict[str, tuple[Any, Path]]:
-    """Name of another kind of base -> its options, and the file that it is kept in."""
+    """Name of another kind of base -> its options, and the file that it is kept in; with few baselines
+    there is none."""
+    if run.run_options.baselines == "few":
+        return {}
     return {
         name: (
             dataclasses.replace(_trained_options(run), **changes),

@@ -24,6 +24,7 @@ from ocd.base import find_layer
 from ocd.config import OCDConfig, flatten
 from ocd.data import Examples, Log, locked, read_json, some_of, write_json
 from ocd.errors import OCDError
+from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.settings import RunOptions, read_settings, specialised
 from ocd.tasks import Task, TaskData, get_task, load_base, store_data, stored_data
 
@@ -47,6 +48,8 @@ class RunFolder:
     command: str
     wanted: list[int] = field(default_factory=list)
     """The seeds that were asked for in this call; the folder may hold more."""
+    full_options: RunOptions | None = None
+    """Of a quick run that was asked for in this call: the options that it would have otherwise."""
 
     @classmethod
     def create(
@@ -65,6 +68,11 @@ class RunFolder:
         run = cls(
             root, task, preset, list(seeds), data_dir, options, run_options, config, command, [*seeds]
         )
+        if run_options.quick:
+            check_one_seed(seeds)
+            run.full_options = read_settings(
+                get_task(task_name), preset, {**(settings or {}), "quick": "false"}
+            )[2]
         path = root / "config.json"
         if path.exists():
             run._check_same(read_json(path))
@@ -122,6 +130,7 @@ class RunFolder:
             "config": self.config.to_dict(),
             "examples": {"train": len(self.data.train), "test": len(self.data.test)},
             "metrics": metrics,
+            "left_out": left_out(self, self.full_options) if self.full_options else [],
             "published": dataclasses.asdict(published) if published else None,
             "command": self.command,
         }

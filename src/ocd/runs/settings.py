@@ -22,6 +22,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Fits beside the main one, and what they change: OCD as version 0.1 had it, with the common move, with
 lessons that the base has not seen, and with both. The main fit is one of the last two."""
 CROSS_FITTED = ("unseen", "both")
+QUICK: dict[str, Any] = {"baselines": "few", "num_bases": 1, "alternative": False}
+"""What a quick run changes of a run's options. OCD itself is fitted as in the full run, so that its own
+numbers are those of one seed of that."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class RunOptions:
         default="all",
         metadata={
             "help": "what OCD is compared with: all, more (also the label network, for as long as OCD "
-            "took), paper (those of the paper) or none"
+            "took), paper (those of the paper), few (those that cost seconds) or none"
         },
     )
     num_bases: int = field(default=5, metadata={"help": "bases of the deep ensemble; 1 leaves it out"})
@@ -67,6 +70,10 @@ class RunOptions:
             "cross_fitting.num_folds), where the base of the run is trained here and on all examples"
         },
     )
+    quick: bool = field(
+        default=False,
+        metadata={"help": "a first answer, as by --quick: one seed, baselines=few, no other layer"},
+    )
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
 
     def __post_init__(self) -> None:
@@ -78,8 +85,8 @@ class RunOptions:
             raise OCDError(f"other_draws is {listed}: from 1 to below num_draws, {self.num_draws}")
         if self.num_bases < 1:
             raise OCDError(f"num_bases is {self.num_bases}: the base itself is one already")
-        if self.baselines not in ("all", "more", "paper", "none"):
-            raise OCDError(f"baselines is {self.baselines!r}: use all, more, paper or none")
+        if self.baselines not in ("all", "more", "paper", "few", "none"):
+            raise OCDError(f"baselines is {self.baselines!r}: use all, more, paper, few or none")
         if not 0 <= self.held_out < 1:
             raise OCDError(f"held_out is {self.held_out:g}: it must be a share, from 0 to below 1")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -90,7 +97,7 @@ class RunOptions:
     @property
     def has_baselines(self) -> bool:
         """Whether baselines beyond the paper's are trained."""
-        return self.baselines in ("all", "more")
+        return self.baselines in ("few", "all", "more")
 
     def torch_device(self) -> torch.device:
         """The device that is asked for; auto takes a GPU where PyTorch sees one."""
@@ -119,9 +126,21 @@ def read_settings(
     run_values: dict[str, Any] = dict(task.run_settings)
     if preset != "fast":  # neither the paper nor the released code has x in the condition, or shifts
         run_values |= {"encode_x": False, "augment": False}
-    run_options = RunOptions(**run_values | _parsed(RunOptions, of_run - own, settings))
+    given = _parsed(RunOptions, of_run - own, settings)
+    if given.get("quick"):
+        _check_quick(preset)
+        run_values |= QUICK
+    run_options = RunOptions(**run_values | given)
     dotted = {key: value for key, value in settings.items() if key not in own | of_run}
     return task, options, run_options, config.replace(dotted)
+
+
+def _check_quick(preset: str) -> None:
+    if preset != "fast":
+        raise OCDError(
+            f"a quick run has the preset fast: {preset} trains a U-Net, which takes hours; leave out "
+            "--quick or --preset"
+        )
 
 
 def specialised(task: Task, options: Any) -> Task:

@@ -1,0 +1,132 @@
+"""Are intervals right on this data? What central intervals of the draws cover, against what they claim.
+
+The coverage of the central 90 % and 50 % on the test rows has an interval of its own. It is compared
+with what is claimed, give or take `MARGIN` points:
+
+* right: the claim is in the interval, and the interval is within the margin;
+* slightly off: the claim is not in the interval, but the interval reaches into the margin;
+* undecided: the claim is in the interval, which reaches beyond the margin: too few rows;
+* wrong: the whole interval is beyond the margin. The draws are not to be used as a distribution.
+
+The worst of both levels counts.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import mean
+from typing import NamedTuple
+
+import numpy as np
+
+from ocd.evaluation import Json, paired_bootstrap
+from ocd.reporting.distribution import OURS, PLAIN
+from ocd.reporting.records import RunRecords
+
+MARGIN = 5.0
+"""Points of coverage that make no difference to most uses: an interval of 90 % may cover 85 to 95 %."""
+LEVELS = (90, 50)
+RIGHT, SLIGHTLY_OFF, UNDECIDED, WRONG = "right", "slightly off", "undecided", "wrong"
+STATEMENTS = (RIGHT, SLIGHTLY_OFF, UNDECIDED, WRONG)  # from best to worst
+OPENINGS = {
+    RIGHT: "Intervals are right on this data",
+    SLIGHTLY_OFF: "Intervals are slightly off on this data",
+    UNDECIDED: "Intervals may be right on this data, but test rows are too few to be sure",
+    WRONG: "Do not use the draws as a distribution here: intervals are wrong on this data",
+}
+WILSON = "Wilson's interval over the test rows"
+BOOTSTRAP = "bootstrap over test rows and seeds"
+DEVIATIONS = 1.959964  # of a normal distribution, on both sides of 95 %
+
+
+class Covered(NamedTuple):
+    """What the intervals of one level cover, in per cent, with its 95 % interval."""
+
+    share: float
+    low: float
+    high: float
+    how: str
+
+
+def judge_coverage(run: RunRecords, distribution: Json) -> Json:
+    """The verdict about the draws as a distribution. `distribution`: the numbers of each seed."""
+    num = _num_rows(run)
+    levels = {level: _judge(level, _covered(run, distribution, OURS, level, num)) for level in LEVELS}
+    statement = max((of["statement"] for of in levels.values()), key=STATEMENTS.index)
+    verdict = {
+        "statement": statement,
+        "margin": MARGIN,
+        "num_rows": num,
+        "levels": {str(level): of for level, of in levels.items()},
+    }
+    instead = _instead(run, distribution, num) if statement == WRONG else ""
+    return verdict | {"sentence": _sentence(verdict) + instead}
+
+
+def _num_rows(run: RunRecords) -> int:
+    return min(int(of["num_test"]) for of in run.predictions.values())
+
+
+def _covered(run: RunRecords, distribution: Json, name: str, level: int, num: int) -> Covered:
+    """Of one seed each row is a trial, and Wilson's interval is right near 0 and 100 % too. Of several
+    seeds rows and seeds are resampled, where the predictions have the rows and these are not all alike.
+    """
+    share = mean(distribution[name][f"coverage_{level}"])
+    rows = run.of_seeds(f"covered_{level}/{name}")
+    if rows is None or len(rows) < 2 or np.ptp(rows) == 0:
+        return Covered(share, *wilson(share, num), WILSON)
+    ((low, high),) = 100 * paired_bootstrap(rows[None])
+    return Covered(share, float(low), float(high), BOOTSTRAP)
+
+
+def wilson(share: float, num: int) -> tuple[float, float]:
+    """The 95 % interval of a share in per cent of `num` rows (Wilson 1927)."""
+    part, squared = share / 100, DEVIATIONS**2
+    centre = (part + squared / (2 * num)) / (1 + squared / num)
+    inner = part * (1 - part) / num + squared / (4 * num**2)
+    reach = DEVIATIONS * math.sqrt(max(inner, 0.0)) / (1 + squared / num)
+    return 100 * max(0.0, centre - reach), 100 * min(1.0, centre + reach)
+
+
+def _judge(level: int, covered: Covered) -> Json:
+    share, low, high, how = covered
+    within = level - MARGIN <= low and high <= level + MARGIN
+    if high < level - MARGIN or low > level + MARGIN:
+        statement = WRONG
+    elif not low <= level <= high:
+        statement = SLIGHTLY_OFF
+    else:
+        statement = RIGHT if within else UNDECIDED
+    return {"coverage": share, "interval": [low, high], "off": share - level, "how": how,
+            "statement": statement}  # fmt: skip
+
+
+def _sentence(verdict: Json) -> str:
+    levels = verdict["levels"]
+    covers = " and ".join(_words(level, of) for level, of in levels.items())
+    how = " and ".join(dict.fromkeys(of["how"] for of in levels.values()))
+    return (
+        f"{OPENINGS[verdict['statement']]}: the central {covers} of the {verdict['num_rows']:,} test "
+        f"targets (in brackets the 95 % interval, {how}; up to {MARGIN:g} points off is taken as "
+        "right)."
+    )
+
+
+def _words(level: str, of: Json) -> str:
+    low, high = of["interval"]
+    draws = " of OCD's draws" if level == str(LEVELS[0]) else ""
+    text = f"{level} %{draws} cover {of['coverage']:.1f} % ({low:.1f} to {high:.1f}"
+    if of["statement"] in (SLIGHTLY_OFF, WRONG):
+        text += f", {abs(of['off']):.1f} points too {'many' if of['off'] > 0 else 'few'}"
+    return f"{text})"
+
+
+def _instead(run: RunRecords, distribution: Json, num: int) -> str:
+    """A simple distribution to use in place of one that is wrong, if its intervals are not wrong."""
+    if PLAIN not in distribution:
+        return ""
+    found = {level: _judge(level, _covered(run, distribution, PLAIN, level, num)) for level in LEVELS}
+    if any(of["statement"] == WRONG for of in found.values()):
+        return ""
+    shares = " and ".join(f"{of['coverage']:.1f} %" for of in found.values())
+    return f" The base with split-conformal residuals covers {shares}: use that."

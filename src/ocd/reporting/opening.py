@@ -1,0 +1,50 @@
+"""What is said first of a run: that it was quick, whether its intervals are right, the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ocd.evaluation import Json
+from ocd.reporting.methods import title
+from ocd.reporting.records import RunRecords
+from ocd.reporting.wording import counted
+
+KINDS = {"alternative_layer": "the second-best layer of Eq. 3", "tent_": "Tent"}
+"""The start of keys that are several rows of one kind, and what people read of all of them."""
+
+
+def quick_facts(run: RunRecords) -> Json:
+    """What a quick run left out, and the sentence that says so; {} for any other run."""
+    if not run.config.get("run_options", {}).get("quick"):
+        return {}
+    left_out = run.config.get("left_out", [])
+    return {"left_out": left_out, "sentence": _quick_sentence(run.seeds, left_out)}
+
+
+def _quick_sentence(seeds: list[int], left_out: list[str]) -> str:
+    listed = "; ".join(left_out_titles(left_out))
+    number = "one seed" if len(seeds) == 1 else counted(seeds, "seed")
+    without = f". Left out: {listed}" if listed else ""
+    cannot = "how much another seed would change"
+    if len(seeds) > 1:
+        cannot = "how much seeds differ beyond these few"
+    better = ", or whether one of what was left out does better than OCD" if listed else ""
+    return (
+        f"Quick run: {number}{without}. So it cannot say {cannot}{better}. OCD itself "
+        "was fitted as in a full run."
+    )
+
+
+def left_out_titles(methods: Sequence[str]) -> list[str]:
+    """What people read of methods that a quick run left out, each kind of method once."""
+    titles = []
+    for method in methods:
+        kind = next((text for key, text in KINDS.items() if method.startswith(key)), title(method))
+        titles.append(kind)
+    return list(dict.fromkeys(titles))
+
+
+def opening_lines(verdict: Json) -> list[str]:
+    """The first paragraphs of a report, which the command prints too. `verdict`: of results.json."""
+    first = [verdict[part]["sentence"] for part in ("quick", "distribution") if verdict.get(part)]
+    return [*first, verdict["sentence"]]
