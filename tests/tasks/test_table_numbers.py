@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 
 from ocd import OCDError
 from ocd.data import read_json, read_tensors, write_json, write_tensors
+from ocd.runs import Run
 from ocd.tasks.tables.features import Features
 from ocd.tasks.tables.kinds import find_columns
 from ocd.tasks.tables.loading import load
 from ocd.tasks.tables.numbers import NumberFormat, find_number_format
 from ocd.tasks.tables.options import TableOptions
+
+TINY = {
+    "width": 8, "blocks": 1, "base_epochs": 2, "num_bases": 1, "num_draws": 20, "other_draws": "",
+    "baselines": "none", "selection.num_examples": 4, "selection.num_draws": 6, "denoiser.width": 16,
+    "training.num_steps": 6, "training.batch_size": 16, "training.validate_every": 3,
+    "cross_fitting.num_folds": 2,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -191,6 +199,21 @@ def test_test_rows_that_copy_training_rows_are_counted(tmp_path: Path) -> None:
     assert found.startswith(
         "10 of 50 test rows have the features of a training row, 9 of them its target"
     )
+
+
+def test_the_report_begins_with_leaks_and_says_how_numbers_were_read(tmp_path: Path) -> None:
+    frame = leaking(100)
+    frame["cost"] = [f"${value:,.2f}" for value in frame.pop("amount") * 100]
+    frame[["x", "price_in_cents", "cost", "price"]].to_csv(tmp_path / "t.csv", index=False)
+    settings = TINY | {"path": tmp_path / "t.csv", "target": "price"}
+    run = Run.create("table", tmp_path / "run", settings={k: str(v) for k, v in settings.items()})
+    run.predict(0)
+    results = run.report()
+    report = (tmp_path / "run" / "report.md").read_text()
+    first = report.splitlines()[0]
+    assert first.startswith("Look at the data before you trust a figure: column 'price_in_cents' alone")
+    assert results["verdict"]["data"]["sentence"] == first
+    assert "- data: column 'cost' is read as numbers in $: '$" in report
 
 
 # Groups

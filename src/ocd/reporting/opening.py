@@ -1,4 +1,5 @@
-"""What is said first of a run: that it was quick, whether its intervals are right, the verdict."""
+"""What is said first of a run: oddities of its data, that it was quick, whether its intervals are
+right, the verdict."""
 
 from __future__ import annotations
 
@@ -35,6 +36,15 @@ def _quick_sentence(seeds: list[int], left_out: list[str]) -> str:
     )
 
 
+def data_facts(run: RunRecords) -> Json:
+    """What makes results on a run's data doubtful, and the sentence that says so; {} for nothing."""
+    found = run.config.get("data_warnings", [])
+    if not found:
+        return {}
+    listed = "; ".join(found)
+    return {"warnings": found, "sentence": f"Look at the data before you trust a figure: {listed}."}
+
+
 def left_out_titles(methods: Sequence[str]) -> list[str]:
     """What people read of methods that a quick run left out, each kind of method once."""
     titles = []
@@ -46,5 +56,7 @@ def left_out_titles(methods: Sequence[str]) -> list[str]:
 
 def opening_lines(verdict: Json) -> list[str]:
     """The first paragraphs of a report, which the command prints too. `verdict`: of results.json."""
-    first = [verdict[part]["sentence"] for part in ("quick", "distribution") if verdict.get(part)]
+    first = [
+        verdict[part]["sentence"] for part in ("data", "quick", "distribution") if verdict.get(part)
+    ]
     return [*first, verdict["sentence"]]

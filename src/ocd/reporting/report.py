@@ -176,7 +176,8 @@ def _notes(run: RunRecords) -> list[str]:
             layer = " layer" if note["role"] == "alternative" else ""
             text = f"{note['role']}{layer}: {text}"
         seeds.setdefault(text, []).append(note["seed"])
-    return [text + of_seeds(of, run.seeds) for text, of in seeds.items()]
+    of_data = [f"data: {note}" for note in run.config.get("data_notes", [])]
+    return of_data + [text + of_seeds(of, run.seeds) for text, of in seeds.items()]
 
 
 def _draw(run: RunRecords, results: Json, folder: Path) -> list[str]:

@@ -16,7 +16,7 @@ from ocd.reporting.coverage import judge_coverage
 from ocd.reporting.distribution import distribution_results
 from ocd.reporting.error_ranking import rank_errors
 from ocd.reporting.methods import table_order, uses_label
-from ocd.reporting.opening import quick_facts
+from ocd.reporting.opening import data_facts, quick_facts
 from ocd.reporting.records import RunRecords
 from ocd.reporting.training_figures import LayerScore
 from ocd.reporting.verdict import make_verdict
@@ -56,6 +56,8 @@ def make_results(run: RunRecords) -> Json:
         "published": run.config.get("published"),
     }
     verdict = make_verdict(run, results)
+    if data := data_facts(run):
+        verdict["data"] = data
     if quick := quick_facts(run):
         verdict["quick"] = quick
     if distribution := distribution_results(run):

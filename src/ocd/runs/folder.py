@@ -129,6 +129,8 @@ class RunFolder:
             "run_options": dataclasses.asdict(self.run_options),
             "config": self.config.to_dict(),
             "examples": {"train": len(self.data.train), "test": len(self.data.test)},
+            "data_notes": list(self.data.notes),
+            "data_warnings": list(self.data.warnings),
             "metrics": metrics,
             "left_out": left_out(self, self.full_options) if self.full_options else [],
             "published": dataclasses.asdict(published) if published else None,
