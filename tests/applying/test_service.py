@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from test_apply import houses, run_of, table_settings
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "apply.md"
 
 
 def test_the_services_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    testclient = pytest.importorskip("fastapi.testclient")
     houses(160, seed=0).to_csv(tmp_path / "train.csv", index=False)
     houses(50, seed=1).to_csv(tmp_path / "test.csv", index=False)
     run_of(tmp_path / "runs" / "homes", "table", table_settings(tmp_path, "price"))
@@ -25,7 +25,7 @@ def test_the_services_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     rows = houses(50, seed=6)[["rooms", "rent", "town", "garden", "built"]]
     bodies = [[row.dropna().to_dict()] for _, row in rows.iterrows()]
     bodies = [[{"rooms": None} | body[0]] for body in bodies]
-    with testclient.TestClient(service["app"]) as client:
+    with TestClient(service["app"]) as client:
 
         def ask(body: list[dict[str, object]]) -> list[dict[str, object]]:
             answer = client.post("/predict", json=body)

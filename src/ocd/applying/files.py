@@ -201,8 +201,10 @@ def _write(columns: dict[str, Any], path: Path, with_names: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".part")
     if path.suffix == ".parquet":
-        import pandas as pd
-
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise OCDError("a parquet file needs pandas: pip install 'ocd-torch[tabular]'") from error
         pd.DataFrame(columns).to_parquet(aside, index=False)
     else:
         with aside.open("w", encoding="utf-8", newline="") as file:
