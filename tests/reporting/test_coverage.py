@@ -81,7 +81,7 @@ def test_it_is_said_first_and_once(tmp_path: Path) -> None:
     first, second, *rest = (tmp_path / "report.md").read_text().split("\n\n")
     assert first == results["verdict"]["distribution"]["sentence"]
     assert first.startswith(
-        f"{DO_NOT}: intervals are wrong on this data: the central 90 % of OCD's draws cover 80.0 % "
+        f"{DO_NOT}, intervals are wrong on this data: the central 90 % of OCD's draws cover 80.0 % "
         "(78.7 to 81.2, 10.0 points too few) and 50 % cover 50.0 % (48.5 to 51.5) of the 4,000 test "
         "targets"
     )

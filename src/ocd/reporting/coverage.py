@@ -32,7 +32,7 @@ OPENINGS = {
     RIGHT: "Intervals are right on this data",
     SLIGHTLY_OFF: "Intervals are slightly off on this data",
     UNDECIDED: "Intervals may be right on this data, but test rows are too few to be sure",
-    WRONG: "Do not use the draws as a distribution here: intervals are wrong on this data",
+    WRONG: "Do not use the draws as a distribution here, intervals are wrong on this data",
 }
 WILSON = "Wilson's interval over the test rows"
 BOOTSTRAP = "bootstrap over test rows and seeds"
@@ -64,6 +64,7 @@ def judge_coverage(run: RunRecords, distribution: Json) -> Json:
 
 
 def _num_rows(run: RunRecords) -> int:
+    """Test rows, which all seeds share."""
     return min(int(of["num_test"]) for of in run.predictions.values())
 
 
@@ -89,6 +90,7 @@ def wilson(share: float, num: int) -> tuple[float, float]:
 
 
 def _judge(level: int, covered: Covered) -> Json:
+    """One level by the rule above."""
     share, low, high, how = covered
     within = level - MARGIN <= low and high <= level + MARGIN
     if high < level - MARGIN or low > level + MARGIN:
@@ -102,6 +104,7 @@ def _judge(level: int, covered: Covered) -> Json:
 
 
 def _sentence(verdict: Json) -> str:
+    """What is concluded, then the numbers that it is concluded from."""
     levels = verdict["levels"]
     covers = " and ".join(_words(level, of) for level, of in levels.items())
     how = " and ".join(dict.fromkeys(of["how"] for of in levels.values()))

@@ -23,6 +23,7 @@ def quick_facts(run: RunRecords) -> Json:
 
 
 def _quick_sentence(seeds: list[int], left_out: list[str]) -> str:
+    """What a quick run is, and what cannot be concluded from it."""
     listed = "; ".join(left_out_titles(left_out))
     number = "one seed" if len(seeds) == 1 else counted(seeds, "seed")
     without = f". Left out: {listed}" if listed else ""

@@ -1,5 +1,9 @@
 """Several runs side by side: a row for each, with what differs in the settings of runs of one task.
 
+    table = side_by_side([Reported("runs/a", config, results), ...], not_shown={})
+    runs_markdown(table)          # a page; runs_table(table) is for a terminal
+    table["runs"][0]["difference"]
+
 Each gain is that of a run over its own base. Rows are not compared with one another: their bases, and
 often their test examples, are different ones.
 """
@@ -22,9 +26,12 @@ HEADER = (
     "run", "task", "seeds", "layer", "settings that differ", "loss", "base", "OCD",
     "best baseline of equal cost", "OCD's gain (95 %)", "verdict", "intervals",
 )  # fmt: skip
-MOST_SETTINGS = 6  # in a cell; the JSON has all
+MOST_SETTINGS = 6
+"""Settings in a cell, above which they are counted; the JSON has all."""
 NOT_THERE = "not there"
+"""In place of the value of a setting that a run's version did not have."""
 GROUPS = ("options", "run_options", "config")
+"""Of config.json: the settings of the task, of the run, and of OCD."""
 LEGEND = (
     "Each run against its own base, in its task's loss, mean over seeds: lower is better, and a "
     "positive gain is OCD's. OCD: the ensemble of draws. The baseline costs at most as much as OCD to "
@@ -58,6 +65,7 @@ def side_by_side(runs: Sequence[Reported], not_shown: Mapping[str, str]) -> Json
 
 
 def _row(run: Reported, settings: dict[str, Any]) -> Json:
+    """A run's numbers, as its results.json has them; `settings`: those in which it differs."""
     results, verdict = run.results, run.results["verdict"]
     metric, ensemble = verdict["metric"], verdict["comparison"].removesuffix(" vs base")
     against = next((of for of in verdict["against"] if of.get("why") == EQUAL_COST), None)
@@ -162,6 +170,7 @@ def _row_cells(row: Json) -> list[str]:
 
 
 def _settings_cell(settings: Json) -> str:
+    """As one would type them behind --set."""
     shown = [f"{name}={_value(value)}" for name, value in settings.items()]
     more = len(shown) - MOST_SETTINGS
     if more > 0:
@@ -178,6 +187,7 @@ def _number(value: float | None, places: int) -> str:
 
 
 def _gain(row: Json) -> str:
+    """The base's loss less OCD's, with its interval; a dash where there is no verdict."""
     if row["difference"] is None or row["interval"] is None:
         return "—"
     places = decimals([row["difference"]])

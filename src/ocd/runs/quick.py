@@ -1,5 +1,8 @@
 """A quick run's end: what the full run would add, and about how long it would take here.
 
+    for line in quick_lines(run, run.full_options, "ocd run digits --seeds 0,1,2"):
+        print(line)
+
 Times are estimates from the phases that the quick run has timed. How long each thing that was left out
 takes, in units of these, was measured on the tasks of this package (results/).
 """
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from ocd.runs.folder import RunFolder
 
 FULL_SEEDS = (0, 1, 2)
+"""Seeds of the full run: the paper repeats its experiments three times."""
 OF_TRAINING = {"delta_regression": 0.6, "label_head": 0.55, "label_network": 0.45}
 """Trained baselines: their training in units of the generator's; 0.35 to 0.8 were measured."""
 OTHER_BASE = 4.0
@@ -48,7 +52,11 @@ def left_out(run: RunFolder, full: RunOptions) -> list[str]:
 
 
 def _rows(run: RunFolder, options: RunOptions) -> list[str]:
-    """The rows of a table that depend on what a run is compared with."""
+    """The rows of a table that depend on what a run is compared with.
+
+    ocd.evaluation makes them from a fitted OCD, and a quick run has to name them before it has one: a
+    test compares the two.
+    """
     task, large = run.task, run.task.make_excerpt(run.options) is not None
     has_encoder = options.encode_x and task.make_encoder(run.options, run.base_data) is not None
     rows = []
@@ -86,7 +94,10 @@ def estimate(run: RunFolder, full: RunOptions, seed: int) -> Estimate:
 
 
 def quick_lines(run: RunFolder, full: RunOptions, command: str) -> list[str]:
-    """What a person reads at the end of a quick run. `command`: that of the full run."""
+    """What a person reads at the end of a quick run, a few lines.
+
+    `full`: the options that the run would have, were it not quick. `command`: that of the full run.
+    """
     seed = run.wanted[0]
     took = sum(value for value in run.phase_seconds(seed).values() if value is not None)
     of_seed = estimate(run, full, seed)
@@ -106,6 +117,7 @@ def quick_lines(run: RunFolder, full: RunOptions, command: str) -> list[str]:
 
 
 def _about_layer(run: RunFolder) -> list[str]:
+    """Which layer was moved, why, and how to move another one."""
     named = run.config.layer
     how = "Eq. 3 chose the layer" if named == "auto" else f"The layer {named} was named, not chosen"
     return [

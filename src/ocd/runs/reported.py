@@ -1,4 +1,10 @@
-"""Runs that have a report: read again, for one table of several runs and for a verdict alone."""
+"""Runs that have a report: read again, for one table of several runs and for a verdict alone.
+
+    read_reported(Path("runs/digits")).results["verdict"]["statement"]     # "gain"
+    compare_runs([Path("runs/digits"), Path("runs/mnist")])["runs"]        # a row for each
+
+Nothing is made anew and no data is read: what is not there yet is said.
+"""
 
 from __future__ import annotations
 
