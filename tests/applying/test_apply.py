@@ -401,6 +401,30 @@ def test_options_that_are_wrong_give_one_clear_line(
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def test_the_input_is_not_written_over(prices: Run, tmp_path: Path) -> None:
+    path = write(houses(4, 0), tmp_path / "new.csv")
+    with pytest.raises(OCDError, match="is the input: write the answers to another file"):
+        ApplyOptions(path, tmp_path / ".." / tmp_path.name / "new.csv")
+
+
+def test_what_the_report_says_against_a_run_is_said(prices: Run, folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(prices.root, tmp_path / "run")
+    assert ocd.load(tmp_path / "run").cautions == []  # there is no report yet
+    results = Run.open(tmp_path / "run").report()
+    found = ocd.load(tmp_path / "run").cautions
+    verdict = results["verdict"]
+    expected = [] if verdict["statement"] == "gain" else [verdict["sentence"]]
+    if verdict["distribution"]["statement"] == "wrong":
+        expected.append(verdict["distribution"]["sentence"])
+    assert found == expected and found
+    done = in_another_process(
+        tmp_path / "run", "--input", folder / "test.csv", "--out", tmp_path / "out.csv"
+    )
+    assert done.returncode == 0 and all(line in done.stderr for line in found)
+
+
 def test_a_run_that_is_not_trained_says_so(folder: Path, tmp_path: Path) -> None:
     settings = {name: str(value) for name, value in table_settings(folder, "price").items()}
     run = Run.create("table", tmp_path / "run", "fast", None, [0], settings)

@@ -45,6 +45,8 @@ class ApplyOptions:
 
     def __post_init__(self) -> None:
         for path in (self.out, self.draws_out):
+            if path is not None and path.resolve() == self.source.resolve():
+                raise OCDError(f"{path} is the input: write the answers to another file")
             if path is not None and path.suffix and path.suffix not in ENDINGS:
                 raise OCDError(f"{path}: answers are written as {' or '.join(ENDINGS)}")
         if self.part is not None and self.part < 1:

@@ -23,7 +23,7 @@ from ocd.data import to_device
 from ocd.errors import OCDError
 from ocd.model import OCD
 from ocd.prediction import Reference
-from ocd.runs import Run
+from ocd.runs import Run, read_reported
 from ocd.tasks import NewRows
 
 ANSWERS = ("ensemble", "mean")
@@ -67,6 +67,19 @@ class LoadedRun:
     def num_draws(self) -> int:
         """Draws where none are asked for: those of the run's own table."""
         return self.run.run_options.num_draws
+
+    @property
+    def cautions(self) -> list[str]:
+        """What the run's report says against its use: no gain against the base, intervals that are
+        wrong. Empty where it says nothing of the kind, or where there is no report yet."""
+        if not (self.run.root / "results.json").exists():
+            return []
+        verdict = read_reported(self.run.root).results["verdict"]
+        found = [] if verdict["statement"] == "gain" else [verdict["sentence"]]
+        distribution = verdict.get("distribution", {})
+        if distribution.get("statement") == "wrong":
+            found.append(distribution["sentence"])
+        return found
 
     def predict(
         self, data: Any, draws: int | None = None, answer: str = "ensemble", seed: int = 0

@@ -190,8 +190,8 @@ def apply(
         typer.echo(line, err=True)
     if done.num_remarks > len(done.remarks):
         typer.echo(f"... and {done.num_remarks - len(done.remarks)} more, in column 'remark'", err=True)
-    if done.note:
-        typer.echo(done.note, err=True)
+    for line in [done.note, *loaded.cautions] if done.note else loaded.cautions:
+        typer.echo(line, err=True)
 
 
 @app.command()
