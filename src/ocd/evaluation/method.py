@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from ocd.baselines import OverfitTest, OverfitTestAllLayers
+from ocd.data import resumable_part
 from ocd.errors import OCDError
 from ocd.prediction import Join, Prediction, Predictor
 
@@ -36,25 +36,53 @@ class Method:
         return join(prediction.outputs) if len(prediction.outputs) > 1 else prediction.outputs[0]
 
 
+Oracle = OverfitTest | OverfitTestAllLayers
+"""Made without labels, which a `MethodTable` gives it."""
+
+
 @dataclass
 class MethodTable:
-    """Methods by name in the order of the table, and why others are missing.
+    """Methods by name, and why others are missing. Some are fitted when they are asked for.
 
-    `oracles`: made without labels, which `for_labels` gives them. `notes`: lines for the report.
+    `notes`: lines for the report.
     """
 
     methods: dict[str, Method] = field(default_factory=dict)
-    oracles: dict[str, OverfitTest | OverfitTestAllLayers] = field(default_factory=dict)
+    oracles: dict[str, Oracle] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    _fits: dict[str, Callable[[], Method | Oracle]] = field(default_factory=dict)
 
-    def add_fitted(self, name: str, fit: Callable[[], Method]) -> None:
-        """Fit a method and add it, with the seconds that it took; or the reason why it has no row."""
-        start = time.perf_counter()
-        with self.skipping(name):
-            method = fit()
-            seconds = time.perf_counter() - start + (method.training_seconds or 0.0)
-            self.methods[name] = replace(method, training_seconds=seconds)
+    def add_fitted(self, name: str, fit: Callable[[], Method | Oracle]) -> None:
+        """Add a method that `fit` makes when it is asked for, with the seconds that this takes. An
+        OCDError of it is the reason why the method has no row."""
+        self._fits[name] = fit
+
+    @property
+    def names(self) -> list[str]:
+        """All methods, fitted or not."""
+        return [*self.methods, *self.oracles, *self._fits]
+
+    def method(self, name: str, targets: Tensor | None = None) -> Method | None:
+        """A method, fitted now where it is not yet; None where there is none, and `skipped` says why.
+        `targets`: as for `for_labels`."""
+        if name in self._fits:
+            self._fit(name, self._fits.pop(name))
+        if name in self.methods:
+            return self.methods[name]
+        if name not in self.oracles or targets is None:
+            return None
+        oracle = replace(self.oracles[name], targets=targets)
+        return Method(oracle, parameters=self.methods["base"].parameters)
+
+    def _fit(self, name: str, fit: Callable[[], Method | Oracle]) -> None:
+        with self.skipping(name), resumable_part("fit") as clock:
+            made = fit()
+            if isinstance(made, Method):
+                seconds = clock.seconds + (made.training_seconds or 0.0)
+                self.methods[name] = replace(made, training_seconds=seconds)
+            else:
+                self.oracles[name] = made
 
     @contextmanager
     def skipping(self, name: str) -> Iterator[None]:
@@ -65,16 +93,10 @@ class MethodTable:
             self.skipped[name] = str(error)
 
     def for_labels(self, targets: Tensor | None) -> dict[str, Method]:
-        """Every method. `targets` (N, ...): labels of the inputs to come, which the oracles alone are
-        given; None leaves the oracles out."""
-        if targets is None:
-            return dict(self.methods)
-        size = self.methods["base"].parameters
-        oracles = {
-            name: Method(replace(oracle, targets=targets), parameters=size)
-            for name, oracle in self.oracles.items()
-        }
-        return self.methods | oracles
+        """Every method, fitted. `targets` (N, ...): labels of the inputs to come, which the oracles
+        alone are given; None leaves the oracles out."""
+        made = {name: self.method(name, targets) for name in self.names}
+        return {name: method for name, method in made.items() if method is not None}
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -9,6 +9,7 @@ from ocd.prediction.result import (
     Predictor,
     apply_deltas,
     join_predictions,
+    joined_chunks,
     predict_in_chunks,
     unmoved,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "interval_coverage",
     "join_by_mean",
     "join_predictions",
+    "joined_chunks",
     "mutual_information",
     "predict_in_chunks",
     "predictive_entropy",

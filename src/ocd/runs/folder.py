@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig, flatten
-from ocd.data import Examples, Log, locked, read_json, some_of, write_json
+from ocd.data import Examples, Log, Place, locked, read_json, resumable, some_of, write_json
 from ocd.errors import OCDError
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.settings import RunOptions, read_settings, specialised
@@ -270,15 +269,21 @@ class RunFolder:
         """The log of a seed, in metrics.jsonl."""
         return Log(self.root / "metrics.jsonl", {"seed": seed, "role": "main"})
 
+    def unfinished(self, seed: int) -> Path:
+        """The folder of what the interrupted phases of a seed go on with."""
+        return self.root / "unfinished" / f"seed-{seed}"
+
     @contextmanager
-    def phase(self, name: str, seed: int) -> Iterator[None]:
-        """Time a phase of a seed and log its seconds; an interrupted phase logs its part."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:  # an interrupted phase logs its part; only a killed one cannot
-            seconds = time.perf_counter() - start
-            self.log(seed).write("phase", phase=name, seconds=round(seconds, 3))
+    def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
+        """Work that goes on from within where it was interrupted (ocd.data.resuming); write what comes
+        of it inside. Its seconds are logged; those of a killed process, up to its last save, by the one
+        that ends the phase. `of`: tells phases of the same name apart."""
+        with resumable(self.unfinished(seed) / f"{name}{of and '-' + of}") as place:
+            try:
+                yield place
+            finally:
+                self.log(seed).write("phase", phase=name, seconds=round(place.seconds, 3))
+                place.restart_clock()
 
 
 def check_format(path: Path, saved: dict[str, Any]) -> None:
