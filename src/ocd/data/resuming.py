@@ -36,7 +36,7 @@ from ocd.errors import OCDError
 
 SAVE_EVERY = 1.0
 """Seconds of work between two saves: the most that a kill costs, but for large states."""
-SAVING_SHARE = 20
+SAVING_SHARE = 10
 """Saving takes at most one part in so many of the time: a large state is saved less often."""
 WORTH = 0.05
 """Seconds below which finished work is not worth a file: it is done again as fast."""
