@@ -113,7 +113,7 @@ class Place:
     def _saved(self, seconds: float) -> None:
         """`seconds` went into saving. The clocks of this place and of those around it are kept."""
         self._saving += seconds
-        if self.folder is not None and self.folder.exists():
+        if self.folder is not None:
             write_json(self.folder / "seconds.json", self.seconds)
         if self.outer is not None:
             self.outer._saved(seconds)

@@ -47,7 +47,7 @@ def prepare_methods(comparison: Comparison) -> MethodTable:
     """
     table = list_methods(comparison)
     for name in table.names:
-        table.method(name)
+        table.fit(name)
     return table
 
 
@@ -105,7 +105,7 @@ def _add_oracles(comparison: Comparison, table: MethodTable) -> None:
         table.notes.append(f"all layers overfitted with lr {every.config.lr:g}")
         return every
 
-    table.add_fitted("overfit_test_all_layers", every_layer)
+    table.add_oracle("overfit_test_all_layers", every_layer)
 
 
 def _add_mean_delta(comparison: Comparison, table: MethodTable) -> None:

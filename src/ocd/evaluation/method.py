@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -51,38 +51,49 @@ class MethodTable:
     oracles: dict[str, Oracle] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    _fits: dict[str, Callable[[], Method | Oracle]] = field(default_factory=dict)
+    _fits: dict[str, Callable[[], Method]] = field(default_factory=dict)
+    _oracle_fits: dict[str, Callable[[], Oracle]] = field(default_factory=dict)
 
-    def add_fitted(self, name: str, fit: Callable[[], Method | Oracle]) -> None:
+    def add_fitted(self, name: str, fit: Callable[[], Method]) -> None:
         """Add a method that `fit` makes when it is asked for, with the seconds that this takes. An
         OCDError of it is the reason why the method has no row."""
         self._fits[name] = fit
 
+    def add_oracle(self, name: str, fit: Callable[[], Oracle]) -> None:
+        """The same for an oracle."""
+        self._oracle_fits[name] = fit
+
+    def take_oracles(self, oracles: Mapping[str, Oracle]) -> None:
+        """Oracles that another table has fitted, so that they need not be fitted here."""
+        self.oracles |= oracles
+        self._oracle_fits = {n: fit for n, fit in self._oracle_fits.items() if n not in oracles}
+
     @property
     def names(self) -> list[str]:
         """All methods, fitted or not."""
-        return [*self.methods, *self.oracles, *self._fits]
+        return [*self.methods, *self._fits, *self.oracles, *self._oracle_fits]
+
+    def fit(self, name: str) -> None:
+        """Fit a method, or an oracle, that is not fitted yet; or say in `skipped` why it cannot be."""
+        with self.skipping(name), resumable_part("fit") as clock:
+            if name in self._fits:
+                made = self._fits.pop(name)()
+                seconds = clock.seconds + (made.training_seconds or 0.0)
+                self.methods[name] = replace(made, training_seconds=seconds)
+            elif name in self._oracle_fits:
+                self.oracles[name] = self._oracle_fits.pop(name)()
 
     def method(self, name: str, targets: Tensor | None = None) -> Method | None:
         """A method, fitted now where it is not yet; None where there is none, and `skipped` says why.
         `targets`: as for `for_labels`."""
-        if name in self._fits:
-            self._fit(name, self._fits.pop(name))
+        if name in self._fits or (name in self._oracle_fits and targets is not None):
+            self.fit(name)
         if name in self.methods:
             return self.methods[name]
         if name not in self.oracles or targets is None:
             return None
         oracle = replace(self.oracles[name], targets=targets)
         return Method(oracle, parameters=self.methods["base"].parameters)
-
-    def _fit(self, name: str, fit: Callable[[], Method | Oracle]) -> None:
-        with self.skipping(name), resumable_part("fit") as clock:
-            made = fit()
-            if isinstance(made, Method):
-                seconds = clock.seconds + (made.training_seconds or 0.0)
-                self.methods[name] = replace(made, training_seconds=seconds)
-            else:
-                self.oracles[name] = made
 
     @contextmanager
     def skipping(self, name: str) -> Iterator[None]:
