@@ -81,7 +81,7 @@ class Place:
 
     folder: Path | None
     outer: Place | None = None
-    _started: float = field(default_factory=time.perf_counter)
+    _started: float = field(default_factory=lambda: time.perf_counter())
     _before: float = 0.0
     _saving: float = 0.0
     _uses: Counter[str] = field(default_factory=Counter)
