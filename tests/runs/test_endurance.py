@@ -19,16 +19,15 @@ from small_run import SMALL, shrink
 SETTINGS = SMALL | {
     "alternative": True,
     "baselines": "all",
-    "base_epochs": 20,
-    "training.num_steps": 30,
-    "test_size": 40,
+    "base_epochs": 10,
+    "training.num_steps": 20,
 }
-MOST_KILLS = 12
+MOST_KILLS = 8
 SMALLER = {
     # Saved as often in a run of seconds as else in one of minutes.
     "ocd.data.resuming.SAVE_EVERY": 0.05,
     "ocd.data.resuming.WORTH": 0.01,
-    "ocd.lessons.tuning.Tuning.most_steps": 40,
+    "ocd.lessons.tuning.Tuning.most_steps": 20,
 }
 
 

@@ -75,12 +75,7 @@ def train_without(
     generator = torch.Generator().manual_seed(seed)
     size = 256
     num_batches = -(-len(targets) // size)
-    optimizer = torch.optim.AdamW(
-        base.parameters(), lr=options.base_lr, weight_decay=options.base_weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options.base_lr, total_steps=options.base_epochs * num_batches, pct_start=0.1,
-    )  # fmt: skip
+    optimizer, schedule = _optimizer(base, options, options.base_epochs * num_batches)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # of dropout, and of the first weights
         _initialise(base)
@@ -108,6 +103,19 @@ def train_without(
     if "kept" not in state:
         raise OCDError("the base's held-out loss is not finite: lower base_lr, or look at the data")
     base.load_state_dict(state["kept"])
+
+
+def _optimizer(
+    base: nn.Module, options: NetworkOptions, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW and its one cycle."""
+    optimizer = torch.optim.AdamW(
+        base.parameters(), lr=options.base_lr, weight_decay=options.base_weight_decay, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options.base_lr, total_steps=steps, pct_start=0.1
+    )
+    return optimizer, schedule
 
 
 def _keep_best(base: nn.Module, value: float, state: State) -> None:
