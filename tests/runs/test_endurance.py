@@ -27,7 +27,6 @@ SMALLER = {
     # Saved as often in a run of seconds as else in one of minutes.
     "ocd.data.resuming.SAVE_EVERY": 0.05,
     "ocd.data.resuming.WORTH": 0.01,
-    "ocd.lessons.tuning.Tuning.most_steps": 20,
 }
 
 

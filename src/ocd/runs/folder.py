@@ -231,8 +231,6 @@ class RunFolder:
             return torch.randperm(count, generator=chance)[len(ours) :], ours
         return every[~torch.isin(every, ours)], ours
 
-    # ---- files and log
-
     def read_base(self, path: Path, options: Any = None) -> nn.Module:
         """A trained base; `options` where they are not the run's own."""
         base = self.task.make_base(options or self.options, self.base_data).to(
@@ -244,8 +242,7 @@ class RunFolder:
     def phase_seconds(self, seed: int) -> dict[str, float | None]:
         """Seconds of every phase of a seed so far; None for a base that was loaded, not trained."""
         seconds: dict[str, float | None] = {}
-        # Text after the last line break is half a line, of a run that was killed.
-        for line in (self.root / "metrics.jsonl").read_text().split("\n")[:-1]:
+        for line in (self.root / "metrics.jsonl").read_text().split("\n")[:-1]:  # the last may be half
             event = json.loads(line)
             if event["event"] == "phase" and event["seed"] == seed:
                 seconds[event["phase"]] = (seconds.get(event["phase"]) or 0) + event["seconds"]
@@ -270,15 +267,14 @@ class RunFolder:
         return Log(self.root / "metrics.jsonl", {"seed": seed, "role": "main"})
 
     def unfinished(self, seed: int) -> Path:
-        """The folder of what the interrupted phases of a seed go on with."""
+        """What the interrupted phases of a seed go on with (ocd.data.resuming)."""
         return self.root / "unfinished" / f"seed-{seed}"
 
     @contextmanager
     def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
-        """Work that goes on from within where it was interrupted (ocd.data.resuming); write what comes
-        of it inside. Its seconds are logged; those of a killed process, up to its last save, by the one
-        that ends the phase. `of`: tells phases of the same name apart."""
-        with resumable(self.unfinished(seed) / f"{name}{of and '-' + of}") as place:
+        """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
+        processes too, are logged at its end. `of`: tells phases of the same name apart."""
+        with resumable(self.unfinished(seed) / (of or name)) as place:
             try:
                 yield place
             finally:
