@@ -2,7 +2,7 @@
 
 torch imports the compiler, which takes as long as torch itself, when the first optimiser is made: only
 to tell it to leave the optimiser alone. A run that is interrupted and goes on would wait for it each
-time.
+time. The library itself does not do this: in other people's programs, torch is theirs.
 """
 
 from __future__ import annotations

@@ -13,6 +13,16 @@ people (`fit_base`, `train_base`). Where nothing is `resumable`, nothing is save
 States are known by their names, and by the order of those that share one. So the work in a folder is
 the same in every process; what a later one may skip has a name or a folder (`resumable_part`) of its
 own.
+
+How to write a loop, so that it ends with the same bits wherever it is killed:
+
+* Everything that a step changes and a later one needs is a part, or lies in `values`: weights,
+  optimiser, schedule, generators, the permutation of an epoch, the best weights so far.
+* What comes before the loop is made anew in each process, and must not depend on earlier ones. Where it
+  depends on the global generator, seed that first.
+* Where a step may be the last, call `end()`; an exception, or a `break`, saves nothing.
+* What comes of the work is written inside the `resumable` block, and under another name first: the
+  states are removed when the block ends, and only then nothing is left to go on with.
 """
 
 from __future__ import annotations
@@ -76,7 +86,9 @@ class GlobalRandom:
 class Place:
     """A folder of states, and a clock of the work that is done in it, by earlier processes too.
 
-    `folder`: None keeps nothing, and only the clock goes.
+    The clock is written whenever something is saved here or in a place inside, so that phases and
+    methods that were killed are timed as if they had not been, up to the work that is done twice.
+    `folder`: None keeps nothing, and only the clock goes. `outer`: the place that this one is in.
     """
 
     folder: Path | None
@@ -199,7 +211,11 @@ class ResumableLoop:
         return self.saving_after(range(self.step, 0 if self._is_last else number))
 
     def saving_after(self, items: Iterable[Item]) -> Iterator[Item]:
-        """These items, with a save behind those of them where one is due, and behind the last."""
+        """These items, with a save behind those of them where one is due, and behind the last.
+
+        They are those that are left: of a list, `items[loop.step:]`; of chunks, those from a place in
+        `values` on. Short work is not saved at its end, since it is done again as fast.
+        """
         for item in items:
             yield item
             self.step += 1
@@ -236,7 +252,11 @@ class ResumableLoop:
 
 
 def remembered(name: str, make: Callable[[], State]) -> State:
-    """What `make()` returns, or returned in an earlier process. It works in a folder of its own."""
+    """What `make()` returns, or returned in an earlier process.
+
+    It works in a folder of its own, so that loops behind it keep their states whether it is made or
+    remembered. What takes no time is made again.
+    """
     place = _PLACE.get()
     path = None if place is None else place.path_of(name)
     if path is None:

@@ -77,7 +77,11 @@ def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
 
 
 class _Judged:
-    """What each method says of the test examples, and what it cost."""
+    """What each method says of the test examples, and what it cost.
+
+    A method is fitted, predicts and is remembered before the next one, so that a run that is killed
+    loses one of them at most; within it, fits and predictions go on from their last chunk.
+    """
 
     def __init__(self, comparison: Comparison, test: Examples, table: MethodTable) -> None:
         self.comparison, self.test, self.table = comparison, test, table
