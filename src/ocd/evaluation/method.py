@@ -44,7 +44,9 @@ Oracle = OverfitTest | OverfitTestAllLayers
 class MethodTable:
     """Methods by name, and why others are missing. Some are fitted when they are asked for.
 
-    `notes`: lines for the report.
+    A run that goes on asks only for those that it has not judged yet; an audit asks for all. `oracles`
+    have no labels, which they are given with each call. `notes`: lines for the report, some of them of
+    fits (which learning rate an oracle has).
     """
 
     methods: dict[str, Method] = field(default_factory=dict)

@@ -85,8 +85,12 @@ def joined_chunks(
     device: torch.device,
     random: GlobalRandom | None = None,
 ) -> Prediction:
-    """`work` on slices of `total` rows, as one prediction; one that was interrupted goes on behind the
-    last chunk that was saved (ocd.data.resuming)."""
+    """`work` on slices of `total` rows, as one prediction.
+
+    One that was interrupted goes on behind the last chunk that was saved (ocd.data.resuming), where it
+    is made inside something resumable, as when a run predicts. Chunks are cut as before, so that
+    methods whose answers depend on their batch give the same ones.
+    """
     loop = ResumableLoop("chunks", **({} if random is None else {"random": random}))
     saved = loop.values.setdefault("parts", [])
     parts = [Prediction(**{name: _to(device, value) for name, value in one.items()}) for one in saved]

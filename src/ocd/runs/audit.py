@@ -73,7 +73,13 @@ def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
 
 @dataclass
 class _Builds:
-    """All methods of a seed, made as often as it takes with other test labels."""
+    """All methods of a seed, made as often as it takes with other test labels.
+
+    What sees no label is fitted anew each time, or a leak into a fit would not be seen. The oracles see
+    the label and must move with it; their learning rate, the dearest of all fits, is chosen on training
+    examples, and need not be chosen more than once. The methods with the true labels are those whose
+    figures are compared with the recorded ones.
+    """
 
     run: Run
     seed: int

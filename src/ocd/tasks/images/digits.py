@@ -135,8 +135,11 @@ def stratified_split(
 
 
 def _shares(counts: NDArray[np.int64], total: int, random: np.random.RandomState) -> NDArray[np.int64]:
-    """`total` examples by class, as near to the classes' shares as whole numbers are. Where several
-    classes are as near to one more, chance decides."""
+    """`total` examples by class, as near to the classes' shares as whole numbers are.
+
+    The classes that lose most by rounding down get one more. Where several lose as much, chance
+    decides.
+    """
     exact = counts / counts.sum() * total
     shares = np.floor(exact)
     rest = exact - shares
