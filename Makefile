@@ -27,6 +27,7 @@ bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released wa
 	$(VENV)/bin/python -m benchmarks.growth
 	$(VENV)/bin/python -m benchmarks.ways
 	$(VENV)/bin/python -m benchmarks.learning_rates
+	$(VENV)/bin/python -m benchmarks.endurance
 	$(VENV)/bin/python tools/performance_tables.py
 
 lint: $(VENV)/.installed-dev ## check style, format and types

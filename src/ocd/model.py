@@ -30,7 +30,7 @@ from ocd.data import (
     as_dataset,
     as_groups,
     dataset_size,
-    in_chunks,
+    resumable,
     to_device,
 )
 from ocd.errors import OCDError
@@ -49,7 +49,7 @@ from ocd.prediction import (
     Prediction,
     apply_deltas,
     check_count,
-    join_predictions,
+    joined_chunks,
     unmoved,
 )
 from ocd.rehearsal import few_examples, rehearsal_config
@@ -119,7 +119,8 @@ class OCD(Fitting):
             judges = None if validation is None else as_dataset(validation, collate)
             examples = as_dataset(dataset, collate)
             self.belongs = as_groups(groups, dataset_size(examples))
-            return self._fit(examples, workdir, progress, judges)
+            with resumable(workdir.unfinished):
+                return self._fit(examples, workdir, progress, judges)
 
     def _fit(
         self,
@@ -157,7 +158,7 @@ class OCD(Fitting):
         inputs, targets = few
         trial = copy.copy(self)
         trial.config = rehearsal_config(self.config, layer)
-        with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
+        with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), resumable(None):
             work = Workdir(Path(folder))
             trial.fit(Examples(inputs, targets), work, progress=False)
             again = self.from_pretrained(
@@ -212,7 +213,7 @@ class OCD(Fitting):
             return to_device(unseen.rows(slice(0, 1)), fitted.frozen.device)
 
         size = chunk_size or fitted.chunk_size(request.num_draws, one)
-        return join_predictions([part for _, part in in_chunks(len(unseen), size, work)])
+        return joined_chunks(len(unseen), size, work, fitted.frozen.device)
 
     def embed(self, inputs: Inputs) -> tuple[Capture, Embedding]:
         """What passes through the layer for these inputs (B, ...), and the embedding of I(x)."""

@@ -378,3 +378,17 @@ def test_encoder_can_be_saved_and_sees_every_channel(tmp_path):
     encoder = ImageEncoder(3, 8, widths=(4, 4, 4), num_features=5).eval()
     save_file(encoder.state_dict(), tmp_path / "encoder.safetensors")
     assert encoder(torch.rand(2, 3, 8, 8)).shape == (2, 5)
+
+
+def test_digits_are_those_of_scikit_learn():
+    """They are read and split without importing it, which takes longer than importing torch."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    splits = train_test_split(images, labels, test_size=600, stratify=labels, random_state=0)
+    data = get_task("digits").load(get_task("digits").options(), None)
+    for examples, pixels, classes in ((data.train, *splits[::2]), (data.test, *splits[1::2])):
+        expected = torch.from_numpy(pixels).float().div(16).reshape(-1, 1, 8, 8)
+        assert torch.equal(examples.inputs, expected)
+        assert torch.equal(examples.targets, torch.from_numpy(classes).long())

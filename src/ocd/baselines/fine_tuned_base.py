@@ -17,7 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from ocd.base import Loss, check_independent, example_losses, independent_copy, unwrapped
-from ocd.data import Batch, call, copied, progress_bar, seeded, some_of
+from ocd.data import (
+    Batch,
+    ResumableLoop,
+    State,
+    call,
+    copied,
+    progress_bar,
+    seeded,
+    some_of,
+)
 from ocd.lessons import TUNING, is_gain, mean_of_copies
 
 RATES = (3e-5, 3e-4, 3e-3)
@@ -46,28 +55,17 @@ def fine_tune(
     check_independent(network, base, fetch(judged[:1] if count else trained[:1], None)[0])
     start = copy.deepcopy(network.state_dict())
     before = _losses(network, loss, fetch, judged) if count else torch.zeros(0)
-    best, best_losses, best_state = float(before.mean()) if count else 0.0, before, start
+    mean = float(before.mean()) if count else 0.0
+    best: State = {"mean": mean, "losses": before, "state": start}
     steps = TUNING.num_steps(len(trained), TUNING.batch) if count else 0
     with progress_bar("fine-tune the base", steps * len(RATES), progress) as advance:
         for rate in RATES:
             network.load_state_dict(start)
             search = _Descent(network, loss, fetch, trained, rate, seed)
-            last = 0
-            for step in range(1, steps + 1):
-                search.step(step)
-                advance(1)
-                if step % TUNING.judge_every and step != steps:
-                    continue
-                losses = _losses(network, loss, fetch, judged)
-                if float(losses.mean()) < best:
-                    best, best_losses, last = float(losses.mean()), losses, step
-                    best_state = copy.deepcopy(network.state_dict())
-                if step - last >= TUNING.patience:
-                    break
-    gains = (before - best_losses).nan_to_num(0.0)[None]
+            best = search.run(steps, judged, best, advance)
+    gains = (before - best["losses"].to(before)).nan_to_num(0.0)[None]
     by_group = gains if belongs is None else mean_of_copies(gains, belongs[judged])
-    beyond_doubt = is_gain(by_group, CONFIDENCE)
-    network.load_state_dict(best_state if beyond_doubt else start)
+    network.load_state_dict(best["state"] if is_gain(by_group, CONFIDENCE) else start)
     return network
 
 
@@ -78,11 +76,34 @@ class _Descent:
         self, network: nn.Module, loss: Loss, fetch: Fetch, trained: Tensor, rate: float, seed: int
     ) -> None:
         self.network, self.loss, self.fetch = network, loss, fetch
-        self.trained, self.seed = trained, seed
+        self.trained, self.rate, self.seed = trained, rate, seed
         self.parameters = [p for p in network.parameters() if p.is_floating_point()]
         for parameter in self.parameters:
             parameter.requires_grad_()
         self.optimizer = torch.optim.Adam(self.parameters, lr=rate)
+
+    def run(self, steps: int, judged: Tensor, best: State, advance: Callable[[int], None]) -> State:
+        """Descend until the end, or until nothing was gained for long. Returns the best weights with
+        their losses on `judged`, or `best`, those of the rates before."""
+        loop = ResumableLoop(
+            f"fine-tuning at {self.rate}", network=self.network, optimizer=self.optimizer
+        )
+        best = loop.values.setdefault("best", dict(best))
+        advance(loop.step)
+        for place in loop.steps(steps):
+            number = place + 1
+            self.step(number)
+            advance(1)
+            if number % TUNING.judge_every and number != steps:
+                continue
+            losses = _losses(self.network, self.loss, self.fetch, judged)
+            if float(losses.mean()) < best["mean"]:
+                state = copy.deepcopy(self.network.state_dict())
+                best.update(mean=float(losses.mean()), losses=losses, state=state)
+                loop.values["last"] = number
+            if number - loop.values.get("last", 0) >= TUNING.patience:
+                loop.end()
+        return best
 
     def step(self, number: int) -> None:
         generator = seeded(self.seed, 31, number)

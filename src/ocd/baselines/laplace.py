@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ocd.base import DenseDelta, FrozenBase, Loss, example_losses, list_layers, probe
-from ocd.data import Examples, Inputs, take_rows, to_device
+from ocd.data import Examples, Inputs, ResumableLoop, take_rows, to_device
 from ocd.errors import OCDError
 from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
@@ -81,9 +81,11 @@ def fit_laplace(
             f"last-layer Laplace would need a {size} x {size} matrix for {frozen.name!r}: at most "
             f"{MAX_WEIGHTS} weights"
         )
-    total = torch.zeros(size, size, dtype=torch.float64, device=frozen.device)
+    loop = ResumableLoop("laplace")
+    zeros = torch.zeros(size, size, dtype=torch.float64, device=frozen.device)
+    loop.values["total"] = total = loop.values.get("total", zeros).to(frozen.device)
     count = min(num_examples, len(training))
-    for index in torch.arange(count).split(chunk_size):
+    for index in loop.saving_after(torch.arange(count).split(chunk_size)[loop.step :]):
         inputs, targets = training.rows(index)
         capture = frozen.capture(to_device(inputs, frozen.device))
         curvature = _output_curvature(loss, capture.output, targets.to(frozen.device))

@@ -12,7 +12,7 @@ from torch import nn
 
 from ocd.base import independent_copy
 from ocd.baselines.unchanged_base import base_outputs
-from ocd.data import Inputs, call
+from ocd.data import GlobalRandom, Inputs, call
 from ocd.errors import OCDError
 from ocd.prediction import Prediction, predict_in_chunks
 
@@ -48,5 +48,6 @@ class MCDropout:
                 outputs = torch.stack([call(noisy, rows) for _ in range(draws)])
                 return Prediction(outputs, outputs.mean(dim=0))
 
-            prediction = predict_in_chunks(inputs, device, work, size=4096)
+            random = GlobalRandom(device)
+            prediction = predict_in_chunks(inputs, device, work, 4096, random)
         return Prediction(prediction.outputs, prediction.mean_network, base_outputs(self.base, inputs))

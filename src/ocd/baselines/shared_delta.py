@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ocd.base import DenseDelta, FrozenBase, Loss, RankOneDelta
 from ocd.baselines.training_deltas import training_deltas
-from ocd.data import Examples, Excerpt, Inputs
+from ocd.data import Examples, Excerpt, Inputs, ResumableLoop
 from ocd.lessons import OverfitConfig, StoreReader, chunk_of
 from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
@@ -48,9 +48,11 @@ def mean_delta(
     """The mean delta (Eq. 1) of the first `num_examples` training examples, not augmented; of all,
     where a run has them `stored`. Deltas that are not finite count as zero.
     """
-    total = frozen.weight.new_zeros(frozen.weight_shape)
     used = torch.arange(len(training) if stored is not None else min(num_examples, len(training)))
-    for indices in used.split(chunk_of(frozen, config)):
+    loop = ResumableLoop("mean delta")
+    zeros = frozen.weight.new_zeros(frozen.weight_shape)
+    loop.values["total"] = total = loop.values.get("total", zeros).to(frozen.device)
+    for indices in loop.saving_after(used.split(chunk_of(frozen, config))[loop.step :]):
         deltas = training_deltas(frozen, loss, config, training, indices, excerpt, stored)
         if isinstance(deltas, RankOneDelta):
             total += (deltas.left[:, 0].T @ deltas.right.to(deltas.left)).view_as(total)

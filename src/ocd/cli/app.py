@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from ocd._version import __version__
+from ocd.cli.startup import defer_compiler
 from ocd.errors import OCDError
 
 app = typer.Typer(
@@ -267,6 +268,7 @@ def _parse_settings(items: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """The entry point: an OCDError is one line on stderr and exit code 2."""
+    defer_compiler()
     try:
         app()
     except OCDError as error:

@@ -33,6 +33,18 @@ from ocd.data.inputs import (
 )
 from ocd.data.log import Log
 from ocd.data.progress import progress_bar
+from ocd.data.resuming import (
+    GlobalRandom,
+    Place,
+    ResumableLoop,
+    SaveTimer,
+    State,
+    read_state,
+    remembered,
+    resumable,
+    resumable_part,
+    write_state,
+)
 from ocd.data.seeds import seeded
 from ocd.data.tensor_files import (
     file_digest,
@@ -51,8 +63,13 @@ __all__ = [
     "Columns",
     "Examples",
     "Excerpt",
+    "GlobalRandom",
     "Inputs",
     "Log",
+    "Place",
+    "ResumableLoop",
+    "SaveTimer",
+    "State",
     "Targets",
     "Unseen",
     "as_dataset",
@@ -79,8 +96,12 @@ __all__ = [
     "progress_bar",
     "put_in_place",
     "read_json",
+    "read_state",
     "read_tensors",
+    "remembered",
     "repeat_rows",
+    "resumable",
+    "resumable_part",
     "seeded",
     "some_of",
     "take_excerpt",
@@ -88,6 +109,7 @@ __all__ = [
     "tensors",
     "to_device",
     "write_json",
+    "write_state",
     "write_tensors",
     "write_text",
 ]

@@ -16,7 +16,7 @@ from ocd.evaluation.bootstrap import Json, MethodMetric, add_differences, paired
 from ocd.evaluation.ranking import Array, area_under_risk_coverage, auroc, risk_coverage
 
 if TYPE_CHECKING:
-    from ocd.evaluation.baseline_methods import USES_LABEL, prepare_methods
+    from ocd.evaluation.baseline_methods import USES_LABEL, list_methods, prepare_methods
     from ocd.evaluation.classifier_metrics import CLASSIFIER_METRICS
     from ocd.evaluation.comparison import (
         Comparison,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TrainingData,
     )
     from ocd.evaluation.evaluating import evaluate
+    from ocd.evaluation.method import Method, Oracle
     from ocd.evaluation.metric import Metric
     from ocd.evaluation.regression_metrics import REGRESSION_METRICS
     from ocd.evaluation.view_metrics import VIEW_METRICS
@@ -39,11 +40,14 @@ _MODULES = {
     "Comparison": "comparison",
     "FittedBaselines": "comparison",
     "MethodSettings": "comparison",
+    "Method": "method",
     "Metric": "metric",
     "OCDFits": "comparison",
+    "Oracle": "method",
     "TrainingData": "comparison",
     "evaluate": "evaluating",
     "film_frames": "views",
+    "list_methods": "baseline_methods",
     "prepare_methods": "baseline_methods",
 }
 """Name -> the module that has it."""
@@ -57,16 +61,19 @@ __all__ = [
     "Comparison",
     "FittedBaselines",
     "Json",
+    "Method",
     "MethodMetric",
     "MethodSettings",
     "Metric",
     "OCDFits",
+    "Oracle",
     "TrainingData",
     "add_differences",
     "area_under_risk_coverage",
     "auroc",
     "evaluate",
     "film_frames",
+    "list_methods",
     "paired_bootstrap",
     "prepare_methods",
     "resample",

@@ -45,6 +45,14 @@ def prepare_methods(comparison: Comparison) -> MethodTable:
     Learning rates, temperature, Laplace, the mean delta and boosted trees are fitted here. A method
     that raises an OCDError is left out, with its reason.
     """
+    table = list_methods(comparison)
+    for name in table.names:
+        table.fit(name)
+    return table
+
+
+def list_methods(comparison: Comparison) -> MethodTable:
+    """The same, but what has to be fitted is fitted when it is asked for."""
     settings = comparison.settings
     table = MethodTable(ocd_methods(comparison), skipped=dict(comparison.baselines.skipped))
     if settings.has_paper_baselines:
@@ -87,14 +95,17 @@ def _add_oracles(comparison: Comparison, table: MethodTable) -> None:
     table.oracles["overfit_test"] = OverfitTest(frozen, loss, overfit, None, ocd.excerpt)
     if not comparison.settings.has_paper_baselines:
         return
-    with table.skipping("overfit_test_all_layers"):
+
+    def every_layer() -> OverfitTestAllLayers:
         if ocd.excerpt is not None:
             raise OCDError("all layers are overfitted on whole examples, and these are too large")
         inputs, targets = comparison.training.examples.rows(slice(0, 64))
         inputs, targets = to_device(inputs, frozen.device), targets.to(frozen.device)
         every = OverfitTestAllLayers(ocd.base, loss, overfit, None).with_chosen_lr(inputs, targets)
-        table.oracles["overfit_test_all_layers"] = every
         table.notes.append(f"all layers overfitted with lr {every.config.lr:g}")
+        return every
+
+    table.add_oracle("overfit_test_all_layers", every_layer)
 
 
 def _add_mean_delta(comparison: Comparison, table: MethodTable) -> None:

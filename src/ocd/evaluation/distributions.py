@@ -7,7 +7,8 @@ Eq. 1 reaches the target. Distributions are judged by their continuous ranked pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,38 +18,55 @@ from ocd.baselines import (
     Boosting,
     Conformal,
     DeepEnsemble,
-    MCDropout,
     OCDVariant,
     UnchangedBase,
     base_outputs,
 )
-from ocd.data import Examples, Inputs
+from ocd.data import Examples, Inputs, State, remembered
 from ocd.errors import OCDError
 from ocd.evaluation.comparison import Comparison
+from ocd.evaluation.method import MethodTable
 from ocd.prediction import Predictor, covered_by_interval, crps_per_example, interval_coverage
 
 NUM_DRAWS = 100
 LEVELS = (50, 90)
 """Per cent of the central intervals in the table."""
+MakePredictor = Callable[[], Predictor | None]
+"""None where there is none after all: it could not be fitted."""
 COVERAGES = tuple(range(5, 100, 5))
 """Per cent of the central intervals in the figure."""
 
 
-def distribution_predictors(
-    comparison: Comparison, predictors: Mapping[str, Predictor]
-) -> dict[str, Predictor]:
-    """Everything that predicts a distribution, by name. `predictors`: those of the table."""
+def distribution_predictors(comparison: Comparison, table: MethodTable) -> dict[str, MakePredictor]:
+    """Everything that predicts a distribution, by name, to be made where it is not scored yet."""
     ocd = comparison.fits.main
-    found: dict[str, Predictor] = {"ocd": OCDVariant(ocd)}
-    residuals = base_residuals(comparison)
-    if residuals is not None:
-        found["base_conformal"] = Conformal(UnchangedBase(ocd.base), residuals)
-    for name, predictor in predictors.items():
-        if isinstance(predictor, Boosting) and predictor.residuals is not None:
-            found["boosting_conformal"] = Conformal(predictor, predictor.residuals)
-        elif isinstance(predictor, DeepEnsemble | MCDropout):
-            found[name] = predictor
+    found: dict[str, MakePredictor] = {"ocd": lambda: OCDVariant(ocd)}
+    if comparison.training.has_other_targets:
+        found["base_conformal"] = lambda: _conformal_base(comparison)
+    for name in table.names:
+        if name == "boosting":
+            found["boosting_conformal"] = lambda: _conformal_boosting(table)
+        elif name.startswith(("deep_ensemble_", "mc_dropout_")):
+            found[name] = partial(_predictor, table, name)
     return found
+
+
+def _conformal_base(comparison: Comparison) -> Predictor | None:
+    residuals = base_residuals(comparison)
+    base = UnchangedBase(comparison.fits.main.base)
+    return None if residuals is None else Conformal(base, residuals)
+
+
+def _conformal_boosting(table: MethodTable) -> Predictor | None:
+    trees = _predictor(table, "boosting")
+    if not isinstance(trees, Boosting) or trees.residuals is None:
+        return None
+    return Conformal(trees, trees.residuals)
+
+
+def _predictor(table: MethodTable, name: str) -> Predictor | None:
+    method = table.method(name)
+    return None if method is None else method.predictor
 
 
 def base_residuals(comparison: Comparison) -> Tensor | None:
@@ -79,7 +97,7 @@ def draws_of(predictor: Predictor, inputs: Inputs) -> Tensor:
 
 
 def score_distributions(
-    predictors: Mapping[str, Predictor], test: Examples, skipped: dict[str, str]
+    predictors: Mapping[str, MakePredictor], test: Examples, skipped: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Numbers by predictor; of each test example, (N,), the CRPS as `crps/NAME`, and whether the
     central interval of each of `LEVELS` covers its target as `covered_90/NAME`.
@@ -89,19 +107,31 @@ def score_distributions(
     """
     numbers: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
-    for name, predictor in predictors.items():
-        try:
-            draws = draws_of(predictor, test.inputs)
-        except OCDError as error:
-            skipped[f"distribution of {name}"] = str(error)
-            continue
-        scores = crps_per_example(draws, test.targets)
-        tensors[f"crps/{name}"] = scores.float()
-        for level in LEVELS:
-            covered = covered_by_interval(draws, test.targets, level)
-            tensors[f"covered_{level}/{name}"] = covered.float()
-        numbers[name] = {"crps": float(scores.mean())} | _interval_numbers(draws, test.targets)
+    for name, make in predictors.items():
+        scored = remembered(f"distribution of {name}", partial(_scored, make, test))
+        if "skipped" in scored:
+            skipped[f"distribution of {name}"] = scored["skipped"]
+        elif scored:
+            numbers[name] = scored["numbers"]
+            tensors |= {f"{score}/{name}": values for score, values in scored["tensors"].items()}
     return numbers, tensors
+
+
+def _scored(make: MakePredictor, test: Examples) -> State:
+    """Numbers and scores of one predictor; the reason why there are none; {} without a predictor."""
+    try:
+        predictor = make()
+        if predictor is None:
+            return {}
+        draws = draws_of(predictor, test.inputs)
+    except OCDError as error:
+        return {"skipped": str(error)}
+    scores = crps_per_example(draws, test.targets)
+    numbers = {"crps": float(scores.mean())} | _interval_numbers(draws, test.targets)
+    covered = {
+        f"covered_{level}": covered_by_interval(draws, test.targets, level).float() for level in LEVELS
+    }
+    return {"numbers": numbers, "tensors": {"crps": scores.float(), **covered}}
 
 
 def _interval_numbers(draws: Tensor, targets: Tensor) -> dict[str, Any]:

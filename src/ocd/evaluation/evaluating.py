@@ -9,19 +9,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import cache, partial
 from statistics import median
 from typing import Any
 
 from torch import Tensor
 
-from ocd.data import Examples, num_rows, take_rows
+from ocd.data import Examples, State, num_rows, remembered, resumable_part, take_rows
 from ocd.errors import OCDError
-from ocd.evaluation.baseline_methods import USES_LABEL, prepare_methods
+from ocd.evaluation.baseline_methods import USES_LABEL, list_methods
 from ocd.evaluation.comparison import Comparison
 from ocd.evaluation.distributions import distribution_predictors, score_distributions
-from ocd.evaluation.method import Method
+from ocd.evaluation.method import Method, MethodTable
 from ocd.evaluation.per_example import per_example_values
 from ocd.evaluation.views import pick_views
 from ocd.prediction import Prediction
@@ -42,82 +42,105 @@ class Evaluation:
     notes: list[str]
 
 
-@dataclass(frozen=True)
-class _Outputs:
-    """Outputs (N, ...) by method, the microseconds an example that they took, and OCD's draws."""
-
-    by_method: dict[str, Tensor]
-    costs: dict[str, float]
-    draws: Tensor
-
-
 def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
     """Run every method on the test examples, and judge its outputs.
 
     A method that raises an OCDError is left out, with the reason in `numbers["skipped"]`. Errors of the
     base and of OCD's own variants are raised: without these there is no table. `numbers["costs"]` are
-    microseconds an example; the base's is the median of five predictions.
+    microseconds an example; the base's is the median of five predictions. Where it is interrupted, what
+    methods predicted is kept, with its costs (ocd.data.resuming).
     """
     criteria, targets = comparison.criteria, test.targets
-    table = prepare_methods(comparison)
-    methods = table.for_labels(targets)
-    outputs = _run(methods, comparison, test, table.skipped)
+    table = list_methods(comparison)
+    judged = _Judged(comparison, test, table).every()
+    outputs = {name: one["output"] for name, one in judged.items()}
     numbers: dict[str, Any] = {
         "methods": {
             name: {metric: facts.fn(output, targets) for metric, facts in criteria.metrics.items()}
-            for name, output in outputs.by_method.items()
+            for name, output in outputs.items()
         },
-        "costs": outputs.costs,
-        "training_seconds": {name: methods[name].training_seconds for name in outputs.by_method},
-        "parameters": {name: methods[name].parameters for name in outputs.by_method},
-        "uses_label": [name for name in USES_LABEL if name in outputs.by_method],
+        "costs": {name: one["cost"] for name, one in judged.items() if "cost" in one},
+        "training_seconds": {name: one["training_seconds"] for name, one in judged.items()},
+        "parameters": {name: one["parameters"] for name, one in judged.items()},
+        "uses_label": [name for name in USES_LABEL if name in outputs],
         "skipped": table.skipped,
         "num_test": num_rows(test.inputs),
     }
-    tensors = per_example_values(criteria, targets, outputs.by_method, outputs.draws)
+    draws = judged[f"ocd_ensemble_{comparison.settings.num_draws}"]["draws"]
+    tensors = per_example_values(criteria, targets, outputs, draws)
     if criteria.has_distribution:
-        predictors = {name: method.predictor for name, method in methods.items()}
-        distributions = distribution_predictors(comparison, predictors)
-        numbers["distribution"], scores = score_distributions(distributions, test, table.skipped)
+        predictors = distribution_predictors(comparison, table)
+        numbers["distribution"], scores = score_distributions(predictors, test, table.skipped)
         tensors |= scores
-    views = pick_views(outputs.by_method, targets) if criteria.has_views else {}
+    views = pick_views(outputs, targets) if criteria.has_views else {}
     return Evaluation(numbers, tensors, views, table.notes)
 
 
-def _run(
-    methods: dict[str, Method], comparison: Comparison, test: Examples, skipped: dict[str, str]
-) -> _Outputs:
-    """Every method's outputs. Reasons why a method has none are added to `skipped`."""
-    ensemble = f"ocd_ensemble_{comparison.settings.num_draws}"
-    join = comparison.criteria.join_draws
-    comparison.fits.main.predict(take_rows(test.inputs, slice(0, 256)))  # imports; warms up, not timed
-    by_method: dict[str, Tensor] = {}
-    costs: dict[str, float] = {}
-    drawn: Prediction | None = None
-    for name, method in methods.items():
-        if method.uses_mean_network:  # of the same draws as the ensemble before it
-            assert drawn is not None
-            by_method[name] = drawn.mean_network.cpu()
-            continue
+class _Judged:
+    """What each method says of the test examples, and what it cost.
+
+    A method is fitted, predicts and is remembered before the next one, so that a run that is killed
+    loses one of them at most; within it, fits and predictions go on from their last chunk.
+    """
+
+    def __init__(self, comparison: Comparison, test: Examples, table: MethodTable) -> None:
+        self.comparison, self.test, self.table = comparison, test, table
+        self.ensemble = f"ocd_ensemble_{comparison.settings.num_draws}"
+        self.warm_up = cache(self._warm_up)
+
+    def every(self) -> dict[str, State]:
+        """By method: its "output" (N, ...), "cost", "training_seconds" and "parameters"; of the
+        ensemble also its draws and mean network. Reasons why a method is missing go into the table."""
+        found: dict[str, State] = {}
+        for name in self.table.names:
+            method = self.table.methods.get(name)
+            if method is not None and method.uses_mean_network:  # of the draws of the ensemble before
+                output = found[self.ensemble]["mean_network"]
+                found[name] = {"output": output} | _facts(method)
+                continue
+            one = remembered(f"method {name}", partial(self._one, name))
+            self.table.notes += [note for note in one["notes"] if note not in self.table.notes]
+            if "skipped" in one:
+                self.table.skipped[name] = one["skipped"]
+            else:
+                found[name] = one
+        return found
+
+    def _one(self, name: str) -> State:
+        before = len(self.table.notes)
+        method = self.table.method(name, self.test.targets)
+        notes = self.table.notes[before:]
+        if method is None:
+            return {"skipped": self.table.skipped[name], "notes": notes}
+        self.warm_up()
         try:
-            prediction, costs[name] = _timed(method, test, repeats=5 if name == "base" else 1)
+            prediction, cost = _timed(method, self.test, repeats=5 if name == "base" else 1)
         except OCDError as error:
             if name == "base" or name.startswith("ocd"):
                 raise
-            skipped[name] = str(error)
-            continue
-        by_method[name] = method.combine(prediction, join).cpu()
-        if name == ensemble:
-            drawn = prediction
-    assert drawn is not None
-    return _Outputs(by_method, costs, drawn.outputs.cpu())
+            return {"skipped": str(error), "notes": notes}
+        output = method.combine(prediction, self.comparison.criteria.join_draws).cpu()
+        one = {"output": output, "cost": cost, "notes": notes} | _facts(method)
+        if name == self.ensemble:
+            one["draws"] = prediction.outputs.cpu()
+            one["mean_network"] = prediction.mean_network.cpu()
+        return one
+
+    def _warm_up(self) -> None:
+        """The first prediction of a process imports and allocates: it is not timed."""
+        with resumable_part("warm-up"):
+            self.comparison.fits.main.predict(take_rows(self.test.inputs, slice(0, 256)))
+
+
+def _facts(method: Method) -> State:
+    return {"training_seconds": method.training_seconds, "parameters": method.parameters}
 
 
 def _timed(method: Method, test: Examples, repeats: int) -> tuple[Prediction, float]:
     """A method's prediction, and the microseconds that it takes an example."""
     seconds = []
     for _ in range(repeats):
-        start = time.perf_counter()
-        prediction = method.predictor.predict(test.inputs, method.draws)
-        seconds.append(time.perf_counter() - start)
+        with resumable_part("prediction") as clock:
+            prediction = method.predictor.predict(test.inputs, method.draws)
+            seconds.append(clock.seconds)
     return prediction, 1e6 * median(seconds) / len(test)

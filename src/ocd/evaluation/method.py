@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
 from ocd.baselines import OverfitTest, OverfitTestAllLayers
+from ocd.data import resumable_part
 from ocd.errors import OCDError
 from ocd.prediction import Join, Prediction, Predictor
 
@@ -36,25 +36,66 @@ class Method:
         return join(prediction.outputs) if len(prediction.outputs) > 1 else prediction.outputs[0]
 
 
+Oracle = OverfitTest | OverfitTestAllLayers
+"""Made without labels, which a `MethodTable` gives it."""
+
+
 @dataclass
 class MethodTable:
-    """Methods by name in the order of the table, and why others are missing.
+    """Methods by name, and why others are missing. Some are fitted when they are asked for.
 
-    `oracles`: made without labels, which `for_labels` gives them. `notes`: lines for the report.
+    A run that goes on asks only for those that it has not judged yet; an audit asks for all. `oracles`
+    have no labels, which they are given with each call. `notes`: lines for the report, some of them of
+    fits (which learning rate an oracle has).
     """
 
     methods: dict[str, Method] = field(default_factory=dict)
-    oracles: dict[str, OverfitTest | OverfitTestAllLayers] = field(default_factory=dict)
+    oracles: dict[str, Oracle] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    _fits: dict[str, Callable[[], Method]] = field(default_factory=dict)
+    _oracle_fits: dict[str, Callable[[], Oracle]] = field(default_factory=dict)
 
     def add_fitted(self, name: str, fit: Callable[[], Method]) -> None:
-        """Fit a method and add it, with the seconds that it took; or the reason why it has no row."""
-        start = time.perf_counter()
-        with self.skipping(name):
-            method = fit()
-            seconds = time.perf_counter() - start + (method.training_seconds or 0.0)
-            self.methods[name] = replace(method, training_seconds=seconds)
+        """Add a method that `fit` makes when it is asked for, with the seconds that this takes. An
+        OCDError of it is the reason why the method has no row."""
+        self._fits[name] = fit
+
+    def add_oracle(self, name: str, fit: Callable[[], Oracle]) -> None:
+        """The same for an oracle."""
+        self._oracle_fits[name] = fit
+
+    def take_oracles(self, oracles: Mapping[str, Oracle]) -> None:
+        """Oracles that another table has fitted, so that they need not be fitted here."""
+        self.oracles |= oracles
+        self._oracle_fits = {n: fit for n, fit in self._oracle_fits.items() if n not in oracles}
+
+    @property
+    def names(self) -> list[str]:
+        """All methods, fitted or not."""
+        return [*self.methods, *self._fits, *self.oracles, *self._oracle_fits]
+
+    def fit(self, name: str) -> None:
+        """Fit a method, or an oracle, that is not fitted yet; or say in `skipped` why it cannot be."""
+        with self.skipping(name), resumable_part("fit") as clock:
+            if name in self._fits:
+                made = self._fits.pop(name)()
+                seconds = clock.seconds + (made.training_seconds or 0.0)
+                self.methods[name] = replace(made, training_seconds=seconds)
+            elif name in self._oracle_fits:
+                self.oracles[name] = self._oracle_fits.pop(name)()
+
+    def method(self, name: str, targets: Tensor | None = None) -> Method | None:
+        """A method, fitted now where it is not yet; None where there is none, and `skipped` says why.
+        `targets`: as for `for_labels`."""
+        if name in self._fits or (name in self._oracle_fits and targets is not None):
+            self.fit(name)
+        if name in self.methods:
+            return self.methods[name]
+        if name not in self.oracles or targets is None:
+            return None
+        oracle = replace(self.oracles[name], targets=targets)
+        return Method(oracle, parameters=self.methods["base"].parameters)
 
     @contextmanager
     def skipping(self, name: str) -> Iterator[None]:
@@ -65,16 +106,10 @@ class MethodTable:
             self.skipped[name] = str(error)
 
     def for_labels(self, targets: Tensor | None) -> dict[str, Method]:
-        """Every method. `targets` (N, ...): labels of the inputs to come, which the oracles alone are
-        given; None leaves the oracles out."""
-        if targets is None:
-            return dict(self.methods)
-        size = self.methods["base"].parameters
-        oracles = {
-            name: Method(replace(oracle, targets=targets), parameters=size)
-            for name, oracle in self.oracles.items()
-        }
-        return self.methods | oracles
+        """Every method, fitted. `targets` (N, ...): labels of the inputs to come, which the oracles
+        alone are given; None leaves the oracles out."""
+        made = {name: self.method(name, targets) for name in self.names}
+        return {name: method for name, method in made.items() if method is not None}
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import torch
 
-from ocd.data import dataset_size, in_chunks, progress_bar, seeded, take_rows
+from ocd.data import (
+    ResumableLoop,
+    dataset_size,
+    in_chunks,
+    progress_bar,
+    seeded,
+    take_rows,
+)
 from ocd.errors import OCDError
 from ocd.lessons.config import LessonConfig
 from ocd.lessons.overfitter import Overfitter
@@ -37,13 +44,17 @@ def collect(
     advance(store.next_example)
     while store.next_example < total:
         start, stop = store.next_example, min(total, store.next_example + shard_rows)
-        parts: list[Rows] = []
-        skipped: list[int] = []
-        for chunk, (rows, left_out) in in_chunks(
-            stop, size, lambda chunk: _overfit(overfitter, chunk, seed), start
+        loop = ResumableLoop(f"{store.folder.name} from {start}")
+        parts: list[Rows] = loop.values.setdefault("parts", [])
+        skipped: list[int] = loop.values.setdefault("skipped", [])
+        done = loop.values.setdefault("done", start)
+        advance(done - start)
+        for chunk, (rows, left_out) in loop.saving_after(
+            in_chunks(stop, size, lambda chunk: _overfit(overfitter, chunk, seed), done)
         ):
-            parts.append(rows)
+            parts.append({name: values.cpu() for name, values in rows.items()})
             skipped += left_out
+            loop.values["done"] = chunk.stop
             advance(chunk.stop - chunk.start)
         check_skipped(store.skipped + skipped, total)
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -24,7 +24,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ocd.base import Capture, DenseDelta, FrozenBase, example_losses, num_weights
-from ocd.data import Targets, dataset_size, in_parts, progress_bar, repeat_rows, seeded
+from ocd.data import (
+    ResumableLoop,
+    State,
+    Targets,
+    dataset_size,
+    in_parts,
+    progress_bar,
+    repeat_rows,
+    seeded,
+)
 from ocd.lessons.gain import is_gain, mean_of_copies
 from ocd.lessons.problem import Problem
 from ocd.lessons.tuning import TUNING
@@ -139,15 +148,41 @@ class _Search:
 
     def run(self, advance: Callable[[int], None]) -> None:
         """Train until the end, or until no rate has gained for long."""
-        self.before = self._judge(0)
-        for step in range(1, self.num_steps + 1):
+        loop = ResumableLoop("common move", search=self)
+        if loop.step == 0:
+            self.before = self._judge(0)
+        advance(loop.step)
+        for number in loop.steps(self.num_steps):
+            step = number + 1
             self._step(step)
             advance(1)
             if step % TUNING.judge_every == 0 or step == self.num_steps:
                 self._judge(step)
                 last = max(best[1] for best in self.best if best is not None)
                 if step - last >= TUNING.patience:
-                    break
+                    loop.end()
+
+    def state_dict(self) -> State:
+        """What a step changes: of an interrupted search (ocd.data.resuming)."""
+        return {
+            "moves": [move.detach() for move in self.moves],
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+            "before": self.before,
+            "usable": self.usable,
+        }
+
+    def load_state_dict(self, state_dict: State, /) -> None:
+        """Go on as a search that was interrupted."""
+        device = self.frozen.device
+        for move, saved in zip(self.moves, state_dict["moves"], strict=True):
+            move.data.copy_(saved)
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+        self.best = [
+            (mean, step, move.to(device), losses.to(device))
+            for mean, step, move, losses in state_dict["best"]
+        ]
+        self.before, self.usable = state_dict["before"].to(device), state_dict["usable"].to(device)
 
     def found(self, use: str) -> CommonMove:
         """The best move, if it gains beyond doubt, or in any case."""

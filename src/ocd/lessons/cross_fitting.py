@@ -39,6 +39,7 @@ from ocd.data import (
     progress_bar,
     put_in_place,
     read_json,
+    resumable,
     seeded,
     to_device,
     write_json,
@@ -167,8 +168,16 @@ def _check_apart(
 
 
 def _train(fit_base: FitBase, dataset: Dataset[Any], wanted: _Served, path: Path) -> nn.Module:
-    with torch.random.fork_rng(), torch.enable_grad():
-        base = fit_base(dataset)
+    with (
+        torch.random.fork_rng(),
+        torch.enable_grad(),
+        resumable(path.with_name(f"{path.stem}-unfinished")),
+    ):
+        return _kept(fit_base(dataset), dataset, wanted, path)
+
+
+def _kept(base: nn.Module, dataset: Dataset[Any], wanted: _Served, path: Path) -> nn.Module:
+    """The base that was trained, once it is in its file."""
     if not isinstance(base, nn.Module):
         raise OCDError(f"fit_base gave a {type(base).__name__}: it must return the trained module")
     base = unwrapped(base)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, DenseDelta, FrozenBase, Loss, example_losses, num_weights
-from ocd.data import Inputs, Targets, num_rows, repeat_rows
+from ocd.data import Inputs, ResumableLoop, Targets, num_rows, repeat_rows
 from ocd.lessons.entropy import kde_entropies
 
 FEWEST = 8
@@ -31,13 +31,15 @@ def perturbed_losses(
     """Losses under perturbed weights, (N, R). All examples share the R = `draws` perturbed weights."""
     weight = frozen.weight.detach()
     size = float(relative_size * weight.square().mean().sqrt())
-    parts = []
-    for some in _draw_chunks(draws, len(capture), frozen.weight_shape):
+    loop = ResumableLoop(f"losses of {frozen.name}", generator=generator)
+    parts = loop.values.setdefault("losses", [])
+    chunks = list(_draw_chunks(draws, len(capture), frozen.weight_shape))
+    for some in loop.saving_after(chunks[loop.step :]):
         noise = torch.randn(1, some, *frozen.weight_shape, generator=generator).to(weight) * size
         output = frozen.run(capture, DenseDelta(noise))
         repeated = repeat_rows(targets, some)
         parts.append(example_losses(loss, output.flatten(0, 1), repeated).view(-1, some))
-    return torch.cat(parts, dim=1)
+    return torch.cat([part.to(weight.device) for part in parts], dim=1)
 
 
 def _draw_chunks(total: int, batch: int, weight_shape: Sequence[int]) -> Iterator[int]:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ocd.data import remembered
+
 LOWEST, HIGHEST = 1e-6, 1e3
 """Rates that are tried."""
 ENOUGH = 0.9
@@ -47,7 +49,7 @@ def search_rate(try_rate: TryRate) -> tuple[float, float] | None:
         nonlocal too_long
         if lr in tried or lr >= too_long:
             return lr in tried
-        fall = try_rate(lr)
+        fall = _tried(try_rate, lr)
         if fall is None:
             too_long = lr
             return False
@@ -74,8 +76,14 @@ def search_rate(try_rate: TryRate) -> tuple[float, float] | None:
         low, high = _around(sorted(tried.items()), ENOUGH * best)
         attempt(_cut(math.sqrt(low * high), 6))
     lr = _cut(_crossing(sorted(tried.items()), ENOUGH * best), 2)
-    fall = try_rate(lr)
+    fall = _tried(try_rate, lr)
     return (lr, fall) if fall is not None else (max(tried), tried[max(tried)])
+
+
+def _tried(try_rate: TryRate, lr: float) -> float | None:
+    """The fall at a rate; known to a search that goes on after it was interrupted."""
+    fall: float | None = remembered(f"rate {lr}", lambda: {"fall": try_rate(lr)})["fall"]
+    return fall
 
 
 def _around(points: list[tuple[float, float]], wanted: float) -> tuple[float, float]:

@@ -72,6 +72,11 @@ class Workdir:
         return self.root / "checkpoint" / self.member
 
     @property
+    def unfinished(self) -> Path:
+        """The folder of what an interrupted step goes on with (ocd.data.resuming)."""
+        return self.root / "unfinished" / (self.member or "main")
+
+    @property
     def plan(self) -> Path:
         """The file of the record."""
         return self.checkpoint / "plan.json"

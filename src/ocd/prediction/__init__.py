@@ -8,7 +8,7 @@ from ocd.prediction.result import (
     Prediction,
     Predictor,
     apply_deltas,
-    join_predictions,
+    joined_chunks,
     predict_in_chunks,
     unmoved,
 )
@@ -49,7 +49,7 @@ __all__ = [
     "held_out_lessons",
     "interval_coverage",
     "join_by_mean",
-    "join_predictions",
+    "joined_chunks",
     "mutual_information",
     "predict_in_chunks",
     "predictive_entropy",

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ocd.base import Capture, Delta, FrozenBase, OutputShift
-from ocd.data import Inputs, in_chunks, num_rows, take_rows, to_device
+from ocd.data import (
+    GlobalRandom,
+    Inputs,
+    ResumableLoop,
+    in_chunks,
+    num_rows,
+    take_rows,
+    to_device,
+)
 from ocd.errors import OCDError
 
 
@@ -53,16 +61,49 @@ class Predictor(Protocol):
 
 
 def predict_in_chunks(
-    inputs: Inputs, device: torch.device, work: Callable[[Inputs, slice], Prediction], size: int = 256
+    inputs: Inputs,
+    device: torch.device,
+    work: Callable[[Inputs, slice], Prediction],
+    size: int = 256,
+    random: GlobalRandom | None = None,
 ) -> Prediction:
-    """`work(rows, where)` on chunks of the inputs, moved to the device, as one prediction."""
+    """`work(rows, where)` on chunks of the inputs, moved to the device, as one prediction. `random`:
+    where the work draws from the global generator."""
     if num_rows(inputs) == 0:
         raise OCDError("predict needs at least one input")
 
     def one(where: slice) -> Prediction:
         return work(to_device(take_rows(inputs, where), device), where)
 
-    return join_predictions([part for _, part in in_chunks(num_rows(inputs), size, one)])
+    return joined_chunks(num_rows(inputs), size, one, device, random)
+
+
+def joined_chunks(
+    total: int,
+    size: int,
+    work: Callable[[slice], Prediction],
+    device: torch.device,
+    random: GlobalRandom | None = None,
+) -> Prediction:
+    """`work` on slices of `total` rows, as one prediction.
+
+    One that was interrupted goes on behind the last chunk that was saved (ocd.data.resuming), where it
+    is made inside something resumable, as when a run predicts. Chunks are cut as before, so that
+    methods whose answers depend on their batch give the same ones.
+    """
+    loop = ResumableLoop("chunks", **({} if random is None else {"random": random}))
+    saved = loop.values.setdefault("parts", [])
+    parts = [Prediction(**{name: _to(device, value) for name, value in one.items()}) for one in saved]
+    chunks = in_chunks(total, size, work, loop.values.get("done", 0))
+    for chunk, part in loop.saving_after(chunks):
+        parts.append(part)
+        saved.append(vars(part))
+        loop.values["done"] = chunk.stop
+    return join_predictions(parts)
+
+
+def _to(device: torch.device, value: Any) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def apply_deltas(frozen: FrozenBase, capture: Capture, delta: Delta) -> Prediction:

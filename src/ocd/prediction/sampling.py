@@ -29,12 +29,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from ocd.base import Capture, Loss, example_losses
-from ocd.data import Excerpt, Inputs, Targets, take_excerpt
+from ocd.data import Excerpt, Inputs, ResumableLoop, Targets, take_excerpt
 from ocd.errors import OCDError
 from ocd.lessons import is_gain, mean_of_copies
 from ocd.prediction.drawing import FittedGenerator
@@ -150,11 +151,13 @@ def choose_sampling(
     pairs = _pairs(fitted, config)
     network = fitted.network
     network.set_sampling(spread=1.0, scale_factor=1.0)
-    parts = [
-        _losses(here, rows, labels, capture, judge, pairs)
-        for here, rows, labels, capture in held_out.chunks(fitted, chunk_size)
-    ]
-    every = torch.cat(parts, dim=1)  # (2 + pairs, B), the base's own first
+    loop = ResumableLoop("sampling")
+    parts = loop.values.setdefault("losses", [])
+    chunks = islice(held_out.chunks(fitted, chunk_size), loop.step, None)
+    for here, rows, labels, capture in loop.saving_after(chunks):
+        parts.append(_losses(here, rows, labels, capture, judge, pairs))
+    device = fitted.frozen.device
+    every = torch.cat([part.to(device) for part in parts], dim=1)  # (2 + pairs, B), the base's first
     # Where the base itself is not finite nothing is judged; elsewhere that is boundless harm.
     usable = every[0].isfinite()
     every, count = every[:, usable].double().nan_to_num(torch.inf), int(usable.sum())

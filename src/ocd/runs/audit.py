@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,9 +21,9 @@ from ocd.audit import (
     training_deltas,
 )
 from ocd.base import example_losses
-from ocd.data import Examples, read_tensors, write_json
+from ocd.data import Examples, Inputs, read_tensors, write_json
 from ocd.errors import OCDError
-from ocd.evaluation import USES_LABEL, Comparison, prepare_methods
+from ocd.evaluation import USES_LABEL, Comparison, Method, Oracle, list_methods
 from ocd.prediction import Predictor
 from ocd.runs.comparing import make_comparison, missing_file
 from ocd.runs.run import Run
@@ -55,19 +57,10 @@ def audit_run(run: Run) -> Audit:
 
 def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
     inputs, targets = run.data.test.rows(slice(0, AUDITED))
-
-    def build(labels: Tensor | None) -> dict[str, Predictor]:
-        # The whole run again, with these test labels in all its data: whatever a method might read
-        # them from now holds others.
-        other = dataclasses.replace(run)
-        known = torch.zeros_like(targets) if labels is None else labels
-        other.__dict__["data"] = dataclasses.replace(run.data, test=Examples(inputs, known))
-        methods = prepare_methods(make_comparison(other, seed)).for_labels(labels)
-        return {name: method.predictor for name, method in methods.items()}
-
-    yield check_labels(build, inputs, targets, USES_LABEL)
-    comparison = make_comparison(run, seed)
-    yield _check_figures(run, seed, comparison)
+    builds = _Builds(run, seed, inputs, targets)
+    yield check_labels(builds.predictors, inputs, targets, USES_LABEL)
+    methods, comparison = builds.with_true_labels
+    yield _check_figures(run, seed, methods)
     ocd, overfit = comparison.fits.main, comparison.fits.overfit
     network, _ = ocd.fitted()
     training = training_deltas(ocd, overfit, run.lessons(seed))
@@ -78,12 +71,53 @@ def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
         yield dataclasses.replace(alone, name="copying without the correction")
 
 
-def _check_figures(run: Run, seed: int, comparison: Comparison) -> Finding:
+@dataclass
+class _Builds:
+    """All methods of a seed, made as often as it takes with other test labels.
+
+    What sees no label is fitted anew each time, or a leak into a fit would not be seen. The oracles see
+    the label and must move with it; their learning rate, the dearest of all fits, is chosen on training
+    examples, and need not be chosen more than once. The methods with the true labels are those whose
+    figures are compared with the recorded ones.
+    """
+
+    run: Run
+    seed: int
+    inputs: Inputs
+    targets: Tensor
+    _oracles: dict[str, Oracle] = field(default_factory=dict)
+
+    def predictors(self, labels: Tensor | None) -> dict[str, Predictor]:
+        """By name. `labels`: of the test examples; None where nothing may know them."""
+        first = labels is self.targets and "with_true_labels" not in self.__dict__
+        methods, _ = self.with_true_labels if first else self._build(labels)
+        return {name: method.predictor for name, method in methods.items()}
+
+    @cached_property
+    def with_true_labels(self) -> tuple[dict[str, Method], Comparison]:
+        """Those of the run itself."""
+        return self._build(self.targets)
+
+    def _build(self, labels: Tensor | None) -> tuple[dict[str, Method], Comparison]:
+        # The whole run again, with these test labels in all its data: whatever a method might read
+        # them from now holds others.
+        other = dataclasses.replace(self.run)
+        known = torch.zeros_like(self.targets) if labels is None else labels
+        other.__dict__["data"] = dataclasses.replace(self.run.data, test=Examples(self.inputs, known))
+        comparison = make_comparison(other, self.seed)
+        table = list_methods(comparison)
+        table.take_oracles(self._oracles)  # they see the label anyway: their rate is looked for once
+        methods = table.for_labels(labels)
+        self._oracles |= table.oracles
+        return methods, comparison
+
+
+def _check_figures(run: Run, seed: int, methods: dict[str, Method]) -> Finding:
     """Whether the losses that the table is made of are those of the methods that were audited."""
     inputs, targets = run.data.test.rows(slice(0, AUDITED))
     saved = read_tensors(run.root / "predictions" / f"seed-{seed}.safetensors")
     compared, wrong = [], []
-    for name, method in prepare_methods(comparison).for_labels(targets).items():
+    for name, method in methods.items():
         # These answers depend on the rest of their batch, which is another one here.
         if name.startswith(("tent_", "mc_dropout_")) or f"loss/{name}" not in saved:
             continue

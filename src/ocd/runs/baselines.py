@@ -113,7 +113,7 @@ def _fine_tune_base(run: Run, seed: int) -> None:
 
     with run.phase("fine_tuned_base", seed):
         tuned = fine_tune(base, run.task.loss, len(run.examples), fetch, seed, belongs=run.groups)
-    write_tensors(path, tuned.state_dict())
+        write_tensors(path, tuned.state_dict())
     run.enter(path)
 
 
@@ -152,9 +152,9 @@ def _train_base(run: Run, path: Path, options: Any, name: str, seed: int, number
     if path.exists():
         return
     base = run.task.make_base(options, run.base_data).to(run.run_options.torch_device())
-    with run.phase(name, seed):
+    with run.phase(name, seed, of=path.stem):
         run.task.train_base(base, run.base_data, options, 1000 * (seed + 1) + number, say_progress)
-    write_tensors(path, base.state_dict())
+        write_tensors(path, base.state_dict())
     run.enter(path)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig, flatten
-from ocd.data import Examples, Log, locked, read_json, some_of, write_json
+from ocd.data import Examples, Log, Place, locked, read_json, resumable, some_of, write_json
 from ocd.errors import OCDError
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.settings import RunOptions, read_settings, specialised
@@ -232,8 +231,6 @@ class RunFolder:
             return torch.randperm(count, generator=chance)[len(ours) :], ours
         return every[~torch.isin(every, ours)], ours
 
-    # ---- files and log
-
     def read_base(self, path: Path, options: Any = None) -> nn.Module:
         """A trained base; `options` where they are not the run's own."""
         base = self.task.make_base(options or self.options, self.base_data).to(
@@ -245,8 +242,7 @@ class RunFolder:
     def phase_seconds(self, seed: int) -> dict[str, float | None]:
         """Seconds of every phase of a seed so far; None for a base that was loaded, not trained."""
         seconds: dict[str, float | None] = {}
-        # Text after the last line break is half a line, of a run that was killed.
-        for line in (self.root / "metrics.jsonl").read_text().split("\n")[:-1]:
+        for line in (self.root / "metrics.jsonl").read_text().split("\n")[:-1]:  # the last may be half
             event = json.loads(line)
             if event["event"] == "phase" and event["seed"] == seed:
                 seconds[event["phase"]] = (seconds.get(event["phase"]) or 0) + event["seconds"]
@@ -270,15 +266,20 @@ class RunFolder:
         """The log of a seed, in metrics.jsonl."""
         return Log(self.root / "metrics.jsonl", {"seed": seed, "role": "main"})
 
+    def unfinished(self, seed: int) -> Path:
+        """What the interrupted phases of a seed go on with (ocd.data.resuming)."""
+        return self.root / "unfinished" / f"seed-{seed}"
+
     @contextmanager
-    def phase(self, name: str, seed: int) -> Iterator[None]:
-        """Time a phase of a seed and log its seconds; an interrupted phase logs its part."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:  # an interrupted phase logs its part; only a killed one cannot
-            seconds = time.perf_counter() - start
-            self.log(seed).write("phase", phase=name, seconds=round(seconds, 3))
+    def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
+        """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
+        processes too, are logged at its end. `of`: tells phases of the same name apart."""
+        with resumable(self.unfinished(seed) / (of or name)) as place:
+            try:
+                yield place
+            finally:
+                self.log(seed).write("phase", phase=name, seconds=round(place.seconds, 3))
+                place.restart_clock()
 
 
 def check_format(path: Path, saved: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ command.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,7 +44,7 @@ class Run(RunFolder):
         base = self.task.make_base(self.options, self.base_data).to(self.run_options.torch_device())
         with self.phase("base", seed):
             self.task.train_base(base, self.base_data, self.options, seed, say_progress)
-        write_tensors(path, base.state_dict())
+            write_tensors(path, base.state_dict())
         self.enter(path)
         return base.eval()
 
@@ -118,13 +119,12 @@ class Run(RunFolder):
         assert self.task.make_targets is not None
         path = self.root / "targets" / f"seed-{seed}.safetensors"
         if not path.exists():
+            base = self.base(seed)
             with self.phase("folds", seed):
-                targets = self.task.make_targets(
-                    self.base(seed), self.base_data, self.options, seed, say_progress
-                )
-            if targets is None:
-                return self.examples
-            write_tensors(path, {"targets": targets})
+                targets = self.task.make_targets(base, self.base_data, self.options, seed, say_progress)
+                if targets is None:
+                    return self.examples
+                write_tensors(path, {"targets": targets})
             self.enter(path)
         return Examples(self.examples.inputs, read_tensors(path)["targets"])
 
@@ -141,18 +141,19 @@ class Run(RunFolder):
             if self.task.film is not None and seed == self.seeds[0]:
                 frames = self.task.film(self.options, self.data)
                 views |= {} if frames is None else film_frames(comparison.fits.main, frames)
-        for note in evaluation.notes:
-            self.log(seed).write("note", text=note)
-        if views:
-            views_path = self.root / "views" / f"seed-{seed}.safetensors"
-            write_tensors(views_path, views)
-            self.enter(views_path)
-        write_tensors(path.with_suffix(".safetensors"), evaluation.tensors)
-        write_json(path, evaluation.numbers)
+            if views:
+                views_path = self.root / "views" / f"seed-{seed}.safetensors"
+                write_tensors(views_path, views)
+                self.enter(views_path)
+            for note in evaluation.notes:
+                self.log(seed).write("note", text=note)
+            if self.data.reader is not None and not (self.root / "examples").exists():
+                few = take_rows(self.data.test.inputs, slice(0, 5))
+                self.data.reader.example(few, self.root / "examples")  # for `ocd apply`
+            write_tensors(path.with_suffix(".safetensors"), evaluation.tensors)
+            write_json(path, evaluation.numbers)
         self.enter(path, path.with_suffix(".safetensors"))
-        if self.data.reader is not None and not (self.root / "examples").exists():
-            few = take_rows(self.data.test.inputs, slice(0, 5))
-            self.data.reader.example(few, self.root / "examples")  # for `ocd apply`
+        shutil.rmtree(self.unfinished(seed), ignore_errors=True)  # of phases killed at their very end
 
     def report(self) -> dict[str, Any]:
         """Write results.json, report.md and the figures from the files of the run; returns the

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ocd.data import Batch, Log, every_second, put_in_place, seeded
+from ocd.data import Batch, Log, SaveTimer, every_second, read_state, seeded, write_state
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork
 from ocd.lessons import LessonBatch, LessonSource
@@ -33,6 +33,7 @@ from ocd.training.prefetch import Batches, fetch_ahead
 TRAINING_FORMAT = 3
 CLIP_NORM = 1.0
 CHECKPOINT_EVERY = 200
+"""Steps between two checkpoints at most; sooner where they take long (ocd.data.resuming)."""
 LOG_EVERY = 20
 
 
@@ -79,6 +80,7 @@ class Trainer:
         self.best_weights: dict[str, Tensor] | None = None
         self._ahead: Generator[Batch, None, None] | None = None
         self._logged_skips: set[int] = set()
+        self._timer = SaveTimer()
 
     def run(self, advance: Callable[[int], None] = lambda steps: None) -> nn.Module:
         """Train to the end and return the averaged network, in eval mode."""
@@ -155,7 +157,7 @@ class Trainer:
             self.files.log.write("train", step=self.step, **losses, lr=rate)
         if len(self.held_out) and (self.step % self.config.validate_every == 0 or last):
             self._validate()
-        if self.step % CHECKPOINT_EVERY == 0:
+        if self.step % CHECKPOINT_EVERY == 0 or self._timer.is_due:
             self.save()
 
     @torch.no_grad()
@@ -237,9 +239,6 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything that the next step depends on aside, and rename it."""
-        path = self.files.checkpoint
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(path.name + ".part")
         state = {
             "format_version": TRAINING_FORMAT,
             "key": self.files.key,
@@ -250,20 +249,15 @@ class Trainer:
             "best": self.best,
             "best_weights": self.best_weights,
         }
-        torch.save(state, aside)
-        put_in_place(aside, path)
+        with self._timer.saving():
+            write_state(self.files.checkpoint, state)
 
     def resume(self) -> bool:
         """Continue from the checkpoint, if there is one. Raises OCDError for another run's."""
         path = self.files.checkpoint
         if not path.exists():
             return False
-        try:
-            device = self.overfitter.frozen.device
-            state = torch.load(path, map_location=device, weights_only=True)
-        except Exception as error:
-            first = str(error).splitlines()[0]
-            raise OCDError(f"{path} cannot be read ({first}): delete it to train anew") from None
+        state = read_state(path, self.overfitter.frozen.device)
         if state.get("format_version") != TRAINING_FORMAT or state.get("key") != self.files.key:
             raise OCDError(
                 f"{path} belongs to a run with other settings, data or base: use another "

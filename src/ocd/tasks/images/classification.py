@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ocd.data import Examples, Inputs, call, copied, map_tensors, to_device
+from ocd.data import (
+    Examples,
+    GlobalRandom,
+    Inputs,
+    ResumableLoop,
+    call,
+    copied,
+    map_tensors,
+    to_device,
+)
 from ocd.errors import OCDError
 from ocd.lessons import Transform
 from ocd.tasks.task import Progress
@@ -130,21 +139,37 @@ def train_classifier(
         schedule = torch.optim.lr_scheduler.LinearLR(
             optimizer, 1.0, 0.0, total_iters=max(1, epochs * num_batches)
         )
-        for epoch in range(epochs):
-            total = torch.zeros((), device=device)
-            for index in torch.randperm(len(examples), generator=order).split(batch_size):
-                inputs, targets = examples.rows(index)
-                inputs = to_device(inputs, device)
-                if channels_last:
-                    inputs = copied(inputs, channels_last)
-                loss = F.cross_entropy(call(base, inputs), targets.to(device))
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                total += loss.detach()
-            progress(f"base: epoch {epoch + 1} of {epochs}, loss {total.item() / num_batches:.4f}")
+        random = GlobalRandom(device)
+        loop = ResumableLoop(
+            "classifier", base=base, optimizer=optimizer, schedule=schedule, order=order, random=random
+        )
+        epoch = loop.values
+        for step in loop.steps(epochs * num_batches):
+            number, batch = divmod(step, num_batches)
+            if batch == 0:
+                epoch["rows"] = torch.randperm(len(examples), generator=order)
+                epoch["total"] = torch.zeros((), device=device)
+            rows = epoch["rows"][batch * batch_size :][:batch_size]
+            loss = _classifier_loss(base, examples, rows, channels_last)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            epoch["total"] = epoch["total"].to(device) + loss.detach()
+            if batch == num_batches - 1:
+                mean = epoch["total"].item() / num_batches
+                progress(f"base: epoch {number + 1} of {epochs}, loss {mean:.4f}")
     base.eval()
+
+
+def _classifier_loss(base: nn.Module, examples: Examples, rows: Tensor, channels_last: bool) -> Tensor:
+    """The mean cross-entropy of some examples."""
+    device = next(base.parameters()).device
+    inputs, targets = examples.rows(rows)
+    inputs = to_device(inputs, device)
+    if channels_last:
+        inputs = copied(inputs, channels_last)
+    return F.cross_entropy(call(base, inputs), targets.to(device))
 
 
 def _reset(network: nn.Module) -> None:

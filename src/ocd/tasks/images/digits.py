@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ocd.data import Examples
@@ -82,25 +86,72 @@ class LeNet8(nn.Module):
 
 def load(options: Options, data_dir: Path | None) -> TaskData:
     """Pixels in 0 to 1, a fixed stratified split. The data come with scikit-learn."""
-    try:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-    except ImportError as error:
-        raise OCDError("the task digits needs scikit-learn: pip install 'ocd-torch[digits]'") from error
-    images, labels = load_digits(return_X_y=True)
-    splits = train_test_split(
-        images, labels, test_size=NUM_TEST, stratify=labels, random_state=SPLIT_SEED
+    pixels, classes = _read()
+    images, labels = torch.from_numpy(pixels).float().div(16), torch.from_numpy(classes)
+    train, test = (
+        Examples(images[part].reshape(-1, 1, 8, 8), labels[part])
+        for part in stratified_split(classes, NUM_TEST, SPLIT_SEED)
     )
-    train_images, test_images = (
-        torch.from_numpy(pixels).float().div(16).reshape(-1, 1, 8, 8) for pixels in splits[:2]
-    )
-    train_labels, test_labels = (torch.from_numpy(classes).long() for classes in splits[2:])
-    train, test = Examples(train_images, train_labels), Examples(test_images, test_labels)
     return TaskData(
         train=first_examples(train, options.train_size, "train_size"),
         test=first_examples(test, options.test_size, "test_size"),
         reader=ImageReader((1, 8, 8), DIGITS, largest=16),
     )
+
+
+def _read() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Images (N, 64) and classes (N,) as scikit-learn's load_digits has them.
+
+    scikit-learn itself, with all that it imports, takes as long to import as torch.
+    """
+    found = find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise OCDError("the task digits needs scikit-learn: pip install 'ocd-torch[digits]'")
+    path = Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    try:
+        with gzip.open(path, "rt") as file:
+            table = np.loadtxt(file, delimiter=",")
+    except OSError as error:
+        raise OCDError(f"scikit-learn's digits cannot be read: {error}") from error
+    return table[:, :-1], table[:, -1].astype(np.int64)
+
+
+def stratified_split(
+    labels: NDArray[np.int64], num_test: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which examples train and which test, as scikit-learn's train_test_split has them for digits: of
+    each class as large a share, in an order by chance."""
+    random = np.random.RandomState(seed)
+    counts = np.bincount(labels)
+    taken = _shares(counts, len(labels) - num_test, random)
+    left = _shares(counts - taken, num_test, random)
+    train: list[int] = []
+    test: list[int] = []
+    for number, count in enumerate(counts):
+        of_class = (labels == number).nonzero()[0][random.permutation(count)]
+        train += of_class[: taken[number]].tolist()
+        test += of_class[taken[number] : taken[number] + left[number]].tolist()
+    return random.permutation(train), random.permutation(test)
+
+
+def _shares(counts: NDArray[np.int64], total: int, random: np.random.RandomState) -> NDArray[np.int64]:
+    """`total` examples by class, as near to the classes' shares as whole numbers are.
+
+    The classes that lose most by rounding down get one more. Where several lose as much, chance
+    decides.
+    """
+    exact = counts / counts.sum() * total
+    shares = np.floor(exact)
+    rest = exact - shares
+    missing = int(total - shares.sum())
+    for value in np.sort(np.unique(rest))[::-1]:
+        if missing == 0:
+            break
+        (equal,) = np.where(rest == value)
+        more = min(len(equal), missing)
+        shares[random.choice(equal, size=more, replace=False)] += 1
+        missing -= more
+    return shares.astype(np.int64)
 
 
 def make_base(options: Options, data: TaskData) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ocd.base import run_without_delta
-from ocd.data import Examples, in_parts
+from ocd.data import Examples, GlobalRandom, ResumableLoop, State, in_parts
 from ocd.errors import OCDError
 from ocd.tasks.tables.networks import make_base
 from ocd.tasks.tables.options import NetworkOptions, TableData
@@ -74,34 +74,55 @@ def train_without(
     loss = _loss_of(base, data)
     generator = torch.Generator().manual_seed(seed)
     size = 256
+    num_batches = -(-len(targets) // size)
+    optimizer, schedule = _optimizer(base, options, options.base_epochs * num_batches)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # of dropout, and of the first weights
+        _initialise(base)
+        loop = ResumableLoop(
+            "table", base=base, optimizer=optimizer, schedule=schedule, order=generator,
+            random=GlobalRandom(device),
+        )  # fmt: skip
+        state = loop.values
+        for step in loop.steps(options.base_epochs * num_batches):
+            epoch, batch = divmod(step, num_batches)
+            if batch == 0:
+                state["rows"] = torch.randperm(len(targets), generator=generator)
+            base.train()
+            rows = state["rows"][batch * size :][:size]
+            optimizer.zero_grad(set_to_none=True)
+            if len(rows) > 1:  # batch norm, which the ResNet has, cannot take one row
+                loss(base(inputs[rows]), targets[rows]).mean().backward()
+                optimizer.step()
+            schedule.step()
+            if batch == num_batches - 1:
+                base.eval()
+                value = _mean_loss(base, data.train, held_out, loss)
+                _keep_best(base, value, state)
+                progress(f"epoch {epoch + 1} of {options.base_epochs}: held-out loss {value:.4g}")
+    if "kept" not in state:
+        raise OCDError("the base's held-out loss is not finite: lower base_lr, or look at the data")
+    base.load_state_dict(state["kept"])
+
+
+def _optimizer(
+    base: nn.Module, options: NetworkOptions, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW and its one cycle."""
     optimizer = torch.optim.AdamW(
         base.parameters(), lr=options.base_lr, weight_decay=options.base_weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options.base_lr, total_steps=options.base_epochs * -(-len(targets) // size),
-        pct_start=0.1,
-    )  # fmt: skip
-    best, kept = float("inf"), None
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)  # of dropout, and of the first weights
-        _initialise(base)
-        for epoch in range(1, options.base_epochs + 1):
-            base.train()
-            for rows in torch.randperm(len(targets), generator=generator).split(size):
-                optimizer.zero_grad(set_to_none=True)
-                if len(rows) > 1:  # batch norm, which the ResNet has, cannot take one row
-                    loss(base(inputs[rows]), targets[rows]).mean().backward()
-                    optimizer.step()
-                schedule.step()
-            base.eval()
-            value = _mean_loss(base, data.train, held_out, loss)
-            if value < best:
-                best = value
-                kept = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-            progress(f"epoch {epoch} of {options.base_epochs}: held-out loss {value:.4g}")
-    if kept is None:
-        raise OCDError("the base's held-out loss is not finite: lower base_lr, or look at the data")
-    base.load_state_dict(kept)
+        optimizer, options.base_lr, total_steps=steps, pct_start=0.1
+    )
+    return optimizer, schedule
+
+
+def _keep_best(base: nn.Module, value: float, state: State) -> None:
+    """Keep these weights where `value`, their loss, is the lowest so far."""
+    if value < state.get("best", float("inf")):
+        state["best"] = value
+        state["kept"] = {name: tensor.clone() for name, tensor in base.state_dict().items()}
 
 
 def _initialise(base: nn.Module) -> None:

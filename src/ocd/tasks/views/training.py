@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ocd.data import GlobalRandom, ResumableLoop
 from ocd.tasks.task import Progress, TaskData, load_base
 from ocd.tasks.views.options import Options
 
@@ -34,8 +35,11 @@ def train_base(
         base.train()
         optimizer = torch.optim.Adam(base.parameters(), lr=5e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.base_steps)
-        recent = 0.0
-        for step in range(options.base_steps):
+        loop = ResumableLoop(
+            "views", base=base, optimizer=optimizer, schedule=schedule, order=order,
+            random=GlobalRandom(device),
+        )  # fmt: skip
+        for step in loop.steps(options.base_steps):
             views = torch.randint(len(poses), (options.base_rays,), generator=order)
             pixels = torch.randint(images.shape[2], (options.base_rays,), generator=order)
             colours = base(poses[views].to(device), pixels[:, None].to(device))[:, :, 0]
@@ -44,7 +48,9 @@ def train_base(
             loss.backward()
             optimizer.step()
             schedule.step()
-            recent += 0.01 * (loss.item() - recent) if step else loss.item()
+            recent = loop.values.get("recent", loss.item())
+            recent += 0.01 * (loss.item() - recent)
+            loop.values["recent"] = recent
             if (step + 1) % 100 == 0:
                 progress(f"base: step {step + 1} of {options.base_steps}, loss {recent:.5f}")
     base.eval()
