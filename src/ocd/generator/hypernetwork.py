@@ -37,6 +37,21 @@ class Embedding:
     scale: Tensor
 
 
+ENOUGH_FOR_MEAN = 20
+"""Draws of an input from which on their own mean says where they lie."""
+
+
+def apart(codes: Tensor, mean: Tensor) -> Tensor:
+    """How far draws (B, K, ...) lie from their middle: that of many draws is their own mean, of few the
+    conditional mean (B, 1, ...), which one pass gives. The two differ where the distribution is skewed,
+    and a wide spread would multiply the difference: draws around the base's answer would not be."""
+    count = codes.shape[1]
+    if count < ENOUGH_FOR_MEAN:
+        return codes - mean
+    # By their own mean draws lie closer than by the true one.
+    return (codes - codes.mean(dim=1, keepdim=True)) * (count / (count - 1)) ** 0.5
+
+
 class HyperNetwork(nn.Module):
     """Generates deltas from I(x), and from x itself where there is an encoder.
 
@@ -153,7 +168,7 @@ class HyperNetwork(nn.Module):
         if self.spread == 1 and self.centre == 1:
             return codes
         mean = self.raw_mean(embedding, use_mean_scale)
-        return self.centre * mean + self.spread * (codes - mean)
+        return self.centre * mean + self.spread * apart(codes, mean)
 
     def raw_codes(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:
         """Alg. 2 as the paper has it, without a spread: (B, K, *code_shape)."""

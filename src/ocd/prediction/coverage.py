@@ -14,7 +14,7 @@ from torch import Tensor
 from ocd.base import Capture, FrozenBase, example_losses
 from ocd.data import Targets
 from ocd.errors import OCDError
-from ocd.generator import HyperNetwork
+from ocd.generator import HyperNetwork, apart
 from ocd.lessons import is_gain, mean_of_copies
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
@@ -65,7 +65,7 @@ def choose_spread_by_coverage(
     def covered(spread: float) -> float:
         total = 0.0
         for frozen, capture, labels, draws, mean in drawn:
-            codes = factor * (centre * mean + spread * (draws - mean))
+            codes = factor * (centre * mean + spread * apart(draws, mean))
             delta = network.codec.decode(codes, capture.positions)
             outputs = frozen.outputs.named(frozen.run(capture, delta))
             level = 100 * config.coverage
