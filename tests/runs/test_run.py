@@ -536,7 +536,8 @@ def test_a_task_without_examples_is_refused(tmp_path, monkeypatch, part):
         empty = Examples(data.train.inputs[:0], data.train.targets[:0])
         return dataclasses.replace(data, **{part: empty})
 
-    monkeypatch.setattr("ocd.runs.folder.get_task", lambda name: dataclasses.replace(DIGITS, load=load))
+    task = dataclasses.replace(DIGITS, load=load, specialise=None)
+    monkeypatch.setattr("ocd.runs.folder.get_task", lambda name: task)
     with pytest.raises(OCDError, match="digits has no examples"):
         make(tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -205,7 +205,7 @@ def test_distributions_are_judged_by_hand_computed_scores() -> None:
             return Prediction(values, values.mean(dim=0))
 
     test = Examples(torch.zeros(4, 3), torch.tensor([[0.0], [0.6], [-0.95], [3.0]]))
-    numbers, tensors = score_distributions({"ocd": Fixed()}, test, {})
+    numbers, tensors = score_distributions({"ocd": Fixed}, test, {})
     found = numbers["ocd"]
     assert found["coverage_90"] == pytest.approx(50) and found["coverage_50"] == pytest.approx(25)
     assert found["width_90"] == pytest.approx(1.8) and found["width_50"] == pytest.approx(1.0)

@@ -233,7 +233,7 @@ def test_base_is_loaded_from_its_own_weights(tmp_path, name):
 
 
 def test_lenet5_has_the_names_and_shapes_of_the_authors():
-    state = get_task("mnist").make_base(None, None).state_dict()
+    state = get_task("mnist").make_base(get_task("mnist").options(), None).state_dict()
     assert {key: tuple(value.shape) for key, value in state.items()} == {
         "conv1.weight": (6, 1, 5, 5),
         "conv1.bias": (6,),
@@ -249,7 +249,7 @@ def test_lenet5_has_the_names_and_shapes_of_the_authors():
 
 
 def test_a_base_that_does_not_fit_names_each_tensor_and_changes_nothing(tmp_path):
-    base = get_task("digits").make_base(None, None)
+    base = get_task("digits").make_base(get_task("digits").options(), None)
     before = {key: value.clone() for key, value in base.state_dict().items()}
     weights = {key: value + 1 for key, value in before.items()}
     weights["fc3.bias"] = weights.pop("fc2.bias")

@@ -382,7 +382,7 @@ def test_checkpoint_of_another_run_or_damaged_is_refused(tmp_path):
         ("config", "configuration"),
         ("data", "dataset"),
         ("base", "base"),
-        ("transform", "loss, transform, encoder or fit_base"),
+        ("transform", "loss, transform, encoder, fit_base or groups"),
     ],
 )
 def test_a_workdir_of_another_run_is_refused_and_kept(tmp_path, change, what):
