@@ -464,3 +464,98 @@ def test_the_data_that_a_run_was_trained_on_are_not_needed(prices: Run, tmp_path
     assert torch.equal(ocd.load(tmp_path / "run").predict(rows).ocd, expected)
     written = {path.suffix for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert not written & {".pkl", ".pickle", ".joblib"}
+
+
+# What a reviewer found: wrong in silence once, or unclear
+
+
+def test_truth_values_have_one_spelling_and_empty_lines_of_one_column_are_rows(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(0, 1, 90)
+    flags = np.where(x > 0.2, "true", "false")
+    pd.DataFrame({"flag": flags, "y": x + draw.normal(0, 0.3, 90)}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    settings = TABLE | {"path": tmp_path / "t.csv", "target": "y", "categories": "flag"}
+    run = run_of(tmp_path / "run", "table", settings)
+    loaded = ocd.load(run.root)
+    (tmp_path / "new.csv").write_text("flag\ntrue\n\nFALSE\n")
+    apply_to(loaded, ApplyOptions(tmp_path / "new.csv", tmp_path / "o.csv"), lambda count: None)
+    found = pd.read_csv(tmp_path / "o.csv", keep_default_na=False)
+    assert found["row"].tolist() == [1, 2, 3]
+    assert found["remark"].tolist() == ["", "flag '(missing)' is new", ""]
+    typed = loaded.predict(pd.DataFrame({"flag": [True, False]})).ocd[:, 0]
+    np.testing.assert_allclose(typed, found["ocd"].iloc[[0, 2]], rtol=1e-4, atol=1e-5)
+
+
+def test_numbers_such_as_no_training_row_had_are_said(prices: Run, tmp_path: Path) -> None:
+    rows = houses(4, seed=3)
+    rows["rooms"] = [2.0, 1e30, np.nan, 3.0]  # some training rows lack it
+    rows.loc[3, "rent"] = None
+    remarks = ocd.load(prices.root).predict(rows).remarks
+    assert remarks[0] == "" and remarks[2] == ""
+    assert remarks[1] == "rooms is far beyond the training rows"
+    assert remarks[3] == "rent is missing, as in no training row"
+
+
+def test_ids_are_as_the_file_has_them(prices: Run, tmp_path: Path) -> None:
+    rows = houses(12, seed=3)
+    rows["id"] = pd.array([2**60 + n for n in range(11)] + [None], dtype="Int64")
+    rows.to_parquet(tmp_path / "new.parquet")
+    options = ApplyOptions(tmp_path / "new.parquet", tmp_path / "o.csv", id_column="id", part=5)
+    apply_to(ocd.load(prices.root), options, lambda count: None)
+    found = pd.read_csv(tmp_path / "o.csv", dtype=str, keep_default_na=False)["row"].tolist()
+    assert found == [str(2**60 + n) for n in range(11)] + [""]
+
+
+def test_one_row_as_a_dict_and_what_is_no_table(prices: Run) -> None:
+    loaded, rows = ocd.load(prices.root), houses(1, seed=3)
+    row = {name: value[0] for name, value in rows.to_dict("list").items()}
+    assert torch.equal(loaded.predict(row).ocd, loaded.predict(rows).ocd)
+    for data, message in (
+        ("new.csv", "a str is no table"),
+        (None, "a NoneType is no table"),
+        ([], "there are no rows"),
+        (pd.concat([rows, rows[["rooms"]]], axis=1), "two columns called 'rooms'"),
+    ):
+        with pytest.raises(OCDError, match=message):
+            loaded.predict(data)
+
+
+def test_answers_and_draws_have_files_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(OCDError, match="write the draws to another file"):
+        ApplyOptions(tmp_path / "a.csv", tmp_path / "o.csv", tmp_path / "o.csv")
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(OCDError, match="is a folder: name a file"):
+        ApplyOptions(tmp_path / "a.csv", tmp_path / "d.csv")
+
+
+def test_a_repeated_column_is_refused(prices: Run, tmp_path: Path) -> None:
+    text = houses(3, 0).to_csv(index=False)
+    (tmp_path / "new.csv").write_text(text.replace("price,", "rooms,", 1))
+    with pytest.raises(OCDError, match="has two columns called 'rooms'"):
+        apply_to(
+            ocd.load(prices.root),
+            ApplyOptions(tmp_path / "new.csv", tmp_path / "o.csv"),
+            lambda count: None,
+        )
+
+
+def test_images_of_truth_values_and_of_32_bits(mnist: tuple[Run, np.ndarray], tmp_path: Path) -> None:
+    from PIL import Image
+
+    loaded, pixels = ocd.load(mnist[0].root), mnist[1]
+    black = pixels > 127
+    expected = loaded.predict(black.astype(np.float32)).ocd
+    assert torch.equal(loaded.predict(black).ocd, expected)
+    Image.fromarray(pixels[0].astype(np.int32)).save(tmp_path / "dark.tiff")
+    (tmp_path / "._0.png").write_bytes(b"x")  # of another system's folders
+    with pytest.raises(OCDError, match="of which white is not known"):
+        list(loaded.read(tmp_path, 4))
+    (tmp_path / "dark.tiff").unlink()
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(OCDError, match=r"empty\.png: the file is empty"):
+        list(loaded.read(tmp_path, 4))
+    for data in ("x", None, [Path("x.png")]):
+        with pytest.raises(OCDError, match="is no image|holds no numbers"):
+            loaded.predict(data)

@@ -81,4 +81,5 @@ def test_a_run_that_is_killed_at_random_ends_with_the_same_bits(tmp_path):
         assert first[name] == second[name], name
     assert first["costs"].keys() == second["costs"].keys()
     assert not (killed / "unfinished/seed-0").exists()
-    assert Run.open(killed).phase_seconds(0).keys() == Run.open(whole).phase_seconds(0).keys()
+    # Killed between a phase's result and its line in the log, the seconds of that phase are lost.
+    assert Run.open(killed).phase_seconds(0).keys() <= Run.open(whole).phase_seconds(0).keys()

@@ -44,6 +44,10 @@ class ApplyOptions:
     part: int | None = None
 
     def __post_init__(self) -> None:
+        if self.draws_out is not None and self.draws_out.resolve() == self.out.resolve():
+            raise OCDError(f"{self.out} is for the answers: write the draws to another file")
+        if self.out.suffix and self.out.is_dir():
+            raise OCDError(f"{self.out} is a folder: name a file for the answers")
         for path in (self.out, self.draws_out):
             if path is not None and path.resolve() == self.source.resolve():
                 raise OCDError(f"{path} is the input: write the answers to another file")
@@ -72,6 +76,8 @@ def apply_to(loaded: LoadedRun, options: ApplyOptions, advance: Callable[[int], 
     reader = loaded.run.data.reader
     assert reader is not None
     views = reader.answer.kind == "view"
+    if options.draws_out is not None and not views and not options.draws_out.suffix:
+        raise OCDError(f"{options.draws_out}: a file is needed, .csv or .parquet")
     if not views and not options.out.suffix:
         raise OCDError(f"{options.out}: a file is needed, .csv or .parquet")
     size = options.part or PART[reader.answer.kind]
@@ -149,8 +155,8 @@ class _Parts:
             saved = read_json(folder / "state.json")
             if saved["key"] != key:
                 raise OCDError(
-                    f"{folder} holds parts of other answers (another run, input or number of draws): "
-                    "delete it, or give another --out"
+                    f"{folder} holds parts of other answers (another run, number of draws or input, or "
+                    "one that changed since): delete it, or give another --out"
                 )
             return cls(out, draws_out, folder, saved)
         out.parent.mkdir(parents=True, exist_ok=True)

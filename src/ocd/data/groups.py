@@ -18,6 +18,10 @@ def as_groups(groups: Any, size: int) -> Tensor | None:
     if groups is None:
         return None
     labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    if any(isinstance(label, list) for label in labels):
+        raise OCDError("groups has several numbers for an example: one label an example is needed")
+    if any(label is None or label != label for label in labels):
+        raise OCDError("groups has examples without a label: give each example one")
     if len(labels) != size:
         raise OCDError(f"groups has {len(labels)} labels for {size} examples: one an example is needed")
     number: dict[Any, int] = {}

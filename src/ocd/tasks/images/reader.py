@@ -57,8 +57,10 @@ class ImageReader:
         """Images as a tensor or array (B, H, W), (B, C, H, W) or (B, H, W, C), floating from 0 to 1 or
         whole numbers up to `largest`; or a list of Pillow images and such arrays."""
         if isinstance(data, Tensor | np.ndarray):
-            images = self._batch(torch.as_tensor(data))
+            images = self._batch(_as_tensor(data, "images"))
         else:
+            if not isinstance(data, list | tuple):
+                raise OCDError(f"a {type(data).__name__} is no image: give {self.takes}")
             listed = list(data)
             if not listed:
                 raise OCDError("there are no images to predict")
@@ -91,7 +93,11 @@ class ImageReader:
     # ----------------------------------------------------------- sources
 
     def _folder(self, source: Path, size: int, start: int) -> Iterator[NewRows]:
-        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in ENDINGS)
+        paths = sorted(
+            path
+            for path in source.rglob("*")
+            if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
+        )
         if not paths:
             raise OCDError(f"{source}: there are no images ({', '.join(ENDINGS)})")
         for first in range(start, len(paths), size):
@@ -166,12 +172,19 @@ class ImageReader:
             from PIL import Image, UnidentifiedImageError
         except ImportError as error:
             raise OCDError("reading images needs Pillow: pip install 'ocd-torch[mnist]'") from error
+        if not data:
+            raise OCDError(f"{where}: the file is empty")
         try:
             with Image.open(BytesIO(data)) as image:
                 image.load()
                 return self._pillow(image, where)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise OCDError(f"{where}: not a readable image ({error})") from error
+        except OCDError:
+            raise
+        except UnidentifiedImageError as error:
+            raise OCDError(f"{where}: not a readable image") from error
+        except Exception as error:  # what many decoders raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise OCDError(f"{where}: not a readable image ({reason})") from error
 
     def _pillow(self, image: Any, where: str) -> Tensor:
         """Turned as its camera says, laid on black where transparent, of the base's colours."""
@@ -181,8 +194,13 @@ class ImageReader:
             raise OCDError(f"{where}: an animation of {image.n_frames} pictures: give one")
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I;16") or image.mode == "I":
-            pixels = np.asarray(image, np.float32) / 65535
-            return self._shaped(torch.from_numpy(pixels)[None], where)
+            values = np.asarray(image).astype(np.int64)
+            if values.min() < 0 or values.max() > 65535 or (image.mode == "I" and values.max() <= 255):
+                raise OCDError(
+                    f"{where}: pixels of 32 bits from {values.min()} to {values.max()}, of which white "
+                    "is not known: save it with 8 or 16 bits"
+                )
+            return self._shaped(torch.from_numpy(values / 65535).float()[None], where)
         if image.mode == "F":
             raise OCDError(f"{where}: pixels are floating point, of which white is not known")
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -205,12 +223,13 @@ class ImageReader:
     def _one(self, item: Any, where: str) -> Tensor:
         if hasattr(item, "mode") and hasattr(item, "info"):
             return self._pillow(item, where)
-        array = torch.as_tensor(np.asarray(item) if not isinstance(item, Tensor) else item)
-        return self._batch(array[None])[0]
+        return self._batch(_as_tensor(item, where)[None])[0]
 
     def _batch(self, images: Tensor) -> Tensor:
         """(B, C, H, W) with pixels from 0 to 1."""
-        whole = not images.is_floating_point()
+        if images.is_complex():
+            raise OCDError("images are complex numbers: give real ones")
+        whole = not images.is_floating_point() and images.dtype != torch.bool
         images = images.float() / self.largest if whole else images.float()
         channels, height, width = self.shape
         if images.dim() == 3:
@@ -229,3 +248,13 @@ class ImageReader:
                 f" between 0 and 1, whole ones between 0 and {self.largest}"
             )
         return images
+
+
+def _as_tensor(value: Any, where: str) -> Tensor:
+    """An array of any layout as a tensor. Raises OCDError for what holds no numbers."""
+    if isinstance(value, Tensor):
+        return value
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise OCDError(f"{where}: a {type(value).__name__} holds no numbers")
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

@@ -115,6 +115,24 @@ class Features:
                 found.append((int(place), column, str(names[column].iloc[place])))
         return sorted(found)
 
+    def odd_numbers(self, rows: pd.DataFrame) -> list[tuple[int, str]]:
+        """Numbers and dates such as no training row had: (place of the row, what is odd). Missing ones
+        where none was missing, and those farther beyond the training rows than these reach."""
+        if self.quantiles is None:
+            return []
+        numbers, found = _numbers(self.columns, rows), []
+        names = [*self.columns.numbers, *(n for name in self.columns.dates for n in [name] * 5)]
+        for place, name in enumerate(names):
+            if place not in self.flagged:
+                missing = np.nonzero(np.isnan(numbers[:, place]))[0]
+                found += [(int(row), f"{name} is missing, as in no training row") for row in missing]
+            if place in self.kept:
+                low, high = self.quantiles.reach(int(np.nonzero(self.kept == place)[0][0]))
+                beyond = np.abs(numbers[:, place] - (low + high) / 2) > 1.5 * (high - low)
+                rows_beyond = np.nonzero(beyond)[0]
+                found += [(int(row), f"{name} is far beyond the training rows") for row in rows_beyond]
+        return sorted(set(found))
+
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """As JSON and tensors."""
         facts = {

@@ -117,12 +117,19 @@ def name_of(value: Any) -> str:
     """Of a category or a class. 1, 1.0 and "1" have one name: a missing value, or a word elsewhere in
     its column, makes a file's integers floating point, or text."""
     text = str(value).strip()
+    if text.lower() in ("true", "false"):  # of a truth value, and as files have it
+        return text.capitalize()
     if not _NUMBER.fullmatch(text):
         return text
     if text.lstrip("+-").isdigit():
         return str(int(text))
     number = float(text)
     return str(int(number)) if number.is_integer() else repr(number)
+
+
+def class_of(value: Any) -> str:
+    """The name of a class: text as it is, so that 01 and 1 are two; of a number as everywhere."""
+    return value.strip() if isinstance(value, str) else name_of(value)
 
 
 def parts_of_dates(rows: pd.DataFrame, formats: dict[str, DateFormat]) -> pd.DataFrame:

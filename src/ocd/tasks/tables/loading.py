@@ -14,7 +14,7 @@ from ocd.data import Examples, as_groups, some_of
 from ocd.errors import OCDError, nearest
 from ocd.tasks.reader import Answer
 from ocd.tasks.tables.features import Features
-from ocd.tasks.tables.kinds import COMMA_FIRST, check_kinds, name_of, note_on_numbers
+from ocd.tasks.tables.kinds import COMMA_FIRST, check_kinds, class_of, name_of, note_on_numbers
 from ocd.tasks.tables.leaks import find_leaks
 from ocd.tasks.tables.numbers import as_numbers, find_number_format
 from ocd.tasks.tables.options import TableData, TableOptions
@@ -76,6 +76,10 @@ def _without_dropped(table: pd.DataFrame, target: str, options: TableOptions) ->
     _check_column(table, target, "target", path)
     if options.group is not None:
         _check_column(table, options.group, "group", path)
+    if options.group is not None and options.group in _named(table, options.drop, "drop", path):
+        raise OCDError(
+            f"group {options.group!r} is in drop: it is no feature anyway, take it out there"
+        )
     if options.group == target:
         raise OCDError(f"group is the target, {target!r}: it says which rows belong together")
     dropped = _named(table, options.drop, "drop", path)
@@ -116,7 +120,7 @@ def _parts(
         return _split(table, target, options)
     test = read_table(options.test_path, data_dir)
     if options.group is not None and options.group in test.columns:
-        both = {*table[options.group].dropna()} & {*test[options.group].dropna()}
+        both = {*_labels(table, options)} & {*_labels(test, options)}
         if both:
             raise OCDError(
                 f"{options.test_path}: {len(both)} values of {options.group!r} (group) are in the "
@@ -174,7 +178,7 @@ def _split(
     alone = pd.Series(False, index=table.index)
     classes = None
     if options.kind == "classification":
-        names = table[target].map(name_of)
+        names = table[target].map(class_of)
         alone = names.map(names.value_counts()) < 2
         classes = names[~alone]
     rest = table[~alone]
@@ -196,7 +200,7 @@ def _split(
 
 def _split_by_group(table: pd.DataFrame, options: TableOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Whole groups to test on, about the share of the rows that is asked for."""
-    groups = as_groups(table[options.group].map(str), len(table))
+    groups = as_groups(_labels(table, options), len(table))
     chance = torch.Generator().manual_seed(options.split_seed)
     wanted = math.ceil(options.test_share * len(table))
     tested = torch.isin(
@@ -213,6 +217,16 @@ def _groups(train: pd.DataFrame, options: TableOptions) -> Tensor | None:
     """Which of the training rows that are used belong together."""
     if options.group is None:
         return None
-    return as_groups(
-        train[options.group].map(str)[: options.train_size], options.train_size or len(train)
-    )
+    labels = _labels(train, options)[: options.train_size]
+    return as_groups(labels, len(labels))
+
+
+def _labels(rows: pd.DataFrame, options: TableOptions) -> list[str]:
+    """The group of each row by its name; 1, 1.0 and "1 " are one."""
+    assert options.group is not None
+    column = rows[options.group]
+    if column.isna().any():
+        raise OCDError(
+            f"{int(column.isna().sum())} rows have no value of {options.group!r} (group): give each one"
+        )
+    return [name_of(value) for value in column]

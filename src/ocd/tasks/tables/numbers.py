@@ -114,7 +114,7 @@ def _body(decimal: str, group: str) -> re.Pattern[str]:
     """Digits with these marks; thousands may be written without their mark."""
     whole = r"\d{1,300}"
     if group:
-        whole = rf"(?:\d{{1,3}}(?:{_GROUP_MARKS[group]}\d{{3}})+|\d{{1,300}})"
+        whole = rf"(?:[1-9]\d{{0,2}}(?:{_GROUP_MARKS[group]}\d{{3}})+|\d{{1,300}})"
     return re.compile(rf"(?:{whole}(?:{re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+)")
 
 
@@ -151,9 +151,18 @@ def find_number_format(column: pd.Series, comma_first: bool = False) -> NumberFo
     for pair in WORDS:
         if lowered <= {*pair}:
             return NumberFormat(words=pair)
-    if as_numbers(known).notna().all():
+    thousands = comma_first and may_be_thousands(known)
+    if not thousands and as_numbers(known).notna().all():
         return NumberFormat()
     return _format_of(texts, comma_first)
+
+
+def may_be_thousands(column: pd.Series) -> bool:
+    """Whether text has dots before three digits alone, none of them behind a zero: 1.234 is a thousand
+    where a comma stands before decimals."""
+    known = column.dropna().astype(str).str.strip()
+    whole = known.str.fullmatch(r"[-+]?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d{1,3})")
+    return bool(len(known) and whole.all() and known.str.contains(".", regex=False).any())
 
 
 def _format_of(texts: set[str], comma_first: bool) -> NumberFormat | None:
@@ -171,6 +180,8 @@ def _format_of(texts: set[str], comma_first: bool) -> NumberFormat | None:
     points = [(".", ""), (".", ","), (".", " "), (".", "'")]
     for decimal, group in [*commas, *points] if comma_first else [*points, *commas]:
         pattern = _body(decimal, group)
+        if group == "." and not comma_first and not any("," in part.body for part in found):
+            continue  # a version or an address, as likely as thousands
         if all(pattern.fullmatch(part.body) for part in found):
             return NumberFormat(decimal, group, currency, percent.pop())
     return None

@@ -17,7 +17,7 @@ from ocd.errors import OCDError
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.tables.numbers import NumberFormat, unreadable
 from ocd.tasks.tables.quantiles import Quantiles
-from ocd.tasks.tables.reading import plain_column, stretches_of_table
+from ocd.tasks.tables.reading import as_frame, stretches_of_table
 from ocd.tasks.tables.svmlight import read_svmlight
 
 
@@ -48,10 +48,11 @@ class NumbersReader:
         import pandas as pd
 
         if isinstance(data, np.ndarray | Tensor):
-            data = pd.DataFrame(np.asarray(data), columns=list(self.names))
-        frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
-        plain = frame.apply(lambda column: plain_column(column, "the frame")).reset_index(drop=True)
-        return self._rows(plain, "the frame", 0)
+            numbers = np.asarray(data)
+            if numbers.ndim != 2 or numbers.shape[1] != len(self.names):
+                raise OCDError(f"features have shape {numbers.shape}, not (B, {len(self.names)})")
+            data = pd.DataFrame(numbers, columns=list(self.names))
+        return self._rows(as_frame(data), "the frame", 0)
 
     def example(self, inputs: Inputs, folder: Path) -> bool:
         return False

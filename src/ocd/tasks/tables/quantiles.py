@@ -42,6 +42,10 @@ class Quantiles:
             made[stretch] = self._transformer.transform(features[stretch])
         return made
 
+    def reach(self, place: int) -> tuple[float, float]:
+        """The smallest and the largest value of a feature in the training rows."""
+        return float(self.values[0, place]), float(self.values[-1, place])
+
     @cached_property
     def _transformer(self) -> Any:
         """scikit-learn's own, with these quantiles."""

@@ -16,7 +16,7 @@ from ocd.errors import OCDError, nearest
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.tables.features import Features
 from ocd.tasks.tables.numbers import unreadable
-from ocd.tasks.tables.reading import plain_column, stretches_of_table
+from ocd.tasks.tables.reading import as_frame, stretches_of_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,13 +41,7 @@ class TableReader:
 
     def take(self, data: Any) -> NewRows:
         """Rows of a data frame, or a dict or list of dicts that makes one."""
-        import pandas as pd
-
-        frame = data if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
-        if frame.empty:
-            raise OCDError("there are no rows to predict")
-        plain = frame.apply(lambda column: plain_column(column, "the frame")).reset_index(drop=True)
-        return self._rows(plain, "the frame", 0)
+        return self._rows(as_frame(data), "the frame", 0)
 
     def example(self, inputs: Inputs, folder: Path) -> bool:
         return False
@@ -74,6 +68,7 @@ class TableReader:
             (place, f"{column} {value!r} is new")
             for place, column, value in self.features.unknown_categories(frame)
         ]
+        remarks += self.features.odd_numbers(frame)
         return NewRows(ids, torch.from_numpy(self.features(frame)), remarks)
 
     def _check_columns(self, frame: pd.DataFrame, source: str) -> None:
@@ -107,4 +102,4 @@ class TableReader:
                 f"{source} has no column {self.id_column!r} (--id)"
                 f"{nearest(self.id_column, list(frame.columns))}"
             )
-        return [str(value) for value in frame[self.id_column]]
+        return ["" if value is None else str(value) for value in frame[self.id_column]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bz2
+import csv
+import datetime
 import decimal
 import gzip
 import lzma
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocd.errors import OCDError
 from ocd.tasks.tables.kinds import COMMA_FIRST
+from ocd.tasks.tables.numbers import may_be_thousands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +62,27 @@ def stretches_of_table(path: Path, size: int, start: int) -> Iterator[tuple[int,
         raise OCDError(f"{path}: there are no rows")
 
 
+def as_frame(data: Any) -> pd.DataFrame:
+    """Rows that a program has at hand: a data frame, a dict of columns or of one row, or a list of
+    dicts. Raises OCDError for anything else."""
+    pandas = _pandas()
+    if isinstance(data, dict) and all(_is_one_value(value) for value in data.values()):
+        data = [data]
+    if not isinstance(data, pandas.DataFrame):
+        if not isinstance(data, dict | list | tuple):
+            raise OCDError(
+                f"a {type(data).__name__} is no table: give a data frame, or dicts of its rows"
+            )
+        try:
+            data = pandas.DataFrame(data)
+        except (ValueError, TypeError) as error:
+            raise OCDError(f"this makes no data frame ({error})") from error
+    if data.empty:
+        raise OCDError("there are no rows to predict")
+    table = _with_names(data.copy(), "the frame")
+    return table.apply(lambda column: plain_column(column, "the frame")).reset_index(drop=True)
+
+
 def _pandas() -> Any:
     try:
         import pandas
@@ -93,7 +117,7 @@ def _clear_errors(path: Path) -> Iterator[None]:
         raise OCDError(f"{path} cannot be read as a table ({reason})") from error
 
 
-def _with_names(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _with_names(table: pd.DataFrame, path: Path | str) -> pd.DataFrame:
     table.columns = [str(column).strip() for column in table.columns]
     if repeated := table.columns[table.columns.duplicated()].tolist():
         raise OCDError(f"{path} has two columns called {repeated[0]!r}: rename one of them")
@@ -116,7 +140,11 @@ def _separator(path: Path, packed: str) -> str:
     """What the first line has most of."""
     with COMPRESSED.get(packed, open)(path, "rt", encoding="utf-8-sig") as file:
         header = file.readline()
-    return max(SEPARATORS, key=header.count)
+    separator = max(SEPARATORS, key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+    if repeated := [name for name in names if name and names.count(name) > 1]:
+        raise OCDError(f"{path} has two columns called {repeated[0]!r}: rename one of them")
+    return separator
 
 
 def _read_text(path: Path, packed: str) -> pd.DataFrame:
@@ -127,6 +155,13 @@ def _read_text(path: Path, packed: str) -> pd.DataFrame:
         path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False
     )  # fmt: skip
     _check_fields(table, path)
+    if separator == ";":
+        text = pd.read_csv(
+            path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, dtype=str
+        )  # fmt: skip
+        for name in table.select_dtypes("number"):
+            if may_be_thousands(text[name]):
+                table[name] = text[name].astype(object)
     table.attrs[COMMA_FIRST] = separator == ";"
     return table
 
@@ -135,9 +170,12 @@ def _text_parts(path: Path, packed: str, size: int) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
     separator = _separator(path, packed)
+    with COMPRESSED.get(packed, open)(path, "rt", encoding="utf-8-sig") as file:
+        one_column = separator not in file.readline()
     with pd.read_csv(
-        path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, dtype=str, chunksize=size
-    ) as parts:
+        path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, dtype=str, chunksize=size,
+        skip_blank_lines=not one_column,  # there an empty line is a row
+    ) as parts:  # fmt: skip
         for table in parts:
             if not isinstance(table.index, pd.RangeIndex):
                 _check_fields(table, path)
@@ -149,7 +187,8 @@ def _parquet_parts(path: Path, size: int) -> Iterator[pd.DataFrame]:
 
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(size):
-            yield batch.to_pandas()
+            # 2**60 + 1 has no floating point, which whole numbers with missing ones would become.
+            yield batch.to_pandas(integer_object_nulls=True, ignore_metadata=True)
 
 
 def _check_fields(table: pd.DataFrame, path: Path) -> None:
@@ -182,6 +221,9 @@ def plain_column(column: pd.Series, path: Path | str) -> pd.Series:
     if types.is_numeric_dtype(column):
         return column
     column = column.astype(object).where(column.notna(), None)
+    known = column.dropna()
+    if len(known) and all(type(value) is datetime.date for value in known):
+        return pd.to_datetime(column)
     odd = next((value for value in column if not _is_one_value(value)), None)
     if odd is not None:
         raise OCDError(

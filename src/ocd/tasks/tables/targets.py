@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ocd.errors import OCDError
 from ocd.tasks.tables.dates import find_date_format
+from ocd.tasks.tables.kinds import class_of
 from ocd.tasks.tables.kinds import name_of as named
 from ocd.tasks.tables.numbers import as_numbers
 
@@ -62,9 +63,9 @@ def _classes(train: pd.Series, test: pd.Series) -> tuple[Tensor, Tensor, list[st
 
     def name_of(value: Any) -> float | str:
         try:
-            return float(value) if numeric else str(value)
+            return float(value) if numeric else class_of(value)
         except ValueError:
-            return str(value)
+            return class_of(value)
 
     keys = [[name_of(value) for value in column] for column in (train, test)]
     names = sorted(set(keys[0]))
@@ -75,7 +76,7 @@ def _classes(train: pd.Series, test: pd.Series) -> tuple[Tensor, Tensor, list[st
         )
     number = {name: index for index, name in enumerate(names)}
     made = [torch.tensor([number[key] for key in of]) for of in keys]
-    return made[0], made[1], [named(name) for name in names]
+    return made[0], made[1], [named(name) if isinstance(name, float) else name for name in names]
 
 
 def _are_truth_values(column: pd.Series) -> bool:
