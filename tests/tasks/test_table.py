@@ -449,7 +449,12 @@ def test_a_number_has_one_name_however_it_is_written(number: float) -> None:
 @given(st.text())
 def test_other_text_is_its_own_name(text: str) -> None:
     name = name_of(text)
-    assert name == text.strip() or float(name) == float(text)
+    truth = text.strip().lower() in ("true", "false")
+    assert name == text.strip() or (truth and name in ("True", "False")) or float(name) == float(text)
+
+
+def test_truth_values_have_one_name() -> None:
+    assert {name_of(value) for value in (True, np.True_, "true", "TRUE", " True")} == {"True"}
 
 
 def test_as_many_categories_as_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,7 +230,9 @@ def plain_column(column: pd.Series, path: Path | str) -> pd.Series:
             f"{path}: column {column.name!r} holds a {type(odd).__name__}, where one value a row is "
             f"needed: --set drop={column.name}"
         )
-    return column.map(lambda value: float(value) if isinstance(value, decimal.Decimal) else value)
+    if any(isinstance(value, decimal.Decimal) for value in known):
+        return column.map(lambda value: float(value) if isinstance(value, decimal.Decimal) else value)
+    return column
 
 
 def _is_one_value(value: object) -> bool:
