@@ -2,7 +2,8 @@
 
     python -m benchmarks.variants runs/digits runs/mnist runs/california [--out results/benchmarks]
 
-Reads the losses of every method on each test example, and writes variants.json: the mean loss, and its
+Reads the losses of every method on each test example, and writes variants.json (rows of other tasks
+stay): the mean loss, and its
 difference from the base and from the layer that was fine-tuned once, with 95 % intervals of a paired
 bootstrap over test examples and seeds (positive: better).
 """
@@ -20,20 +21,25 @@ from ocd.data import read_json, read_tensors
 from ocd.evaluation.bootstrap import MethodMetric, add_differences, resample
 
 METHODS = (
-    "base", "fine_tuned_layer", "fine_tuned_base", "ocd_plain", "ocd_unseen", "ocd_ensemble", "ocd_both"
+    "base", "fine_tuned_layer", "fine_tuned_base", "ocd_plain", "ocd_common", "ocd_unseen", "ocd_both"
 )  # fmt: skip
-"""Rows of the table, in its order; those of OCD end in their number of draws."""
+"""Rows of the table, in its order. The run's own ensemble is `ocd_both` where its lessons are unseen, else
+`ocd_common`; the other one is a variant beside it."""
 
 
 def measure(root: Path) -> dict[str, Any]:
     """The table's numbers of one run."""
     config = read_json(root / "config.json")
     draws = config["run_options"]["num_draws"]
-    files = [read_tensors(root / "predictions" / f"seed-{s}.safetensors") for s in config["seeds"]]
+    paths = [root / "predictions" / f"seed-{s}.safetensors" for s in config["seeds"]]
+    files = [read_tensors(path) for path in paths if path.exists()]  # a run may not have ended yet
+    own = "ocd_both" if f"loss/ocd_common_{draws}" in files[0] else "ocd_common"
+    keys = {name: f"{name}_{draws}" if name.startswith("ocd") else name for name in METHODS}
+    keys[own] = f"ocd_ensemble_{draws}"
     losses = {
         name: np.stack([of[f"loss/{key}"].double().numpy() for of in files])
-        for name in METHODS
-        if f"loss/{(key := f'{name}_{draws}' if name.startswith('ocd') else name)}" in files[0]
+        for name, key in keys.items()
+        if f"loss/{key}" in files[0]
     }
     paired: dict[MethodMetric, Any] = {}
     for name, values in losses.items():
@@ -45,6 +51,7 @@ def measure(root: Path) -> dict[str, Any]:
         "task": config["task"],
         "seeds": len(files),
         "train": config["examples"]["train"],
+        "default": own,
         "methods": {
             name: {"loss": float(values.mean()), "sd": float(values.mean(axis=1).std(ddof=1))}
             | {against: found[name, against] for against in ("base", "fine_tuned_layer")
@@ -59,9 +66,11 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
-    found = [measure(root) for root in arguments.runs]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "variants.json").write_text(json.dumps(found, indent=1) + "\n")
+    found = {row["task"]: row for row in map(measure, arguments.runs)}
+    path = arguments.out / "variants.json"
+    known = {row["task"]: row for row in read_json(path)} if path.exists() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(list((known | found).values()), indent=1) + "\n")
 
 
 if __name__ == "__main__":

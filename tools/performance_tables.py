@@ -201,8 +201,8 @@ VARIANTS = {
     "fine_tuned_layer": "layer fine-tuned once",
     "fine_tuned_base": "all layers fine-tuned",
     "ocd_plain": "OCD 0.1",
+    "ocd_common": "OCD, common move",
     "ocd_unseen": "OCD, unseen lessons",
-    "ocd_ensemble": "OCD, common move (the defaults)",
     "ocd_both": "OCD, both",
 }
 
@@ -213,9 +213,11 @@ def variants() -> str:
     rows = []
     for of in _read("variants"):
         task = f"{of['task']} ({of['train']:,}, {of['seeds']})"
-        for name, found in of["methods"].items():
+        for name, title in VARIANTS.items():
+            found = of["methods"][name]
             gains = [_interval(found.get(other)) for other in ("base", "fine_tuned_layer")]
-            rows.append([task, VARIANTS[name], f"{found['loss']:.4f} ± {found['sd']:.4f}", *gains])
+            title += " (the default)" if name == of["default"] else ""
+            rows.append([task, title, f"{found['loss']:.4f} ± {found['sd']:.4f}", *gains])
             task = ""
     return _table(head, rows)
 
