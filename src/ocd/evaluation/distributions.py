@@ -41,8 +41,7 @@ def distribution_predictors(comparison: Comparison, table: MethodTable) -> dict[
     """Everything that predicts a distribution, by name, to be made where it is not scored yet."""
     ocd = comparison.fits.main
     found: dict[str, MakePredictor] = {"ocd": lambda: OCDVariant(ocd)}
-    if comparison.training.has_other_targets:
-        found["base_conformal"] = lambda: _conformal_base(comparison)
+    found["base_conformal"] = lambda: _conformal_base(comparison)
     for name in table.names:
         if name == "boosting":
             found["boosting_conformal"] = lambda: _conformal_boosting(table)
