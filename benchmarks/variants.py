@@ -23,8 +23,8 @@ from ocd.evaluation.bootstrap import MethodMetric, add_differences, resample
 METHODS = (
     "base", "fine_tuned_layer", "fine_tuned_base", "ocd_plain", "ocd_common", "ocd_unseen", "ocd_both"
 )  # fmt: skip
-"""Rows of the table, in its order. The run's own ensemble is `ocd_both` where its lessons are unseen, else
-`ocd_common`; the other one is a variant beside it."""
+"""Rows of the table, in its order. The run's own ensemble is `ocd_both` where its lessons are unseen,
+else `ocd_common`; the other one is a variant beside it."""
 
 
 def measure(root: Path) -> dict[str, Any]:
