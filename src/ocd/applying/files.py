@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from ocd.applying.answers import Answers
 from ocd.applying.loaded import Ask, LoadedRun
+from ocd.base import digest_of
 from ocd.data import file_digest, put_in_place, read_json, write_json
 from ocd.errors import OCDError
 
@@ -117,17 +116,12 @@ def _key(loaded: LoadedRun, options: ApplyOptions, size: int) -> dict[str, Any]:
     return {
         "generator": file_digest(checkpoint / "model.safetensors"),
         "base": file_digest(loaded.run.base_path(loaded.seed)),
-        "source": [str(source), len(state), _hash_of(state)],
+        "source": [str(source), len(state), digest_of(state)],
         "ask": dataclasses.asdict(options.ask) | {"draws": options.ask.draws or loaded.num_draws},
         "part": size,
         "draws": options.draws_out is not None,
         "id": options.id_column,
     }
-
-
-def _hash_of(value: Any) -> str:
-    """A short hash of plain values."""
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 @dataclass

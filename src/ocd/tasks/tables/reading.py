@@ -136,21 +136,21 @@ def _find(name: str, data_dir: Path | None) -> Path:
     return path
 
 
-def _separator(path: Path, packed: str) -> str:
-    """What the first line has most of."""
+def _separator(path: Path, packed: str) -> tuple[str, bool]:
+    """What the first line has most of, and whether it has none of it: a file of one column."""
     with COMPRESSED.get(packed, open)(path, "rt", encoding="utf-8-sig") as file:
         header = file.readline()
     separator = max(SEPARATORS, key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
     if repeated := [name for name in names if name and names.count(name) > 1]:
         raise OCDError(f"{path} has two columns called {repeated[0]!r}: rename one of them")
-    return separator
+    return separator, separator not in header
 
 
 def _read_text(path: Path, packed: str) -> pd.DataFrame:
     import pandas as pd
 
-    separator = _separator(path, packed)
+    separator, _ = _separator(path, packed)
     table = pd.read_csv(
         path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False
     )  # fmt: skip
@@ -169,16 +169,13 @@ def _read_text(path: Path, packed: str) -> pd.DataFrame:
 def _text_parts(path: Path, packed: str, size: int) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
-    separator = _separator(path, packed)
-    with COMPRESSED.get(packed, open)(path, "rt", encoding="utf-8-sig") as file:
-        one_column = separator not in file.readline()
+    separator, one_column = _separator(path, packed)
     with pd.read_csv(
         path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, dtype=str, chunksize=size,
         skip_blank_lines=not one_column,  # there an empty line is a row
     ) as parts:  # fmt: skip
         for table in parts:
-            if not isinstance(table.index, pd.RangeIndex):
-                _check_fields(table, path)
+            _check_fields(table, path)
             yield table
 
 
