@@ -72,8 +72,7 @@ def apply_to(loaded: LoadedRun, options: ApplyOptions, advance: Callable[[int], 
     """Answer for all rows of a source, and write the file. Raises OCDError for what cannot be read,
     naming the row; what was answered before it stays, and the next call goes on there."""
     loaded = _with_ids(loaded, options.id_column)
-    reader = loaded.run.data.reader
-    assert reader is not None
+    reader = loaded.reader
     views = reader.answer.kind == "view"
     if options.draws_out is not None and not views and not options.draws_out.suffix:
         raise OCDError(f"{options.draws_out}: a file is needed, .csv or .parquet")
@@ -95,8 +94,8 @@ def apply_to(loaded: LoadedRun, options: ApplyOptions, advance: Callable[[int], 
 
 def _with_ids(loaded: LoadedRun, column: str | None) -> LoadedRun:
     """The run, reading the rows' names from a column."""
-    reader = loaded.run.data.reader
-    if column is None or reader is None:
+    reader = loaded.reader
+    if column is None:
         return loaded
     if not hasattr(reader, "id_column"):
         raise OCDError(f"--id names a column of a table, and this run reads {reader.takes}")

@@ -24,7 +24,7 @@ from ocd.errors import OCDError
 from ocd.model import OCD
 from ocd.prediction import Reference
 from ocd.runs import Run, read_reported
-from ocd.tasks import NewRows
+from ocd.tasks import NewRows, Reader
 
 ANSWERS = ("ensemble", "mean")
 
@@ -58,10 +58,16 @@ class LoadedRun:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
+    def reader(self) -> Reader:
+        """Reads inputs as the run's own were read."""
+        reader = self.run.data.reader
+        assert reader is not None  # a run without one is not loaded
+        return reader
+
+    @property
     def takes(self) -> str:
         """What `predict` and `ocd apply` read, in words."""
-        assert self.run.data.reader is not None
-        return self.run.data.reader.takes
+        return self.reader.takes
 
     @property
     def num_draws(self) -> int:
@@ -89,15 +95,11 @@ class LoadedRun:
         Each input's answer depends on it and on `seed` alone, not on the others. Raises OCDError, in
         one line that says which row, for what cannot be read as the run's own inputs were.
         """
-        reader = self.run.data.reader
-        assert reader is not None
-        return self.answer(reader.take(data), Ask(draws, answer, seed))
+        return self.answer(self.reader.take(data), Ask(draws, answer, seed))
 
     def read(self, source: Path, size: int, start: int = 0) -> Iterator[NewRows]:
         """The rows of a file or folder from `start` on, `size` at a time."""
-        reader = self.run.data.reader
-        assert reader is not None
-        return reader.read(source, size, start)
+        return self.reader.read(source, size, start)
 
     def answer(self, rows: NewRows, ask: Ask) -> Answers:
         """Answers for rows that a reader gave."""
@@ -107,9 +109,7 @@ class LoadedRun:
             fitted = self.ocd.generator()
             inputs = to_device(rows.inputs, fitted.frozen.device)
             near = self.reference.judge(fitted, inputs)
-        reader = self.run.data.reader
-        assert reader is not None
-        return make_answers(rows, found, self.run.task.join_draws, reader.answer, near)
+        return make_answers(rows, found, self.run.task.join_draws, self.reader.answer, near)
 
 
 def load(folder: str | Path, seed: int | None = None, device: str | None = None) -> LoadedRun:

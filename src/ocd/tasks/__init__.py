@@ -12,7 +12,7 @@ from ocd.errors import OCDError, nearest
 from ocd.tasks.catalog import CATALOG
 
 if TYPE_CHECKING:
-    from ocd.tasks.reader import Answer, NewRows
+    from ocd.tasks.reader import Answer, NewRows, Reader
     from ocd.tasks.stored import store_data, stored_data
     from ocd.tasks.task import Task, TaskData, load_base
 
@@ -21,6 +21,7 @@ __all__ = [
     "TASKS",
     "Answer",
     "NewRows",
+    "Reader",
     "Task",
     "TaskData",
     "get_task",
@@ -45,7 +46,7 @@ def get_task(name: str) -> Task:
 _HOMES = {
     "ocd.tasks.task": ("Task", "TaskData", "load_base"),
     "ocd.tasks.stored": ("store_data", "stored_data"),
-    "ocd.tasks.reader": ("Answer", "NewRows"),
+    "ocd.tasks.reader": ("Answer", "NewRows", "Reader"),
 }
 
 
