@@ -36,7 +36,7 @@ from ocd.generator import HyperNetwork
 from ocd.lessons import Workdir
 from ocd.lessons.sources import FreshLessons
 from ocd.prediction import DrawRequest, apply_deltas
-from ocd.tasks.images.classification import ImageEncoder
+from ocd.tasks.images.encoder import ImageEncoder
 from ocd.training.batches import split_indices
 
 KINDS: dict[str, tuple[dict, str]] = {

@@ -46,7 +46,8 @@ from ocd.baselines.trained.networks import make_network
 from ocd.baselines.trained.objectives import OBJECTIVES
 from ocd.data import read_tensors, seeded
 from ocd.lessons import LessonBatch, OverfitConfig, Workdir
-from ocd.tasks.images.classification import ImageEncoder, image_transform
+from ocd.tasks.images.augmentation import image_transform
+from ocd.tasks.images.encoder import ImageEncoder
 from ocd.training import Trainer
 
 FEW = digits(40)

@@ -35,7 +35,7 @@ from ocd.evaluation.evaluating import Evaluation
 from ocd.evaluation.method import Method
 from ocd.lessons import OverfitConfig
 from ocd.prediction import Prediction
-from ocd.tasks.images.classification import ImageEncoder
+from ocd.tasks.images.encoder import ImageEncoder
 
 LR = OverfitConfig(lr=0.02)
 OUTPUTS = Metric(lambda outputs, targets: outputs.clone(), higher_is_better=True)  # type: ignore[arg-type, return-value]

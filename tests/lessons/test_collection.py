@@ -13,7 +13,8 @@ from ocd import OCD, Examples, OCDError, overfit
 from ocd.data import read_json, read_tensors, seeded
 from ocd.lessons import CollectionConfig, Workdir
 from ocd.lessons.planning import measure_cost
-from ocd.tasks.images.classification import ImageEncoder, image_transform
+from ocd.tasks.images.augmentation import image_transform
+from ocd.tasks.images.encoder import ImageEncoder
 
 
 class Stop(Exception):

@@ -18,15 +18,9 @@ from mnist_files import write_mnist
 from ocd.data import Examples
 from ocd.errors import OCDError
 from ocd.tasks import CATALOG, TASKS, get_task, load_base
-from ocd.tasks.images.classification import (
-    CORRUPTIONS,
-    ImageEncoder,
-    corrupt,
-    distort,
-    log_mean_softmax,
-    shift,
-    train_classifier,
-)
+from ocd.tasks.images.augmentation import distort, shift
+from ocd.tasks.images.classification import log_mean_softmax, train_classifier
+from ocd.tasks.images.encoder import ImageEncoder
 from ocd.tasks.tables.options import TableData
 from scenes import scene_data
 
@@ -146,7 +140,7 @@ def test_mnist_refuses_more_examples_than_there_are(tmp_path):
     ("wrong", "message"),
     [
         ({"image": "img"}, "no column 'image'; there are: img, label"),
-        ({"size": 32}, r"row 0: the image is \(32, 32\) instead of \(28, 28\)"),
+        ({"size": 32}, r"row 0: the image is 32x32 instead of 28x28"),
     ],
 )
 def test_mnist_names_what_is_wrong_in_the_file(tmp_path, wrong, message):
@@ -338,27 +332,12 @@ def test_distort_moves_each_image_by_its_own_amounts_and_keeps_the_middle():
     assert (weak_columns - 14).std() < 0.2 * (columns - 14).std()
 
 
-@pytest.mark.parametrize("kind", CORRUPTIONS)
-def test_corruptions_are_repeated_exactly_and_stay_in_range(kind):
-    images = torch.rand(5, 1, 28, 28, generator=generator())
-    worse = corrupt(images, kind, seed=1)
-    assert worse.shape == images.shape and worse.min() >= 0 and worse.max() <= 1
-    assert torch.equal(worse, corrupt(images, kind, seed=1))
-    assert torch.equal(worse, images) == (kind == "none")
-    if kind == "noise":
-        assert not torch.equal(worse, corrupt(images, kind, seed=2))
-    if kind == "blur":
-        assert worse.std() < 0.5 * images.std()
-        inner = torch.full((1, 1, 28, 28), 0.5)  # a constant stays one, away from the border
-        assert torch.allclose(corrupt(inner, kind, 1)[:, :, 4:-4, 4:-4], inner[:, :, 4:-4, 4:-4])
-    if kind == "contrast":
-        assert torch.allclose(worse.std(), images.std() / 3)
-
-
-def test_an_unknown_corruption_and_wrong_distortions_are_named():
+def test_wrong_corruptions_and_distortions_are_named():
     options = get_task("mnist").options
-    with pytest.raises(OCDError, match="corruption is 'fog': use one of none, noise"):
-        options(corruption="fog")
+    with pytest.raises(OCDError, match="^corruption is 'fog,3': use none, or NAME,SEVERITY with noise"):
+        options(corruption="fog,3")
+    with pytest.raises(OCDError, match="^train_corruption is 'noise': use none"):
+        options(train_corruption="noise")
     with pytest.raises(OCDError, match="distort -1"):
         options(distort=-1)
 

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from helpers import LOSS, STORED, config, digits, digits_base, same_state
 from ocd import OCD, OCDConfig, OCDError
-from ocd.tasks.images.classification import image_transform
+from ocd.tasks.images.augmentation import image_transform
 from ocd.training import Trainer
 
 TRANSFORM = image_transform(1, 1.0)

@@ -27,7 +27,8 @@ from helpers import (
 from ocd import OCD, Examples, OCDError
 from ocd.data import read_tensors, seeded
 from ocd.lessons import Workdir
-from ocd.tasks.images.classification import ImageEncoder, image_transform
+from ocd.tasks.images.augmentation import image_transform
+from ocd.tasks.images.encoder import ImageEncoder
 from ocd.training import Trainer, TrainingConfig, TrainingFiles
 from ocd.training.batches import batch_indices, split_indices
 from ocd.training.config import rate_factor, shortened

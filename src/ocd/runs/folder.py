@@ -176,7 +176,9 @@ class RunFolder:
 
     @cached_property
     def data(self) -> TaskData:
-        """The task's examples, loaded once."""
+        """The task's examples, loaded once; what takes long to compute is kept in features/."""
+        if self.task.load_kept is not None:
+            return self.task.load_kept(self.options, self.data_dir, self.root / "features")
         return self.task.load(self.options, self.data_dir)
 
     @cached_property

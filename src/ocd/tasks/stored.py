@@ -23,11 +23,13 @@ READERS = {
     "table": "tables.reader:TableReader",
     "numbers": "tables.numbers_reader:NumbersReader",
     "images": "images.reader:ImageReader",
+    "features": "images.feature_reader:FeatureReader",
     "views": "views.reader:ViewReader",
 }
 """Name of a reader -> its module below `ocd.tasks`, and its class."""
 DATA = {"table": "tables.options:TableData", "numbers": "tables.options:TableData",
-        "views": "views.options:SceneData", "images": "task:TaskData"}  # fmt: skip
+        "views": "views.options:SceneData", "images": "task:TaskData",
+        "features": "task:TaskData"}  # fmt: skip
 """Name of a reader -> the class of its task's data."""
 OWN = ("train", "test", "reader", "notes", "warnings", "groups")
 

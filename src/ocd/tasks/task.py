@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -79,6 +80,9 @@ class Task:
     """(options): a random part of large examples (ocd.excerpts)."""
     make_describe: Callable[[Any], Describe | None] = _nothing
     """(options): how I(x) is summed up, where mean and deviation are not enough."""
+    load_kept: Callable[[Any, Path | None, Path | None], TaskData] | None = None
+    """(options, data_dir, folder): as `load`, where that takes long: what it computes is kept in a
+    folder of the run, and read from there the next time."""
     settings: dict[str, object] = field(default_factory=dict)
     """Differences from the preset `fast`, what was tuned for this task: dotted OCDConfig keys."""
     preset_settings: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -111,22 +115,53 @@ class Task:
 
 
 def load_base(base: nn.Module, path: str | Path) -> None:
-    """Copies the weights in a .safetensors file into the base, which must have just these.
+    """Copies the weights in a file into the base, which must have just these.
 
-    Raises OCDError where the file cannot be read, or naming each missing, unexpected or
+    A .pt, .pth or .bin file is a state dict of tensors (read with weights_only); any other file is
+    safetensors. Counts of batches that batch norms have seen may be missing: nothing in use depends on
+    them. Raises OCDError where the file cannot be read, or naming each missing, unexpected or
     differently shaped tensor.
     """
     path = Path(path)
     if not path.is_file():
         raise OCDError(f"base checkpoint {path}: no such file")
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise OCDError(f"base checkpoint {path}: not a readable safetensors file ({error})") from error
-    wrong = _differences(base.state_dict(), weights)
+    weights = _state_dict(path) if path.suffix in STATE_DICTS else _safetensors(path)
+    expected = base.state_dict()
+    if weights and all(name.startswith("module.") for name in weights):  # saved from DataParallel
+        weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    counts = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
+    weights = counts | weights
+    wrong = _differences(expected, weights)
     if wrong:
         raise OCDError(f"base checkpoint {path} does not fit {type(base).__name__}: {'; '.join(wrong)}")
     base.load_state_dict(weights)
+
+
+STATE_DICTS = (".pt", ".pth", ".bin")
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise OCDError(f"base checkpoint {path}: not a readable safetensors file ({error})") from error
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    """A file of torch.save, of which nothing but tensors is read."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of several kinds: pickle, zip, operating system
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OCDError(
+            f"base checkpoint {path}: not a state dict of tensors alone ({reason}); save "
+            "network.state_dict(), or a safetensors file"
+        ) from error
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise OCDError(f"base checkpoint {path}: not a state dict (names and tensors)")
+    return dict(found)
 
 
 def _differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[str]:

@@ -17,14 +17,13 @@ from ocd.errors import OCDError
 from ocd.evaluation import CLASSIFIER_METRICS
 from ocd.lessons import Transform
 from ocd.tasks.catalog import CATALOG
+from ocd.tasks.images.augmentation import check_augmentation, image_transform
 from ocd.tasks.images.classification import (
-    ImageEncoder,
-    check_augmentation,
     cross_entropy_per_example,
-    image_transform,
     log_mean_softmax,
     train_classifier,
 )
+from ocd.tasks.images.encoder import ImageEncoder
 from ocd.tasks.images.own import MODULE_HELP, own_classifier
 from ocd.tasks.images.reader import DIGITS, ImageReader
 from ocd.tasks.task import Progress, Task, TaskData, first_examples, load_base

@@ -8,21 +8,19 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ocd.data import Examples
-from ocd.errors import OCDError
 from ocd.evaluation import CLASSIFIER_METRICS
 from ocd.lessons import Transform
 from ocd.tasks.catalog import CATALOG
-from ocd.tasks.hub_files import hub_file, read_images
+from ocd.tasks.hub_files import hub_file
+from ocd.tasks.images.augmentation import check_augmentation, image_transform
 from ocd.tasks.images.classification import (
-    CORRUPTIONS,
-    ImageEncoder,
-    check_augmentation,
-    corrupt,
     cross_entropy_per_example,
-    image_transform,
     log_mean_softmax,
     train_classifier,
 )
+from ocd.tasks.images.corruption import DIGITS_C, HELP, Corruption, corrupted
+from ocd.tasks.images.encoder import ImageEncoder
+from ocd.tasks.images.hub_images import read_images
 from ocd.tasks.images.own import MODULE_HELP, own_classifier
 from ocd.tasks.images.reader import DIGITS, ImageReader
 from ocd.tasks.published import Published
@@ -57,17 +55,18 @@ class Options:
         default=1.0,
         metadata={"help": "strength of turning, stretching and shearing before it is overfitted"},
     )
-    corruption: str = field(
+    corruption: str = field(default="none", metadata={"help": HELP.format(which="test")})
+    train_corruption: str = field(
         default="none",
         metadata={
-            "help": "none, noise, blur or contrast: of training and test images alike; with `base`, "
-            "which was trained on clean ones, a shift that OCD and its baselines may learn"
+            "help": HELP.format(which="training") + "; with `base`, which was trained on clean ones, a "
+            "shift that OCD and its baselines may learn"
         },
     )
 
     def __post_init__(self) -> None:
-        if self.corruption not in CORRUPTIONS:
-            raise OCDError(f"corruption is {self.corruption!r}: use one of {', '.join(CORRUPTIONS)}")
+        for option in ("corruption", "train_corruption"):
+            Corruption.parse(getattr(self, option), option)
         check_augmentation(self.shift, self.distort)
 
 
@@ -99,7 +98,7 @@ class LeNet5(nn.Module):
 def load(options: Options, data_dir: Path | None) -> TaskData:
     """Pixels in 0 to 1, not normalised, as the authors' base expects them."""
     return TaskData(
-        train=_split("train", options.train_size, options.corruption, data_dir),
+        train=_split("train", options.train_size, options.train_corruption, data_dir),
         test=_split("test", options.test_size, options.corruption, data_dir),
         reader=ImageReader((1, 28, 28), DIGITS),
     )
@@ -107,10 +106,10 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
 
 def _split(split: str, count: int | None, corruption: str, data_dir: Path | None) -> Examples:
     path = hub_file(REPO, FILES[split], data_dir)
-    images, labels = read_images(path, image="image", label="label", shape=(28, 28), limit=count)
+    images, labels = read_images(path, image="image", label="label", shape=(1, 28, 28), limit=count)
     check_count(count, len(images), f"{split}_size")
     # Another noise for each split; the same in every run.
-    return Examples(corrupt(images, corruption, seed=len(split)), labels)
+    return Examples(corrupted(images, corruption, "corruption", DIGITS_C, seed=len(split)), labels)
 
 
 def make_base(options: Options, data: TaskData) -> nn.Module:
@@ -171,7 +170,12 @@ PUBLISHED = Published(
         "(`training.task_loss_weight`) with the correction that learns from it. The rows without the "
         "correction and with it alone say how much each has.",
     ),
-    options={"train_size": None, "test_size": None, "corruption": "none"},
+    options={
+        "train_size": None,
+        "test_size": None,
+        "corruption": "none",
+        "train_corruption": "none",
+    },
 )
 
 TASK = Task(

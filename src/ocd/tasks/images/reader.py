@@ -7,7 +7,6 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,12 +16,15 @@ from torch import Tensor
 
 from ocd.data import Inputs
 from ocd.errors import OCDError
+from ocd.tasks.images.decoding import ENDINGS, decoded, pillow_pixels
+from ocd.tasks.images.hub_images import image_bytes
 from ocd.tasks.reader import Answer, NewRows, State
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 IDX = re.compile(r"[.-]idx3?(?:-ubyte)?(?:\.gz)?$")
 
 
+COLUMNS = ("image", "img")
+"""Of parquet files: what the hub's data sets call their images."""
 DIGITS = Answer("classes", tuple("0123456789"))
 
 
@@ -139,11 +141,12 @@ class ImageReader:
 
         try:
             with parquet.ParquetFile(source) as file:
-                if "image" not in file.schema_arrow.names:
+                column = next((c for c in COLUMNS if c in file.schema_arrow.names), None)
+                if column is None:
                     listed = ", ".join(file.schema_arrow.names)
-                    raise OCDError(f"{source}: no column 'image'; there are: {listed}")
+                    raise OCDError(f"{source}: no column 'image' or 'img'; there are: {listed}")
                 first = 0
-                for batch in file.iter_batches(size, columns=["image"]):
+                for batch in file.iter_batches(size, columns=[column]):
                     cells = batch.column(0).to_pylist()
                     place, first = first, first + len(cells)
                     skip = max(0, start - place)
@@ -156,73 +159,27 @@ class ImageReader:
     def _cells(self, cells: list[Any], first: int, source: Path) -> NewRows:
         ids, images = [], []
         for number, cell in enumerate(cells, first + 1):
-            data = cell.get("bytes") if isinstance(cell, dict) else None
-            if data is None:
-                raise OCDError(
-                    f"{source}, row {number}: the image column must hold image{{bytes, path}}"
-                )
+            where = f"{source}, row {number}"
             ids.append(str(number))
-            images.append(self._decoded(data, f"{source}, row {number}"))
+            images.append(self._decoded(image_bytes(cell, where), where))
         return NewRows(ids, torch.stack(images))
 
     # ------------------------------------------------------------ images
 
     def _decoded(self, data: bytes, where: str) -> Tensor:
-        try:
-            from PIL import Image, UnidentifiedImageError
-        except ImportError as error:
-            raise OCDError("reading images needs Pillow: pip install 'ocd-torch[mnist]'") from error
-        if not data:
-            raise OCDError(f"{where}: the file is empty")
-        try:
-            with Image.open(BytesIO(data)) as image:
-                image.load()
-                return self._pillow(image, where)
-        except OCDError:
-            raise
-        except UnidentifiedImageError as error:
-            raise OCDError(f"{where}: not a readable image") from error
-        except Exception as error:  # what many decoders raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise OCDError(f"{where}: not a readable image ({reason})") from error
-
-    def _pillow(self, image: Any, where: str) -> Tensor:
-        """Turned as its camera says, laid on black where transparent, of the base's colours."""
-        from PIL import Image, ImageOps
-
-        if getattr(image, "n_frames", 1) > 1:
-            raise OCDError(f"{where}: an animation of {image.n_frames} pictures: give one")
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16") or image.mode == "I":
-            values = np.asarray(image).astype(np.int64)
-            if values.min() < 0 or values.max() > 65535 or (image.mode == "I" and values.max() <= 255):
-                raise OCDError(
-                    f"{where}: pixels of 32 bits from {values.min()} to {values.max()}, of which white "
-                    "is not known: save it with 8 or 16 bits"
-                )
-            return self._shaped(torch.from_numpy(values / 65535).float()[None], where)
-        if image.mode == "F":
-            raise OCDError(f"{where}: pixels are floating point, of which white is not known")
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-            image = Image.alpha_composite(black, image).convert("RGB")
-        image = image.convert("L" if self.shape[0] == 1 else "RGB")
-        pixels = np.asarray(image, np.float32) / 255
-        made = torch.from_numpy(pixels.copy())
-        return self._shaped(made[None] if made.dim() == 2 else made.permute(2, 0, 1), where)
+        return self._shaped(decoded(data, self.shape[0], where), where)
 
     def _shaped(self, image: Tensor, where: str) -> Tensor:
-        """Of the base's shape, grey in three equal channels where it wants colours."""
-        channels, height, width = self.shape
+        """Of the base's shape."""
+        _, height, width = self.shape
         if image.shape[1:] != (height, width):
             found = f"{image.shape[2]}x{image.shape[1]}"
             raise OCDError(f"{where}: the image is {found} instead of {width}x{height}")
-        return image.expand(channels, -1, -1) if image.shape[0] == 1 else image
+        return image
 
     def _one(self, item: Any, where: str) -> Tensor:
         if hasattr(item, "mode") and hasattr(item, "info"):
-            return self._pillow(item, where)
+            return self._shaped(pillow_pixels(item, self.shape[0], where), where)
         return self._batch(_as_tensor(item, where)[None])[0]
 
     def _batch(self, images: Tensor) -> Tensor:

