@@ -27,13 +27,15 @@ COLUMNS = ("image", "img")
 @dataclass(frozen=True)
 class FeatureReader:
     """Images of any size -> features (B, D) or (B, heads, D) of the body called `model`, whose weights
-    have the hash `digest`. `heads`, `width`: as those of the body. `classes`: their names."""
+    have the hash `digest`. `heads`, `width`, `compute`: as those of the body. `classes`: their
+    names."""
 
     model: str
     digest: str
     heads: tuple[str, ...]
     width: int
     classes: tuple[str, ...]
+    compute: str = "float32"
     _body: list[Body] = field(default_factory=list, compare=False, repr=False)
 
     kind: ClassVar[str] = "features"
@@ -46,7 +48,7 @@ class FeatureReader:
     def body(self) -> Body:
         """The frozen body, loaded when it is needed. Raises OCDError where its weights are others."""
         if not self._body:
-            body = load_body(self.model)
+            body = load_body(self.model, self.compute)
             if body.digest != self.digest:
                 raise OCDError(
                     f"model {self.model} has other weights ({body.digest}) than those that this run "
@@ -86,13 +88,14 @@ class FeatureReader:
 
     def state(self) -> State:
         facts = {"model": self.model, "digest": self.digest, "width": self.width}
+        facts["compute"] = self.compute
         return facts | {"heads": list(self.heads), "classes": list(self.classes)}, {}
 
     @classmethod
     def from_state(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> FeatureReader:
         """As `state` gave it."""
         heads, classes = tuple(facts["heads"]), tuple(facts["classes"])
-        return cls(facts["model"], facts["digest"], heads, facts["width"], classes)
+        return cls(facts["model"], facts["digest"], heads, facts["width"], classes, facts["compute"])
 
     # ----------------------------------------------------------- details
 

@@ -1,4 +1,4 @@
-"""What is left of a network behind its frozen body: one linear layer, or two whose answers are averaged."""
+"""What is left of a network behind its frozen body: one linear layer, or two that are averaged."""
 
 from __future__ import annotations
 
