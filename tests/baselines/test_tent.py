@@ -78,11 +78,11 @@ def test_one_iteration_without_norms_is_one_step_on_the_layers_weight():
 
 
 def test_other_norms_move_and_keep_their_own_statistics():
-    base = nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 3)).double()
+    base = nn.Sequential(nn.Linear(5, 6), nn.GroupNorm(2, 6), nn.Tanh(), nn.Linear(6, 3)).double()
     inputs = random(16, 5)
 
     def forward(weight: Tensor, bias: Tensor) -> Tensor:
-        return base[3](torch.tanh(F.layer_norm(base[0](inputs), (6,), weight, bias)))
+        return base[3](torch.tanh(F.group_norm(base[0](inputs), 2, weight, bias)))
 
     moved = adam_once([base[1].weight, base[1].bias], forward(base[1].weight, base[1].bias))
     found = Tent(base, "0", 1).predict(inputs).outputs[0]
@@ -93,7 +93,7 @@ def test_norms_without_scale_and_shift_leave_the_layer_to_move():
     base = nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6, elementwise_affine=False), nn.Linear(6, 3))
     line = "Tent moves the weight of 0: the base has no normalisation layer"
     assert Tent(base, "0").what_moves() == line
-    assert Tent(Noisy(), "fc").what_moves() == "Tent moves the normalisation layers"
+    assert Tent(Noisy(), "fc").what_moves() == "Tent moves the normalisation layers, by Adam"
     moved = Tent(base, "0", 1).predict(random(8, 5).float()).outputs[0]
     with torch.no_grad():
         assert not torch.equal(moved, base(random(8, 5).float()))
@@ -160,3 +160,18 @@ def test_outputs_that_are_no_logits_are_refused(base):
     layer = "a" if isinstance(base, GivesDict) else "0"
     with pytest.raises(OCDError, match=r"entropy of classes: the base must give \(B, C\)"):
         Tent(base, layer, 1).predict(random(6, 5).float())
+
+
+def test_layer_norms_alone_are_moved_by_sgd_with_a_rate_of_the_batch() -> None:
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 3)).double()
+    inputs = random(16, 6)
+    norms = [base[1].weight, base[1].bias]
+    gradients = torch.autograd.grad(mean_entropy(base(inputs)), norms)
+    # The first step of momentum is a plain one: lr = 1e-3 / 64 x batch (Niu et al. 2023).
+    weight, bias = (p - 1e-3 / 64 * 16 * g for p, g in zip(norms, gradients, strict=True))
+    hidden = F.layer_norm(base[0](inputs), (8,), weight, bias)
+    expected = base[3](F.relu(hidden)).detach()
+    tent = Tent(base, "3", 1)
+    assert torch.allclose(tent.predict(inputs).outputs[0], expected, atol=1e-12)
+    assert tent.what_moves() == "Tent moves the normalisation layers, by SGD"

@@ -334,7 +334,7 @@ def test_distort_moves_each_image_by_its_own_amounts_and_keeps_the_middle():
 
 def test_wrong_corruptions_and_distortions_are_named():
     options = get_task("mnist").options
-    with pytest.raises(OCDError, match="^corruption is 'fog,3': use none, or NAME,SEVERITY with noise"):
+    with pytest.raises(OCDError, match="^corruption is 'fog,3': use none, mixed, or NAME,SEVERITY"):
         options(corruption="fog,3")
     with pytest.raises(OCDError, match="^train_corruption is 'noise': use none"):
         options(train_corruption="noise")

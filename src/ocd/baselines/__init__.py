@@ -24,6 +24,7 @@ from ocd.baselines.nearest_neighbor import NearestNeighbor
 from ocd.baselines.ocd_variant import OCDVariant
 from ocd.baselines.overfit_test import OverfitTest, OverfitTestAllLayers
 from ocd.baselines.random_direction import RandomDirection
+from ocd.baselines.renewed_statistics import fit_renewed_statistics, has_batch_norms
 from ocd.baselines.shared_delta import mean_delta
 from ocd.baselines.temperature import fit_temperature
 from ocd.baselines.tent import Tent
@@ -53,7 +54,9 @@ __all__ = [
     "fit_baseline",
     "fit_boosting",
     "fit_laplace",
+    "fit_renewed_statistics",
     "fit_temperature",
+    "has_batch_norms",
     "load_baseline",
     "mean_delta",
     "network_kind",

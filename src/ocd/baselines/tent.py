@@ -25,10 +25,11 @@ class Tent:
     """The base, adapted to each batch of test inputs without labels. Every batch starts from the base.
 
     As in the paper, the scales and shifts of the normalisation layers are trained, batch norm uses the
-    batch's own statistics, and the optimiser is Adam with the authors' learning rate. In a base without
-    normalisation layers, the weight of `layer` is trained, which is the one that OCD moves. Unlike with
-    OCD, a prediction depends on the rest of its batch. Raises OCDError for outputs that are not logits
-    (B, C).
+    batch's own statistics, and the optimiser is Adam with the authors' learning rate. Where layer norms
+    are the only ones (transformers), it is SGD with momentum and a rate that grows with the batch, as
+    published for them (Niu et al., ICLR 2023). In a base without normalisation layers, the weight of
+    `layer` is trained, which is the one that OCD moves. Unlike with OCD, a prediction depends on the
+    rest of its batch. Raises OCDError for outputs that are not logits (B, C).
     """
 
     base: nn.Module
@@ -39,8 +40,9 @@ class Tent:
 
     def what_moves(self) -> str:
         """A line for the report: which parameters are trained."""
-        if _norms(self.base):
-            return "Tent moves the normalisation layers"
+        if norms := _norms(self.base):
+            how = "by SGD" if _only_layer_norms(norms) else "by Adam"
+            return f"Tent moves the normalisation layers, {how}"
         return f"Tent moves the weight of {self.layer}: the base has no normalisation layer"
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
@@ -59,7 +61,10 @@ class Tent:
         """Outputs (B, C) of a copy of the base after its training on these inputs."""
         network = independent_copy(self.base).eval().requires_grad_(False)
         moved = self._trainable(network)
-        optimizer = torch.optim.Adam(moved, lr=self.lr)
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(moved, lr=self.lr)
+        if _only_layer_norms(_norms(network)):
+            rate = self.lr / 64 * num_rows(inputs)
+            optimizer = torch.optim.SGD(moved, lr=rate, momentum=0.9)
         for _ in range(self.num_iterations):
             with torch.enable_grad():
                 outputs = self._outputs(network, inputs)
@@ -95,6 +100,10 @@ class Tent:
         for parameter in moved:
             parameter.requires_grad_()
         return moved
+
+
+def _only_layer_norms(norms: list[nn.Module]) -> bool:
+    return bool(norms) and all(isinstance(norm, nn.LayerNorm) for norm in norms)
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:

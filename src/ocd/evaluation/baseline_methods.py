@@ -11,6 +11,7 @@ comes in as a part of `FittedBaselines`.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from ocd.baselines import (
     DeepEnsemble,
@@ -23,7 +24,9 @@ from ocd.baselines import (
     UnchangedBase,
     fit_boosting,
     fit_laplace,
+    fit_renewed_statistics,
     fit_temperature,
+    has_batch_norms,
     mean_delta,
     network_kind,
 )
@@ -139,13 +142,18 @@ def _add_trained_baselines(comparison: Comparison, table: MethodTable) -> None:
 
 
 def _add_calibrated_bases(comparison: Comparison, table: MethodTable) -> None:
-    """The base with a temperature, and with a Laplace approximation of its last layer.
+    """The base with a temperature, with a Laplace approximation of its last layer, and with batch norm
+    statistics taken anew.
 
-    Both are fitted on labels, also where OCD learned from other targets.
+    The first two are fitted on labels, also where OCD learned from other targets.
     """
     base, loss = comparison.fits.main.base, comparison.criteria.loss
     size, labelled = count_parameters(base), comparison.training.with_labels
     table.add_fitted("temperature", lambda: Method(fit_temperature(base, loss, labelled), 1, size))
+
+    if has_batch_norms(base):
+        renewed = partial(fit_renewed_statistics, base, labelled)
+        table.add_fitted("renewed_statistics", lambda: Method(renewed(), 1, size))
 
     def laplace() -> Method:
         fitted = fit_laplace(base, loss, labelled)

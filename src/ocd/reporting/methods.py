@@ -39,6 +39,7 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (BASELINES, r"label_network", "network trained on labels, no base"),
     (BASELINES, r"label_network_equal_time", "label network, trained as long as OCD"),
     (BASELINES, r"tent_(\d+)", "Tent, iterations: {}"),
+    (BASELINES, r"renewed_statistics", "batch norm statistics taken anew"),
     (BASELINES, r"temperature", "temperature scaling"),
     (BASELINES, r"laplace", "last-layer Laplace"),
     (BASELINES, r"deep_ensemble_(\d+)", "deep ensemble of {} bases"),

@@ -15,7 +15,7 @@ from ocd.tasks.catalog import CATALOG
 from ocd.tasks.hub_files import hub_file
 from ocd.tasks.images.augmentation import check_augmentation, image_transform
 from ocd.tasks.images.classification import cross_entropy_per_example, log_mean_softmax
-from ocd.tasks.images.corruption import CIFAR10_C, HELP, Corruption, corrupted
+from ocd.tasks.images.corruption import CIFAR10_C, HELP, check_corruption, corrupted
 from ocd.tasks.images.encoder import ImageEncoder, TrunkEncoder
 from ocd.tasks.images.googlenet import GoogLeNet
 from ocd.tasks.images.hub_images import file_formats, read_images
@@ -84,7 +84,7 @@ class Options:
             raise OCDError(f"encoder is {self.encoder!r}: use small or trunk")
         check_augmentation(self.shift, 0)
         for option in ("corruption", "train_corruption"):
-            Corruption.parse(getattr(self, option), option)
+            check_corruption(getattr(self, option), option)
 
 
 def load(options: Options, data_dir: Path | None) -> TaskData:

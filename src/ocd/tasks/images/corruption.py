@@ -34,9 +34,10 @@ DIGITS_C: Strengths = {
     "jpeg": (40, 25, 15, 10, 5),
 }
 HELP = (
-    "NAME,SEVERITY: noise, blur, contrast or jpeg, 1 to 5, of the {which} images; none leaves them as "
-    "they are"
+    "NAME,SEVERITY: noise, blur, contrast or jpeg, 1 to 5, of the {which} images; mixed: one of these "
+    "by chance for four of five images; none leaves them as they are"
 )
+MIXED = "mixed"
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Corruption:
         kind, _, severity = text.replace(" ", "").partition(",")
         if kind not in KINDS or severity not in ("1", "2", "3", "4", "5"):
             raise OCDError(
-                f"{option} is {text!r}: use none, or NAME,SEVERITY with {', '.join(KINDS)} and 1 to 5, "
-                "such as noise,3"
+                f"{option} is {text!r}: use none, mixed, or NAME,SEVERITY with {', '.join(KINDS)} and "
+                "1 to 5, such as noise,3"
             )
         return cls(kind, int(severity))
 
@@ -64,10 +65,32 @@ class Corruption:
         return WAYS[self.kind](images, strengths[self.kind][self.severity - 1], seed)
 
 
+def check_corruption(text: str, option: str) -> None:
+    """Raises OCDError, naming the option, for a text that `corrupted` does not know."""
+    if text != MIXED:
+        Corruption.parse(text, option)
+
+
 def corrupted(images: Tensor, text: str, option: str, strengths: Strengths, seed: int) -> Tensor:
-    """The same from an option's text, "NAME,SEVERITY" or "none"."""
+    """The same from an option's text: "NAME,SEVERITY", "mixed" or "none"."""
+    if text == MIXED:
+        return _mixed(images, strengths, seed)
     corruption = Corruption.parse(text, option)
     return images if corruption is None else corruption.apply(images, strengths, seed)
+
+
+def _mixed(images: Tensor, strengths: Strengths, seed: int) -> Tensor:
+    """Each image with a kind and a severity by chance, or, one of five, as it is."""
+    chance = torch.Generator().manual_seed(seed)
+    kinds = torch.randint(len(KINDS) + 1, (len(images),), generator=chance)
+    severities = torch.randint(1, 6, (len(images),), generator=chance)
+    made = images.clone()
+    for number, kind in enumerate(KINDS):
+        for severity in range(1, 6):
+            rows = ((kinds == number) & (severities == severity)).nonzero()[:, 0]
+            if len(rows):
+                made[rows] = Corruption(kind, severity).apply(images[rows], strengths, seed + severity)
+    return made
 
 
 def _noise(images: Tensor, deviation: float, seed: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from ocd.errors import OCDError
 from ocd.tasks.hub_files import read_columns
 from ocd.tasks.images.body import Body, load_body
 from ocd.tasks.images.decoding import ENDINGS, as_rgb
+from ocd.tasks.images.features import PRECISIONS
 from ocd.tasks.images.files import image_paths
 from ocd.tasks.images.hub_images import image_bytes
 from ocd.tasks.reader import Answer, NewRows, State
@@ -27,8 +28,8 @@ COLUMNS = ("image", "img")
 @dataclass(frozen=True)
 class FeatureReader:
     """Images of any size -> features (B, D) or (B, heads, D) of the body called `model`, whose weights
-    have the hash `digest`. `heads`, `width`, `compute`: as those of the body. `classes`: their
-    names."""
+    have the hash `digest`. `heads`, `width`, `compute`: as those of the body. `precision`: of
+    the features. `classes`: their names."""
 
     model: str
     digest: str
@@ -36,6 +37,7 @@ class FeatureReader:
     width: int
     classes: tuple[str, ...]
     compute: str = "float32"
+    precision: str = "float32"
     _body: list[Body] = field(default_factory=list, compare=False, repr=False)
 
     kind: ClassVar[str] = "features"
@@ -87,15 +89,15 @@ class FeatureReader:
         return False
 
     def state(self) -> State:
-        facts = {"model": self.model, "digest": self.digest, "width": self.width}
-        facts["compute"] = self.compute
+        names = [entry.name for entry in fields(self) if not entry.name.startswith("_")]
+        facts = {name: getattr(self, name) for name in names}
         return facts | {"heads": list(self.heads), "classes": list(self.classes)}, {}
 
     @classmethod
     def from_state(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> FeatureReader:
         """As `state` gave it."""
         heads, classes = tuple(facts["heads"]), tuple(facts["classes"])
-        return cls(facts["model"], facts["digest"], heads, facts["width"], classes, facts["compute"])
+        return cls(**facts | {"heads": heads, "classes": classes})
 
     # ----------------------------------------------------------- details
 
@@ -125,7 +127,7 @@ class FeatureReader:
             body.features(body.pixels(images[first : first + BATCH])).clone()
             for first in range(0, len(images), BATCH)
         ]
-        return torch.cat(parts).float()
+        return torch.cat(parts).to(PRECISIONS[self.precision])
 
 
 def _as_pillow(item: Any, where: str) -> Any:

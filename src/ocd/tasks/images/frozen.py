@@ -109,7 +109,15 @@ def _load(options: FrozenOptions, sets: ImageSets, folder: Path | None) -> TaskD
         f"the base is a linear probe on features of {body.name} (weights {body.digest}, in "
         f"{body.compute}), which were computed once for each of {len(train) + len(test):,} images"
     )
-    reader = FeatureReader(body.name, body.digest, body.heads, body.width, sets.classes, body.compute)
+    reader = FeatureReader(
+        model=body.name,
+        digest=body.digest,
+        heads=body.heads,
+        width=body.width,
+        compute=body.compute,
+        precision=options.precision,
+        classes=sets.classes,
+    )
     return TaskData(train, test, reader=reader, notes=tuple(notes))
 
 

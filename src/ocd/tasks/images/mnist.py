@@ -18,7 +18,7 @@ from ocd.tasks.images.classification import (
     log_mean_softmax,
     train_classifier,
 )
-from ocd.tasks.images.corruption import DIGITS_C, HELP, Corruption, corrupted
+from ocd.tasks.images.corruption import DIGITS_C, HELP, check_corruption, corrupted
 from ocd.tasks.images.encoder import ImageEncoder
 from ocd.tasks.images.hub_images import read_images
 from ocd.tasks.images.own import MODULE_HELP, own_classifier
@@ -66,7 +66,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for option in ("corruption", "train_corruption"):
-            Corruption.parse(getattr(self, option), option)
+            check_corruption(getattr(self, option), option)
         check_augmentation(self.shift, self.distort)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow.parquet as parquet
-
 from ocd.errors import OCDError
 from ocd.tasks.hub_files import hub_file
 from ocd.tasks.images.files import ImageFiles, parquet_files
@@ -48,8 +46,9 @@ def _files(names: tuple[str, ...], data_dir: Path | None, count: int | None, opt
     here = [data_dir / REPO / name for name in names if data_dir is not None]
     path = next((path for path in here if path.is_file()), None)
     path = path or hub_file(REPO, names[0], data_dir)
-    check_count(count, parquet.read_metadata(path).num_rows, option)
-    return parquet_files(path, "image", "label", count)
+    files = parquet_files(path, "image", "label", count)
+    check_count(count, len(files), option)
+    return files
 
 
 TASK = frozen_task(
