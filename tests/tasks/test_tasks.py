@@ -17,10 +17,11 @@ import ocd.tasks
 from mnist_files import write_mnist
 from ocd.data import Examples
 from ocd.errors import OCDError
-from ocd.tasks import CATALOG, TASKS, get_task, load_base
+from ocd.tasks import CATALOG, TASKS, TaskData, get_task, load_base
 from ocd.tasks.images.augmentation import distort, shift
 from ocd.tasks.images.classification import log_mean_softmax, train_classifier
 from ocd.tasks.images.encoder import ImageEncoder
+from ocd.tasks.images.feature_reader import FeatureReader
 from ocd.tasks.tables.options import TableData
 from scenes import scene_data
 
@@ -219,6 +220,9 @@ def test_base_is_loaded_from_its_own_weights(tmp_path, name):
     if task.is_table:
         rows = Examples(torch.randn(6, 3), torch.randn(6, 1))
         data = TableData(rows, rows)
+    if task.load_kept is not None:
+        reader = FeatureReader("none", "", ("classifier",), 3, ("a", "b"))
+        data = TaskData(Examples(torch.randn(6, 3), torch.zeros(6)), None, reader=reader)
     source, base = task.make_base(task.options(), data), task.make_base(task.options(), data)
     save_file(source.state_dict(), path)
     task.train_base(base, None, task.options(base=str(path)), 0, silent)

@@ -14,6 +14,7 @@ from ocd.lessons import Transform
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.hub_files import hub_file
 from ocd.tasks.images.augmentation import check_augmentation, image_transform
+from ocd.tasks.images.body import COMPUTE
 from ocd.tasks.images.classification import cross_entropy_per_example, log_mean_softmax
 from ocd.tasks.images.corruption import CIFAR10_C, HELP, check_corruption, corrupted
 from ocd.tasks.images.encoder import ImageEncoder, TrunkEncoder
@@ -70,14 +71,23 @@ class Options:
     corruption: str = field(default="none", metadata={"help": HELP.format(which="test")})
     train_corruption: str = field(default="none", metadata={"help": HELP.format(which="training")})
     encoder: str = field(
-        default="small",
+        default="trunk",
         metadata={
-            "help": "what sees x for the condition: small, or trunk (a ResNet-20 without its head, "
-            "which starts from `base` where that is one)"
+            "help": "what sees x for the condition: trunk (the base's network without its head, if it "
+            "is a ResNet, starting from its weights if `base` has them; else a ResNet-20), or small"
+        },
+    )
+    compute: str = field(
+        default="float32",
+        metadata={
+            "help": "in what the trunk computes: float32, or bfloat16 (nearly twice as fast where the "
+            "processor has it)"
         },
     )
 
     def __post_init__(self) -> None:
+        if self.compute not in COMPUTE:
+            raise OCDError(f"compute is {self.compute!r}: use one of {', '.join(COMPUTE)}")
         if self.network not in NETWORKS:
             raise OCDError(f"network is {self.network!r}: use one of {', '.join(NETWORKS)}")
         if self.encoder not in ("small", "trunk"):
@@ -118,7 +128,11 @@ def make_base(options: Options, data: TaskData) -> nn.Module:
         return own_classifier(options.module, data, len(CLASSES))
     if options.network == "googlenet":
         return GoogLeNet(len(CLASSES))
-    return ResNet(int(options.network.removeprefix("resnet")), len(CLASSES))
+    return ResNet(_depth(options), len(CLASSES))
+
+
+def _depth(options: Options) -> int:
+    return int(options.network.removeprefix("resnet"))
 
 
 def train_base(
@@ -140,11 +154,12 @@ def make_encoder(options: Options, data: TaskData) -> nn.Module:
     """The encoder of x: images (B, 3, 32, 32) -> (B, features)."""
     if options.encoder == "small":
         return ImageEncoder(channels=3, size=32, unshuffle=2, widths=(48, 96, 96))
-    trunk = ResNet(20, len(CLASSES))
-    if options.base is not None and options.network == "resnet20" and options.module is None:
+    is_resnet = options.network.startswith("resnet") and options.module is None
+    trunk = ResNet(_depth(options) if is_resnet else 20, len(CLASSES))
+    if options.base is not None and is_resnet:
         load_base(trunk, options.base)
     trunk.linear = nn.Identity()  # type: ignore[assignment]
-    return TrunkEncoder(trunk, num_features=64)
+    return TrunkEncoder(trunk, num_features=64, compute=options.compute)
 
 
 def make_transform(options: Options) -> Transform | None:
@@ -198,7 +213,8 @@ TASK = Task(
         "denoiser.width": 128,
         "denoiser.embedding": 256,
         "training.num_noise_levels": 1,
-        "training.num_steps": 2000,
+        "training.batch_size": 128,
+        "training.num_steps": 1000,
         "training.max_epochs": 0,  # images are augmented anew in every batch
         "training.validate_every": 200,
         # Beyond the paper (docs/deviations.md): 0 in the presets `paper` and `released`.

@@ -76,15 +76,18 @@ class TrunkEncoder(nn.Module):
     """A network without its head as the encoder of x: its features, standardised by a batch norm.
 
     `trunk`: inputs -> (B, num_features); it is trained with the generator, from the weights it has.
+    `compute`: float32 or bfloat16, in which its convolutions are computed.
     """
 
-    def __init__(self, trunk: nn.Module, num_features: int) -> None:
+    def __init__(self, trunk: nn.Module, num_features: int, compute: str = "float32") -> None:
         super().__init__()
-        self.trunk = trunk
+        self.trunk, self.compute = trunk, compute
         self.num_features = num_features
         self.norm = nn.BatchNorm1d(num_features)
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.norm(self.trunk(pixels))
+        with torch.autocast(pixels.device.type, torch.bfloat16, self.compute == "bfloat16"):
+            seen = self.trunk(pixels)
+        features: Tensor = self.norm(seen.float())
         return features
