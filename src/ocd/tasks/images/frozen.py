@@ -41,7 +41,7 @@ class FrozenOptions:
         default=None, metadata={"help": "a .safetensors with the heads' weights, not to train them"}
     )
     base_epochs: int = field(
-        default=20, metadata={"help": "epochs in which the heads are trained (a linear probe)"}
+        default=12, metadata={"help": "epochs in which the heads are trained (a linear probe)"}
     )
     compute: str = field(
         default="float32",
