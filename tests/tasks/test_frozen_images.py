@@ -270,6 +270,8 @@ def strange_files() -> dict[str, tuple[bytes, str | None]]:
     red = Image.new("RGB", (24, 20), (200, 30, 30))
     turned = Image.Exif()
     turned[0x0112] = 6
+    ink = np.zeros((20, 24, 4), dtype=np.uint8)
+    ink[5:15, 5:15, 3] = 255
     grey16 = Image.fromarray(np.full((20, 24), 40000, dtype=np.uint16))
     return {
         "grey.png": (saved(red.convert("L"), "PNG"), None),
@@ -277,6 +279,10 @@ def strange_files() -> dict[str, tuple[bytes, str | None]]:
         "16bit.png": (saved(grey16, "PNG"), None),
         "palette.png": (saved(red.convert("P"), "PNG"), None),
         "transparent.png": (saved(red.convert("RGBA"), "PNG"), None),
+        "ink.png": (
+            saved(Image.fromarray(ink, "RGBA"), "PNG"),
+            "ink.png: black on a transparent ground",
+        ),
         "bilevel.png": (saved(red.convert("1"), "PNG"), None),
         "turned.jpg": (saved(red, "JPEG", exif=turned.tobytes()), None),
         "damaged.png": (saved(red, "PNG")[:60], "damaged.png: not a readable image"),

@@ -63,19 +63,26 @@ def pillow_pixels(image: Any, channels: int, where: str) -> Tensor:
         return grey.expand(channels, -1, -1)
     if image.mode == "F":
         raise OCDError(f"{where}: pixels are floating point, of which white is not known")
-    pixels = np.asarray(in_mode(image, "L" if channels == 1 else "RGB"), np.float32) / 255
+    pixels = np.asarray(in_mode(image, "L" if channels == 1 else "RGB", where), np.float32) / 255
     made = torch.from_numpy(pixels.copy())
     return made[None] if made.dim() == 2 else made.permute(2, 0, 1)
 
 
-def in_mode(image: Any, mode: str) -> Any:
-    """A Pillow image of 8 bits in another mode, on black where it is transparent."""
+def in_mode(image: Any, mode: str, where: str) -> Any:
+    """A Pillow image of 8 bits in another mode, on black where it is transparent. Raises OCDError
+    naming `where` for what is black on a transparent ground: nothing of it could be seen."""
     from PIL import Image
 
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
+        clear, opaque = image.getchannel("A").getextrema()
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image).convert("RGB")
+        if clear < opaque and not image.getbbox():
+            raise OCDError(
+                f"{where}: black on a transparent ground, which is taken as black: save it with the "
+                "ground that it should have"
+            )
     return image.convert(mode)
 
 

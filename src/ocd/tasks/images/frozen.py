@@ -26,6 +26,20 @@ from ocd.tasks.task import Progress, Task, TaskData, load_base
 DEIT = "facebook/deit-base-distilled-patch16-224"
 
 
+SETTINGS: dict[str, object] = {
+    # As for the other classifiers of images.
+    "scale.kind": "joint",
+    "denoiser.width": 256,
+    "denoiser.embedding": 256,
+    "training.num_noise_levels": 1,
+    "training.num_steps": 1000,
+    "training.max_epochs": 0,
+    "training.validate_every": 100,
+    # Beyond the paper (docs/deviations.md): 0 in the presets `paper` and `released`.
+    "training.task_loss_weight": 1.0,
+}
+
+
 @dataclass(frozen=True)
 class FrozenOptions:
     """What `--set` can change in a task with a frozen body."""
@@ -95,6 +109,8 @@ def frozen_task(
         join_draws=log_mean_softmax,
         make_encoder=lambda options, data: None,  # the features are in the condition already
         make_transform=lambda options: None,  # they are computed once, of images as they are
+        settings=SETTINGS,
+        run_settings={"cross_fit": True, "num_bases": 1},
         **more,
     )
 

@@ -43,7 +43,7 @@ def image_bytes(cell: Any, where: str) -> bytes:
 
 def _decode(cell: Any, shape: tuple[int, int, int], where: str) -> np.ndarray:
     image = opened(image_bytes(cell, where), where)
-    pixels = np.asarray(in_mode(image, "L" if shape[0] == 1 else "RGB"))
+    pixels = np.asarray(in_mode(image, "L" if shape[0] == 1 else "RGB", where))
     if pixels.shape[:2] != shape[1:]:
         found = f"{pixels.shape[1]}x{pixels.shape[0]}"
         raise OCDError(f"{where}: the image is {found} instead of {shape[2]}x{shape[1]}")

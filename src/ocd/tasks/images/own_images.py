@@ -38,7 +38,5 @@ def image_sets(options: FolderOptions, data_dir: Path | None) -> ImageSets:
     return ImageSets(train, test, tuple(classes))
 
 
-TASK = frozen_task(
-    "images", FolderOptions, image_sets, run_settings={"cross_fit": True, "num_bases": 1}
-)
+TASK = frozen_task("images", FolderOptions, image_sets)
 TASKS = {TASK.name: TASK}

@@ -56,6 +56,5 @@ TASK = frozen_task(
     FrozenOptions,
     image_sets,
     published=PUBLISHED,
-    run_settings={"cross_fit": True, "num_bases": 1},
 )
 TASKS = {TASK.name: TASK}
