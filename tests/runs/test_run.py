@@ -635,3 +635,15 @@ def test_variants_are_rows_of_the_table_and_survive_a_second_process(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "OCD, unseen lessons, no common move, 5 draws" in text
     assert "lessons train the generator" in text
+
+
+def test_options_of_another_version_are_named(tmp_path):
+    path = tmp_path / "config.json"
+    Run.create("digits", tmp_path, settings={name: str(value) for name, value in SMALL.items()})
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps(saved | {"run_options": saved["run_options"] | {"controls": "all"}}))
+    with pytest.raises(OCDError, match="option that this version does not know \\(controls\\)"):
+        Run.open(tmp_path)
+    path.write_text(json.dumps(saved | {"options": saved["options"] | {"rotate": 3}}))
+    with pytest.raises(OCDError, match="does not know \\(rotate\\)"):
+        Run.open(tmp_path)

@@ -96,7 +96,7 @@ class RunFolder:
         saved = read_json(path)
         check_format(path, saved)
         task = get_task(saved["task"])
-        options = task.options(**saved["options"])
+        options = _saved_as(task.options, saved["options"], path)
         run = cls(
             root,
             specialised(task, options),
@@ -104,7 +104,7 @@ class RunFolder:
             saved["seeds"],
             Path(saved["data_dir"]) if saved["data_dir"] else None,
             options,
-            RunOptions(**saved["run_options"]),
+            _saved_as(RunOptions, saved["run_options"], path),
             OCDConfig.from_dict(saved["config"]),
             saved["command"],
         )
@@ -282,6 +282,17 @@ class RunFolder:
             finally:
                 self.log(seed).write("phase", phase=name, seconds=round(place.seconds, 3))
                 place.restart_clock()
+
+
+def _saved_as(kind: type[Any], saved: dict[str, Any], path: Path) -> Any:
+    """Options as a run saved them. Raises OCDError for one that this version does not have."""
+    known = {entry.name for entry in dataclasses.fields(kind)}
+    if unknown := sorted(saved.keys() - known):
+        raise OCDError(
+            f"{path} has an option that this version does not know ({', '.join(unknown)}): use the "
+            "version that made the run, or run again in a new folder"
+        )
+    return kind(**saved)
 
 
 def check_format(path: Path, saved: dict[str, Any]) -> None:
