@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ocd.errors import OCDError
 from ocd.tasks.tables.options import NetworkOptions, TableData
+from ocd.tasks.tables.periodic import periodic_embeddings
 from ocd.tasks.task import TaskData
 
 
@@ -97,13 +98,7 @@ class PeriodicEncoder(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        try:
-            from rtdl_num_embeddings import PeriodicEmbeddings
-        except ImportError as error:
-            raise OCDError(
-                "tables need rtdl_num_embeddings: pip install 'ocd-torch[tabular]'"
-            ) from error
-        self.embeddings = PeriodicEmbeddings(
+        self.embeddings = periodic_embeddings()(
             num_features, size, n_frequencies=frequencies, frequency_init_scale=scale, lite=False
         )
         self.layers = nn.Sequential(

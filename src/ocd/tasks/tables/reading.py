@@ -29,7 +29,7 @@ SEPARATORS = (",", ";", "\t", "|")
 def read_table(name: str, data_dir: Path | None) -> pd.DataFrame:
     """The file, from `data_dir` first. Raises OCDError where it is not there or is no table."""
     pandas = _pandas()
-    path = _find(name, data_dir)
+    path = find_table(name, data_dir)
     suffix, packed = _kind_of(path)
     with _clear_errors(path):
         table = pandas.read_parquet(path) if suffix in PARQUET else _read_text(path, packed)
@@ -45,7 +45,7 @@ def read_table(name: str, data_dir: Path | None) -> pd.DataFrame:
 def stretches_of_table(path: Path, size: int, start: int) -> Iterator[tuple[int, pd.DataFrame]]:
     """Some rows of a file at a time, from row `start` on, with the number of rows before them. Text
     stays text: a few rows do not say what a column holds. Raises OCDError as `read_table` does."""
-    path = _find(str(path), None)
+    path = find_table(str(path), None)
     suffix, packed = _kind_of(path)
     first = 0
     with _clear_errors(path):
@@ -124,7 +124,8 @@ def _with_names(table: pd.DataFrame, path: Path | str) -> pd.DataFrame:
     return table
 
 
-def _find(name: str, data_dir: Path | None) -> Path:
+def find_table(name: str, data_dir: Path | None) -> Path:
+    """The file itself, in `data_dir` first. Raises OCDError where there is none."""
     path = Path(name)
     if data_dir is not None and (data_dir / path).is_file():
         path = data_dir / path

@@ -11,6 +11,7 @@ from ocd.evaluation import CLASSIFIER_METRICS
 from ocd.tasks.images.classification import cross_entropy_per_example, log_mean_softmax
 from ocd.tasks.own_network import make_own_network
 from ocd.tasks.tables import networks, training
+from ocd.tasks.tables.kept import load_kept
 from ocd.tasks.tables.loading import load
 from ocd.tasks.tables.networks import PeriodicEncoder
 from ocd.tasks.tables.options import TableData, TableOptions
@@ -78,6 +79,7 @@ def specialise(options: TableOptions) -> Task:
 TASK = replace(
     regression_task("table", load, make_encoder, SETTINGS_OF_SMALL),
     options=TableOptions,
+    load_kept=load_kept,
     make_base=make_base,
     train_base=train_base,
     make_targets=partial(training.out_of_fold_targets, make=make_base),
