@@ -76,7 +76,11 @@ def answers(found: dict[str, Any], images: Tensor, targets: Tensor) -> dict[str,
 
 def measure(clean: Path, augmented: Path, seed: int, size: int | None) -> dict[str, Any]:
     """Error by corruption, severity (0: as they are) and method."""
-    run = Run.open(clean)
+    run, other = Run.open(clean), Run.open(augmented)
+    if run.task.name not in STRENGTHS or other.task.name != run.task.name:
+        raise SystemExit(f"two runs of one task are needed: {' or '.join(STRENGTHS)}")
+    if run.options.corruption != "none":
+        raise SystemExit(f"{clean} has corrupted test images already")
     images, targets = run.data.test.rows(slice(0, size))
     assert isinstance(images, Tensor) and isinstance(targets, Tensor)
     found = methods(clean, seed, CLEAN, "") | methods(augmented, seed, MIXED, "mixed/")

@@ -163,9 +163,10 @@ def test_a_state_dict_that_holds_more_than_tensors_is_refused(tmp_path: Path) ->
     torch.save(nn.Linear(2, 2), path)
     with pytest.raises(OCDError, match="not a state dict of tensors alone"):
         load_base(nn.Linear(2, 2), path)
-    torch.save({"epoch": 3}, path)
-    with pytest.raises(OCDError, match="not a state dict \\(names and tensors\\)"):
-        load_base(nn.Linear(2, 2), path)
+    for wrong, named in (({"epoch": 3}, "epoch"), ({1: torch.zeros(2)}, "1")):
+        torch.save(wrong, path)
+        with pytest.raises(OCDError, match=f"\\(names and tensors\\), because of {named}"):
+            load_base(nn.Linear(2, 2), path)
     torch.save({"state_dict": nn.Linear(2, 2).state_dict()}, path)
     load_base(nn.Linear(2, 2), path)
 
@@ -226,6 +227,12 @@ def test_a_run_on_cifar10_and_new_images(tmp_path: Path, monkeypatch: pytest.Mon
     assert {"base", "ocd", "ocd_ensemble_5"} <= run.report()["methods"].keys()
     encoder = next(run.fits(0))[1].encoder
     assert encoder is not None and encoder.num_features == 64
+    assert torch.equal(encoder.trunk.conv1.weight, run.base(0).conv1.weight)  # it starts from there
+    assert run.data.notes == (
+        "training images are corrupted on purpose: mixed",
+        "test images are corrupted on purpose: jpeg,2",
+    )
+    (tmp_path / "resnet20.safetensors").unlink()  # the run folder is all that is needed
     fitted = ocd.load(run.root)
     images = run.data.test.inputs[:5]
     with torch.no_grad():

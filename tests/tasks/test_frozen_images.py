@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import ocd
@@ -17,6 +19,7 @@ from ocd.runs import Run
 from ocd.tasks import get_task
 from ocd.tasks.images import features
 from ocd.tasks.images.body import STAND_IN, load_body
+from ocd.tasks.images.feature_reader import FeatureReader
 from ocd.tasks.images.features import kept_features
 from ocd.tasks.images.files import class_folders, folder_files, parquet_files
 from ocd.tasks.images.heads import Heads, train_probe
@@ -101,6 +104,38 @@ def test_features_and_heads_answer_as_the_whole_network(
         assert logits.std(dim=0).max() > 1e-3  # the images are told apart
 
 
+def test_the_processor_is_part_of_what_a_body_is(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "vit")
+    before = load_body(str(folder)).digest
+    assert load_body(str(folder)).digest == before
+    (settings,) = folder.glob("*processor_config.json")
+    settings.write_text(settings.read_text().replace("0.5", "0.1"))
+    assert load_body(str(folder)).digest != before
+
+
+def test_a_network_without_a_head_is_known_again_and_one_that_lacks_more_is_refused(
+    tmp_path: Path,
+) -> None:
+    folder = save_model(tmp_path / "model", "vit")
+    weights = load_file(folder / "model.safetensors")
+    bare = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    save_file(bare, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load_body(str(folder)).digest == load_body(str(folder)).digest
+    less = {name: value for name, value in bare.items() if "attention" not in name}
+    save_file(less, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(OCDError, match="lacks weights: .* in all"):
+        load_body(str(folder))
+
+
+def test_clip_has_its_head_at_the_end(tmp_path: Path) -> None:
+    config = transformers.CLIPConfig(
+        vision_config=SIZE | {"image_size": 16, "patch_size": 8}, text_config=SIZE, num_labels=5
+    )
+    transformers.CLIPForImageClassification(config).save_pretrained(tmp_path)
+    transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path)
+    assert load_body(str(tmp_path)).heads == ("classifier",)
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(OCDError, match="^model '.*nothing' cannot be loaded: "):
         load_body(str(tmp_path / "nothing"))
@@ -145,7 +180,8 @@ def test_features_are_computed_once_and_gone_on_with(
     assert torch.allclose(found.inputs, whole.inputs, atol=1e-6)
     assert found.targets.tolist() == [0] * 12 + [1] * 12 + [2] * 12
     kept_features(body, files, path, "float32")
-    assert sum(seen) == 44 and [p.name for p in path.parent.iterdir()] == ["train.json", path.name]
+    assert sum(seen) == 44
+    assert not [one for one in path.parent.iterdir() if "part" in one.name]
     with pytest.raises(
         OCDError, match="has features of something else \\(precision float32 -> float16"
     ):
@@ -158,8 +194,49 @@ def test_workers_say_which_image_is_wrong(tmp_path: Path, monkeypatch: pytest.Mo
     folder = write_images(tmp_path / "images")
     (folder / "red" / "05.png").write_bytes(b"")
     files = folder_files(folder, class_folders(folder))
+    path = tmp_path / "run" / "train.safetensors"
     with pytest.raises(OCDError, match="red/05.png: the file is empty$"):
-        kept_features(body, files, None, "float32")
+        kept_features(body, files, path, "float32")
+    (folder / "red" / "05.png").unlink()  # what a person does then
+    mended = folder_files(folder, class_folders(folder))
+    assert len(kept_features(body, mended, path, "float32")) == 35
+    assert {one.name for one in path.parent.iterdir()} == {
+        "train.safetensors", "train.json", ".train.json.lock"
+    }  # fmt: skip
+
+
+def test_hidden_folders_and_other_files_are_no_images(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", 2)
+    hidden = folder / "red" / ".thumbs"
+    hidden.mkdir()
+    (hidden / "x.png").write_bytes((folder / "blue" / "00.png").read_bytes())
+    (folder / "red" / "notes.txt").write_text("not an image")
+    files = folder_files(folder, class_folders(folder))
+    assert len(files) == 6
+    assert files.notes == (
+        f"1 files below {folder} are no images by their names, and left out: red/notes.txt",
+    )
+
+
+def test_test_images_that_are_training_images_are_a_warning(tmp_path: Path) -> None:
+    folder, model = write_images(tmp_path / "images", 2), save_model(tmp_path / "model", "vit")
+    task = get_task("images")
+    options = task.options(train=str(folder), test=str(folder), model=str(model))
+    assert task.load(options, None).warnings == (
+        "6 of 6 test images are among the training images: they say nothing",
+    )
+    for size in (0, -1, 7):
+        with pytest.raises(OCDError, match=f"is {size}: it must be from 1 to 6"):
+            task.load(dataclasses.replace(options, train_size=size), None)
+
+
+def test_features_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    body = load_body(str(save_model(tmp_path / "model", "vit")))
+    with torch.no_grad():
+        body.network.vit.layernorm.weight.mul_(1e6)
+    files = folder_files(write_images(tmp_path / "images", 2), ["blue", "green", "red"])
+    with pytest.raises(OCDError, match="are not finite in float16: --set precision=float32"):
+        kept_features(body, files, None, "float16")
 
 
 # Heads
@@ -209,7 +286,7 @@ def test_folders_of_images_and_new_ones(
     run = Run.create("images", tmp_path / "run", settings=texts)
     run.predict(0)
     run.report()
-    assert sorted(path.name for path in (tmp_path / "run" / "features").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "run" / "features").glob("[!.]*")) == [
         "test.json", "test.safetensors", "train.json", "train.safetensors"
     ]  # fmt: skip
     fitted = ocd.load(run.root)
@@ -226,6 +303,24 @@ def test_folders_of_images_and_new_ones(
     (tmp_path / "model" / "model.safetensors").unlink()
     with pytest.raises(OCDError, match="cannot be loaded"):
         ocd.load(run.root).predict(arrays)
+
+
+def test_what_is_one_image_and_what_is_none(tmp_path: Path) -> None:
+    body = load_body(str(save_model(tmp_path / "model", "vit")))
+    reader = FeatureReader(body.name, body.digest, body.heads, body.width, ("a", "b"))
+    picture = Image.new("RGB", (24, 20), (200, 30, 30))
+    expected = body.features(body.pixels([picture]))
+    assert torch.equal(reader.take(picture).inputs, expected)
+    assert torch.equal(reader.take([torch.tensor(np.asarray(picture))]).inputs, expected)
+    with pytest.raises(OCDError, match="images is \\(B, H, W, 3\\), this one \\(20, 24, 3\\)"):
+        reader.take(np.asarray(picture))
+    with pytest.raises(OCDError, match="image 1: an array"):
+        reader.take(["a.png"])
+    with pytest.raises(OCDError, match="image 1: an array"):
+        reader.take(np.zeros((1, 0, 0, 3)))
+    (tmp_path / "bad.parquet").write_bytes(b"no")
+    with pytest.raises(OCDError, match="bad.parquet cannot be read as parquet"):
+        list(reader.read(tmp_path / "bad.parquet", 5))
 
 
 def test_labels_of_the_test_folder_change_no_feature(tmp_path: Path) -> None:
@@ -287,6 +382,14 @@ def strange_files() -> dict[str, tuple[bytes, str | None]]:
         "turned.jpg": (saved(red, "JPEG", exif=turned.tobytes()), None),
         "damaged.png": (saved(red, "PNG")[:60], "damaged.png: not a readable image"),
         "text.png": (b"no image at all", "text.png: not a readable image"),
+        "exif.png": (
+            saved(red, "PNG", exif=b"garbagegarbage"),
+            "exif.png: not a readable image",
+        ),
+        "clear.png": (
+            saved(Image.new("RGBA", (24, 20), (0, 0, 0, 0)), "PNG"),
+            "clear.png: black on a transparent ground",
+        ),
         "empty.png": (b"", "empty.png: the file is empty"),
         "moving.gif": (
             saved(red, "GIF", save_all=True, append_images=[Image.new("RGB", (24, 20))]),
@@ -328,6 +431,6 @@ def test_tiny_imagenet_reads_the_hubs_layout(tmp_path: Path) -> None:
     base = task.make_base(task.options(), data)
     assert base.cls_classifier.weight.shape == (200, 16)
     assert isinstance(base.distillation_classifier, nn.Linear)
-    with pytest.raises(OCDError, match="train_size is 9"):
+    with pytest.raises(OCDError, match="is 9: it must be from 1 to 6"):
         task.load(task.options(model=model, train_size=9), tmp_path)
     assert len(parquet_files(place / "valid-00000-of-00001.parquet", "image", "label")) == 3

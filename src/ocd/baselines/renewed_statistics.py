@@ -42,7 +42,7 @@ def fit_renewed_statistics(
     with torch.inference_mode():
         for first in range(0, num_rows(inputs), BATCH):
             batch = take_rows(inputs, slice(first, first + BATCH))
-            if num_rows(batch) > 1 or first == 0:  # one example alone has no variance
+            if num_rows(batch) == BATCH or first == 0:  # a shorter one would count as much
                 call(network, to_device(batch, device))
     return UnchangedBase(network.eval())
 

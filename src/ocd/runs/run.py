@@ -216,6 +216,8 @@ class Run(RunFolder):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             encoder = self.task.make_encoder(self.options, self.base_data) if encode_x else None
+        if encoder is not None and self.task.start_encoder is not None:
+            self.task.start_encoder(encoder, base)
         augment = self.run_options.augment
         made = OCD(
             base,

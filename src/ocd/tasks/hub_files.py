@@ -36,7 +36,7 @@ def read_columns(path: Path, columns: list[str], limit: int | None = None) -> An
         raise OCDError("reading parquet needs pyarrow: pip install 'ocd-torch[images]'") from error
     try:
         file = parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise OCDError(f"{path}: not a readable parquet file ({error})") from error
     with file:
         names = file.schema_arrow.names

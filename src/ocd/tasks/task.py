@@ -76,6 +76,8 @@ class Task:
     """(options, data): encodes x for the condition, module(inputs) -> (B, features)."""
     make_transform: Callable[[Any], Transform | None]
     """(options): the augmentation under which training examples are overfitted."""
+    start_encoder: Callable[[nn.Module, nn.Module], None] | None = None
+    """(encoder, base): gives an encoder its first weights, where it starts from the base's."""
     make_excerpt: Callable[[Any], Excerpt | None] = _nothing
     """(options): a random part of large examples (ocd.excerpts)."""
     make_describe: Callable[[Any], Describe | None] = _nothing
@@ -152,15 +154,21 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of several kinds: pickle, zip, operating system
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OCDError(
-            f"base checkpoint {path}: not a state dict of tensors alone ({reason}); save "
+            f"base checkpoint {path}: not a state dict of tensors alone, or damaged; save "
             "network.state_dict(), or a safetensors file"
         ) from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise OCDError(f"base checkpoint {path}: not a state dict (names and tensors)")
+    for key in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict):
+        raise OCDError(f"base checkpoint {path}: a {type(found).__name__}, not a state dict")
+    wrong = [str(n) for n, v in found.items() if not isinstance(v, Tensor) or not isinstance(n, str)]
+    if wrong:
+        raise OCDError(
+            f"base checkpoint {path}: not a state dict (names and tensors), because of "
+            f"{', '.join(wrong[:3])}"
+        )
     return dict(found)
 
 

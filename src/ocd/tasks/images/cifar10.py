@@ -16,7 +16,7 @@ from ocd.tasks.hub_files import hub_file
 from ocd.tasks.images.augmentation import check_augmentation, image_transform
 from ocd.tasks.images.body import COMPUTE
 from ocd.tasks.images.classification import cross_entropy_per_example, log_mean_softmax
-from ocd.tasks.images.corruption import CIFAR10_C, HELP, check_corruption, corrupted
+from ocd.tasks.images.corruption import CIFAR10_C, HELP, check_corruption, corrupted, corruption_notes
 from ocd.tasks.images.encoder import ImageEncoder, TrunkEncoder
 from ocd.tasks.images.googlenet import GoogLeNet
 from ocd.tasks.images.hub_images import file_formats, read_images
@@ -74,7 +74,7 @@ class Options:
         default="trunk",
         metadata={
             "help": "what sees x for the condition: trunk (the base's network without its head, if it "
-            "is a ResNet, starting from its weights if `base` has them; else a ResNet-20), or small"
+            "is a ResNet, starting from its weights; else a ResNet-20), or small"
         },
     )
     compute: str = field(
@@ -101,7 +101,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     """Pixels in 0 to 1; the networks normalise them. Says of which kind the files are."""
     train, kinds = _split("train", options, data_dir)
     test, test_kinds = _split("test", options, data_dir)
-    notes = []
+    notes = corruption_notes(options)
     for name in sorted({*kinds, *test_kinds} - {"PNG"}):
         notes.append(
             f"images are {name} files, {kinds.get(name, 0):,} to train and {test_kinds.get(name, 0):,} "
@@ -117,6 +117,9 @@ def _split(split: str, options: Options, data_dir: Path | None) -> tuple[Example
     path = hub_file(options.dataset, FILES[split], data_dir)
     images, labels = read_images(path, image="img", label="label", shape=(3, 32, 32), limit=count)
     check_count(count, len(images), f"{split}_size")
+    if int(labels.min()) < 0 or int(labels.max()) >= len(CLASSES):
+        found = f"{int(labels.min())} to {int(labels.max())}"
+        raise OCDError(f"{path}: classes are {found}, where 0 to {len(CLASSES) - 1} are")
     option = "corruption" if split == "test" else "train_corruption"
     images = corrupted(images, getattr(options, option), option, CIFAR10_C, seed=len(split))
     return Examples(images, labels), file_formats(path, "img", count)
@@ -156,10 +159,16 @@ def make_encoder(options: Options, data: TaskData) -> nn.Module:
         return ImageEncoder(channels=3, size=32, unshuffle=2, widths=(48, 96, 96))
     is_resnet = options.network.startswith("resnet") and options.module is None
     trunk = ResNet(_depth(options) if is_resnet else 20, len(CLASSES))
-    if options.base is not None and is_resnet:
-        load_base(trunk, options.base)
     trunk.linear = nn.Identity()  # type: ignore[assignment]
     return TrunkEncoder(trunk, num_features=64, compute=options.compute)
+
+
+def start_encoder(encoder: nn.Module, base: nn.Module) -> None:
+    """A trunk of the base's own kind starts from the base's weights."""
+    if isinstance(encoder, TrunkEncoder) and isinstance(base, ResNet):
+        own = encoder.trunk.state_dict()
+        own |= {name: value for name, value in base.state_dict().items() if name in own}
+        encoder.trunk.load_state_dict(own)
 
 
 def make_transform(options: Options) -> Transform | None:
@@ -203,6 +212,7 @@ TASK = Task(
     classifies=True,
     join_draws=log_mean_softmax,
     make_encoder=make_encoder,
+    start_encoder=start_encoder,
     make_transform=make_transform,
     published=PUBLISHED,
     layer="linear",

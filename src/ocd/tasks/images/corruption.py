@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +78,16 @@ def corrupted(images: Tensor, text: str, option: str, strengths: Strengths, seed
         return _mixed(images, strengths, seed)
     corruption = Corruption.parse(text, option)
     return images if corruption is None else corruption.apply(images, strengths, seed)
+
+
+def corruption_notes(options: Any) -> list[str]:
+    """What a report says of a task's options `corruption` and `train_corruption`."""
+    which = {"train_corruption": "training", "corruption": "test"}
+    return [
+        f"{name} images are corrupted on purpose: {getattr(options, option)}"
+        for option, name in which.items()
+        if getattr(options, option) != "none"
+    ]
 
 
 def _mixed(images: Tensor, strengths: Strengths, seed: int) -> Tensor:

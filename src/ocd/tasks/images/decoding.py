@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ocd.errors import OCDError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"
+)  # fmt: skip
 """Names of image files."""
 
 
@@ -19,7 +21,13 @@ def decoded(data: bytes, channels: int, where: str) -> Tensor:
     """Pixels from 0 to 1 (channels, H, W) of a file's bytes; `channels`: 1 grey, 3 RGB. Raises OCDError
     naming `where` for what is no single image, or of which white is not known."""
     image = opened(data, where)
-    return pillow_pixels(image, channels, where)
+    try:
+        return pillow_pixels(image, channels, where)
+    except OCDError:
+        raise
+    except Exception as error:  # of what the file says beside its pixels, such as a broken EXIF
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OCDError(f"{where}: not a readable image ({reason})") from error
 
 
 def opened(data: bytes, where: str) -> Any:
@@ -32,8 +40,7 @@ def opened(data: bytes, where: str) -> Any:
         raise OCDError(f"{where}: the file is empty")
     try:
         image: Any = Image.open(BytesIO(data))
-        if getattr(image, "n_frames", 1) > 1:
-            raise OCDError(f"{where}: an animation of {image.n_frames} pictures: give one")
+        _check_single(image, where)
         image.load()
     except OCDError:
         raise
@@ -49,8 +56,7 @@ def pillow_pixels(image: Any, channels: int, where: str) -> Tensor:
     """Pixels from 0 to 1 (channels, H, W) of a Pillow image, laid on black where it is transparent."""
     from PIL import ImageOps
 
-    if getattr(image, "n_frames", 1) > 1:
-        raise OCDError(f"{where}: an animation of {image.n_frames} pictures: give one")
+    _check_single(image, where)
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode == "I":
         values = np.asarray(image).astype(np.int64)
@@ -68,6 +74,12 @@ def pillow_pixels(image: Any, channels: int, where: str) -> Tensor:
     return made[None] if made.dim() == 2 else made.permute(2, 0, 1)
 
 
+def _check_single(image: Any, where: str) -> None:
+    """Raises OCDError for an animation. Cameras' MPO files have their picture first."""
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise OCDError(f"{where}: an animation of {image.n_frames} pictures: give one")
+
+
 def in_mode(image: Any, mode: str, where: str) -> Any:
     """A Pillow image of 8 bits in another mode, on black where it is transparent. Raises OCDError
     naming `where` for what is black on a transparent ground: nothing of it could be seen."""
@@ -75,10 +87,10 @@ def in_mode(image: Any, mode: str, where: str) -> Any:
 
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
-        clear, opaque = image.getchannel("A").getextrema()
+        clear, _ = image.getchannel("A").getextrema()
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image).convert("RGB")
-        if clear < opaque and not image.getbbox():
+        if clear < 255 and not image.getbbox():
             raise OCDError(
                 f"{where}: black on a transparent ground, which is taken as black: save it with the "
                 "ground that it should have"

@@ -18,11 +18,10 @@ from ocd.tasks.images.body import Body, load_body
 from ocd.tasks.images.decoding import ENDINGS, as_rgb
 from ocd.tasks.images.features import PRECISIONS
 from ocd.tasks.images.files import image_paths
-from ocd.tasks.images.hub_images import image_bytes
+from ocd.tasks.images.hub_images import image_bytes, image_column
 from ocd.tasks.reader import Answer, NewRows, State
 
 BATCH = 32
-COLUMNS = ("image", "img")
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,12 @@ class FeatureReader:
     def take(self, data: Any) -> NewRows:
         """A list of Pillow images and arrays (H, W, 3), or an array of them (B, H, W, 3), of whole
         numbers to 255 or floating from 0 to 1."""
+        if hasattr(data, "mode") and hasattr(data, "info"):
+            data = [data]
         if not isinstance(data, list | tuple | np.ndarray | Tensor):
             raise OCDError(f"a {type(data).__name__} is no image: give {self.takes}")
+        if isinstance(data, np.ndarray | Tensor) and data.ndim != 4:
+            raise OCDError(f"an array of images is (B, H, W, 3), this one {tuple(data.shape)}")
         images = [_as_pillow(item, f"image {number}") for number, item in enumerate(data, 1)]
         if not images:
             raise OCDError("there are no images to predict")
@@ -108,10 +111,7 @@ class FeatureReader:
             yield NewRows([str(path.relative_to(root)) for path in some], self._features(images))
 
     def _parquet(self, source: Path, size: int, start: int) -> Iterator[NewRows]:
-        from pyarrow.parquet import read_schema
-
-        names = read_schema(source).names
-        column = next((name for name in COLUMNS if name in names), COLUMNS[0])
+        column = image_column(source)
         cells = read_columns(source, [column]).column(column)
         for first in range(start, len(cells), size):
             images = []
@@ -139,10 +139,10 @@ def _as_pillow(item: Any, where: str) -> Any:
     if hasattr(item, "mode") and hasattr(item, "info"):
         pixels = pillow_pixels(item, 3, where).permute(1, 2, 0)
     else:
-        array = np.asarray(item)
+        array = np.asarray(item.detach().cpu() if isinstance(item, Tensor) else item)
         if array.ndim == 2:
             array = np.repeat(array[..., None], 3, axis=2)
-        if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind not in "uif":
+        if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind not in "uif" or not array.size:
             raise OCDError(
                 f"{where}: an array {array.shape} of {array.dtype}, where (H, W, 3) is needed"
             )

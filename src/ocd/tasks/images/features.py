@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ocd.data import (
     Examples,
+    locked,
     progress_bar,
     read_json,
     read_tensors,
@@ -47,12 +48,21 @@ def kept_features(body: Body, files: ImageFiles, path: Path | None, precision: s
     facts = {"body": body.name, "weights": body.digest, "compute": body.compute}
     facts |= {"images": files.digest, "precision": precision}
     said = path.with_suffix(".json")
-    if said.exists() and (found := read_json(said)) != facts:
-        wrong = ", ".join(f"{k} {found.get(k)} -> {v}" for k, v in facts.items() if found.get(k) != v)
-        raise OCDError(f"{path} has features of something else ({wrong}): give another --out")
-    write_json(said, facts)
-    if not path.exists():
-        _write(body, files, path, precision)
+    with locked(said):  # another process may add seeds to the same run
+        found = read_json(said) if said.exists() else facts
+        if found != facts and not path.exists():  # of a try that was not finished
+            for part in path.parent.glob(f"{path.stem}-*.part.safetensors"):
+                part.unlink()
+        elif found != facts:
+            wrong = [f"{k} {found.get(k)} -> {v}" for k, v in facts.items() if found.get(k) != v]
+            raise OCDError(
+                f"{path} has features of something else ({', '.join(wrong)}): images, network or "
+                f"settings have changed; delete {path.parent} to compute them anew, or give "
+                "another --out"
+            )
+        write_json(said, facts)
+        if not path.exists():
+            _write(body, files, path, precision)
     kept = read_tensors(path)
     return Examples(kept["features"], kept["labels"])
 
@@ -86,7 +96,13 @@ def _computed(body: Body, files: ImageFiles, start: int, precision: str) -> Iter
         for pixels in loader:
             if isinstance(pixels, str):
                 raise OCDError(pixels)
-            yield body.features(pixels.to(device)).cpu().to(PRECISIONS[precision])
+            found = body.features(pixels.to(device)).cpu().to(PRECISIONS[precision])
+            if not found.isfinite().all():
+                raise OCDError(
+                    f"features by {body.name} are not finite in {precision}: --set precision=float32 "
+                    "and --set compute=float32 have the widest range"
+                )
+            yield found
             advance(len(pixels))
 
 

@@ -15,16 +15,18 @@ from ocd.errors import OCDError, nearest
 from ocd.tasks.hub_files import read_columns
 from ocd.tasks.images.decoding import ENDINGS
 from ocd.tasks.images.hub_images import image_bytes
+from ocd.tasks.task import check_count
 
 
 @dataclass(frozen=True)
 class ImageFiles:
     """Images that are read one by one. `places`: what each is called in messages. `contents`: a file's
-    path, or its bytes. `labels` (N,): classes."""
+    path, or its bytes. `labels` (N,): classes. `notes`: what a person may not expect."""
 
     places: Sequence[str]
     contents: Sequence[Path | bytes]
     labels: Tensor
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.places)
@@ -54,11 +56,16 @@ class ImageFiles:
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """All images below a folder, in the order of their names; hidden files are none."""
+    """All images below a folder, in the order of their names; what is hidden, or lies in a hidden
+    folder (thumbnails, checkpoints), is none."""
+    return [path for path in _visible(folder) if path.suffix.lower() in ENDINGS]
+
+
+def _visible(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
     )
 
 
@@ -81,6 +88,7 @@ def folder_files(folder: Path, classes: Sequence[str], limit: int | None = None)
     a folder that has all."""
     paths: list[Path] = []
     labels: list[int] = []
+    others: list[Path] = []
     for name in class_folders(folder):
         if name not in classes:
             raise OCDError(
@@ -90,7 +98,9 @@ def folder_files(folder: Path, classes: Sequence[str], limit: int | None = None)
         if not found:
             raise OCDError(f"{folder / name}: there are no images ({', '.join(ENDINGS)})")
         paths += found
+        others += [p for p in _visible(folder / name) if p.suffix.lower() not in ENDINGS]
         labels += [classes.index(name)] * len(found)
+    check_count(limit, len(paths), f"the number of images of {folder}")
     chosen = range(len(paths))
     if limit is not None and limit < len(paths):
         chosen = [number * len(paths) // limit for number in range(limit)]  # type: ignore[assignment]
@@ -98,12 +108,22 @@ def folder_files(folder: Path, classes: Sequence[str], limit: int | None = None)
         [str(paths[n]) for n in chosen],
         [paths[n] for n in chosen],
         torch.tensor([labels[n] for n in chosen], dtype=torch.long),
+        _left_out(others, folder),
     )
+
+
+def _left_out(others: Sequence[Path], folder: Path) -> tuple[str, ...]:
+    if not others:
+        return ()
+    names = ", ".join(str(path.relative_to(folder)) for path in others[:3])
+    return (f"{len(others)} files below {folder} are no images by their names, and left out: {names}",)
 
 
 def parquet_files(path: Path, image: str, label: str, limit: int | None = None) -> ImageFiles:
     """The images of a parquet file with columns image{bytes, path} and label."""
-    table = read_columns(path, [image, label], limit)
+    table = read_columns(path, [image, label])
+    check_count(limit, len(table), f"the number of images of {path.name}")
+    table = table.slice(0, limit)
     cells = table.column(image).to_pylist()
     places = [f"{path}, row {number}" for number in range(len(cells))]
     contents = [image_bytes(cell, place) for cell, place in zip(cells, places, strict=True)]

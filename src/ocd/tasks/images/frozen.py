@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ocd.data import Examples
 from ocd.errors import OCDError
 from ocd.evaluation import CLASSIFIER_METRICS
 from ocd.tasks.catalog import CATALOG
@@ -134,7 +135,18 @@ def _load(options: FrozenOptions, sets: ImageSets, folder: Path | None) -> TaskD
         precision=options.precision,
         classes=sets.classes,
     )
-    return TaskData(train, test, reader=reader, notes=tuple(notes))
+    notes += [*sets.train.notes, *sets.test.notes]
+    return TaskData(train, test, reader=reader, notes=tuple(notes), warnings=_copies(train, test))
+
+
+def _copies(train: Examples, test: Examples) -> tuple[str, ...]:
+    """A warning where test images are training images, to the last bit of their features."""
+    assert isinstance(train.inputs, Tensor) and isinstance(test.inputs, Tensor)
+    known = {row.tobytes() for row in train.inputs.flatten(1).numpy()}
+    count = sum(row.tobytes() in known for row in test.inputs.flatten(1).numpy())
+    if not count:
+        return ()
+    return (f"{count} of {len(test)} test images are among the training images: they say nothing",)
 
 
 def _body(options: FrozenOptions, folder: Path | None) -> tuple[Body, list[str]]:
@@ -143,7 +155,9 @@ def _body(options: FrozenOptions, folder: Path | None) -> tuple[Body, list[str]]
     What was taken is remembered, so that a run goes on with it.
     """
     if options.model != DEIT:
-        return load_body(options.model, options.compute), []
+        local = Path(options.model)  # new images are read from elsewhere
+        name = str(local.resolve()) if local.is_dir() else options.model
+        return load_body(name, options.compute), []
     if folder is not None and (folder / "stand-in").exists():
         return load_body(STAND_IN, options.compute), [(folder / "stand-in").read_text()]
     try:

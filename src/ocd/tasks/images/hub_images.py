@@ -23,6 +23,8 @@ def read_images(
     (C, H, W), C = 1 for grey. Raises OCDError for a missing extra, a missing column, or an image of
     another size.
     """
+    if limit is not None and limit < 1:
+        raise OCDError(f"{limit} images of {path.name} were asked for: at least one is needed")
     table = read_columns(path, [image, label], limit)
     cells = table.column(image).to_pylist()
     pixels = np.empty((len(cells), *shape), dtype=np.uint8)
@@ -30,6 +32,25 @@ def read_images(
         pixels[row] = _decode(cell, shape, f"{path}, row {row}")
     labels = torch.from_numpy(table.column(label).to_numpy().astype(np.int64))
     return torch.from_numpy(pixels).float().div_(255), labels
+
+
+COLUMNS = ("image", "img")
+"""What the hub's data sets call their images."""
+
+
+def image_column(path: Path) -> str:
+    """The column with images of a parquet file. Raises OCDError where there is none."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        names = parquet.read_schema(path).names
+    except (OSError, pyarrow.ArrowException) as error:
+        raise OCDError(f"{path} cannot be read as parquet ({error})") from error
+    column = next((name for name in COLUMNS if name in names), None)
+    if column is None:
+        raise OCDError(f"{path}: no column 'image' or 'img'; there are: {', '.join(names)}")
+    return column
 
 
 def image_bytes(cell: Any, where: str) -> bytes:

@@ -18,7 +18,7 @@ from ocd.tasks.images.classification import (
     log_mean_softmax,
     train_classifier,
 )
-from ocd.tasks.images.corruption import DIGITS_C, HELP, check_corruption, corrupted
+from ocd.tasks.images.corruption import DIGITS_C, HELP, check_corruption, corrupted, corruption_notes
 from ocd.tasks.images.encoder import ImageEncoder
 from ocd.tasks.images.hub_images import read_images
 from ocd.tasks.images.own import MODULE_HELP, own_classifier
@@ -101,6 +101,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
         train=_split("train", options.train_size, options.train_corruption, data_dir),
         test=_split("test", options.test_size, options.corruption, data_dir),
         reader=ImageReader((1, 28, 28), DIGITS),
+        notes=tuple(corruption_notes(options)),
     )
 
 

@@ -17,14 +17,13 @@ from torch import Tensor
 from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.tasks.images.decoding import ENDINGS, decoded, pillow_pixels
-from ocd.tasks.images.hub_images import image_bytes
+from ocd.tasks.images.files import image_paths
+from ocd.tasks.images.hub_images import image_bytes, image_column
 from ocd.tasks.reader import Answer, NewRows, State
 
 IDX = re.compile(r"[.-]idx3?(?:-ubyte)?(?:\.gz)?$")
 
 
-COLUMNS = ("image", "img")
-"""Of parquet files: what the hub's data sets call their images."""
 DIGITS = Answer("classes", tuple("0123456789"))
 
 
@@ -95,11 +94,7 @@ class ImageReader:
     # ----------------------------------------------------------- sources
 
     def _folder(self, source: Path, size: int, start: int) -> Iterator[NewRows]:
-        paths = sorted(
-            path
-            for path in source.rglob("*")
-            if path.suffix.lower() in ENDINGS and path.is_file() and not path.name.startswith(".")
-        )
+        paths = image_paths(source)
         if not paths:
             raise OCDError(f"{source}: there are no images ({', '.join(ENDINGS)})")
         for first in range(start, len(paths), size):
@@ -141,10 +136,7 @@ class ImageReader:
 
         try:
             with parquet.ParquetFile(source) as file:
-                column = next((c for c in COLUMNS if c in file.schema_arrow.names), None)
-                if column is None:
-                    listed = ", ".join(file.schema_arrow.names)
-                    raise OCDError(f"{source}: no column 'image' or 'img'; there are: {listed}")
+                column = image_column(source)
                 first = 0
                 for batch in file.iter_batches(size, columns=[column]):
                     cells = batch.column(0).to_pylist()

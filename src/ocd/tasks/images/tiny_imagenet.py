@@ -9,7 +9,6 @@ from ocd.tasks.hub_files import hub_file
 from ocd.tasks.images.files import ImageFiles, parquet_files
 from ocd.tasks.images.frozen import FrozenOptions, ImageSets, frozen_task
 from ocd.tasks.published import Published
-from ocd.tasks.task import check_count
 
 REPO = "zh-plus/tiny-imagenet"
 TRAIN = ("data/train-00000-of-00001-1359597a978bc4fa.parquet", "data/train-100-per-class.parquet")
@@ -33,22 +32,22 @@ PUBLISHED = Published(
 
 def image_sets(options: FrozenOptions, data_dir: Path | None) -> ImageSets:
     """The training images and the whole validation set, which is the test set: 10,000 images."""
-    train = _files(TRAIN, data_dir, options.train_size, "train_size")
-    test = _files(TEST, data_dir, options.test_size, "test_size")
+    train = _files(TRAIN, data_dir, options.train_size)
+    test = _files(TEST, data_dir, options.test_size)
     for name, files in (("training", train), ("validation", test)):
-        largest = int(files.labels.max())
-        if largest >= NUM_CLASSES:
-            raise OCDError(f"the {name} images of {REPO} have a class {largest}, where 0 to 199 are")
+        smallest, largest = int(files.labels.min()), int(files.labels.max())
+        if smallest < 0 or largest >= NUM_CLASSES:
+            raise OCDError(
+                f"the {name} images of {REPO} have classes {smallest} to {largest}, where 0 to 199 are"
+            )
     return ImageSets(train, test, tuple(map(str, range(NUM_CLASSES))))
 
 
-def _files(names: tuple[str, ...], data_dir: Path | None, count: int | None, option: str) -> ImageFiles:
+def _files(names: tuple[str, ...], data_dir: Path | None, count: int | None) -> ImageFiles:
     here = [data_dir / REPO / name for name in names if data_dir is not None]
     path = next((path for path in here if path.is_file()), None)
     path = path or hub_file(REPO, names[0], data_dir)
-    files = parquet_files(path, "image", "label", count)
-    check_count(count, len(files), option)
-    return files
+    return parquet_files(path, "image", "label", count)
 
 
 TASK = frozen_task(
