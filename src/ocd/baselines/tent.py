@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocd.base import find_layer, independent_copy
+from ocd.base import find_layer, independent_copy, open_modules
 from ocd.data import Inputs, call, map_tensors, num_rows
 from ocd.errors import OCDError
 from ocd.prediction import Prediction, predict_in_chunks, softmax_entropy
@@ -41,7 +41,9 @@ class Tent:
         """A line for the report: which parameters are trained."""
         if _norms(self.base):
             return "Tent moves the normalisation layers"
-        return f"Tent moves the weight of {self.layer}: the base has no normalisation layer"
+        has = any(isinstance(module, NORMS) for module in self.base.modules())
+        why = "those layers of the base are kept" if has else "the base has no normalisation layer"
+        return f"Tent moves the weight of {self.layer}: {why}"
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
         device = next(self.base.parameters()).device
@@ -98,6 +100,6 @@ class Tent:
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:
-    """Normalisation layers with a scale and a shift."""
-    found = [module for module in network.modules() if isinstance(module, NORMS)]
+    """Normalisation layers with a scale and a shift, outside of what is computed once for each input."""
+    found = [module for _, module in open_modules(network) if isinstance(module, NORMS)]
     return [module for module in found if any(True for _ in module.parameters(recurse=False))]

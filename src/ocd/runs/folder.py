@@ -25,7 +25,7 @@ from ocd.data import Examples, Log, Place, locked, read_json, resumable, some_of
 from ocd.errors import OCDError
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.settings import RunOptions, read_settings, specialised
-from ocd.tasks import Task, TaskData, get_task, load_base, store_data, stored_data
+from ocd.tasks import Task, TaskData, get_task, kept_in, load_base, store_data, stored_data
 
 FORMAT_VERSION = 3
 PREPROCESSING = "preprocessing"
@@ -49,6 +49,10 @@ class RunFolder:
     """The seeds that were asked for in this call; the folder may hold more."""
     full_options: RunOptions | None = None
     """Of a quick run that was asked for in this call: the options that it would have otherwise."""
+    drawn_by: int | None = None
+    """The seed whose training examples these are, of a task whose seeds draw their own."""
+    origin: RunFolder | None = field(default=None, repr=False)
+    """The run of all seeds that this one is of."""
 
     @classmethod
     def create(
@@ -110,7 +114,20 @@ class RunFolder:
         )
         if not with_data:
             run.data = stored_data(root / PREPROCESSING)
+            run.task = dataclasses.replace(run.task, for_seed=None)  # there is nothing to draw from
         return run
+
+    def at(self, seed: int) -> Self:
+        """The run with the training examples that a seed draws; itself where all have the same."""
+        if self.task.for_seed is None or self.drawn_by == seed:
+            return self
+        if self.origin is not None:
+            raise ValueError(f"a run of seed {self.drawn_by} was asked for seed {seed}")
+        made: dict[int, Self] = self.__dict__.setdefault("_of_seeds", {})
+        if seed not in made:
+            made[seed] = dataclasses.replace(self, drawn_by=seed, origin=self)
+            made[seed].data = self.task.for_seed(self.options, self.data, seed)
+        return made[seed]
 
     def _as_dict(self) -> dict[str, Any]:
         metrics = {
@@ -127,7 +144,7 @@ class RunFolder:
             "options": dataclasses.asdict(self.options),
             "run_options": dataclasses.asdict(self.run_options),
             "config": self.config.to_dict(),
-            "examples": {"train": len(self.data.train), "test": len(self.data.test)},
+            "examples": {"train": len(self.at(self.seeds[0]).data.train), "test": len(self.data.test)},
             "data_notes": list(self.data.notes),
             "data_warnings": list(self.data.warnings),
             "metrics": metrics,
@@ -139,6 +156,8 @@ class RunFolder:
     @cached_property
     def facts(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the manifest records of this run: its saved settings and hashes of its data."""
+        if self.origin is not None:
+            return self.origin.facts
         saved = read_json(self.root / "config.json")
         names = ("task", "preset", "options", "run_options", "config")
         data = {"train": data_digest(self.data.train), "test": data_digest(self.data.test)}
@@ -274,7 +293,8 @@ class RunFolder:
     def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
         """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
         processes too, are logged at its end. `of`: tells phases of the same name apart."""
-        with resumable(self.unfinished(seed) / (of or name)) as place:
+        where = self.unfinished(seed) / (of or name)
+        with kept_in(self.root / "features"), resumable(where) as place:
             try:
                 yield place
             finally:
