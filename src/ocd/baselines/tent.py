@@ -100,6 +100,6 @@ class Tent:
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:
-    """Normalisation layers with a scale and a shift, outside of what is computed once for each input."""
+    """Normalisation layers with a scale and a shift, none of what is computed once for each input."""
     found = [module for _, module in open_modules(network) if isinstance(module, NORMS)]
     return [module for module in found if any(True for _ in module.parameters(recurse=False))]

@@ -98,7 +98,7 @@ def matthews(outputs: Tensor, targets: Tensor) -> float:
     return 100 * float((answers * right).sum() / size) if size > 0 else 0.0
 
 
-MATTHEWS = Metric(matthews, higher_is_better=True, unit="%")
+MATTHEWS = Metric(matthews, higher_is_better=True, unit="%", of_answers=True)
 """Of classes of unequal size, such as AmazonCF's."""
 
 CLASSIFIER_METRICS: dict[str, Metric] = {

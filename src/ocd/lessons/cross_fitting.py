@@ -96,7 +96,9 @@ def _parts(problem: Problem, total: int, config: CrossFittingConfig, seed: int) 
     _, classes = fetch_rows(problem.dataset, torch.arange(total))
     whole = isinstance(classes, Tensor) and classes.dim() == 1 and not classes.is_floating_point()
     if not whole or problem.belongs is not None:
-        raise OCDError("cross_fitting.stratify is for targets that are classes, one an example, without groups")
+        raise OCDError(
+            "cross_fitting.stratify is for targets that are classes, one an example, without groups"
+        )
     # Examples by class, each class in an order by chance, dealt to the folds in turn.
     order = torch.randperm(total, generator=generator)
     dealt = order[classes[order].argsort(stable=True)]

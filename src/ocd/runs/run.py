@@ -11,6 +11,7 @@ command.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
 from collections.abc import Callable, Iterator
@@ -38,7 +39,9 @@ P = ParamSpec("P")
 Found = TypeVar("Found")
 
 
-def of_seed(method: Callable[Concatenate[Any, int, P], Found]) -> Callable[Concatenate[Any, int, P], Found]:
+def of_seed(
+    method: Callable[Concatenate[Any, int, P], Found],
+) -> Callable[Concatenate[Any, int, P], Found]:
     """A method of a run and a seed, called on the run with the training examples of that seed."""
 
     @functools.wraps(method)
@@ -226,9 +229,11 @@ class Run(RunFolder):
             member = f"seed-{seed}" if role == "main" else f"seed-{seed}-{role}"
             config = self.config.replace({**main, **settings})
             ocd = self.unfitted(base, config, seed, self.run_options.encode_x)
-            if self._is_cross_fitted(role):
+            work = Workdir(self.root, member, {"seed": seed, "role": role})
+            if self._is_cross_fitted(role):  # all such fits of a seed on the same bases
                 ocd.seen, ocd.fit_base = True, base_trainer(self, seed)
-            yield role, ocd, Workdir(self.root, member, {"seed": seed, "role": role})
+                work = dataclasses.replace(work, bases_of=f"seed-{seed}")
+            yield role, ocd, work
 
     def lessons_of(self, role: str, seed: int) -> Examples:
         """The examples of a fit: with their labels where each base has not seen its own."""

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ocd.errors import OCDError, nearest
-from ocd.tasks.catalog import CATALOG
+from ocd.tasks.catalog import CATALOG, PAPER_SUITES, SUITES
 
 if TYPE_CHECKING:
     from ocd.tasks.kept_features import kept_in
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CATALOG",
+    "PAPER_SUITES",
+    "SUITES",
     "TASKS",
     "Answer",
     "NewRows",

@@ -110,7 +110,7 @@ class _Looked(torch.autograd.Function):
     """A look-up, which has no gradient, and under `vmap` takes all rows at once."""
 
     @staticmethod
-    def forward(inputs: Tensor, front: KeptFeatures) -> Tensor:  # type: ignore[override]
+    def forward(inputs: Tensor, front: KeptFeatures) -> Tensor:
         return front.looked_up(inputs)
 
     @staticmethod
@@ -122,7 +122,7 @@ class _Looked(torch.autograd.Function):
         return None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, inputs: Tensor, front: KeptFeatures) -> tuple[Tensor, int]:  # type: ignore[override]
+    def vmap(info: Any, in_dims: Any, inputs: Tensor, front: KeptFeatures) -> tuple[Tensor, int]:
         many = inputs.movedim(in_dims[0], 0)
         rows = _Looked.apply(many.flatten(0, 1), front)
         return rows.unflatten(0, many.shape[:2]), 0

@@ -1,7 +1,7 @@
 """The sentence encoder: where it is found, and what a run has to know of it to make it again.
 
-    body = load_body("minilm/")          # a SentenceTransformer
-    facts = describe_body(body, "minilm/")   # JSON: the network's form, tokenizer, pooling
+body = load_body("minilm/")          # a SentenceTransformer
+facts = describe_body(body, "minilm/")   # JSON: the network's form, tokenizer, pooling
 """
 
 from __future__ import annotations

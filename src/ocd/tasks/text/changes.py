@@ -31,7 +31,7 @@ def changed_texts(data: TaskData, base: Tensor, ocd: Tensor) -> dict[str, Any]:
     def shown(places: Tensor) -> list[dict[str, Any]]:
         return [
             {
-                "text": data.texts[row_key(data.test.inputs[place])][:LONGEST],  # type: ignore[index]
+                "text": data.texts[row_key(data.test.inputs[place])][:LONGEST],
                 "right": names[int(targets[place])],
                 "base": names[int(was[place])],
                 "ocd": names[int(now[place])],

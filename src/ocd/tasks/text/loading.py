@@ -19,7 +19,7 @@ from ocd.tasks.text.reading import rows_of, text_of
 from ocd.tasks.text.tokens import Tokenizer, row_key
 
 WIDEST = 64
-"""Tokens to which rows are filled up at least, so that most new texts are as wide as those of the run."""
+"""Tokens to which rows are filled up at least: most new texts are as wide as the run's then."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def make_data(train: Labelled, test: Labelled, options: TextOptions) -> TextData
 
 
 def draw_shots(options: TextOptions, data: TaskData, seed: int) -> TaskData:
-    """The data with `options.shots` training texts of each class, drawn by the seed; all of a class that
+    """The data with `options.shots` training texts of each class, drawn by the seed; all of one that
     has fewer."""
     assert isinstance(data, TextData)
     if options.shots is None:
@@ -142,7 +142,9 @@ def _classes(train: Labelled) -> list[str]:
     numbers = all(label.lstrip("-").isdecimal() for label in train.names)
     classes = sorted(train.names, key=int if numbers else None)
     if len(classes) < 2:
-        raise OCDError(f"{train.path}: all rows have the label {classes[0]!r}: there is nothing to learn")
+        raise OCDError(
+            f"{train.path}: all rows have the label {classes[0]!r}: there is nothing to learn"
+        )
     return classes
 
 

@@ -30,7 +30,7 @@ class SetFitNetwork(nn.Module):
 
     def __init__(self, facts: dict[str, Any], num_classes: int, block: bool = False) -> None:
         super().__init__()
-        transformer = make_transformer(facts["config"])
+        transformer: Any = make_transformer(facts["config"])
         self.pooling, self.normalize = facts["pooling"], facts["normalize"]
         self.encoder: nn.Module | None = None
         if block:
@@ -55,7 +55,7 @@ class SetFitNetwork(nn.Module):
 
     def _last_block(self, hidden: Tensor, mask: Tensor) -> Tensor:
         assert self.encoder is not None
-        (block,) = self.encoder.layer.values()  # type: ignore[union-attr, operator]
+        (block,) = self.encoder.get_submodule("layer").children()
         apart = torch.finfo(hidden.dtype).min
         closed = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, apart)
         front = self.front.body

@@ -20,9 +20,9 @@ from ocd.tasks.text.tokens import Tokenizer
 
 @dataclass(frozen=True)
 class TextReader:
-    """`body`: facts of the sentence encoder, its tokenizer among them. `classes`: their names. `column`:
-    of the texts. `width`: tokens to which rows are filled up. `id_column`: whose values name the rows;
-    their numbers from 1 on where it is None."""
+    """`body`: facts of the sentence encoder, its tokenizer among them. `classes`: their names.
+    `column`: of the texts. `width`: tokens to which rows are filled up. `id_column`: whose values name
+    the rows; their numbers from 1 on where it is None."""
 
     body: dict[str, Any]
     classes: tuple[str, ...]
@@ -31,7 +31,9 @@ class TextReader:
     id_column: str | None = None
 
     kind: ClassVar[str] = "texts"
-    takes: ClassVar[str] = "a csv, tsv, parquet or jsonl file with a column of texts, or a list of texts"
+    takes: ClassVar[str] = (
+        "a csv, tsv, parquet or jsonl file with a column of texts, or a list of texts"
+    )
 
     @property
     def answer(self) -> Answer:
@@ -85,7 +87,5 @@ class TextReader:
     def _tokens(self, texts: list[str], ids: list[str]) -> NewRows:
         tokens = self._tokenizer(texts, self.width)
         remarks = [(place, "the text is empty") for place, text in enumerate(texts) if not text.strip()]
-        remarks += [
-            (place, f"longer than {self._tokenizer.limit} tokens: cut") for place in tokens.cut
-        ]
+        remarks += [(place, f"longer than {self._tokenizer.limit} tokens: cut") for place in tokens.cut]
         return NewRows(ids, tokens.rows, remarks)

@@ -71,7 +71,7 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             except ValueError as error:
                 raise OCDError(f"{path}, row {number}: not a line of JSON ({error})") from error
             if not isinstance(row, dict):
-                raise OCDError(f"{path}, row {number}: not an object, like {{\"text\": ...}}")
+                raise OCDError(f'{path}, row {number}: not an object, like {{"text": ...}}')
             _check(path, columns, list(row), f", row {number}")
             yield {name: row[name] for name in columns}
 
@@ -94,5 +94,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 def _check(path: Path, columns: Sequence[str], there: Sequence[str], where: str = "") -> None:
     lacking = [name for name in columns if name not in there]
     if lacking:
-        hint = nearest(lacking[0], list(there)) or f"; there are {', '.join(map(repr, there)) or 'none'}"
+        hint = (
+            nearest(lacking[0], list(there)) or f"; there are {', '.join(map(repr, there)) or 'none'}"
+        )
         raise OCDError(f"{path}{where}: no column {lacking[0]!r}{hint}")

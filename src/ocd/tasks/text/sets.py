@@ -55,8 +55,11 @@ def load_set(folder: str, options: TextOptions, data_dir: Path | None) -> TaskDa
     train, test = (
         read_labelled(
             hub_file(f"SetFit/{folder}", f"{split}.jsonl", data_dir),
-            "text", "label", named=True, leave_out=split == "train",
-        )  # fmt: skip
+            "text",
+            "label",
+            named=True,
+            leave_out=split == "train",
+        )
         for split in ("train", "test")
     )
     return make_data(train, test, replace(options, text="text", label="label"))
@@ -66,7 +69,9 @@ def load_own(options: OwnTextOptions, data_dir: Path | None) -> TaskData:
     """A user's own training and test files. Raises OCDError where they are not named."""
     if options.train is None or options.test is None:
         missing = "train" if options.train is None else "test"
-        raise OCDError(f"the task text needs files: --set train=FILE --set test=FILE ({missing} is missing)")
+        raise OCDError(
+            f"the task text needs files: --set train=FILE --set test=FILE ({missing} is missing)"
+        )
     train, test = (
         read_labelled(Path(place), options.text, options.label, leave_out=place == options.train)
         for place in (options.train, options.test)

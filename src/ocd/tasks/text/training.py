@@ -106,22 +106,24 @@ def _say_nothing(trainer: Any) -> None:
 @contextmanager
 def random_states(seed: int) -> Iterator[None]:
     """The global generators are set in the block, which setfit draws from, and put back after it."""
-    python, numpy = random.getstate(), np.random.get_state()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         random.seed(seed)
-        np.random.seed(seed % 2**32)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
         torch.manual_seed(seed)
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)
+            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def copy_body(transformer: nn.Module, base: SetFitNetwork) -> None:
     """The weights of a trained transformer into the base's kept part and its last block."""
     state = {
-        name: value for name, value in transformer.state_dict().items() if not name.startswith("pooler.")
+        name: value
+        for name, value in transformer.state_dict().items()
+        if not name.startswith("pooler.")
     }
     wanted = {f"front.body.transformer.{name}": value for name, value in state.items()}
     if base.encoder is not None:
