@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from ocd.data import Examples
+from ocd.tasks.text.options import TextData
 
 GOOD = ("fine", "good", "great", "lovely", "superb", "glad")
 BAD = ("awful", "bad", "broken", "poor", "sad", "wrong")
@@ -42,6 +46,26 @@ def write_body(folder: Path, kind: str = "bert") -> Path:
     body = SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu")
     body.save(str(folder / "body"))
     return folder / "body"
+
+
+def body_facts() -> dict[str, Any]:
+    """What a task keeps of such an encoder (`describe_body`), without the package that wrote it."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    words = Tokenizer(WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    config = {
+        "model_type": "bert", "vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32,
+    }  # fmt: skip
+    return {"name": "tiny", "config": config, "pooling": "mean", "normalize": True, "limit": LIMIT,
+            "pad": 0, "tokenizer": words.to_str()}  # fmt: skip
+
+
+def text_data() -> TextData:
+    """Four texts of two classes, as tokens."""
+    rows = Examples(torch.randint(1, len(WORDS), (4, 6)), torch.tensor([0, 1, 0, 1]))
+    return TextData(rows, rows, body=body_facts(), classes=["bad", "good"])
 
 
 def sentences(count: int, seed: int = 0) -> list[tuple[str, int]]:

@@ -29,7 +29,7 @@ from ocd.evaluation import TrainingData
 from ocd.runs import Run, audit_run
 from ocd.runs.baselines import train_bases
 from ocd.runs.comparing import make_comparison
-from ocd.runs.folder import FORMAT_VERSION
+from ocd.runs.same import FORMAT_VERSION
 from ocd.runs.settings import RunOptions, read_settings
 from ocd.tasks import TaskData
 from ocd.training import Trainer

@@ -179,7 +179,9 @@ def test_suite_has_the_sets_at_hand_and_an_average(files, tmp_path, capsys, monk
     write_hub(folder / "hub", "amazon_counterfactual_en")
     root = tmp_path / "setfit"
     command = ["ocd", "run", "setfit", "--data-dir", str(folder / "hub"), "--out", str(root)]
-    for key, value in (SMALL | {"body": str(body), "num_bases": "1", "baselines": "none"}).items():
+    for key, value in (
+        SMALL | {"body": str(body), "num_bases": "1", "baselines": "none", "cross_fit": "false"}
+    ).items():
         command += ["--set", f"{key}={value}"]
     monkeypatch.setattr(sys, "argv", [*command, "--seeds", "0"])
     with pytest.raises(SystemExit) as stopped:

@@ -20,7 +20,7 @@ from ocd.baselines.ensemble import DeepEnsemble
 from ocd.baselines.fine_tuned_base import fine_tune
 from ocd.baselines.laplace import fit_laplace
 from ocd.baselines.mc_dropout import MCDropout
-from ocd.baselines.nearest_labels import NearestLabels, fit_nearest_labels
+from ocd.baselines.nearest_labels import fit_nearest_labels
 from ocd.baselines.nearest_neighbor import NearestNeighbor
 from ocd.baselines.ocd_variant import OCDVariant
 from ocd.baselines.overfit_test import OverfitTest, OverfitTestAllLayers
@@ -41,7 +41,6 @@ __all__ = [
     "DeepEnsemble",
     "MCDropout",
     "MainFit",
-    "NearestLabels",
     "NearestNeighbor",
     "OCDVariant",
     "OverfitTest",

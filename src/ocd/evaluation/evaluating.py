@@ -80,6 +80,7 @@ def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
 
 
 def _ensemble(comparison: Comparison) -> str:
+    """The name of OCD's own ensemble in the table."""
     return f"ocd_ensemble_{comparison.settings.num_draws}"
 
 

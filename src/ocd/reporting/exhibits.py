@@ -32,6 +32,7 @@ def exhibits_section(run: RunRecords) -> list[str]:
 
 
 def _rows(shown: list[Json]) -> list[list[str]]:
+    """Cells of a table; a text may hold what would end a cell or a line."""
     return [
         [
             " ".join(one["text"].replace("|", "\\|").split()),

@@ -78,6 +78,8 @@ def read_part(name: str, folder: Path) -> Part:
 
 
 def _counts(run: RunRecords, method: str, metric: str) -> Array | None:
+    """As `Part` has them; None where a seed lacks the method. A Matthews correlation is of two classes,
+    whose outcome is numbered 2 x the right class + the answer."""
     if metric == "accuracy":
         right = run.of_seeds(f"value/{method}/accuracy")
         return None if right is None else right[..., None]
@@ -215,11 +217,13 @@ def suite_markdown(results: Json, figures: Mapping[str, str]) -> str:
 
 
 def _column(results: Json, name: str) -> str:
+    """A set's name and its metric, as the head of its column."""
     metric = results["sets"][name]["metric"]
     return f"{name.removeprefix('setfit-')} ({'MCC' if metric == 'matthews' else metric})"
 
 
 def _spread(values: list[float]) -> str:
+    """Mean ± standard deviation over the seeds; the mean alone of one seed."""
     if not values:
         return "–"
     deviation = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
@@ -227,6 +231,7 @@ def _spread(values: list[float]) -> str:
 
 
 def _figure(known: list[float | None] | None) -> str:
+    """A published figure, with its deviation where there is one."""
     if known is None:
         return "–"
     mean, deviation = known
@@ -234,5 +239,6 @@ def _figure(known: list[float | None] | None) -> str:
 
 
 def _interval(gain: Json) -> str:
+    """A difference and its 95 % interval, in points."""
     low, high = gain["interval"]
     return f"{gain['difference']:+.1f} ({low:+.1f} to {high:+.1f})"

@@ -56,7 +56,8 @@ def audit_run(run: Run) -> Audit:
 
 
 def _check_overlap(run: Run) -> Iterator[Finding]:
-    """Once for all seeds, or for each where they draw their own training examples."""
+    """Once for all seeds, or for each where they draw their own training examples: a text of the test
+    set may be among all that there are to draw from, and among none that were drawn."""
     seeds = run.seeds if run.task.for_seed is not None else run.seeds[:1]
     for seed in seeds:
         data = run.at(seed).data

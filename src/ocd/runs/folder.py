@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
-from ocd.config import OCDConfig, flatten
+from ocd.config import OCDConfig
 from ocd.data import Examples, Log, Place, locked, read_json, resumable, some_of, write_json
 from ocd.errors import OCDError
 from ocd.runs.quick import check_one_seed, left_out
+from ocd.runs.same import FORMAT_VERSION, check_format, check_same
 from ocd.runs.settings import RunOptions, read_settings, specialised
 from ocd.tasks import Task, TaskData, get_task, kept_in, load_base, store_data, stored_data
 
-FORMAT_VERSION = 3
 PREPROCESSING = "preprocessing"
 """The folder with how inputs were read."""
 
@@ -169,19 +169,7 @@ class RunFolder:
 
     def _check_same(self, saved: dict[str, Any]) -> None:
         """More seeds may be added to a run; nothing else may change."""
-        check_format(self.root / "config.json", saved)
-        mine = self._as_dict()
-        for name in ("task", "preset", "options", "run_options", "config"):
-            old, new = _comparable(saved.get(name)), _comparable(mine[name])
-            if old == new:
-                continue
-            changed = name
-            if isinstance(old, dict) and isinstance(new, dict):
-                keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-                changed = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys)
-            raise OCDError(
-                f"{self.root} holds another run ({changed}): give another --out, or delete it"
-            )
+        check_same(self.root, saved, self._as_dict())
         self.seeds = sorted({*saved["seeds"], *self.seeds})
 
     def _check_data(self) -> None:
@@ -300,20 +288,3 @@ class RunFolder:
             finally:
                 self.log(seed).write("phase", phase=name, seconds=round(place.seconds, 3))
                 place.restart_clock()
-
-
-def check_format(path: Path, saved: dict[str, Any]) -> None:
-    """Raises OCDError where a run's config.json was written by another version."""
-    found = saved.get("format_version")
-    if found != FORMAT_VERSION or "task" not in saved:
-        raise OCDError(
-            f"{path} is not a run of this version (format {found}, this version reads "
-            f"{FORMAT_VERSION}): use another folder, or the version that made it"
-        )
-
-
-def _comparable(value: Any) -> Any:
-    """JSON has no tuples; nested settings are compared by their dotted names."""
-    if isinstance(value, dict):
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in flatten(value).items()}
-    return value

@@ -157,6 +157,7 @@ def kept_in(folder: Path) -> Iterator[None]:
 
 
 def _write(path: Path, kept: _Features) -> None:
+    """The hashes of the inputs, and their rows in the same order, as safetensors."""
     by_shape = {row.shape for row in kept.rows}
     if len(by_shape) != 1:  # of inputs of several lengths: not worth a format
         return
@@ -167,6 +168,7 @@ def _write(path: Path, kept: _Features) -> None:
 
 
 def _features_of(digest: str) -> _Features:
+    """Those of the body with this hash, from the folder that is named where memory has none."""
     if digest not in _FEATURES:
         _FEATURES[digest] = _Features()
     kept = _FEATURES[digest]
@@ -184,6 +186,7 @@ def _features_of(digest: str) -> _Features:
 
 
 def _make_room() -> None:
+    """Forget what was not asked for longest, until the rest is below the limit."""
     while len(_FEATURES) > 1 and sum(kept.size for kept in _FEATURES.values()) > MOST_BYTES:
         _FEATURES.popitem(last=False)
 
@@ -201,6 +204,8 @@ def _digest(body: nn.Module) -> str:
 
 
 def _digest_of_weights(weights: list[Tensor], body: nn.Module) -> str:
+    """The hash of the form and of the parameters; to read a hundred megabytes takes as long as the rest
+    of a small pass, so that it is done once for each set of weights."""
     form = hashlib.sha256(repr(body).encode()).hexdigest()
     for known, versions, digest in _KNOWN:
         same = digest.startswith(form) and all(

@@ -43,6 +43,7 @@ def load_body(body: str | None) -> tuple[Any, str]:
 
 
 def _load(place: str, name: str) -> tuple[Any, str]:
+    """From a folder, or by the hub's client. `name`: for people, since a path says nothing to them."""
     with quiet():
         try:
             from sentence_transformers import SentenceTransformer

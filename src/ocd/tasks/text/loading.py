@@ -149,4 +149,5 @@ def _classes(train: Labelled) -> list[str]:
 
 
 def _wide(rows: Tensor, width: int) -> Tensor:
+    """Rows of tokens filled up with nothing, so that training and test texts have one shape."""
     return torch.nn.functional.pad(rows, (0, width - rows.shape[1]))

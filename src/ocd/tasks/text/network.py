@@ -54,6 +54,11 @@ class SetFitNetwork(nn.Module):
         return features if self.encoder is None else self._last_block(features, tokens > 0)
 
     def _last_block(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Hidden vectors (B, L, D) in front of the last block -> embeddings (B, D).
+
+        The mask is added to the scores of attention, in which form all kinds of blocks take it; those
+        of mpnet are also given a bias of distances, which the front has the weights of.
+        """
         assert self.encoder is not None
         (block,) = self.encoder.get_submodule("layer").children()
         apart = torch.finfo(hidden.dtype).min
@@ -85,6 +90,8 @@ class _Front(nn.Module):
         return torch.cat(parts)[order.argsort()]
 
     def _answer(self, tokens: Tensor, width: int) -> Tensor:
+        """Of texts that are cut to the longest of them, since padding costs as much as words do. Hidden
+        vectors are filled up to `width` positions again."""
         mask = tokens > 0
         longest = max(1, int(mask.sum(dim=1).max()))
         tokens, mask = tokens[:, :longest], mask[:, :longest]

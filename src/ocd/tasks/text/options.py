@@ -17,6 +17,12 @@ PRECISIONS = ("float32", "bfloat16")
 class TextOptions:
     """What `--set` can change of SetFit and of the texts."""
 
+    base: str | None = field(
+        default=None,
+        metadata={
+            "help": "a .safetensors with a trained SetFit, as a run keeps it in base/, not to train one"
+        },
+    )
     body: str | None = field(
         default=None,
         metadata={

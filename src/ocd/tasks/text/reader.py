@@ -85,6 +85,7 @@ class TextReader:
         return cls(facts["body"], tuple(facts["classes"]), facts["column"], facts["width"])
 
     def _tokens(self, texts: list[str], ids: list[str]) -> NewRows:
+        """As wide as the run's own texts, or as the longest of these: draws do not depend on it."""
         tokens = self._tokenizer(texts, self.width)
         remarks = [(place, "the text is empty") for place, text in enumerate(texts) if not text.strip()]
         remarks += [(place, f"longer than {self._tokenizer.limit} tokens: cut") for place in tokens.cut]

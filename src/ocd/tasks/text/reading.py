@@ -64,6 +64,7 @@ def _separated(path: Path, separator: str, columns: Sequence[str]) -> Iterator[R
 
 
 def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """An object in each line; empty lines are not counted."""
     with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate((line for line in file if line.strip()), 1):
             try:
@@ -77,6 +78,7 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """A thousand rows at a time, and only the columns that are needed."""
     try:
         import pyarrow
         import pyarrow.parquet as parquet
@@ -92,6 +94,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _check(path: Path, columns: Sequence[str], there: Sequence[str], where: str = "") -> None:
+    """Raises OCDError for the first column that is not there, with those that are like it."""
     lacking = [name for name in columns if name not in there]
     if lacking:
         hint = (

@@ -84,6 +84,11 @@ def _nothing(options: Any, data: Any = None) -> None:
     return None
 
 
+def _own_layer(task: Task) -> Task:
+    """The task whose layer follows its option `part`."""
+    return replace(task, specialise=lambda options: replace(task, layer=last_layer(options.part)))
+
+
 def _task(name: str, load: Callable[..., TaskData], published: Published | None = None) -> Task:
     counterfactual = name == "setfit-amazon-cf"
     task = Task(
@@ -108,10 +113,11 @@ def _task(name: str, load: Callable[..., TaskData], published: Published | None 
         neighbours=training.embeddings,
         exhibit=changed_texts,
     )
-    return replace(task, specialise=lambda options: replace(task, layer=last_layer(options.part)))
+    return _own_layer(task)
 
 
 def _published(name: str) -> Published | None:
+    """The published figures of a set; None where the paper has it not."""
     if name not in PUBLISHED:
         return None
     return Published(
@@ -125,8 +131,7 @@ def _published(name: str) -> Published | None:
     )
 
 
-_OWN = replace(_task("text", load_own), options=OwnTextOptions)
 TASKS = {
     f"setfit-{name}": _task(f"setfit-{name}", partial(load_set, folder), _published(name))
     for name, (folder, _) in TEXT_SETS.items()
-} | {"text": replace(_OWN, specialise=lambda options: replace(_OWN, layer=last_layer(options.part)))}
+} | {"text": _own_layer(replace(_task("text", load_own), options=OwnTextOptions))}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ocd.data import Inputs
 from ocd.errors import OCDError
-from ocd.tasks.task import Progress, TaskData
+from ocd.tasks.task import Progress, TaskData, load_base
 from ocd.tasks.text.bodies import NEEDS, load_body, quiet, transformer_of
 from ocd.tasks.text.network import SetFitNetwork
 from ocd.tasks.text.options import TextData, TextOptions
@@ -38,7 +38,11 @@ def make_base(options: TextOptions, data: TaskData) -> nn.Module:
 def train_base(
     base: nn.Module, data: TaskData, options: TextOptions, seed: int, progress: Progress
 ) -> None:
-    """SetFit on the training texts; its body and head are copied into the base."""
+    """Loads `options.base` where there is one, else SetFit on the training texts; its body and head are
+    copied into the base."""
+    if options.base is not None:
+        load_base(base, options.base)
+        return
     assert isinstance(data, TextData) and isinstance(base, SetFitNetwork)
     tokens, labels = data.train.inputs, data.train.targets
     assert isinstance(tokens, Tensor)
@@ -94,11 +98,13 @@ def train_setfit(texts: Sequence[str], labels: Sequence[int], options: TextOptio
 
 
 def _say_nothing(trainer: Any) -> None:
+    # A run says itself how far it is; two bars in one line are none.
     """No bar and no lines of the trainer inside."""
     from transformers import PrinterCallback, ProgressCallback
 
     inner = trainer.st_trainer
     inner.args.disable_tqdm = True
+    inner.args.dataloader_pin_memory = False  # on a CPU torch warns of it
     for kind in (PrinterCallback, ProgressCallback):
         inner.remove_callback(kind)
 
