@@ -1,4 +1,6 @@
-"""Is there anything in I(x) that tells a wrong answer from a right one? `python -m benchmarks.text_signal RUN ...`
+"""Is there anything in I(x) that tells a wrong answer from a right one, and a label from another?
+
+    python -m benchmarks.text_signal RUN ...
 
 Of runs of texts on the head. I(x) is what the head sees and answers: the embedding and the logits. A
 logistic regression of each test text's label is fitted on I(x) of other test texts: as many as OCD had
@@ -23,8 +25,8 @@ REPEATS = 5
 
 
 def signal(run: Run, seed: int) -> dict[str, object]:
-    """What the test texts of a seed say: the base's accuracy, how well its entropy finds its errors, how
-    well a classifier of I(x) does, and the same of labels, with growing numbers of labelled texts."""
+    """What the test texts of a seed say: the base's accuracy, how well its entropy finds its errors,
+    how well a classifier of I(x) does, and the same of labels, with more and more labelled texts."""
     run = run.at(seed)
     base = run.base(seed)
     with kept_in(run.root / "features"), torch.no_grad():
@@ -46,8 +48,8 @@ def signal(run: Run, seed: int) -> dict[str, object]:
 
 
 def _probe(features: np.ndarray, what: np.ndarray, size: int, half: int, *, find: bool) -> float:
-    """Mean over repeats: the AUROC of wrong answers (`find`), or the accuracy of labels, of a regression
-    on `size` texts of one half, judged on the other."""
+    """Mean over repeats: the AUROC of wrong answers (`find`), or the accuracy of labels, of a
+    regression on `size` texts of one half, judged on the other."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
