@@ -71,9 +71,8 @@ def _probe(features: np.ndarray, what: np.ndarray, size: int, half: int, *, find
 
 def main() -> None:
     """A row for each run and seed, as Markdown."""
-    print(
-        "| run | seed | base [%] | entropy finds errors | I(x) finds errors, by labels | labels by I(x) |"
-    )
+    head = ("run", "seed", "base [%]", "entropy finds errors", "I(x) finds errors", "I(x) finds labels")
+    print("| " + " | ".join(head) + " |")
     print("| --- | ---: | ---: | ---: | --- | --- |")
     for place in sys.argv[1:]:
         run = Run.open(Path(place))

@@ -41,8 +41,8 @@ class Tent:
         """A line for the report: which parameters are trained."""
         if _norms(self.base):
             return "Tent moves the normalisation layers"
-        has = any(isinstance(module, NORMS) for module in self.base.modules())
-        why = "those layers of the base are kept" if has else "the base has no normalisation layer"
+        closed = len(list(open_modules(self.base))) < len(list(self.base.modules()))
+        why = "what is in front of it is kept" if closed else "the base has no normalisation layer"
         return f"Tent moves the weight of {self.layer}: {why}"
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
