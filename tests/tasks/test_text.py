@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -228,6 +229,14 @@ def test_missing_sets_and_files_are_named(tmp_path, monkeypatch):
 def test_wrong_options(wrong):
     with pytest.raises(OCDError):
         TextOptions(**wrong)
+
+
+def test_missing_packages_are_named(monkeypatch):
+    for package in ("datasets", "setfit"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            with pytest.raises(OCDError, match=r"pip install 'ocd-torch\[text\]'"):
+                training.train_setfit(["good", "bad"], [1, 0], TextOptions(), 0)
 
 
 def test_a_body_that_is_none(tmp_path):

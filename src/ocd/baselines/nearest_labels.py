@@ -32,6 +32,7 @@ class NearestLabels:
     num_classes: int
     num_neighbours: int
 
+    # The distance is that of the features as they are: of embeddings of unit length it is the angle's.
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
         queries = flat_inputs(self.features(inputs))
         nearest = torch.cdist(queries, self.training).topk(self.num_neighbours, largest=False).indices

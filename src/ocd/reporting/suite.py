@@ -22,6 +22,7 @@ from ocd.reporting.records import RunRecords, read_run
 from ocd.reporting.tables import grid
 
 NUM_RESAMPLES = 1000
+"""Of seeds and texts, shared by all methods, so that their intervals can be compared."""
 HEADLINE = ("ocd", "ocd_ensemble_5")
 """One draw and the ensemble: what is judged."""
 

@@ -10,6 +10,7 @@ from ocd.reporting.plotting import BLACK, SEED_COLOURS, canvas, legend, save
 from ocd.reporting.plotting import title as set_title
 
 MOST_SHOWN = 4
+"""Methods beside each other, one draw and the ensembles first."""
 
 
 def draw_gains(results: Json, path: Path) -> None:

@@ -35,6 +35,7 @@ from ocd.runs.settings import CROSS_FITTED, VARIANTS
 VERBS = ("select", "overfit", "train", "predict", "report")
 
 
+# What a method of a run and a seed takes beside these, and what it gives.
 P = ParamSpec("P")
 Found = TypeVar("Found")
 

@@ -62,6 +62,7 @@ class Suite:
 
     def run(self, verbs: Sequence[str], say: Callable[[str], None]) -> None:
         """The verbs of every seed and task, and each task's own report where that is among them."""
+        # Seed by seed: a suite that is stopped has the same seeds of all tasks, and so an average.
         for seed in self.seeds:
             for task, run in self.parts.items():
                 for verb in verbs:

@@ -110,12 +110,18 @@ def transformer_of(body: Any) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and warnings of transformers and setfit, which are not for the user."""
-    from transformers.utils import logging as of_transformers
+    """No progress bars and warnings of transformers, datasets and setfit, which are not for the user.
+    What they were set to before holds again after the block, also where it ends by an exception."""
+    try:
+        import datasets
+        from transformers.utils import logging as of_transformers
+    except ImportError as error:
+        raise OCDError(NEEDS) from error
 
     before, shown = of_transformers.get_verbosity(), of_transformers.is_progress_bar_enabled()
     own = logging.getLogger("setfit")
-    level = own.level
+    level, bars = own.level, datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
     of_transformers.set_verbosity_error()
     of_transformers.disable_progress_bar()
     own.setLevel(logging.ERROR)
@@ -124,5 +130,7 @@ def quiet() -> Iterator[None]:
     finally:
         of_transformers.set_verbosity(before)
         own.setLevel(level)
+        if bars:
+            datasets.enable_progress_bars()
         if shown:
             of_transformers.enable_progress_bar()

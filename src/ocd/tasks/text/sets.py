@@ -79,6 +79,9 @@ def load_own(options: OwnTextOptions, data_dir: Path | None) -> TaskData:
     return make_data(train, test, options)
 
 
+# ---- the tasks ---------------------------------------------------------------------------
+
+
 def _nothing(options: Any, data: Any = None) -> None:
     """Texts have no augmentation, and no encoder: what the head sees is in the condition."""
     return None

@@ -89,6 +89,8 @@ def train_setfit(texts: Sequence[str], labels: Sequence[int], options: TextOptio
         rows = {"text": list(texts), "label": [int(label) for label in labels]}
         trainer = Trainer(model=model, args=arguments, train_dataset=Dataset.from_dict(rows))
         _say_nothing(trainer)
+        # The two steps of the trainer's own `train`. Only the body's is in half precision: what the
+        # regression sees should be what the body answers later.
         half = options.precision == "bfloat16"
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             trainer.train_embeddings(rows["text"], rows["label"], args=arguments)
