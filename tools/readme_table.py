@@ -25,6 +25,8 @@ RESULTS = {
     "nerf/drums": "nerf-drums",
     "tabular/california": "california",
     "tabular/ltr": "ltr",
+    "text/cr": "setfit-cr",
+    "text/amazon-cf": "setfit-amazon-cf",
 }
 """Folder below results/ -> its name in the table."""
 HEAD = (

@@ -13,6 +13,10 @@ class OCDError(ValueError):
     """
 
 
+class MissingData(OCDError):
+    """The data of a task are neither here nor to be had."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The names nearest to `name`, as the end of a sentence; empty where none is near."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)

@@ -12,7 +12,7 @@ import pytest
 
 from helpers import contents
 from ocd.cli import main
-from ocd.runs.folder import FORMAT_VERSION
+from ocd.runs.same import FORMAT_VERSION
 from run_folders import MADE, change_json, make_run
 from small_run import SMALL
 

@@ -24,6 +24,7 @@ from ocd.tasks.images.encoder import ImageEncoder
 from ocd.tasks.images.feature_reader import FeatureReader
 from ocd.tasks.tables.options import TableData
 from scenes import scene_data
+from tiny_body import text_data
 
 PACKAGE = Path(ocd.tasks.__file__).parents[1]
 MAY_IMPORT_TASKS = {"applying", "cli", "runs", "tasks"}
@@ -217,6 +218,8 @@ def test_base_is_loaded_from_its_own_weights(tmp_path, name):
     task = get_task(name)
     path = tmp_path / "base.safetensors"
     data = scene_data() if task.has_views else None
+    if task.module == "text.sets":
+        data = text_data()
     if task.is_table:
         rows = Examples(torch.randn(6, 3), torch.randn(6, 1))
         data = TableData(rows, rows)

@@ -10,7 +10,7 @@ from ocd.base.fingerprint import Fingerprint
 from ocd.base.front import Front
 from ocd.base.frozen_base import FrozenBase
 from ocd.base.kept import capture_rows, restored_capture
-from ocd.base.layers import find_layer, list_layers
+from ocd.base.layers import find_layer, list_layers, open_modules
 from ocd.base.losses import Loss, check_loss_rows, example_losses
 from ocd.base.outputs import Output, Outputs
 from ocd.base.passes import run_without_delta
@@ -46,6 +46,7 @@ __all__ = [
     "is_quantised",
     "list_layers",
     "num_weights",
+    "open_modules",
     "private_view",
     "probe",
     "restored_capture",

@@ -11,6 +11,7 @@ module.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -52,8 +53,23 @@ def get_parameter(module: nn.Module, layer: Layer) -> nn.Parameter:
 
 
 def list_layers(base: nn.Module) -> list[str]:
-    """The names of all layers that a selection compares, in the order of the network."""
-    return [name for name, module in unwrapped(base).named_modules() if isinstance(module, SUPPORTED)]
+    """The names of all layers that a selection compares, in the order of the network: none inside a
+    module that is closed to moves (`closed_to_moves`), whose answers are kept for each input."""
+    return [name for name, module in open_modules(base) if isinstance(module, SUPPORTED)]
+
+
+def open_modules(base: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a base by name, without those inside a module that is closed to moves."""
+    closed = _closed(base)
+    for name, module in unwrapped(base).named_modules():
+        if not name.startswith(closed):
+            yield name, module
+
+
+def _closed(base: nn.Module) -> tuple[str, ...]:
+    """The beginnings of the names inside modules that are closed to moves."""
+    named = unwrapped(base).named_modules()
+    return tuple(f"{name}." for name, module in named if getattr(module, "closed_to_moves", False))
 
 
 def _weight_of(module: nn.Module) -> str | None:
@@ -78,6 +94,10 @@ def find_layer(base: nn.Module, name: str) -> Layer:
     """
     base = unwrapped(base)
     modules = dict(base.named_modules())
+    if name.startswith(_closed(base)):
+        behind = ", ".join(list_layers(base)) or "none"
+        raise OCDError(f"layer {name!r} is in a part that is computed once for each input and does not "
+                       f"move; the layers behind it are {behind}")  # fmt: skip
     if name in modules:
         module = modules[name]
         own = _weight_of(module)

@@ -20,6 +20,7 @@ from ocd.baselines.ensemble import DeepEnsemble
 from ocd.baselines.fine_tuned_base import fine_tune
 from ocd.baselines.laplace import fit_laplace
 from ocd.baselines.mc_dropout import MCDropout
+from ocd.baselines.nearest_labels import fit_nearest_labels
 from ocd.baselines.nearest_neighbor import NearestNeighbor
 from ocd.baselines.ocd_variant import OCDVariant
 from ocd.baselines.overfit_test import OverfitTest, OverfitTestAllLayers
@@ -54,6 +55,7 @@ __all__ = [
     "fit_baseline",
     "fit_boosting",
     "fit_laplace",
+    "fit_nearest_labels",
     "fit_renewed_statistics",
     "fit_temperature",
     "has_batch_norms",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,6 +49,7 @@ class NearestNeighbor:
 
     The delta is the neighbour's; its label is used in no other way. `excerpt`: for large examples
     (ocd.data.excerpts). `stored`: the training deltas, if a run keeps them; else they are made again.
+    `features`: inputs -> (B, F), in which they are near each other; None: the inputs' own numbers.
     """
 
     frozen: FrozenBase
@@ -56,16 +58,20 @@ class NearestNeighbor:
     training: Examples
     excerpt: Excerpt | None = None
     stored: StoreReader | None = None
+    features: Callable[[Inputs], Tensor] | None = None
 
     @cached_property
     def _flat(self) -> Tensor:
-        return flat_inputs(self.training.inputs)
+        return flat_inputs(self._seen(self.training.inputs))
+
+    def _seen(self, inputs: Inputs) -> Inputs:
+        return inputs if self.features is None else self.features(inputs)
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
         frozen = self.frozen
 
         def work(rows: Inputs, where: slice) -> Prediction:
-            nearest = nearest_in_x(rows, self._flat).cpu()
+            nearest = nearest_in_x(self._seen(rows), self._flat).cpu()
             delta = training_deltas(
                 frozen, self.loss, self.config, self.training, nearest, self.excerpt, self.stored
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocd.base import find_layer, independent_copy
+from ocd.base import find_layer, independent_copy, open_modules
 from ocd.data import Inputs, call, map_tensors, num_rows
 from ocd.errors import OCDError
 from ocd.prediction import Prediction, predict_in_chunks, softmax_entropy
@@ -43,7 +43,9 @@ class Tent:
         if norms := _norms(self.base):
             how = "by SGD" if _only_layer_norms(norms) else "by Adam"
             return f"Tent moves the normalisation layers, {how}"
-        return f"Tent moves the weight of {self.layer}: the base has no normalisation layer"
+        closed = len(list(open_modules(self.base))) < len(list(self.base.modules()))
+        why = "what is in front of it is kept" if closed else "the base has no normalisation layer"
+        return f"Tent moves the weight of {self.layer}: {why}"
 
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
         device = next(self.base.parameters()).device
@@ -107,6 +109,6 @@ def _only_layer_norms(norms: list[nn.Module]) -> bool:
 
 
 def _norms(network: nn.Module) -> list[nn.Module]:
-    """Normalisation layers with a scale and a shift."""
-    found = [module for module in network.modules() if isinstance(module, NORMS)]
+    """Normalisation layers with a scale and a shift, none of what is computed once for each input."""
+    found = [module for _, module in open_modules(network) if isinstance(module, NORMS)]
     return [module for module in found if any(True for _ in module.parameters(recurse=False))]

@@ -65,12 +65,14 @@ def run(
     ] = False,
 ) -> None:
     """Select, overfit, train, predict, report. The same command again goes on where it stopped."""
-    from ocd.cli.reports import say_full_run, say_report
+    from ocd.cli.reports import run_suite, say_full_run, say_report
     from ocd.runs import VERBS, Run
+    from ocd.tasks import SUITES
 
     if stop_after not in VERBS:
         raise OCDError(f"--stop-after is {stop_after!r}: use one of {', '.join(VERBS)}")
-    made = Run.create(
+    verbs = VERBS[: VERBS.index(stop_after) + 1]
+    asked = (
         task,
         out or Path("runs") / (f"{task}-quick" if quick else task),
         preset,
@@ -79,7 +81,10 @@ def run(
         _parse_settings(settings or []) | ({"quick": "true"} if quick else {}),
         shlex.join(["ocd", *sys.argv[1:]]),
     )
-    verbs = VERBS[: VERBS.index(stop_after) + 1]
+    if task in SUITES:
+        run_suite(asked, verbs)
+        return
+    made = Run.create(*asked)
     for seed in made.wanted:
         for verb in verbs[:4]:
             typer.echo(f"{made.task.name}, seed {seed}: {verb}", err=True)
@@ -121,11 +126,13 @@ def report(
     ] = None,
 ) -> None:
     """Write results.json, report.md and the figures again; of several runs, one table of them all."""
-    from ocd.cli.reports import say_report, say_runs
-    from ocd.runs import Run
+    from ocd.cli.reports import say_report, say_runs, say_suite
+    from ocd.runs import Run, is_suite
 
     if len(folders) > 1:
         say_runs(folders, out)
+    elif out is None and is_suite(folders[0]):
+        say_suite(folders[0])
     elif out is not None:
         raise OCDError("--out is for the table of several run folders: one has its own report.md")
     else:
@@ -206,7 +213,7 @@ def condition(folder: Folder) -> None:
 @app.command()
 def tasks() -> None:
     """List the tasks: data, licence, size, minutes to expect."""
-    from ocd.tasks import CATALOG
+    from ocd.tasks import CATALOG, SUITES
 
     width = max(map(len, CATALOG)) + 2
     for facts in CATALOG.values():
@@ -214,6 +221,8 @@ def tasks() -> None:
         for name in ("data", "licence", "size"):
             typer.echo(f"{'':{width}}{name}: {getattr(facts, name)}")
         typer.echo(f"{'':{width}}minutes a seed: {facts.minutes}")
+    for name, parts in SUITES.items():
+        typer.echo(f"{name:{width}}one after another, with one table: {', '.join(parts)}")
 
 
 @app.command()
@@ -223,8 +232,9 @@ def settings(
 ) -> None:
     """List every key that --set takes, with its value and meaning; * marks what the task changes."""
     from ocd.runs import list_settings
+    from ocd.tasks import SUITES
 
-    groups = list_settings(task, preset)
+    groups = list_settings(SUITES.get(task, (task,))[0], preset)
     width = max(len(f"{s.key}={_shown(s.value)}") for group in groups for s in group.settings)
     for group in groups:
         typer.echo(f"# {group.title}")

@@ -6,14 +6,21 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ocd.data import write_json, write_text
 from ocd.errors import OCDError
-from ocd.reporting import opening_lines, results_table, runs_markdown, runs_table, table_width
-from ocd.runs import compare_runs, quick_lines, read_reported
+from ocd.reporting import (
+    opening_lines,
+    results_table,
+    runs_markdown,
+    runs_table,
+    suite_markdown,
+    table_width,
+)
+from ocd.runs import Suite, compare_runs, quick_lines, read_reported, report_suite
 
 if TYPE_CHECKING:
     from ocd.runs import Run
@@ -36,6 +43,24 @@ def say_report(run: Run) -> None:
     typer.echo(f"report: {run.root / 'report.md'}")
     for line in opening_lines(results["verdict"]):
         typer.echo(line)
+
+
+def run_suite(asked: tuple[Any, ...], verbs: Sequence[str]) -> None:
+    """Run all tasks of a suite, as `Suite.create` takes them, and say the table."""
+    suite = Suite.create(*asked)
+    for name, why in suite.left_out.items():
+        typer.echo(f"{name} is left out: {why}", err=True)
+    suite.run(verbs, lambda line: typer.echo(line, err=True))
+    if "report" in verbs:
+        say_suite(suite.root)
+
+
+def say_suite(root: Path) -> None:
+    """Make a suite's report, and print its table and verdict."""
+    results = report_suite(root)
+    typer.echo(suite_markdown(results, {}).split("## Against the base")[0])
+    typer.echo(f"report: {root / 'report.md'}")
+    typer.echo(results["verdict"]["sentence"])
 
 
 def say_runs(folders: Sequence[Path], out: Path | None) -> None:

@@ -17,7 +17,7 @@ from ocd.evaluation.ranking import Array, area_under_risk_coverage, auroc, risk_
 
 if TYPE_CHECKING:
     from ocd.evaluation.baseline_methods import USES_LABEL, list_methods, prepare_methods
-    from ocd.evaluation.classifier_metrics import CLASSIFIER_METRICS
+    from ocd.evaluation.classifier_metrics import CLASSIFIER_METRICS, MATTHEWS
     from ocd.evaluation.comparison import (
         Comparison,
         FittedBaselines,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "CLASSIFIER_METRICS": "classifier_metrics",
+    "MATTHEWS": "classifier_metrics",
     "REGRESSION_METRICS": "regression_metrics",
     "USES_LABEL": "baseline_methods",
     "VIEW_METRICS": "view_metrics",
@@ -54,6 +55,7 @@ _MODULES = {
 
 __all__ = [
     "CLASSIFIER_METRICS",
+    "MATTHEWS",
     "REGRESSION_METRICS",
     "USES_LABEL",
     "VIEW_METRICS",

@@ -10,8 +10,11 @@ comes in as a part of `FittedBaselines`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+
+from torch import Tensor
 
 from ocd.baselines import (
     DeepEnsemble,
@@ -22,15 +25,17 @@ from ocd.baselines import (
     RandomDirection,
     Tent,
     UnchangedBase,
+    base_outputs,
     fit_boosting,
     fit_laplace,
+    fit_nearest_labels,
     fit_renewed_statistics,
     fit_temperature,
     has_batch_norms,
     mean_delta,
     network_kind,
 )
-from ocd.data import to_device
+from ocd.data import Inputs, to_device
 from ocd.errors import OCDError
 from ocd.evaluation.comparison import Comparison
 from ocd.evaluation.method import Method, MethodTable, count_parameters
@@ -79,8 +84,9 @@ def _add_paper_baselines(comparison: Comparison, table: MethodTable) -> None:
     size = count_parameters(ocd.base)
     examples = comparison.training.examples
     neighbour = NearestNeighbor(
-        frozen, criteria.loss, overfit, examples, ocd.excerpt, comparison.fits.stored
-    )
+        frozen, criteria.loss, overfit, examples, ocd.excerpt, comparison.fits.stored,
+        _features(comparison),
+    )  # fmt: skip
     table.methods["nearest_neighbor"] = Method(neighbour, 1, size)
     for count in TENT_ITERATIONS:
         if criteria.classifies:
@@ -89,6 +95,12 @@ def _add_paper_baselines(comparison: Comparison, table: MethodTable) -> None:
             table.skipped[f"tent_{count}"] = "Tent minimises the entropy of classes"
     if criteria.classifies:
         table.notes.append(Tent(ocd.base, frozen.name).what_moves())
+
+
+def _features(comparison: Comparison) -> Callable[[Inputs], Tensor] | None:
+    """Features of the base in which inputs are near each other, if the task names such."""
+    of = comparison.criteria.neighbours
+    return None if of is None else partial(of, comparison.fits.main.base)
 
 
 def _add_oracles(comparison: Comparison, table: MethodTable) -> None:
@@ -174,6 +186,15 @@ def _add_other_bases(comparison: Comparison, table: MethodTable) -> None:
         table.methods[name] = Method(
             UnchangedBase(other), 1, count_parameters(other), seconds.get(name)
         )
+    features = _features(comparison)
+    if features is not None and comparison.criteria.classifies:
+
+        def nearest() -> Method:
+            few = labelled.rows(slice(0, 1))[0]
+            fitted = fit_nearest_labels(features, labelled, base_outputs(base, few).shape[1])
+            return Method(fitted, 1, size + fitted.training.numel())
+
+        table.add_fitted("nearest_labels", nearest)
     if comparison.criteria.is_table:
         table.add_fitted("boosting", lambda: Method(fit_boosting(labelled, settings.seed), 1, None))
     if comparison.criteria.has_distribution and settings.has_further_baselines:

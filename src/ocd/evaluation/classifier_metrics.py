@@ -87,6 +87,20 @@ def binary_cross_entropy_per_example(outputs: Tensor, targets: Tensor) -> Tensor
     return -torch.where(is_target, log_p, log_not_p).mean(dim=1)
 
 
+def matthews(outputs: Tensor, targets: Tensor) -> float:
+    """Matthews correlation of answers and classes, in per cent (Gorodkin 2004); 0 where all answers, or
+    all classes, are one."""
+    logits, classes = _check(outputs, targets)
+    answers = F.one_hot(logits.argmax(dim=1), logits.shape[1]).double()
+    right = F.one_hot(classes, logits.shape[1]).double()
+    answers, right = answers - answers.mean(dim=0), right - right.mean(dim=0)
+    size = (answers.square().sum() * right.square().sum()).sqrt()
+    return 100 * float((answers * right).sum() / size) if size > 0 else 0.0
+
+
+MATTHEWS = Metric(matthews, higher_is_better=True, unit="%", of_answers=True)
+"""Of classes of unequal size, such as AmazonCF's."""
+
 CLASSIFIER_METRICS: dict[str, Metric] = {
     "cross_entropy": Metric(
         cross_entropy, higher_is_better=False, per_example=cross_entropy_per_example

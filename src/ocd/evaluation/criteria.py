@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from torch import Tensor, nn
+
 from ocd.base import Loss
+from ocd.data import Inputs
 from ocd.evaluation.metric import Metric
 from ocd.prediction import Join
 
@@ -36,6 +39,10 @@ class Criteria(Protocol):
     @property
     def has_distribution(self) -> bool:
         """Whether targets are continuous, so that draws are judged as their distribution too."""
+
+    @property
+    def neighbours(self) -> Callable[[nn.Module, Inputs], Tensor] | None:
+        """(base, inputs): features (B, F) in which inputs are near each other; None: the inputs."""
 
     @property
     def has_views(self) -> bool:

@@ -33,13 +33,15 @@ class Evaluation:
 
     `numbers`: values by method and metric, costs and sizes, as JSON has them. `tensors`: values of each
     test example, (N,), by name. `views`: images (M, 3, H, W) for the report, whole numbers to 255; {}
-    where outputs are no images. `notes`: lines for the report.
+    where outputs are no images. `notes`: lines for the report. `outputs` (N, ...): of the base and of
+    OCD's ensemble.
     """
 
     numbers: dict[str, Any]
     tensors: dict[str, Tensor]
     views: dict[str, Tensor]
     notes: list[str]
+    outputs: dict[str, Tensor]
 
 
 def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
@@ -66,14 +68,20 @@ def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
         "skipped": table.skipped,
         "num_test": num_rows(test.inputs),
     }
-    draws = judged[f"ocd_ensemble_{comparison.settings.num_draws}"]["draws"]
+    draws = judged[_ensemble(comparison)]["draws"]
     tensors = per_example_values(criteria, targets, outputs, draws)
     if criteria.has_distribution:
         predictors = distribution_predictors(comparison, table)
         numbers["distribution"], scores = score_distributions(predictors, test, table.skipped)
         tensors |= scores
     views = pick_views(outputs, targets) if criteria.has_views else {}
-    return Evaluation(numbers, tensors, views, table.notes)
+    ours = {"base": outputs["base"], "ocd": outputs[_ensemble(comparison)]}
+    return Evaluation(numbers, tensors, views, table.notes, ours)
+
+
+def _ensemble(comparison: Comparison) -> str:
+    """The name of OCD's own ensemble in the table."""
+    return f"ocd_ensemble_{comparison.settings.num_draws}"
 
 
 class _Judged:
@@ -85,7 +93,7 @@ class _Judged:
 
     def __init__(self, comparison: Comparison, test: Examples, table: MethodTable) -> None:
         self.comparison, self.test, self.table = comparison, test, table
-        self.ensemble = f"ocd_ensemble_{comparison.settings.num_draws}"
+        self.ensemble = _ensemble(comparison)
         self.warm_up = cache(self._warm_up)
 
     def every(self) -> dict[str, State]:

@@ -26,6 +26,9 @@ class Metric:
     unit: str = ""
     per_example: Callable[[Tensor, Tensor], Tensor] | None = None
     """(outputs, targets) -> (N,), whose mean is the value; None for a metric that is no such mean."""
+    of_answers: bool = False
+    """Whether it is computed of the classes that are answered alone, so that a report that has these
+    can compute it anew."""
 
 
 def import_torchmetrics(part: str) -> Any:

@@ -19,7 +19,8 @@ def per_example_values(
     """Tensors (N,) by name, for N test examples; `draw_loss` is (K, N).
 
     `outputs`: by method, (N, ...). `draws`: OCD's outputs (K, N, ...). The names are `loss/METHOD`,
-    `value/METHOD/METRIC`, `uncertainty/SCORE`, `draw_loss` and `base_error` (1 where the base errs).
+    `value/METHOD/METRIC`, `uncertainty/SCORE`, `draw_loss` and `base_error` (1 where the base errs);
+    for a metric of answers also `answer/METHOD`, the class, and `answer`, the right one.
     """
     tensors: dict[str, Tensor] = {}
     for name, output in outputs.items():
@@ -28,6 +29,9 @@ def per_example_values(
             if metric.per_example is not None:
                 values = metric.per_example(output, targets)
                 tensors[f"value/{name}/{metric_name}"] = values.float()
+    if any(metric.of_answers for metric in criteria.metrics.values()):
+        tensors["answer"] = targets.float()
+        tensors |= {f"answer/{name}": output.argmax(dim=1).float() for name, output in outputs.items()}
     losses = [example_losses(criteria.loss, draw, targets) for draw in draws]
     tensors["draw_loss"] = torch.stack(losses)
     scores = _uncertainties(criteria, outputs["base"], draws)

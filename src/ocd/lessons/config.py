@@ -43,6 +43,9 @@ class CrossFittingConfig:
     num_processes: int = 1
     """Processes in which bases are trained at a time; above 1, `fit_base`, base and dataset have to be
     picklable."""
+    stratify: bool = False
+    """Whether every part has its share of each class, where targets are classes: of few examples a part
+    by chance may hold most of a class."""
 
     def __post_init__(self) -> None:
         if self.num_folds < 2:

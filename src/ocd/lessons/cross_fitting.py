@@ -73,7 +73,7 @@ def fold_bases(
             f"{total} examples make no {config.num_folds} folds: give more, or set "
             "cross_fitting.num_folds lower"
         )
-    made = in_parts(total, config.num_folds, seeded(seed, 25), problem.belongs)
+    made = _parts(problem, total, config, seed)
     parts = [part.sort().values for part in made]
     if len(parts) < config.num_folds:
         raise OCDError(
@@ -86,6 +86,23 @@ def fold_bases(
         Fold(replace(only(problem, part), base=_read(problem, _path(folder, number))), part)
         for number, part in enumerate(parts)
     ]
+
+
+def _parts(problem: Problem, total: int, config: CrossFittingConfig, seed: int) -> list[Tensor]:
+    """Which examples each fold holds, by chance."""
+    generator = seeded(seed, 25)
+    if not config.stratify:
+        return in_parts(total, config.num_folds, generator, problem.belongs)
+    _, classes = fetch_rows(problem.dataset, torch.arange(total))
+    whole = isinstance(classes, Tensor) and classes.dim() == 1 and not classes.is_floating_point()
+    if not whole or problem.belongs is not None:
+        raise OCDError(
+            "cross_fitting.stratify is for targets that are classes, one an example, without groups"
+        )
+    # Examples by class, each class in an order by chance, dealt to the folds in turn.
+    order = torch.randperm(total, generator=generator)
+    dealt = order[classes[order].argsort(stable=True)]
+    return [dealt[number :: config.num_folds] for number in range(config.num_folds)]
 
 
 def _open(folder: Path, made_of: dict[str, Any]) -> None:

@@ -36,12 +36,14 @@ WHAT = {
 @dataclass(frozen=True)
 class Workdir:
     """The files of one fit in a run folder. `member` names one of several fits that share the folder,
-    `deltas_of` the fit whose deltas are used, if that is another one."""
+    `deltas_of` the fit whose deltas are used, if that is another one; `bases_of` that whose bases of
+    cross-fitting are, which do not depend on the layer."""
 
     root: Path
     member: str = ""
     context: dict[str, Any] = field(default_factory=dict)
     deltas_of: str | None = None
+    bases_of: str | None = None
 
     @property
     def deltas(self) -> Path:
@@ -59,7 +61,7 @@ class Workdir:
     @property
     def bases(self) -> Path:
         """The folder of the bases of cross-fitting."""
-        return self.root / "bases" / ((self.deltas_of or self.member) or "main")
+        return self.root / "bases" / ((self.bases_of or self.deltas_of or self.member) or "main")
 
     @property
     def common_moves(self) -> Path:

@@ -11,11 +11,14 @@ from ocd.reporting.condition import condition_table
 from ocd.reporting.opening import left_out_titles, opening_lines
 from ocd.reporting.report import markdown_table, write_report
 from ocd.reporting.side_by_side import Reported, runs_markdown, runs_table, side_by_side
+from ocd.reporting.suite import suite_markdown, suite_results
+from ocd.reporting.suite_figure import draw_gains
 from ocd.reporting.tables import results_table, table_width
 
 __all__ = [
     "Reported",
     "condition_table",
+    "draw_gains",
     "left_out_titles",
     "markdown_table",
     "opening_lines",
@@ -23,6 +26,8 @@ __all__ = [
     "runs_markdown",
     "runs_table",
     "side_by_side",
+    "suite_markdown",
+    "suite_results",
     "table_width",
     "write_report",
 ]

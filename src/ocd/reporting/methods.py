@@ -24,6 +24,7 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (OWN, r"ocd_common_(\d+)", "OCD, seen lessons and common move, {} draws"),
     (OWN, r"ocd_unseen_(\d+)", "OCD, unseen lessons, no common move, {} draws"),
     (OWN, r"ocd_both_(\d+)", "OCD, unseen lessons and common move, {} draws"),
+    (OWN, r"ocd_moved_(\d+)", "OCD, moved in any case, {} draws"),
     (OWN, r"ocd_without_correction_(\d+)", "OCD without the correction, {} draws"),
     (OWN, r"correction_only", "the correction alone, no diffusion"),
     (OWN, r"no_scale", "OCD without predicted scale"),
@@ -46,6 +47,7 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (BASELINES, r"mc_dropout_(\d+)", "Monte Carlo dropout, {} draws"),
     (BASELINES, r"resnet", "ResNet in the base's place"),
     (BASELINES, r"boosting", "boosted trees"),
+    (BASELINES, r"nearest_labels", "nearest neighbours in the base's features"),
     (ORACLES, r"overfit_test", "overfitted on each test example"),
     (ORACLES, r"overfit_test_all_layers", "overfitted in all layers"),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class RunRecords:
     predictions: dict[int, Json]
     tensors: dict[int, dict[str, Array]]  # of each seed: (N,) numbers of its test examples, or (K, N)
     selections: dict[int, Json]
+    exhibits: dict[int, Json] = field(default_factory=dict)
 
     @property
     def seeds(self) -> list[int]:
@@ -64,7 +65,10 @@ def read_run(run_dir: Path) -> RunRecords:
         path = run_dir / f"selection/seed-{seed}.json"
         if path.exists():
             selections[seed] = _read_json(path, ("names", "scores", "standard_errors", "chosen"))
-    return RunRecords(config, _read_lines(run_dir / "metrics.jsonl"), predictions, tensors, selections)
+    shown = {seed: run_dir / f"exhibits/seed-{seed}.json" for seed in predictions}
+    exhibits = {seed: _read_json(path, ("changed",)) for seed, path in shown.items() if path.exists()}
+    events = _read_lines(run_dir / "metrics.jsonl")
+    return RunRecords(config, events, predictions, tensors, selections, exhibits)
 
 
 def _seed_of(path: Path) -> int:

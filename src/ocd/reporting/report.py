@@ -18,6 +18,7 @@ from ocd.evaluation import Array, Json
 from ocd.reporting.comparison_figure import MethodPoint
 from ocd.reporting.distribution import distribution_section
 from ocd.reporting.error_ranking import own_score_sentence, risk_curves
+from ocd.reporting.exhibits import exhibits_section
 from ocd.reporting.figures import FigureData, draw_all
 from ocd.reporting.methods import ORACLES, group, title
 from ocd.reporting.opening import opening_lines
@@ -82,6 +83,7 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         ONE_DRAW,
         *distribution_section(results),
         *published_section(run, results),
+        *exhibits_section(run),
         "## What it costs",
         cost_table(results),
         COSTS_MEAN,

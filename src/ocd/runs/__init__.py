@@ -7,15 +7,19 @@ from ocd.runs.reported import compare_runs, read_reported
 from ocd.runs.run import VERBS, Run
 from ocd.runs.settings import read_settings
 from ocd.runs.settings_help import list_settings
+from ocd.runs.suite import Suite, is_suite, report_suite
 
 __all__ = [
     "VERBS",
     "Run",
+    "Suite",
     "audit_run",
     "compare_conditions",
     "compare_runs",
+    "is_suite",
     "list_settings",
     "quick_lines",
     "read_reported",
     "read_settings",
+    "report_suite",
 ]

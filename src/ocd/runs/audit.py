@@ -38,7 +38,7 @@ def audit_run(run: Run) -> Audit:
     """
     findings = [
         check_manifest(run.root, *run.facts),
-        check_overlap(run.data.train.inputs, run.data.test.inputs),
+        *_check_overlap(run),
     ]
     for seed in run.seeds:
         try:
@@ -55,7 +55,19 @@ def audit_run(run: Run) -> Audit:
     return audit
 
 
+def _check_overlap(run: Run) -> Iterator[Finding]:
+    """Once for all seeds, or for each where they draw their own training examples: a text of the test
+    set may be among all that there are to draw from, and among none that were drawn."""
+    seeds = run.seeds if run.task.for_seed is not None else run.seeds[:1]
+    for seed in seeds:
+        data = run.at(seed).data
+        found = check_overlap(data.train.inputs, data.test.inputs)
+        several = run.task.for_seed is not None
+        yield dataclasses.replace(found, name=f"{found.name}, seed {seed}") if several else found
+
+
 def _check_seed(run: Run, seed: int) -> Iterator[Finding]:
+    run = run.at(seed)
     inputs, targets = run.data.test.rows(slice(0, AUDITED))
     builds = _Builds(run, seed, inputs, targets)
     yield check_labels(builds.predictors, inputs, targets, USES_LABEL)

@@ -85,7 +85,8 @@ def train_bases(run: Run, seed: int) -> None:
     for path in member_paths(run, seed):
         number = int(path.stem.rpartition("-")[2])
         _train_base(run, path, _trained_options(run), "deep_ensemble", seed, number)
-    _fine_tune_base(run, seed)
+    if "fine_tuned_base" not in run.task.left_out:
+        _fine_tune_base(run, seed)
     for name, (options, path) in other_bases(run, seed).items():
         _train_base(run, path, options, name, seed, 0)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 def make_comparison(run: Run, seed: int) -> Comparison:
     """Everything that was fitted for a seed, ready to predict."""
+    run = run.at(seed)
     fits = {role: (ocd, work) for role, ocd, work in run.fits(seed)}
     ocd, main = fits["main"]
     fitted = run.load(ocd, main)
@@ -39,7 +40,7 @@ def make_comparison(run: Run, seed: int) -> Comparison:
             source.overfitter.config,
             run.load(*fits["alternative"]) if "alternative" in fits else None,
             stored,
-            {role: run.load(*fits[role]) for role in VARIANTS if role in fits},
+            {role: run.load(*fits[role]) for role in (*VARIANTS, *run.task.variants) if role in fits},
         ),
         training=TrainingData(run.lessons(seed), run.base_examples, _unseen_residuals(source)),
         settings=MethodSettings(options.num_draws, options.other_draws, options.baselines, seed),
@@ -77,22 +78,22 @@ def _load_baselines(run: Run, fitted: OCD, seed: int) -> FittedBaselines:
         else:
             trained[kind] = load_baseline(kind, fitted, few, work)
     paths = member_paths(run, seed)
+    others = {
+        name: run.read_base(path, options) for name, (options, path) in other_bases(run, seed).items()
+    }
+    if "fine_tuned_base" not in run.task.left_out:
+        others["fine_tuned_base"] = run.read_base(fine_tuned_path(run, seed))
     return FittedBaselines(
         trained,
         ensemble=[fitted.base, *map(run.read_base, paths)] if paths else (),
-        other_bases={
-            "fine_tuned_base": run.read_base(fine_tuned_path(run, seed)),
-            **{
-                name: run.read_base(path, options)
-                for name, (options, path) in other_bases(run, seed).items()
-            },
-        },
-        skipped=skipped,
+        other_bases=others,
+        skipped=skipped | run.task.left_out,
     )
 
 
 def missing_file(run: Run, seed: int) -> str | None:
     """The first missing file of those that predicting a seed needs; None if none is missing."""
+    run = run.at(seed)
     base, selection = run.base_path(seed), run.selection_path(seed)
     for path in (base, selection):
         if not path.exists():
@@ -106,7 +107,8 @@ def missing_file(run: Run, seed: int) -> str | None:
         works += [baseline_work(run, kind, seed) for kind in kinds]
     paths = [work.checkpoint / "config.json" for work in works]
     if run.run_options.has_baselines:
-        paths += [*member_paths(run, seed), fine_tuned_path(run, seed)]
+        paths += member_paths(run, seed)
+        paths += [] if "fine_tuned_base" in run.task.left_out else [fine_tuned_path(run, seed)]
         paths += [path for _, path in other_bases(run, seed).values()]
     paths.append(run.root / "predictions" / f"seed-{seed}.safetensors")
     return next((str(path) for path in paths if not path.exists()), None)

@@ -49,6 +49,7 @@ def _of_seed(run: Run, seed: int) -> dict[str, dict[str, list[float]]]:
     """Losses of the test examples by variant: of one draw, and of the mean where there is one."""
     path = run.root / "condition" / f"seed-{seed}.json"
     known: dict[str, dict[str, list[float]]] = read_json(path) if path.exists() else {}
+    run = run.at(seed)
     run.overfit(seed)
     lessons = run.lessons(seed)
     base = run.base(seed)

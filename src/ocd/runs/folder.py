@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
-from ocd.config import OCDConfig, flatten
+from ocd.config import OCDConfig
 from ocd.data import Examples, Log, Place, locked, read_json, resumable, some_of, write_json
 from ocd.errors import OCDError
 from ocd.runs.quick import check_one_seed, left_out
+from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
 from ocd.runs.settings import RunOptions, read_settings, specialised
-from ocd.tasks import Task, TaskData, get_task, load_base, store_data, stored_data
+from ocd.tasks import Task, TaskData, get_task, kept_in, load_base, store_data, stored_data
 
-FORMAT_VERSION = 3
 PREPROCESSING = "preprocessing"
 """The folder with how inputs were read."""
 
@@ -49,6 +49,10 @@ class RunFolder:
     """The seeds that were asked for in this call; the folder may hold more."""
     full_options: RunOptions | None = None
     """Of a quick run that was asked for in this call: the options that it would have otherwise."""
+    drawn_by: int | None = None
+    """The seed whose training examples these are, of a task whose seeds draw their own."""
+    origin: RunFolder | None = field(default=None, repr=False)
+    """The run of all seeds that this one is of."""
 
     @classmethod
     def create(
@@ -96,7 +100,7 @@ class RunFolder:
         saved = read_json(path)
         check_format(path, saved)
         task = get_task(saved["task"])
-        options = _saved_as(task.options, saved["options"], path)
+        options = saved_as(task.options, saved["options"], path)
         run = cls(
             root,
             specialised(task, options),
@@ -104,13 +108,26 @@ class RunFolder:
             saved["seeds"],
             Path(saved["data_dir"]) if saved["data_dir"] else None,
             options,
-            _saved_as(RunOptions, saved["run_options"], path),
+            saved_as(RunOptions, saved["run_options"], path),
             OCDConfig.from_dict(saved["config"]),
             saved["command"],
         )
         if not with_data:
             run.data = stored_data(root / PREPROCESSING)
+            run.task = dataclasses.replace(run.task, for_seed=None)  # there is nothing to draw from
         return run
+
+    def at(self, seed: int) -> Self:
+        """The run with the training examples that a seed draws; itself where all have the same."""
+        if self.task.for_seed is None or self.drawn_by == seed:
+            return self
+        if self.origin is not None:
+            raise ValueError(f"a run of seed {self.drawn_by} was asked for seed {seed}")
+        made: dict[int, Self] = self.__dict__.setdefault("_of_seeds", {})
+        if seed not in made:
+            made[seed] = dataclasses.replace(self, drawn_by=seed, origin=self)
+            made[seed].data = self.task.for_seed(self.options, self.data, seed)
+        return made[seed]
 
     def _as_dict(self) -> dict[str, Any]:
         metrics = {
@@ -127,7 +144,7 @@ class RunFolder:
             "options": dataclasses.asdict(self.options),
             "run_options": dataclasses.asdict(self.run_options),
             "config": self.config.to_dict(),
-            "examples": {"train": len(self.data.train), "test": len(self.data.test)},
+            "examples": {"train": len(self.at(self.seeds[0]).data.train), "test": len(self.data.test)},
             "data_notes": list(self.data.notes),
             "data_warnings": list(self.data.warnings),
             "metrics": metrics,
@@ -139,6 +156,8 @@ class RunFolder:
     @cached_property
     def facts(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the manifest records of this run: its saved settings and hashes of its data."""
+        if self.origin is not None:
+            return self.origin.facts
         saved = read_json(self.root / "config.json")
         names = ("task", "preset", "options", "run_options", "config")
         data = {"train": data_digest(self.data.train), "test": data_digest(self.data.test)}
@@ -150,19 +169,7 @@ class RunFolder:
 
     def _check_same(self, saved: dict[str, Any]) -> None:
         """More seeds may be added to a run; nothing else may change."""
-        check_format(self.root / "config.json", saved)
-        mine = self._as_dict()
-        for name in ("task", "preset", "options", "run_options", "config"):
-            old, new = _comparable(saved.get(name)), _comparable(mine[name])
-            if old == new:
-                continue
-            changed = name
-            if isinstance(old, dict) and isinstance(new, dict):
-                keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-                changed = ", ".join(f"{key} {old.get(key)!r} -> {new.get(key)!r}" for key in keys)
-            raise OCDError(
-                f"{self.root} holds another run ({changed}): give another --out, or delete it"
-            )
+        check_same(self.root, saved, self._as_dict())
         self.seeds = sorted({*saved["seeds"], *self.seeds})
 
     def _check_data(self) -> None:
@@ -276,37 +283,10 @@ class RunFolder:
     def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
         """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
         processes too, are logged at its end. `of`: tells phases of the same name apart."""
-        with resumable(self.unfinished(seed) / (of or name)) as place:
+        where = self.unfinished(seed) / (of or name)
+        with kept_in(self.root / "features"), resumable(where) as place:
             try:
                 yield place
             finally:
                 self.log(seed).write("phase", phase=name, seconds=round(place.seconds, 3))
                 place.restart_clock()
-
-
-def _saved_as(kind: type[Any], saved: dict[str, Any], path: Path) -> Any:
-    """Options as a run saved them. Raises OCDError for one that this version does not have."""
-    known = {entry.name for entry in dataclasses.fields(kind)}
-    if unknown := sorted(saved.keys() - known):
-        raise OCDError(
-            f"{path} has an option that this version does not know ({', '.join(unknown)}): use the "
-            "version that made the run, or run again in a new folder"
-        )
-    return kind(**saved)
-
-
-def check_format(path: Path, saved: dict[str, Any]) -> None:
-    """Raises OCDError where a run's config.json was written by another version."""
-    found = saved.get("format_version")
-    if found != FORMAT_VERSION or "task" not in saved:
-        raise OCDError(
-            f"{path} is not a run of this version (format {found}, this version reads "
-            f"{FORMAT_VERSION}): use another folder, or the version that made it"
-        )
-
-
-def _comparable(value: Any) -> Any:
-    """JSON has no tuples; nested settings are compared by their dotted names."""
-    if isinstance(value, dict):
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in flatten(value).items()}
-    return value

@@ -15,7 +15,7 @@ from ocd.data import read_json
 from ocd.errors import OCDError
 from ocd.evaluation import Json
 from ocd.reporting import Reported, side_by_side
-from ocd.runs.folder import check_format
+from ocd.runs.same import check_format
 
 NEEDED = ("task", "preset", "seeds", "layer", "methods", "metrics", "verdict")
 OF_VERDICT = (

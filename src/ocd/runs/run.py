@@ -11,9 +11,11 @@ command.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import shutil
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import nn
@@ -33,9 +35,27 @@ from ocd.runs.settings import CROSS_FITTED, VARIANTS
 VERBS = ("select", "overfit", "train", "predict", "report")
 
 
+# What a method of a run and a seed takes beside these, and what it gives.
+P = ParamSpec("P")
+Found = TypeVar("Found")
+
+
+def of_seed(
+    method: Callable[Concatenate[Any, int, P], Found],
+) -> Callable[Concatenate[Any, int, P], Found]:
+    """A method of a run and a seed, called on the run with the training examples of that seed."""
+
+    @functools.wraps(method)
+    def called(self: RunFolder, seed: int, *args: P.args, **named: P.kwargs) -> Found:
+        return method(self.at(seed), seed, *args, **named)
+
+    return called
+
+
 class Run(RunFolder):
     """A run: one task, some seeds, five verbs."""
 
+    @of_seed
     def base(self, seed: int) -> nn.Module:
         """The base of a seed, in eval mode; trained (or loaded) once and kept in base/."""
         path = self.base_path(seed)
@@ -48,6 +68,7 @@ class Run(RunFolder):
         self.enter(path)
         return base.eval()
 
+    @of_seed
     def select(self, seed: int) -> None:
         """Eq. 3 for every layer. The report shows the scores even if the layer is named in the
         settings."""
@@ -77,6 +98,7 @@ class Run(RunFolder):
         )
         self.enter(path)
 
+    @of_seed
     def overfit(self, seed: int) -> None:
         """Eq. 1 for every example, at the layer of the run and at the alternative layer."""
         self.select(seed)
@@ -89,6 +111,7 @@ class Run(RunFolder):
             with self.phase("overfit" if role == "main" else role, seed):
                 ocd.overfit(lessons, work)
 
+    @of_seed
     def train(self, seed: int) -> None:
         """Train the generators, and the baselines that are trained on the same examples."""
         self.overfit(seed)
@@ -104,6 +127,7 @@ class Run(RunFolder):
             train_baselines(self, seed)
             train_bases(self, seed)
 
+    @of_seed
     def lessons(self, seed: int) -> Examples:
         """The examples that OCD learns from, with the task's own targets for them if it makes any.
 
@@ -128,6 +152,7 @@ class Run(RunFolder):
             self.enter(path)
         return Examples(self.examples.inputs, read_tensors(path)["targets"])
 
+    @of_seed
     def predict(self, seed: int) -> None:
         """Predict the test examples with every method of the table."""
         path = self.root / "predictions" / f"seed-{seed}.json"
@@ -150,6 +175,10 @@ class Run(RunFolder):
             if self.data.reader is not None and not (self.root / "examples").exists():
                 few = take_rows(self.data.test.inputs, slice(0, 5))
                 self.data.reader.example(few, self.root / "examples")  # for `ocd apply`
+            if self.task.exhibit is not None:
+                shown = self.task.exhibit(self.data, *(evaluation.outputs[n] for n in ("base", "ocd")))
+                write_json(self.root / "exhibits" / f"seed-{seed}.json", shown)
+                self.enter(self.root / "exhibits" / f"seed-{seed}.json")
             write_tensors(path.with_suffix(".safetensors"), evaluation.tensors)
             write_json(path, evaluation.numbers)
         self.enter(path, path.with_suffix(".safetensors"))
@@ -170,6 +199,7 @@ class Run(RunFolder):
         for seed in self.seeds:
             getattr(self, verb)(seed)
 
+    @of_seed
     def reference(self, seed: int) -> Reference:
         """How far training inputs lie apart, by which new ones are called unlike them; made once."""
         path = self.reference_path(seed)
@@ -182,6 +212,7 @@ class Run(RunFolder):
 
     # ----------------------------------------------------------- details
 
+    @of_seed
     def fits(self, seed: int) -> Iterator[tuple[str, OCD, Workdir]]:
         """The fits of a seed, by role: of the run's layer ("main"), of the alternative layer, and of
         the `VARIANTS`."""
@@ -193,14 +224,17 @@ class Run(RunFolder):
         if self.run_options.variants:
             own = "both" if self.crosses_fits else "common"
             changes |= {role: changed for role, changed in VARIANTS.items() if role != own}
+            changes |= self.task.variants
         base = self.base(seed)
         for role, settings in changes.items():
             member = f"seed-{seed}" if role == "main" else f"seed-{seed}-{role}"
             config = self.config.replace({**main, **settings})
             ocd = self.unfitted(base, config, seed, self.run_options.encode_x)
-            if self._is_cross_fitted(role):
+            work = Workdir(self.root, member, {"seed": seed, "role": role})
+            if self._is_cross_fitted(role):  # all such fits of a seed on the same bases
                 ocd.seen, ocd.fit_base = True, base_trainer(self, seed)
-            yield role, ocd, Workdir(self.root, member, {"seed": seed, "role": role})
+                work = dataclasses.replace(work, bases_of=f"seed-{seed}")
+            yield role, ocd, work
 
     def lessons_of(self, role: str, seed: int) -> Examples:
         """The examples of a fit: with their labels where each base has not seen its own."""
@@ -209,7 +243,8 @@ class Run(RunFolder):
         return self._with_own_targets(seed)
 
     def _is_cross_fitted(self, role: str) -> bool:
-        return role in CROSS_FITTED or (self.crosses_fits and role in ("main", "alternative"))
+        as_main = role in ("main", "alternative", *self.task.variants)
+        return role in CROSS_FITTED or (self.crosses_fits and as_main)
 
     def unfitted(self, base: nn.Module, config: OCDConfig, seed: int, encode_x: bool) -> OCD:
         """OCD with all that the task brings, not fitted. `encode_x`: whether x is in the condition."""

@@ -9,15 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ocd.errors import OCDError, nearest
-from ocd.tasks.catalog import CATALOG
+from ocd.tasks.catalog import CATALOG, PAPER_SUITES, SUITES
 
 if TYPE_CHECKING:
+    from ocd.tasks.kept_features import kept_in
     from ocd.tasks.reader import Answer, NewRows, Reader
     from ocd.tasks.stored import store_data, stored_data
     from ocd.tasks.task import Task, TaskData, load_base
 
 __all__ = [
     "CATALOG",
+    "PAPER_SUITES",
+    "SUITES",
     "TASKS",
     "Answer",
     "NewRows",
@@ -25,6 +28,7 @@ __all__ = [
     "Task",
     "TaskData",
     "get_task",
+    "kept_in",
     "load_base",
     "store_data",
     "stored_data",
@@ -46,6 +50,7 @@ def get_task(name: str) -> Task:
 _HOMES = {
     "ocd.tasks.task": ("Task", "TaskData", "load_base"),
     "ocd.tasks.stored": ("store_data", "stored_data"),
+    "ocd.tasks.kept_features": ("kept_in",),
     "ocd.tasks.reader": ("Answer", "NewRows", "Reader"),
 }
 

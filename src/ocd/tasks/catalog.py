@@ -23,6 +23,39 @@ class Facts:
     """Time of one seed, as measured."""
 
 
+TEXT_SETS = {
+    "sst5": ("sst5", "grades of film reviews, five classes: 8,544 to draw from, 2,210 to test"),
+    "amazon-cf": (
+        "amazon_counterfactual_en",
+        "counterfactual statements in reviews: 4,018 to draw from, 670 to test",
+    ),
+    "cr": ("CR", "customer reviews, positive or negative"),
+    "emotion": ("emotion", "six emotions of short messages: 16,000 to draw from, 2,000 to test"),
+    "enron-spam": ("enron_spam", "mails, spam or not: 31,716 to draw from, 2,000 to test"),
+    "sst2": ("sst2", "film reviews, positive or negative: 6,920 to draw from, 1,821 to test"),
+    "subj": ("subj", "sentences, subjective or objective: 8,000 to draw from, 2,000 to test"),
+    "trec": ("TREC-QC", "what a question asks for: 5,452 to draw from, 500 to test"),
+}  # fmt: skip
+"""Name of a set of texts -> its folder in SetFit/ on the hub, and what it is."""
+PAPER_TEXT_SETS = ("sst5", "amazon-cf", "cr", "emotion", "enron-spam")
+"""Those of the paper's table, over which it has an average."""
+PAPER_SUITES: dict[str, dict[str, dict[str, tuple[float, float | None]]]] = {
+    "setfit": {
+        "SetFit": {
+            "setfit-sst5": (43.6, 3.0), "setfit-amazon-cf": (40.3, 11.8), "setfit-cr": (88.5, 1.9),
+            "setfit-emotion": (48.8, 4.5), "setfit-enron-spam": (90.1, 3.4), "average": (62.2, None),
+        },
+        "T-Few, 3 billion weights": {"average": (63.3, None)},
+        "OCD, one draw": {
+            "setfit-sst5": (47.8, None), "setfit-amazon-cf": (41.0, None), "average": (64.3, None),
+        },
+        "OCD, ensemble of 5": {"average": (64.8, None)},
+    }
+}  # fmt: skip
+"""Of a suite: the paper's rows, by task and average, mean and deviation in per cent."""
+SUITES: dict[str, tuple[str, ...]] = {"setfit": tuple(f"setfit-{name}" for name in PAPER_TEXT_SETS)}
+"""Name of several tasks that are run one after another, with one table of all -> the tasks."""
+
 _FACTS = (
     Facts(
         name="digits",
@@ -116,6 +149,27 @@ _FACTS = (
             minutes="about 20 on a CPU core, with all baselines",
         )
         for scene, licence in {"lego": "CC BY-NC", "hotdog": "CC0", "drums": "CC BY"}.items()
+    ),
+    *(
+        Facts(
+            name=f"setfit-{name}",
+            module="text.sets",
+            summary=f"few-shot text, {folder} with SetFit (8 texts a class)",
+            data=f"SetFit/{folder} on the Hugging Face hub: {what}",
+            licence="see the set's page on the hub",
+            size="0.3 to 3 MB, and the sentence encoder",
+            minutes="5 to 15 on a CPU core with MiniLM without the deep ensemble, twice that with it",
+        )
+        for name, (folder, what) in TEXT_SETS.items()
+    ),
+    Facts(
+        name="text",
+        module="text.sets",
+        summary="your own texts and labels: --set train=FILE --set test=FILE (csv, parquet or jsonl)",
+        data="your own",
+        licence="your own",
+        size="the sentence encoder",
+        minutes="with eight texts of each of two classes as setfit-cr; longer with more",
     ),
 )
 

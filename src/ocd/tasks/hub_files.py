@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ocd.errors import OCDError
+from ocd.errors import MissingData, OCDError
 
 
 def hub_file(repo: str, filename: str, data_dir: Path | None) -> Path:
     """`<data_dir>/<repo>/<filename>` where it exists, else the file downloaded from the hub.
 
-    Raises OCDError, naming the place in data_dir, where neither works.
+    Raises MissingData, naming the place in data_dir, where neither works.
     """
     if data_dir is not None and (local := data_dir / repo / filename).is_file():
         return local
@@ -24,7 +24,8 @@ def hub_file(repo: str, filename: str, data_dir: Path | None) -> Path:
     except Exception as error:
         place = f"{data_dir or '<folder>'}/{repo}/{filename}"
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise OCDError(f"no file {place} (--data-dir) and the hub did not give it: {reason}") from error
+        text = f"no file {place} (--data-dir) and the hub did not give it: {reason}"
+        raise MissingData(text) from error
 
 
 def read_columns(path: Path, columns: list[str], limit: int | None = None) -> Any:

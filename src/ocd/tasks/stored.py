@@ -25,11 +25,12 @@ READERS = {
     "images": "images.reader:ImageReader",
     "features": "images.feature_reader:FeatureReader",
     "views": "views.reader:ViewReader",
+    "texts": "text.reader:TextReader",
 }
 """Name of a reader -> its module below `ocd.tasks`, and its class."""
 DATA = {"table": "tables.options:TableData", "numbers": "tables.options:TableData",
         "views": "views.options:SceneData", "images": "task:TaskData",
-        "features": "task:TaskData"}  # fmt: skip
+        "features": "task:TaskData", "texts": "text.options:TextData"}  # fmt: skip
 """Name of a reader -> the class of its task's data."""
 OWN = ("train", "test", "reader", "notes", "warnings", "groups")
 
@@ -41,7 +42,11 @@ def store_data(folder: Path, data: TaskData) -> list[Path]:
     if reader is None:
         return []
     facts, tensors = reader.state()
-    more = {f.name: getattr(data, f.name) for f in dataclasses.fields(data) if f.name not in OWN}
+    more = {
+        f.name: getattr(data, f.name)
+        for f in dataclasses.fields(data)
+        if f.name not in OWN and f.metadata.get("stored", True)
+    }
     few = slice(0, 2)
     form = {f"input/{name}": part for name, part in _named(take_rows(data.train.inputs, few)).items()}
     form |= {

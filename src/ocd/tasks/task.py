@@ -96,9 +96,15 @@ class Task:
     """Whether outputs are logits of classes, so that answers have an entropy and can be wrong."""
     layer: str = "auto"
     """The layer to move where the paper names one; with every preset."""
+    for_seed: Callable[[Any, TaskData, int], TaskData] | None = None
+    """(options, data, seed): the data of one seed, where seeds draw their training examples from those
+    that are loaded; None: all seeds have the same."""
     make_targets: Callable[[nn.Module, TaskData, Any, int, Progress], Tensor | None] | None = None
     """(base, data, options, seed, progress): the targets that OCD is to learn from, one for each of
     the base's own training examples, where they are not the labels as they are; None: they are."""
+    variants: dict[str, dict[str, object]] = field(default_factory=dict)
+    """More fits beside the main one where `variants` is asked for, cross-fitted as that one is: role ->
+    the OCDConfig keys that differ."""
     other_bases: dict[str, dict[str, object]] = field(default_factory=dict)
     """Baselines that are another base: name -> the task's options that differ."""
     is_table: bool = False
@@ -112,6 +118,13 @@ class Task:
     """Whether outputs are images (3, H, W) of pixels from 0 to 1, which the report shows."""
     film: Callable[[Any, TaskData], Inputs | None] | None = None
     """(options, data): inputs in the order of a film, in no set, for base and OCD side by side."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Baselines that make no sense here -> why."""
+    neighbours: Callable[[nn.Module, Inputs], Tensor] | None = None
+    """(base, inputs): features (B, F) in which inputs are near each other, where the inputs' own
+    numbers say nothing of it."""
+    exhibit: Callable[[TaskData, Tensor, Tensor], dict[str, Any]] | None = None
+    """(data, outputs of the base, of OCD's ensemble): single test examples for the report, as JSON."""
     published: Published | None = None
     """The paper's own table of this task, which the report sets beside a run's."""
 

@@ -1,0 +1,201 @@
+"""Runs of texts from files to reports, and answers for new texts in another process."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import ocd
+from ocd.cli import main
+from ocd.data import read_json
+from ocd.runs import Run, audit_run, report_suite
+from ocd.tasks import kept_features
+from ocd.tasks.text import network
+from small_run import shrink
+from tiny_body import sentences, write_body, write_hub
+
+pytest.importorskip("setfit")
+
+SMALL = {
+    "iterations": "1",
+    "shots": "6",
+    "num_bases": "2",
+    "cross_fitting.num_folds": "2",
+    "variants": "false",
+    "denoiser.width": "16",
+    "training.num_steps": "10",
+    "selection.num_draws": "4",
+    "sampling.confidence": "0",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    body = write_body(folder / "encoder")
+    write_hub(folder / "hub")
+    for name, count, seed in (("train", 40, 1), ("test", 30, 2)):
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["text", "label"])
+            rows.writerows((text, ("bad", "good")[label]) for text, label in sentences(count, seed))
+    return folder, body
+
+
+def own_run(files, root, **more) -> Run:
+    folder, body = files
+    settings = SMALL | {
+        "train": str(folder / "train.csv"), "test": str(folder / "test.csv"), "body": str(body)
+    } | more  # fmt: skip
+    return Run.create("text", root, seeds=(0, 1), settings=settings)
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory):
+    made = own_run(files, tmp_path_factory.mktemp("own") / "run")
+    for seed in made.seeds:
+        made.predict(seed)
+    made.report()
+    return made
+
+
+def test_report_has_all_methods_and_the_texts(run):
+    results = read_json(run.root / "results.json")
+    for name in ("base", "ocd", "ocd_ensemble_5", "overfit_test", "nearest_neighbor", "label_head",
+                 "nearest_labels", "laplace", "deep_ensemble_2", "tent_1"):  # fmt: skip
+        assert len(results["methods"][name]["accuracy"]) == 2, name
+    assert "SetFit has fine-tuned" in results["skipped"]["fine_tuned_base"]
+    assert results["examples"] == {"train": 12, "test": 30}
+    report = (run.root / "report.md").read_text()
+    assert "## What changed" in report and "the body is body" in report
+    assert run.at(0).examples is not run.at(1).examples
+    assert not torch.equal(run.at(0).examples.inputs, run.at(1).examples.inputs)
+
+
+def test_nothing_is_a_joblib_or_a_pickle(run):
+    found = {path.suffix for path in run.root.rglob("*") if path.is_file()}
+    assert not found & {".pkl", ".pickle", ".joblib"}
+
+
+def test_audit_finds_no_leak(run):
+    audit = audit_run(Run.open(run.root))
+    assert audit.passed, list(audit.lines())
+    assert sum(finding.name.startswith("labels") for finding in audit.findings) == 2
+
+
+def test_wrong_labels_in_the_test_file_change_no_prediction(files, run, tmp_path):
+    folder, _ = files
+    lines = (folder / "test.csv").read_text().splitlines()
+    swapped = [line[:-3] + "good" if line.endswith("bad") else line[:-4] + "bad" for line in lines[1:]]
+    other = folder / "swapped.csv"
+    other.write_text("\n".join([lines[0], *swapped]) + "\n")
+    again = own_run(files, tmp_path / "run", test=str(other))
+    again.predict(0)
+    ours, theirs = (
+        read_json(root / "predictions" / "seed-0.json")["methods"] for root in (run.root, again.root)
+    )
+    for name in set(ours) - {"overfit_test", "overfit_test_all_layers"}:
+        assert ours[name]["accuracy"] == pytest.approx(100 - theirs[name]["accuracy"]), name
+
+
+def test_new_texts_are_answered_in_another_process_as_the_run_did(files, run, tmp_path):
+    folder, _ = files
+    out = tmp_path / "answers.csv"
+    subprocess.run(
+        [sys.executable, "-m", "ocd", "apply", str(run.root), "--input", str(folder / "test.csv"),
+         "--out", str(out)], check=True, capture_output=True,
+    )  # fmt: skip
+    with out.open() as file:
+        answers = list(csv.DictReader(file))
+    shown = read_json(run.root / "exhibits" / "seed-0.json")
+    assert shown["gained"] or shown["lost"]
+    known = {one["text"]: one for one in shown["gained"] + shown["lost"]}
+    with (folder / "test.csv").open() as file:
+        texts = list(csv.DictReader(file))
+    compared = 0
+    for text, answer in zip(texts, answers, strict=True):
+        if (one := known.get(text["text"])) is not None:
+            compared += 1
+            assert float(answer[f"p {one['right']}"]) == pytest.approx(one["ocd_probability"], abs=1e-5)
+            assert (answer["ocd"], answer["base"]) == (one["ocd"], one["base"])
+    assert compared >= len(known)
+    loaded = ocd.load(run.root)
+    found = loaded.predict([text["text"] for text in texts])
+    wanted = [float(answer["p good"]) for answer in answers]
+    assert found.ocd[:, 1].tolist() == pytest.approx(wanted, abs=1e-5)
+    assert loaded.predict("a good phone").classes[0] in ("bad", "good")
+    assert loaded.predict(["", "the film was " * 9]).remarks == [
+        "the text is empty", "longer than 12 tokens: cut"
+    ]  # fmt: skip
+
+
+def test_a_text_goes_through_the_body_once(files, run, tmp_path, monkeypatch):
+    rows = []
+    original = network._Front.forward
+
+    def counted(self, tokens):
+        rows.append(len(tokens))
+        return original(self, tokens)
+
+    monkeypatch.setattr(network._Front, "forward", counted)
+    loaded = ocd.load(run.root)
+    kept_features._FEATURES.clear()
+    loaded.predict([text for text, _ in sentences(20, 7)], draws=50)
+    assert sum(rows) == 20 + sum(rows[1:])
+    assert sum(rows) <= 20
+
+
+def test_block_moves_and_reports_its_layers(files, tmp_path):
+    made = own_run(
+        files, tmp_path / "run", part="block", num_bases="1", baselines="none", cross_fit="false"
+    )
+    made.predict(0)
+    scores = read_json(made.selection_path(0))
+    layers = {f"encoder.layer.1.{name}" for name in ("intermediate.dense", "output.dense")}
+    assert layers < {*scores["names"], *scores["skipped"]} and "head" in scores["names"]
+    layer = own_run(
+        files, tmp_path / "named", part="block", layer="encoder.layer.1.output.dense",
+        num_bases="1", baselines="none", cross_fit="false",
+    )  # fmt: skip
+    layer.predict(0)
+    assert read_json(layer.root / "predictions" / "seed-0.json")["methods"]["ocd"]
+
+
+def test_suite_has_the_sets_at_hand_and_an_average(files, tmp_path, capsys, monkeypatch):
+    folder, body = files
+    write_hub(folder / "hub", "amazon_counterfactual_en")
+    root = tmp_path / "setfit"
+    command = ["ocd", "run", "setfit", "--data-dir", str(folder / "hub"), "--out", str(root)]
+    for key, value in (
+        SMALL | {"body": str(body), "num_bases": "1", "baselines": "none", "cross_fit": "false"}
+    ).items():
+        command += ["--set", f"{key}={value}"]
+    monkeypatch.setattr(sys, "argv", [*command, "--seeds", "0"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    results = json.loads((root / "results.json").read_text())
+    assert set(results["sets"]) == {"setfit-cr", "setfit-amazon-cf"}
+    assert set(results["left_out"]) == {"setfit-sst5", "setfit-emotion", "setfit-enron-spam"}
+    base = results["methods"]["base"]
+    mean = [sum(values) / 2 for values in zip(*base["sets"].values(), strict=True)]
+    assert base["average"] == pytest.approx(mean)
+    gain = results["gains"]["ocd"]["average"]
+    assert gain["interval"][0] <= gain["difference"] <= gain["interval"][1]
+    said = capsys.readouterr().out
+    assert "average" in said and "*published:* SetFit" in said and "Average of 2 sets" in said
+    assert (root / "figures" / "gains.png").exists()
+    assert report_suite(root)["verdict"] == results["verdict"]

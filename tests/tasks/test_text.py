@@ -1,0 +1,271 @@
+"""Few-shot texts: SetFit in a torch module, files of all kinds, and what a seed draws."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ocd.data import seeded
+from ocd.errors import MissingData, OCDError
+from ocd.tasks import get_task
+from ocd.tasks.text import training
+from ocd.tasks.text.bodies import describe_body, load_body, transformer_of
+from ocd.tasks.text.loading import draw_shots, make_data, read_labelled
+from ocd.tasks.text.network import SetFitNetwork
+from ocd.tasks.text.options import OwnTextOptions, TextOptions
+from ocd.tasks.text.reader import TextReader
+from ocd.tasks.text.tokens import Tokenizer, row_key
+from tiny_body import LIMIT, sentences, write_body, write_hub, write_jsonl
+
+pytest.importorskip("setfit")
+
+
+@pytest.fixture(scope="module")
+def body(tmp_path_factory):
+    return write_body(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def mpnet(tmp_path_factory):
+    return write_body(tmp_path_factory.mktemp("mpnet"), "mpnet")
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    return write_hub(tmp_path_factory.mktemp("hub"))
+
+
+@pytest.fixture(scope="module")
+def data(body, hub):
+    options = TextOptions(body=str(body))
+    return options, get_task("setfit-cr").load(options, hub)
+
+
+def silent(line: str) -> None:
+    pass
+
+
+# The network
+
+
+@pytest.mark.parametrize("kind", ["bert", "mpnet"])
+@pytest.mark.parametrize("block", [False, True])
+def test_embeddings_are_those_of_the_sentence_encoder(kind, block, body, mpnet):
+    loaded, name = load_body(str(body if kind == "bert" else mpnet))
+    facts = describe_body(loaded, name)
+    network = SetFitNetwork(facts, 2, block=block).eval()
+    training.copy_body(transformer_of(loaded), network)
+    texts = [text for text, _ in sentences(40)] + ["good", "the film was " * 9]
+    tokens = Tokenizer(facts)(texts)
+    with torch.no_grad():
+        found = network.embeddings(tokens.rows)
+    wanted = torch.from_numpy(loaded.encode(texts))
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert tokens.cut == [41]
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 5])
+def test_head_answers_as_the_regression(num_classes):
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(num_classes)
+    features, labels = random.normal(size=(30, 8)), np.arange(30) % num_classes
+    regression = LogisticRegression().fit(features, labels)
+    weight, bias = training.linear_head(regression, num_classes)
+    logits = torch.from_numpy(features).float() @ weight.T + bias
+    wanted = torch.from_numpy(regression.predict_proba(features)).float()
+    assert torch.allclose(logits.softmax(dim=1), wanted, atol=1e-5)
+
+
+def test_a_class_without_a_text_is_never_answered():
+    seen = SimpleNamespace(classes_=np.array([0, 2]), coef_=np.ones((1, 4)), intercept_=np.array([0.3]))
+    weight, bias = training.linear_head(seen, 3)
+    probabilities = (torch.randn(50, 4) @ weight.T + bias).softmax(dim=1)
+    assert probabilities[:, 1].max() < 1e-6
+
+
+def test_base_answers_as_setfit(data):
+    options, loaded = data
+    few = draw_shots(dataclasses.replace(options, shots=4, iterations=2), loaded, 0)
+    options = dataclasses.replace(options, iterations=2)
+    base = training.make_base(options, few)
+    before = torch.get_rng_state()
+    training.train_base(base, few, options, 0, silent)
+    assert torch.equal(torch.get_rng_state(), before)
+    texts = [few.texts[row_key(row)] for row in few.train.inputs]
+    model = training.train_setfit(texts, few.train.targets.tolist(), options, 0)
+    tests = [loaded.texts[row_key(row)] for row in loaded.test.inputs]
+    with torch.no_grad():
+        found = base(loaded.test.inputs).softmax(dim=1)
+    wanted = torch.as_tensor(model.predict_proba(tests)).float()
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+# What a seed draws
+
+
+def test_a_seed_draws_as_many_texts_of_each_class(data):
+    options, loaded = data
+    one, same, other = (draw_shots(options, loaded, seed).train for seed in (0, 0, 1))
+    assert one.targets.bincount().tolist() == [8, 8]
+    assert torch.equal(one.inputs, same.inputs)
+    assert not torch.equal(one.inputs, other.inputs)
+
+
+def test_folds_have_their_share_of_each_class():
+    from ocd.data import Examples
+    from ocd.lessons import CrossFittingConfig
+    from ocd.lessons.cross_fitting import _parts
+
+    labels = torch.tensor([0] * 8 + [1] * 8)[torch.randperm(16, generator=seeded(3))]
+    problem = SimpleNamespace(dataset=Examples(torch.zeros(16, 2), labels), belongs=None)
+    parts = _parts(problem, 16, CrossFittingConfig(num_folds=4, stratify=True), 0)
+    assert torch.cat(parts).sort().values.tolist() == list(range(16))
+    assert all(labels[part].sum() == 2 for part in parts)
+
+
+# Files
+
+
+def write(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_bom_crlf_and_line_ends_in_a_text(tmp_path):
+    text = 'text,label\r\n"good, very good",yes\r\n"bad\r\nand broken",no\r\n'
+    path = write(tmp_path / "a.csv", text, "utf-8-sig")
+    found = read_labelled(path, "text", "label")
+    assert found.texts == ["good, very good", "bad\r\nand broken"]
+    assert found.labels == ["yes", "no"]
+
+
+def test_kinds_of_files_agree(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    rows = [("a good one", 1), ("bad", 0)]
+    jsonl = write_jsonl(tmp_path / "a.jsonl", rows)
+    csv = write(tmp_path / "a.csv", "label,text\n1,a good one\n0,bad\n")
+    tsv = write(tmp_path / "a.tsv", "label\ttext\n1\ta good one\n0\tbad\n")
+    table = pa.table({"text": [text for text, _ in rows], "label": [1.0, 0.0]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    for path in (jsonl, csv, tsv, tmp_path / "a.parquet"):
+        found = read_labelled(path, "text", "label")
+        assert (found.texts, found.labels) == (["a good one", "bad"], ["1", "0"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("txt,label\na,1\n", "no column 'text'; did you mean 'txt'"),
+        ("text,label\nfine,\n", "row 1: there is no label"),
+        ("text,label\na,b,c\n", "row 1: more fields than the head has"),
+        ("text,label\n", "no rows with a text"),
+        ("text,label\ngood,1\nbad,1\n", "all rows have the label '1'"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_one_line(tmp_path, text, message):
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(OCDError, match=message):
+        found = read_labelled(path, "text", "label")
+        make_data(found, found, TextOptions())
+
+
+def test_other_unreadable_files(tmp_path):
+    with pytest.raises(OCDError, match="no such file"):
+        read_labelled(tmp_path / "a.csv", "text", "label")
+    with pytest.raises(OCDError, match="give a csv, tsv, parquet or jsonl"):
+        read_labelled(write(tmp_path / "a.doc", "x"), "text", "label")
+    with pytest.raises(OCDError, match="not UTF-8"):
+        read_labelled(write(tmp_path / "b.csv", "text,label\né,1\n", "latin-1"), "text", "label")
+    with pytest.raises(OCDError, match="row 1: not a line of JSON"):
+        read_labelled(write(tmp_path / "a.jsonl", "{text\n"), "text", "label")
+    with pytest.raises(OCDError, match="cannot be read as parquet"):
+        read_labelled(write(tmp_path / "a.parquet", "x"), "text", "label")
+
+
+def test_a_label_that_only_the_test_file_has(tmp_path):
+    train = write(tmp_path / "a.csv", "text,label\ngood,yes\nbad,no\n")
+    test = write(tmp_path / "b.csv", "text,label\ngood,yes\nfine,maybe\n")
+    found = [read_labelled(path, "text", "label") for path in (train, test)]
+    with pytest.raises(OCDError, match="b.csv, row 2: label 'maybe' is in no training row"):
+        make_data(*found, TextOptions())
+
+
+def test_empty_and_long_texts_are_told(tmp_path, body):
+    train = write(tmp_path / "a.csv", "text,label\ngood,yes\n,yes\nbad,no\n")
+    test = write(tmp_path / "b.csv", f"text,label\n ,yes\n{'good ' * 40},yes\n")
+    found = [
+        read_labelled(train, "text", "label", leave_out=True), read_labelled(test, "text", "label")
+    ]  # fmt: skip
+    data = make_data(*found, TextOptions(body=str(body)))
+    assert len(data.train) == 2 and len(data.test) == 2
+    told = " ".join(data.notes)
+    assert "1 texts of a.csv are empty and were left out: row 2" in told
+    assert "1 texts of b.csv are empty and were answered all the same: row 1" in told
+    assert f"longer than the body's {LIMIT} tokens and were cut (the first: row 2)" in told
+
+
+def test_missing_sets_and_files_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    task = get_task("setfit-enron-spam")
+    with pytest.raises(MissingData, match="enron_spam/train.jsonl"):
+        task.load(task.options(), tmp_path)
+    own = get_task("text")
+    with pytest.raises(OCDError, match="train is missing"):
+        own.load(OwnTextOptions(), None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"part": "tail"}, {"shots": 1}, {"iterations": 0}, {"precision": "int8"}, {"text": "label"}],
+)
+def test_wrong_options(wrong):
+    with pytest.raises(OCDError):
+        TextOptions(**wrong)
+
+
+def test_missing_packages_are_named(monkeypatch):
+    for package in ("datasets", "setfit"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            with pytest.raises(OCDError, match=r"pip install 'ocd-torch\[text\]'"):
+                training.train_setfit(["good", "bad"], [1, 0], TextOptions(), 0)
+
+
+def test_a_body_that_is_none(tmp_path):
+    with pytest.raises(OCDError, match="cannot be loaded"):
+        load_body(str(tmp_path / "nothing"))
+
+
+# New texts
+
+
+def test_reader_takes_lists_frames_and_files(data, tmp_path):
+    import pandas as pd
+
+    _, loaded = data
+    facts, tensors = loaded.reader.state()
+    reader = TextReader.from_state(facts, tensors)
+    texts = ["a good one", "", "the film was " * 9]
+    taken = reader.take(texts)
+    assert taken.remarks == [(1, "the text is empty"), (2, f"longer than {LIMIT} tokens: cut")]
+    path = tmp_path / "new.csv"
+    pd.DataFrame({"text": texts, "name": ["x", "y", "z"]}).to_csv(path, index=False)
+    for again in (reader.take(pd.DataFrame({"text": texts})), next(reader.read(path, 10))):
+        assert torch.equal(again.inputs, taken.inputs)
+    named = dataclasses.replace(reader, id_column="name")
+    assert [part.ids for part in named.read(path, 2)] == [["x", "y"], ["z"]]
+    assert next(reader.read(path, 2, start=2)).ids == ["3"]
+    with pytest.raises(OCDError, match="no texts"):
+        reader.take([])
+    with pytest.raises(OCDError, match="not a text"):
+        reader.take([3])
+    with pytest.raises(OCDError, match="no column 'text'"):
+        next(reader.read(write(tmp_path / "x.csv", "a,b\n1,2\n"), 10))
