@@ -1,17 +1,19 @@
 """A run that is killed every few seconds: does it end, how much later, and with the same bits?
 
-    python -m benchmarks.endurance [--every 5] [--within 3] [--clock wall] [--out results/benchmarks]
+    python -m benchmarks.endurance [--task digits] [--every 5] [--within 3] [--clock wall]
 
-`ocd run digits` with all baselines, once left alone and once killed (SIGKILL) `every` ± `within`
-seconds after each start, uniformly, until it ends; each in processes of one thread. With `--clock cpu`
-all seconds are those of the processes' own processor time, about what an idle machine would take; for
-one that is shared. Compared are all weights and the predictions' tensors. Writes endurance.json.
+`ocd run digits`, or a table of 400 rows made by chance, with all baselines, once left alone and once
+killed (SIGKILL) `every` ± `within` seconds after each start, uniformly, until it ends; each in
+processes of one thread. With `--clock cpu` all seconds are those of the processes' own processor time,
+about what an idle machine would take; for one that is shared. Compared are all weights and the
+predictions' tensors. Writes endurance.json, or endurance-table.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -27,8 +29,8 @@ import torch
 
 from ocd.data import read_tensors
 
-SETTINGS = ("training.num_steps=100",)
-"""What makes the run of the defaults, of about two minutes, one of about 40 s."""
+SETTINGS = {"digits": ("training.num_steps=100",), "table": ("training.num_steps=100",)}
+"""What makes a run of the defaults, of about two minutes, one of about 40 s."""
 FINISHED = ("base/*.safetensors", "checkpoint/*/model.safetensors", "predictions/*.safetensors")
 
 
@@ -44,11 +46,24 @@ class Life:
         return self.wall if clock == "wall" else self.cpu
 
 
-def live(root: Path, most: float | None, clock: str, *options: str) -> Life:
-    """Start `ocd run`, or go on with it, for `most` seconds, or to its end. Raises where it fails."""
-    command = [sys.executable, "-m", "ocd", "run", "digits", "--out", str(root)]
-    command += [part for setting in SETTINGS for part in ("--set", setting)]
-    command += options
+def settings_of(task: str, folder: Path) -> list[str]:
+    """The settings of a task's run; of a table with its file, which is written."""
+    if task == "digits":
+        return list(SETTINGS[task])
+    path = folder / "table.csv"
+    chance = random.Random(1)
+    with path.open("w") as file:
+        file.write("a,b,kind,y\n")
+        for _ in range(400):
+            a, b, kind = chance.gauss(0, 1), chance.gauss(0, 1), chance.choice("xyz")
+            y = 2 * a + math.sin(3 * b) + (kind == "x") + chance.gauss(0, 0.1)
+            file.write(f"{a:.5f},{b:.5f},{kind},{y:.5f}\n")
+    return [*SETTINGS[task], f"path={path}", "target=y"]
+
+
+def live(root: Path, most: float | None, clock: str, command: list[str]) -> Life:
+    """Start a run, or go on with it, for `most` seconds, or to its end. Raises where it fails."""
+    command = [*command, "--out", str(root)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -98,20 +113,24 @@ def _same(one: Path, other: Path) -> bool:
     )
 
 
-def measure(every: float, within: float, clock: str, seed: int = 0) -> dict[str, Any]:
+def measure(task: str, every: float, within: float, clock: str, seed: int = 0) -> dict[str, Any]:
     """Both runs, and what they have in common."""
     chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = Path(folder) / "alone", Path(folder) / "killed"
-        undisturbed = live(alone, None, clock).seconds(clock)
+        command = [sys.executable, "-m", "ocd", "run", task]
+        for setting in settings_of(task, Path(folder)):
+            command += ["--set", setting]
+        undisturbed = live(alone, None, clock, command).seconds(clock)
         lives: list[Life] = []
         while not lives or lives[-1].killed:
-            lives.append(live(killed, chance.uniform(every - within, every + within), clock))
+            lives.append(live(killed, chance.uniform(every - within, every + within), clock, command))
             print(f"{len(lives)} processes, {sum(one.seconds(clock) for one in lives):.0f} s")
         disturbed = sum(one.seconds(clock) for one in lives)
-        start_up = live(alone, None, clock, "--stop-after", "predict").seconds(clock)
+        start_up = live(alone, None, clock, [*command, "--stop-after", "predict"]).seconds(clock)
         return {
-            "settings": list(SETTINGS),
+            "task": task,
+            "settings": list(SETTINGS[task]),
             "clock": clock,
             "killed_after_seconds": [every - within, every + within],
             "undisturbed_seconds": round(undisturbed, 1),
@@ -125,14 +144,16 @@ def measure(every: float, within: float, clock: str, seed: int = 0) -> dict[str,
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", choices=tuple(SETTINGS), default="digits")
     parser.add_argument("--every", type=float, default=5.0)
     parser.add_argument("--within", type=float, default=3.0)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
-    result = measure(arguments.every, arguments.within, arguments.clock)
+    result = measure(arguments.task, arguments.every, arguments.within, arguments.clock)
     result["load"] = [round(value, 1) for value in os.getloadavg()]
     result["cores"] = os.cpu_count()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "endurance.json").write_text(json.dumps(result, indent=1) + "\n")
+    name = "endurance" if arguments.task == "digits" else f"endurance-{arguments.task}"
+    (arguments.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
