@@ -223,7 +223,7 @@ def test_base_is_loaded_from_its_own_weights(tmp_path, name):
     if task.is_table:
         rows = Examples(torch.randn(6, 3), torch.randn(6, 1))
         data = TableData(rows, rows)
-    if task.load_kept is not None:
+    elif task.load_kept is not None:
         reader = FeatureReader("none", "", ("classifier",), 3, ("a", "b"))
         data = TaskData(Examples(torch.randn(6, 3), torch.zeros(6)), None, reader=reader)
     source, base = task.make_base(task.options(), data), task.make_base(task.options(), data)

@@ -34,6 +34,10 @@ class NearestLabels:
 
     # The distance is that of the features as they are: of embeddings of unit length it is the angle's.
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
+        """Logits: the log of the neighbours' label shares.
+
+        Each class is counted once more, so that none is impossible. Draws and seed change nothing.
+        """
         queries = flat_inputs(self.features(inputs))
         nearest = torch.cdist(queries, self.training).topk(self.num_neighbours, largest=False).indices
         votes = F.one_hot(self.labels[nearest], self.num_classes).sum(dim=1) + 1.0

@@ -115,14 +115,17 @@ class _Looked(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is needed behind a look-up: what was looked up has no gradient."""
         ctx.mark_non_differentiable(output)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
+        """There is none: the weights in front are frozen, and inputs are no parameters."""
         return None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, inputs: Tensor, front: KeptFeatures) -> tuple[Tensor, int]:
+        """All rows of a batched call at once, so that `vmap` over examples looks up as a loop would."""
         many = inputs.movedim(in_dims[0], 0)
         rows = _Looked.apply(many.flatten(0, 1), front)
         return rows.unflatten(0, many.shape[:2]), 0

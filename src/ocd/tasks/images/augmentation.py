@@ -68,7 +68,12 @@ def image_transform(pixels: int, strength: float, flips: bool = False) -> Transf
         return None
 
     def transform(inputs: Inputs, generator: torch.Generator) -> Inputs:
+        """What a batch goes through before it is overfitted. Targets stay as they are, since none of
+        these changes makes another class of an image.
+        """
+
         def moved(images: Tensor) -> Tensor:
+            """One tensor of images (B, C, H, W), by the batch's own chance."""
             images = distort(shift(images, pixels, generator), strength, generator)
             return flip(images, generator) if flips else images
 

@@ -63,7 +63,10 @@ class Body:
         seen: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+            """A hook that keeps what a head is given."""
+
             def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                """Changes nothing: what the head sees is noted, and the network goes on."""
                 seen[name] = inputs[0]
 
             return hook
@@ -91,6 +94,11 @@ def load_body(name: str, compute: str = "float32") -> Body:
 
 
 def _of_transformers(name: str) -> Body:
+    """A model of the hub or of a local folder, with its image processor.
+
+    Of the weights only those of the heads may be missing: a body with layers made by chance would give
+    features that mean nothing, without a word.
+    """
     try:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError as error:
@@ -114,6 +122,9 @@ def _of_transformers(name: str) -> Body:
         raise OCDError(f"model {name!r} lacks weights: {', '.join(lost[:3])} and {len(lost)} in all")
 
     def process(images: Sequence[Any]) -> Tensor:
+        """Pixels (B, 3, H, W) as the model's own processor makes them; its size and crop, mean and
+        deviation come from the model's folder.
+        """
         made: Tensor = processor(images=list(images), return_tensors="pt")["pixel_values"]
         return made
 
@@ -186,6 +197,7 @@ def _efficientnet_lite() -> Body:
 
 
 def _to_224(images: Sequence[Any]) -> Tensor:
+    """EfficientNet-Lite's own processing, (B, 3, 224, 224): bicubic to its size, then -1 to 1."""
     import numpy as np
     from PIL import Image
 

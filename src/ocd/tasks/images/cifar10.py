@@ -113,6 +113,10 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
 
 
 def _split(split: str, options: Options, data_dir: Path | None) -> tuple[Examples, dict[str, int]]:
+    """The images of a split, and of what kind their files are, with counts.
+
+    Raises OCDError for a class that is none of the ten.
+    """
     count = getattr(options, f"{split}_size")
     path = hub_file(options.dataset, FILES[split], data_dir)
     images, labels = read_images(path, image="img", label="label", shape=(3, 32, 32), limit=count)
@@ -135,6 +139,7 @@ def make_base(options: Options, data: TaskData) -> nn.Module:
 
 
 def _depth(options: Options) -> int:
+    """Layers of a ResNet by its name: resnet20 has 20."""
     return int(options.network.removeprefix("resnet"))
 
 

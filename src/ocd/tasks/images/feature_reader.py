@@ -44,6 +44,7 @@ class FeatureReader:
 
     @property
     def answer(self) -> Answer:
+        """Classes, by the names of the training folders."""
         return Answer("classes", self.classes)
 
     def body(self) -> Body:
@@ -92,6 +93,7 @@ class FeatureReader:
         return False
 
     def state(self) -> State:
+        """Facts alone: the body itself stays where it is, and is known again by its hash."""
         names = [entry.name for entry in fields(self) if not entry.name.startswith("_")]
         facts = {name: getattr(self, name) for name in names}
         return facts | {"heads": list(self.heads), "classes": list(self.classes)}, {}
@@ -105,12 +107,14 @@ class FeatureReader:
     # ----------------------------------------------------------- details
 
     def _files(self, paths: Sequence[Path], root: Path, size: int, start: int) -> Iterator[NewRows]:
+        """Rows of image files from `start` on; a row is known by its path below `root`."""
         for first in range(start, len(paths), size):
             some = paths[first : first + size]
             images = [as_rgb(path.read_bytes(), str(path)) for path in some]
             yield NewRows([str(path.relative_to(root)) for path in some], self._features(images))
 
     def _parquet(self, source: Path, size: int, start: int) -> Iterator[NewRows]:
+        """Rows of a parquet file of the hub's layout from `start` on, numbered from 1."""
         column = image_column(source)
         cells = read_columns(source, [column]).column(column)
         for first in range(start, len(cells), size):
@@ -122,6 +126,7 @@ class FeatureReader:
             yield NewRows(ids, self._features(images))
 
     def _features(self, images: Sequence[Any]) -> Tensor:
+        """Features of Pillow images, some at a time, in the precision of the run's own."""
         body = self.body()
         parts = [
             body.features(body.pixels(images[first : first + BATCH])).clone()

@@ -68,6 +68,11 @@ def kept_features(body: Body, files: ImageFiles, path: Path | None, precision: s
 
 
 def _write(body: Body, files: ImageFiles, path: Path, precision: str) -> None:
+    """Compute what is missing, a part at a time, and join the parts.
+
+    A part that is there is complete, since it was renamed into its place; the first one that is missing
+    is where a killed process stopped.
+    """
     parts = [path.with_name(f"{path.stem}-{first:08d}.part.safetensors")
              for first in range(0, len(files), PART)]  # fmt: skip
     done = next((n for n, part in enumerate(parts) if not part.exists()), len(parts))
@@ -126,5 +131,6 @@ class _Pixels(Dataset[Any]):
 
 
 def _joined(items: list[Any]) -> Tensor | str:
+    """A batch of pixels, or the first line that says why there is none."""
     wrong = next((item for item in items if isinstance(item, str)), None)
     return torch.stack(items) if wrong is None else wrong

@@ -1,4 +1,8 @@
-"""Lists of image files with their classes: a folder a class, or a parquet file of the hub's layout."""
+"""Lists of image files with their classes: a folder a class, or a parquet file of the hub's layout.
+
+Classes are the names of the folders of the training images, sorted; a test folder may lack some, but
+have no others.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +66,11 @@ def image_paths(folder: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
+    """All files below a folder, in the order of their names, but for what is hidden.
+
+    A hidden folder is no part of the images, wherever it lies: thumbnails and checkpoints of notebooks
+    are copies, often of another class.
+    """
     return sorted(
         path
         for path in folder.rglob("*")
@@ -113,6 +122,9 @@ def folder_files(folder: Path, classes: Sequence[str], limit: int | None = None)
 
 
 def _left_out(others: Sequence[Path], folder: Path) -> tuple[str, ...]:
+    """A note on files that are no images by their names, with the first of them; () where there are
+    none.
+    """
     if not others:
         return ()
     names = ", ".join(str(path.relative_to(folder)) for path in others[:3])

@@ -1,6 +1,12 @@
 """Tasks on the features of a frozen body: a user's folders of images, TinyImageNet.
 
 The base is what is left of the network, its heads; a task says where its images are, all else is here.
+
+    TASK = frozen_task("images", FolderOptions, image_sets)   # (options, data_dir) -> ImageSets
+
+An image goes through the body once, whatever the number of seeds, layers, steps and draws. It is not
+augmented, so lessons of a probe that was fitted on it have hardly any errors left: such tasks are
+cross-fitted by default, which is cheap where a base is a linear layer.
 """
 
 from __future__ import annotations
@@ -95,6 +101,7 @@ def frozen_task(
     """The task of a catalogued name. `sets`: (options, data_dir) -> its images."""
 
     def load_kept(options: FrozenOptions, data_dir: Path | None, folder: Path | None) -> TaskData:
+        """The task's data, whose features are kept in `folder`; None keeps nothing."""
         return _load(options, sets(options, data_dir), folder)
 
     return Task(
@@ -117,6 +124,10 @@ def frozen_task(
 
 
 def _load(options: FrozenOptions, sets: ImageSets, folder: Path | None) -> TaskData:
+    """Features of both sets, computed where they are not kept yet, and the reader of new images.
+
+    The notes say which network they are of; a warning says so where test images are training images.
+    """
     body, notes = _body(options, folder)
     train, test = (
         kept_features(body, files, folder and folder / f"{split}.safetensors", options.precision)

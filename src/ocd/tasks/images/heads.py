@@ -1,4 +1,9 @@
-"""What is left of a network behind its frozen body: one linear layer, or two that are averaged."""
+"""What is left of a network behind its frozen body: one linear layer, or two that are averaged.
+
+They are trained as linear probes: the features stay, and a logistic regression with an L2 penalty is
+all that is fitted. Features of bodies differ in size by orders of magnitude, so they are brought to
+unit size while the probe is trained, and the weights are brought back behind it.
+"""
 
 from __future__ import annotations
 

@@ -63,6 +63,9 @@ def image_bytes(cell: Any, where: str) -> bytes:
 
 
 def _decode(cell: Any, shape: tuple[int, int, int], where: str) -> np.ndarray:
+    """Pixels (C, H, W) of whole numbers to 255. Raises OCDError for another size than `shape` has:
+    the images of a data set are not resized in silence.
+    """
     image = opened(image_bytes(cell, where), where)
     pixels = np.asarray(in_mode(image, "L" if shape[0] == 1 else "RGB", where))
     if pixels.shape[:2] != shape[1:]:

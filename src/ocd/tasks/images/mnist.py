@@ -106,6 +106,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
 
 
 def _split(split: str, count: int | None, corruption: str, data_dir: Path | None) -> Examples:
+    """The images of a split, corrupted where that is asked for."""
     path = hub_file(REPO, FILES[split], data_dir)
     images, labels = read_images(path, image="image", label="label", shape=(1, 28, 28), limit=count)
     check_count(count, len(images), f"{split}_size")

@@ -81,6 +81,7 @@ class ImageReader:
         return True
 
     def state(self) -> State:
+        """The form of the images and the names of the classes; there is nothing learnt in it."""
         names = list(self.answer.names)
         return {"shape": list(self.shape), "classes": names, "largest": self.largest}, {}
 
@@ -94,6 +95,7 @@ class ImageReader:
     # ----------------------------------------------------------- sources
 
     def _folder(self, source: Path, size: int, start: int) -> Iterator[NewRows]:
+        """Rows of a folder's images from `start` on, in the order of their names."""
         paths = image_paths(source)
         if not paths:
             raise OCDError(f"{source}: there are no images ({', '.join(ENDINGS)})")
@@ -101,6 +103,7 @@ class ImageReader:
             yield self._files(paths[first : first + size], source)
 
     def _files(self, paths: list[Path], root: Path) -> NewRows:
+        """Rows of some image files; a row is known by its path below `root`."""
         images = [self._decoded(path.read_bytes(), str(path)) for path in paths]
         return NewRows([str(path.relative_to(root)) for path in paths], torch.stack(images))
 
@@ -131,6 +134,10 @@ class ImageReader:
             raise OCDError(f"{source} cannot be read ({error})") from error
 
     def _parquet(self, source: Path, size: int, start: int) -> Iterator[NewRows]:
+        """Rows of a parquet file of the hub's layout from `start` on, numbered from 1.
+
+        The file is read a stretch at a time, so that a large one is never in memory.
+        """
         import pyarrow
         import pyarrow.parquet as parquet
 
@@ -149,6 +156,7 @@ class ImageReader:
             raise OCDError(f"{source} cannot be read as parquet ({error})") from error
 
     def _cells(self, cells: list[Any], first: int, source: Path) -> NewRows:
+        """Rows of some cells image{bytes, path}; `first`: how many rows are in front of them."""
         ids, images = [], []
         for number, cell in enumerate(cells, first + 1):
             where = f"{source}, row {number}"
@@ -159,6 +167,7 @@ class ImageReader:
     # ------------------------------------------------------------ images
 
     def _decoded(self, data: bytes, where: str) -> Tensor:
+        """An image file's pixels, of the base's shape."""
         return self._shaped(decoded(data, self.shape[0], where), where)
 
     def _shaped(self, image: Tensor, where: str) -> Tensor:
@@ -170,6 +179,7 @@ class ImageReader:
         return image
 
     def _one(self, item: Any, where: str) -> Tensor:
+        """One image that a program has at hand: of Pillow, or an array of its pixels."""
         if hasattr(item, "mode") and hasattr(item, "info"):
             return self._shaped(pillow_pixels(item, self.shape[0], where), where)
         return self._batch(_as_tensor(item, where)[None])[0]

@@ -1,4 +1,9 @@
-"""The usual recipe for networks on small images: crops and flips, SGD with momentum, a cosine rate."""
+"""The usual recipe for networks on small images: crops and flips, SGD with momentum, a cosine rate.
+
+With it the published ResNets and GoogLeNet reach their published accuracies in 100 to 200 epochs. One
+epoch of GoogLeNet on CIFAR10 is some 250 teraflop: seconds on a GPU, the better part of an hour on two
+cores of a CPU. So the task takes trained weights, too.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +50,7 @@ def train_by_recipe(
         torch.manual_seed(seed)
         reset(base)
         base.train()
-        optimizer = torch.optim.SGD(
-            base.parameters(),
-            lr=recipe.learning_rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=recipe.weight_decay,
-        )
+        optimizer = _optimizer(base, recipe)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, _Cosine(recipe.epochs * num_batches, recipe.warm_up)
         )
@@ -79,6 +78,17 @@ def train_by_recipe(
                 mean = epoch["total"].item() / num_batches
                 progress(f"base: epoch {number + 1} of {recipe.epochs}, loss {mean:.4f}")
     base.eval()
+
+
+def _optimizer(base: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with Nesterov's momentum and weight decay on all parameters, as published."""
+    return torch.optim.SGD(
+        base.parameters(),
+        lr=recipe.learning_rate,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=recipe.weight_decay,
+    )
 
 
 @dataclass(frozen=True)

@@ -57,5 +57,6 @@ class ResNet(Normalised):
 
 
 def _stage(inputs: int, outputs: int, count: int, stride: int) -> nn.Sequential:
+    """Blocks of one width; the first one brings the width, and halves the size where `stride` is 2."""
     first = Block(inputs, outputs, stride)
     return nn.Sequential(first, *(Block(outputs, outputs, 1) for _ in range(count - 1)))

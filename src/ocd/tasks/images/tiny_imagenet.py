@@ -44,6 +44,10 @@ def image_sets(options: FrozenOptions, data_dir: Path | None) -> ImageSets:
 
 
 def _files(names: tuple[str, ...], data_dir: Path | None, count: int | None) -> ImageFiles:
+    """The first of the files that is in `data_dir`, else the first one of the hub.
+
+    The hub's own names have a hash in them; the shorter ones are of a part of the set.
+    """
     here = [data_dir / REPO / name for name in names if data_dir is not None]
     path = next((path for path in here if path.is_file()), None)
     path = path or hub_file(REPO, names[0], data_dir)

@@ -38,6 +38,9 @@ def load_kept(options: TableOptions, data_dir: Path | None, folder: Path | None)
 
 
 def _key(options: TableOptions, data_dir: Path | None) -> dict[str, Any]:
+    """What the kept table depends on: the options, the bytes of its files, and this library's
+    version, since another one may read a column otherwise.
+    """
     paths = [path for path in (options.path, options.test_path) if path is not None]
     return {
         "options": dataclasses.asdict(options),
@@ -47,6 +50,10 @@ def _key(options: TableOptions, data_dir: Path | None) -> dict[str, Any]:
 
 
 def _keep(folder: Path, data: TableData, key: dict[str, Any]) -> None:
+    """Write the table as it was read.
+
+    A large one is left out: reading it again takes little beside all else that is done with it.
+    """
     tensors = {"train/inputs": data.train.inputs, "train/targets": data.train.targets}
     tensors |= {"test/inputs": data.test.inputs, "test/targets": data.test.targets}
     if data.groups is not None:
@@ -60,6 +67,7 @@ def _keep(folder: Path, data: TableData, key: dict[str, Any]) -> None:
 
 
 def _kept(folder: Path, known: dict[str, Any]) -> TableData:
+    """The table that was written, with its reader, as `load` had given it."""
     tensors = read_tensors(folder / "table.safetensors")
     form = stored_data(folder)
     assert isinstance(form, TableData)

@@ -29,6 +29,7 @@ def changed_texts(data: TaskData, base: Tensor, ocd: Tensor) -> dict[str, Any]:
     changed = was != now
 
     def shown(places: Tensor) -> list[dict[str, Any]]:
+        """Some test texts, cut where they are long: label, answers, and the label's probabilities."""
         return [
             {
                 "text": data.texts[row_key(data.test.inputs[place])][:LONGEST],

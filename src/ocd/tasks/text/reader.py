@@ -42,6 +42,7 @@ class TextReader:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
+        """The run's own tokenizer, from its folder; loaded when the first text is read."""
         return Tokenizer(self.body)
 
     def read(self, source: Path, size: int, start: int = 0) -> Iterator[NewRows]:

@@ -93,6 +93,7 @@ def _own_layer(task: Task) -> Task:
 
 
 def _task(name: str, load: Callable[..., TaskData], published: Published | None = None) -> Task:
+    """The task of one published set, from its entry in the table above."""
     counterfactual = name == "setfit-amazon-cf"
     task = Task(
         **asdict(CATALOG[name]),
