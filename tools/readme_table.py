@@ -19,6 +19,7 @@ RESULTS = {
     "digits": "digits",
     "mnist": "mnist",
     "mnist-noise": "mnist-noise",
+    "images/cifar10-jpeg": "cifar10, JPEG copies",
     "images/tiny-imagenet": "tiny-imagenet",
     "nerf/lego": "nerf-lego",
     "nerf/hotdog": "nerf-hotdog",
