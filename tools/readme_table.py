@@ -27,6 +27,7 @@ RESULTS = {
     "tabular/california": "california",
     "tabular/ltr": "ltr",
     "text/cr": "setfit-cr",
+    "text/sst5": "setfit-sst5",
     "text/amazon-cf": "setfit-amazon-cf",
 }
 """Folder below results/ -> its name in the table."""
