@@ -16,6 +16,7 @@ from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
 from ocd.reporting.plotting import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, legend, title
 from ocd.reporting.records import RunRecords
 from ocd.reporting.tables import grid
+from ocd.reporting.verdict import statement_of
 from ocd.reporting.wording import decimals, spread
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _sentence(found: Json) -> list[str]:
     if not against:
         return []
     low, high = against["interval"]
-    says = "gain" if low > 0 else "worse" if high < 0 else "no gain"
+    says = statement_of(against["interval"])
     ours, theirs = (mean(found[name]["crps"]) for name in (OURS, PLAIN))
     places = decimals([ours, theirs])
     return [

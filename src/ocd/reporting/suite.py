@@ -20,6 +20,7 @@ from ocd.evaluation import Array, Json
 from ocd.reporting.methods import table_order, title, uses_label
 from ocd.reporting.records import RunRecords, read_run
 from ocd.reporting.tables import grid
+from ocd.reporting.verdict import statement_of
 
 NUM_RESAMPLES = 1000
 """Of seeds and texts, shared by all methods, so that their intervals can be compared."""
@@ -164,7 +165,7 @@ def _verdict(results: Json) -> Json:
             continue
         gain = results["gains"][method]["average"]
         low, high = gain["interval"]
-        statement = "gain" if low > 0 else "worse" if high < 0 else "no gain"
+        statement = statement_of(gain["interval"])
         found[method] = statement
         parts.append(
             f"{title(method)}: {statement}, {gain['difference']:+.2f} points "

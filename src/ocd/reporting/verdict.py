@@ -147,7 +147,7 @@ def _compare(
             "metric": loss_metric,
             **loss,
         }
-        facts["statement"] = _statement(loss["interval"])
+        facts["statement"] = statement_of(loss["interval"])
         facts["metrics"] = {
             metric: found[baseline, metric] for metric in signs if (baseline, metric) in found
         }
@@ -155,7 +155,9 @@ def _compare(
     return against
 
 
-def _statement(interval: list[float] | None) -> str:
+def statement_of(interval: list[float] | None) -> str:
+    """What a 95 % interval of a difference says: gain, worse, no gain, or undecided where there is
+    none."""
     if interval is None:
         return "undecided"
     low, high = interval

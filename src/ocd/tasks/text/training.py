@@ -100,8 +100,7 @@ def train_setfit(texts: Sequence[str], labels: Sequence[int], options: TextOptio
 
 
 def _say_nothing(trainer: Any) -> None:
-    # A run says itself how far it is; two bars in one line are none.
-    """No bar and no lines of the trainer inside."""
+    """No bar and no lines of the trainer inside: a run says itself how far it is."""
     from transformers import PrinterCallback, ProgressCallback
 
     inner = trainer.st_trainer
