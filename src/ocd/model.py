@@ -31,6 +31,7 @@ from ocd.data import (
     as_groups,
     dataset_size,
     resumable,
+    sweep,
     to_device,
 )
 from ocd.errors import OCDError
@@ -129,6 +130,7 @@ class OCD(Fitting):
         progress: bool,
         validation: Dataset[Any] | None,
     ) -> Self:
+        sweep(workdir.root)
         problem, record = self.open(dataset, workdir)
         course = self._course(problem, record, progress)
         self._select(course, progress)  # Eq. 3

@@ -21,7 +21,7 @@ from torch import Tensor
 from ocd.applying.answers import Answers
 from ocd.applying.loaded import Ask, LoadedRun
 from ocd.base import digest_of
-from ocd.data import file_digest, put_in_place, read_json, write_json
+from ocd.data import aside_of, file_digest, put_in_place, read_json, write_json
 from ocd.errors import OCDError
 
 ENDINGS = (".csv", ".parquet")
@@ -200,7 +200,7 @@ class _Parts:
 def _write(columns: dict[str, Any], path: Path, with_names: bool) -> None:
     """A part, as the file that it is for has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
+    aside = aside_of(path)
     if path.suffix == ".parquet":
         try:
             import pandas as pd
@@ -219,7 +219,7 @@ def _write(columns: dict[str, Any], path: Path, with_names: bool) -> None:
 def _join(parts: list[Path], path: Path) -> None:
     """One part after another."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
+    aside = aside_of(path)
     if path.suffix == ".parquet":
         import pyarrow.parquet as parquet
 

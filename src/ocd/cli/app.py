@@ -9,11 +9,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ocd._version import __version__
+from ocd.cli.options import parse_seeds, parse_settings, shown
 from ocd.cli.startup import defer_compiler
 from ocd.errors import OCDError
 
@@ -27,6 +28,11 @@ app = typer.Typer(
 INTERRUPTED = 130
 """The exit code that Typer gives to Ctrl-C."""
 Folder = Annotated[Path, typer.Argument(help="A run folder, made by `ocd run`.", metavar="DIR")]
+Shard = Annotated[
+    str | None,
+    typer.Option(help="I/N: this is the I-th of N processes, on any machine that sees the folder."),
+]
+NumProcesses = Annotated[int | None, typer.Option(help="Start so many processes on this machine.")]
 
 
 def _version(show: bool) -> None:
@@ -77,8 +83,8 @@ def run(
         out or Path("runs") / (f"{task}-quick" if quick else task),
         preset,
         data_dir,
-        _parse_seeds(seeds),
-        _parse_settings(settings or []) | ({"quick": "true"} if quick else {}),
+        parse_seeds(seeds),
+        parse_settings(settings or []) | ({"quick": "true"} if quick else {}),
         shlex.join(["ocd", *sys.argv[1:]]),
     )
     if task in SUITES:
@@ -101,9 +107,9 @@ def select(folder: Folder) -> None:
 
 
 @app.command()
-def overfit(folder: Folder) -> None:
+def overfit(folder: Folder, shard: Shard = None, num_processes: NumProcesses = None) -> None:
     """Overfit the chosen layer on every training example, equation 1."""
-    _verb("overfit", folder)
+    _shared_verb("overfit", folder, shard, num_processes)
 
 
 @app.command()
@@ -113,9 +119,9 @@ def train(folder: Folder) -> None:
 
 
 @app.command()
-def predict(folder: Folder) -> None:
+def predict(folder: Folder, shard: Shard = None, num_processes: NumProcesses = None) -> None:
     """Predict the test examples with every method of the table."""
-    _verb("predict", folder)
+    _shared_verb("predict", folder, shard, num_processes)
 
 
 @app.command()
@@ -235,22 +241,15 @@ def settings(
     from ocd.tasks import SUITES
 
     groups = list_settings(SUITES.get(task, (task,))[0], preset)
-    width = max(len(f"{s.key}={_shown(s.value)}") for group in groups for s in group.settings)
+    width = max(len(f"{s.key}={shown(s.value)}") for group in groups for s in group.settings)
     for group in groups:
         typer.echo(f"# {group.title}")
         for setting in group.settings:
             mark = "*" if setting.is_changed else " "
-            pair = f"{setting.key}={_shown(setting.value)}"
+            pair = f"{setting.key}={shown(setting.value)}"
             typer.echo(f"{mark} {pair:{width}}  {setting.meaning}".rstrip())
         typer.echo("")
     typer.echo(f"* differs from the preset {preset}")
-
-
-def _shown(value: Any) -> str:
-    """A value as --set takes it."""
-    if isinstance(value, tuple | list):
-        return ",".join(map(str, value))
-    return str(value)
 
 
 def _verb(name: str, folder: Path) -> None:
@@ -259,21 +258,10 @@ def _verb(name: str, folder: Path) -> None:
     Run.open(folder).do(name)
 
 
-def _parse_seeds(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise OCDError(f"--seeds is {text!r}: it must be numbers from 0 on, separated by commas")
-    return list(dict.fromkeys(int(part) for part in parts))
+def _shared_verb(name: str, folder: Path, shard: str | None, num_processes: int | None) -> None:
+    from ocd.runs import do_shared
 
-
-def _parse_settings(items: list[str]) -> dict[str, str]:
-    pairs = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise OCDError(f"--set {item!r}: it must be key=value")
-        pairs[key] = value
-    return pairs
+    do_shared(folder, name, shard, num_processes)
 
 
 def main() -> None:

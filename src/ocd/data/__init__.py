@@ -11,9 +11,10 @@ from ocd.data.datasets import (
     as_dataset,
     dataset_size,
     fetch_rows,
+    some_by_chance,
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
-from ocd.data.files import locked, read_json, write_json, write_text
+from ocd.data.files import aside_of, locked, read_json, sweep, write_json, write_text
 from ocd.data.groups import as_groups, every_second, in_parts, some_of
 from ocd.data.inputs import (
     Inputs,
@@ -45,7 +46,7 @@ from ocd.data.resuming import (
     resumable_part,
     write_state,
 )
-from ocd.data.seeds import seeded
+from ocd.data.seeds import seeded, shuffled_places
 from ocd.data.tensor_files import (
     file_digest,
     is_written_here,
@@ -55,6 +56,7 @@ from ocd.data.tensor_files import (
     read_tensors,
     write_tensors,
 )
+from ocd.data.units import Share, Units, wait_for
 
 __all__ = [
     "Batch",
@@ -69,13 +71,16 @@ __all__ = [
     "Place",
     "ResumableLoop",
     "SaveTimer",
+    "Share",
     "State",
     "Targets",
+    "Units",
     "Unseen",
     "as_dataset",
     "as_groups",
     "as_inputs",
     "as_targets",
+    "aside_of",
     "call",
     "copied",
     "dataset_size",
@@ -103,11 +108,15 @@ __all__ = [
     "resumable",
     "resumable_part",
     "seeded",
+    "shuffled_places",
+    "some_by_chance",
     "some_of",
+    "sweep",
     "take_excerpt",
     "take_rows",
     "tensors",
     "to_device",
+    "wait_for",
     "write_json",
     "write_state",
     "write_tensors",

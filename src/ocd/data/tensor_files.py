@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ocd.data.files import aside_of
 from ocd.errors import OCDError
 
 
@@ -37,9 +38,21 @@ def is_written_here(path: Path) -> bool:
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file so that a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    save_file(_apart(tensors), aside, metadata={MARK: "yes"})
+    aside = aside_of(path)
+    try:
+        save_file(_apart(tensors), aside, metadata={MARK: "yes"})
+    except SafetensorError as error:  # how it says that the disk is full
+        aside.unlink(missing_ok=True)
+        raise not_written(path, error) from None
     put_in_place(aside, path)
+
+
+def not_written(path: Path, error: Exception) -> OCDError:
+    """What a person is told where a file cannot be written."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return OCDError(
+        f"{path} cannot be written ({first}): make room on the disk; the same command goes on then"
+    )
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

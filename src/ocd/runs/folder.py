@@ -21,7 +21,18 @@ from torch import Tensor, nn
 from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig
-from ocd.data import Examples, Log, Place, locked, read_json, resumable, some_of, write_json
+from ocd.data import (
+    Examples,
+    Log,
+    Place,
+    Share,
+    locked,
+    read_json,
+    resumable,
+    some_of,
+    sweep,
+    write_json,
+)  # fmt: skip
 from ocd.errors import OCDError
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
@@ -53,6 +64,8 @@ class RunFolder:
     """The seed whose training examples these are, of a task whose seeds draw their own."""
     origin: RunFolder | None = field(default=None, repr=False)
     """The run of all seeds that this one is of."""
+    share: Share = field(default_factory=Share)
+    """Which of several processes this is that work on one verb at once."""
 
     @classmethod
     def create(
@@ -77,6 +90,7 @@ class RunFolder:
                 get_task(task_name), preset, {**(settings or {}), "quick": "false"}
             )[2]
         path = root / "config.json"
+        sweep(root)
         if path.exists():
             run._check_same(read_json(path))
         run._check_data()
@@ -283,10 +297,13 @@ class RunFolder:
     def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
         """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
         processes too, are logged at its end. `of`: tells phases of the same name apart."""
-        where = self.unfinished(seed) / (of or name)
+        own = "" if self.share.is_alone else f", shard {self.share.number} of {self.share.of}"
+        where = self.unfinished(seed) / f"{of or name}{own}"
         with kept_in(self.root / "features"), resumable(where) as place:
             try:
                 yield place
             finally:
-                self.log(seed).write("phase", phase=name, seconds=round(place.seconds, 3))
+                # The first of several processes ends when all units are done: its time is the phase's.
+                phase = name if self.share.leads else f"{name}{own}"
+                self.log(seed).write("phase", phase=phase, seconds=round(place.seconds, 3))
                 place.restart_clock()
