@@ -7,8 +7,8 @@
 A unit is a data file, then a marker beside it (JSON), which holds the hash of the data. Both are
 written under a name that no other process has, and renamed. Processes share nothing but the folder:
 there is no server and no lock. Each begins with units of its own, by their numbers, and then takes
-those that are still missing: of a process that died, or is slow. What a unit holds depends on its number
-alone, so that one that two processes finish is the same bits. No clock is compared with another.
+those that are still missing: of a process that died, or is slow. What a unit holds depends on its
+number alone, so that one that two processes finish is the same bits. No clock is compared with another.
 """
 
 from __future__ import annotations

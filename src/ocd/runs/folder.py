@@ -7,7 +7,6 @@ manifest.json holds the hashes by which `ocd audit` knows the run again.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,18 +21,10 @@ from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig
 from ocd.data import (
-    Examples,
-    Log,
-    Place,
-    Share,
-    locked,
-    read_json,
-    resumable,
-    some_of,
-    sweep,
-    write_json,
+    Examples, Log, Place, Share, locked, read_json, resumable, some_of, sweep, write_json
 )  # fmt: skip
 from ocd.errors import OCDError
+from ocd.runs.progress import seconds_of_phases
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
 from ocd.runs.settings import RunOptions, read_settings, specialised
@@ -264,11 +255,7 @@ class RunFolder:
 
     def phase_seconds(self, seed: int) -> dict[str, float | None]:
         """Seconds of every phase of a seed so far; None for a base that was loaded, not trained."""
-        seconds: dict[str, float | None] = {}
-        for line in (self.root / "metrics.jsonl").read_text().split("\n")[:-1]:  # the last may be half
-            event = json.loads(line)
-            if event["event"] == "phase" and event["seed"] == seed:
-                seconds[event["phase"]] = (seconds.get(event["phase"]) or 0) + event["seconds"]
+        seconds = seconds_of_phases(self.root / "metrics.jsonl", seed)
         if getattr(self.options, "base", None) is not None:
             seconds["base"] = None
         return seconds
@@ -296,7 +283,7 @@ class RunFolder:
     @contextmanager
     def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
         """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
-        processes too, are logged at its end. `of`: tells phases of the same name apart."""
+        processes too, are logged at its end. `of`: tells phases of one name apart."""
         own = "" if self.share.is_alone else f", shard {self.share.number} of {self.share.of}"
         where = self.unfinished(seed) / f"{of or name}{own}"
         with kept_in(self.root / "features"), resumable(where) as place:
