@@ -29,8 +29,6 @@ from ocd.runs.comparing import missing_file
 if TYPE_CHECKING:
     from ocd.runs.run import Run
 
-SHARED = ("overfit", "predict")
-"""The verbs that are cut into units."""
 GRACE = 5.0
 """Seconds that a process has to end when it is asked to."""
 
@@ -98,18 +96,24 @@ def in_processes(arguments: list[str], count: int) -> None:
         for number in range(1, count + 1):
             command = [sys.executable, "-m", "ocd", *arguments, "--shard", f"{number}/{count}"]
             started.append(subprocess.Popen(command, env=environment))
-        while any(process.poll() is None for process in started):
-            for number, process in enumerate(started, 1):
-                code = process.poll()
-                if code and (code > 0 or number == 1):
-                    how = f"failed (exit code {code})" if code > 0 else f"was ended by signal {-code}"
-                    raise OCDError(
-                        f"process {number} of {count} {how}: the same command goes on where it stopped"
-                    )
+        running = True
+        while running:
+            running = any(process.poll() is None for process in started)
+            _check_codes([process.poll() for process in started])
             time.sleep(0.05)
     lost = [str(number) for number, process in enumerate(started, 1) if process.returncode]
     if lost:
         print(f"processes {', '.join(lost)} were killed; others did their units", file=sys.stderr)
+
+
+def _check_codes(codes: list[int | None]) -> None:
+    """Raises OCDError where a process failed, or the first one was killed."""
+    for number, code in enumerate(codes, 1):
+        if code and (code > 0 or number == 1):
+            how = f"failed (exit code {code})" if code > 0 else f"was ended by signal {-code}"
+            raise OCDError(
+                f"process {number} of {len(codes)} {how}: the same command goes on where it stopped"
+            )
 
 
 @contextmanager
@@ -135,17 +139,15 @@ def _ending(started: list[subprocess.Popen[bytes]]) -> Iterator[None]:
                 process.wait()
 
 
-def do_shared(folder: Path, verb: str, shard: str | None, num_processes: int | None) -> None:
-    """One of the `SHARED` verbs: alone, as one of several processes, or by several started here."""
+def do_shared(folder: Path, verb: str, share: Share, num_processes: int | None = None) -> None:
+    """overfit or predict: alone, as one of several processes, or by several started here."""
     from ocd.runs.run import Run
 
-    if num_processes is not None and shard is not None:
-        raise OCDError("--shard is one of several processes, --num-processes starts several: use one")
     if num_processes is not None:
         Run.open(folder)  # what is wrong with the folder is said once
         in_processes([verb, str(folder)], num_processes)
         Run.open(folder).do(verb)  # all is there: only what the processes left over is removed
         return
     run = Run.open(folder)
-    run.share = Share.parse(shard)
+    run.share = share
     run.do(verb)
