@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ocd.errors import OCDError
     from ocd.lessons import Deltas, LayerScores, overfit, select_layer
     from ocd.model import OCD
-    from ocd.prediction import Prediction
+    from ocd.prediction import Prediction, StoredPredictions
 
 _HOMES = {
     "OCD": "ocd.model",
@@ -30,6 +30,7 @@ _HOMES = {
     "Examples": "ocd.data",
     "LayerScores": "ocd.lessons",
     "Prediction": "ocd.prediction",
+    "StoredPredictions": "ocd.prediction",
     "overfit": "ocd.lessons",
     "select_layer": "ocd.lessons",
 }
@@ -45,6 +46,7 @@ __all__ = [
     "OCDConfig",
     "OCDError",
     "Prediction",
+    "StoredPredictions",
     "__version__",
     "load",
     "overfit",

@@ -20,16 +20,18 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from ocd.base import Capture, Loss, Output, Outputs
+from ocd.base import Capture, Loss, Output, Outputs, base_digest, digest_of
 from ocd.checkpoint import load_checkpoint
 from ocd.data import (
     Collate,
     Examples,
     Inputs,
+    Share,
     Unseen,
     as_dataset,
     as_groups,
     dataset_size,
+    progress_bar,
     resumable,
     sweep,
     to_device,
@@ -48,6 +50,7 @@ from ocd.prediction import (
     AS_TUNED,
     DrawRequest,
     Prediction,
+    StoredPredictions,
     apply_deltas,
     check_count,
     joined_chunks,
@@ -216,6 +219,46 @@ class OCD(Fitting):
 
         size = chunk_size or fitted.chunk_size(request.num_draws, one)
         return joined_chunks(len(unseen), size, work, fitted.frozen.device)
+
+    def predict_to(
+        self,
+        folder: str | Path,
+        inputs: Inputs | Dataset[Any],
+        draws: int = 5,
+        mode: str = "draws",
+        seed: int = 0,
+        *,
+        unit_rows: int = 4096,
+        keep_draws: bool = False,
+        shard: str | None = None,
+        collate: Collate | None = None,
+        progress: bool = True,
+    ) -> StoredPredictions:
+        """`predict` for a dataset of any size: into files of `unit_rows` examples, of which one is in
+        memory at a time. Goes on where it stopped.
+
+        Any number of processes may share the work, on any machines that see the folder: each calls this
+        with its `shard`, "2/8" for the second of eight, and all return when everything is there. The
+        files are the same bits for any number. `keep_draws`: every draw, not only mean and deviation.
+        Raises OCDError as `predict` does, and for a folder of other predictions; of the inputs a few
+        are looked at, to know them again.
+        """
+        unseen, share = Unseen(inputs, collate), Share.parse(shard)
+        request = DrawRequest(draws if mode == "draws" else 1, mode, seed)
+        check_count("unit_rows", unit_rows)
+        if len(unseen) == 0:
+            raise OCDError("predict needs at least one input")
+        ends = (slice(0, 4), slice(max(0, len(unseen) - 4), len(unseen)))
+        network, frozen = self.fitted()
+        key = vars(request) | {
+            "generator": digest_of(network.state_dict()),
+            "base": base_digest(frozen.base),
+            "inputs": digest_of(*(unseen.rows(end) for end in ends)),
+        }
+        stored = StoredPredictions.new(Path(folder), key, len(unseen), unit_rows, keep_draws)
+        with progress_bar("predict", len(unseen), progress) as advance, resumable(None):
+            stored.make(lambda part: self.predict(unseen.rows(part), draws, mode, seed), share, advance)
+        return stored
 
     def embed(self, inputs: Inputs) -> tuple[Capture, Embedding]:
         """What passes through the layer for these inputs (B, ...), and the embedding of I(x)."""

@@ -19,6 +19,7 @@ from ocd.prediction.sampling import (
     SamplingConfig,
     join_by_mean,
 )
+from ocd.prediction.stored import StoredPredictions
 from ocd.prediction.uncertainty import (
     covered_by_interval,
     crps_per_example,
@@ -41,6 +42,7 @@ __all__ = [
     "Predictor",
     "Reference",
     "SamplingConfig",
+    "StoredPredictions",
     "apply_deltas",
     "check_count",
     "covered_by_interval",
