@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from ocd.base import Capture, Loss, Output, Outputs
+from ocd.base import Capture, Loss, Output, Outputs, base_digest
+from ocd.callbacks import Callback, print_notes
+from ocd.card import CardFacts, base_in_words, model_card
 from ocd.checkpoint import load_checkpoint
 from ocd.data import (
     Collate,
@@ -32,10 +36,12 @@ from ocd.data import (
     dataset_size,
     resumable,
     to_device,
+    write_text,
 )
 from ocd.errors import OCDError
 from ocd.fitting import Fitting
 from ocd.generator import Describe, Embedding
+from ocd.hub import FetchOptions, PushOptions, fetched_folder, push_folder
 from ocd.lessons import (
     Curriculum,
     FitBase,
@@ -82,6 +88,8 @@ class OCD(Fitting):
         seen: bool = False,
         fit_base: FitBase | None = None,
         groups: Any = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: bool = False,
     ) -> Self:
         """Fit on examples (inputs, target) that the base was not trained on, where there are such.
 
@@ -103,6 +111,9 @@ class OCD(Fitting):
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
         makes a batch of uneven examples, as a DataLoader's does.
 
+        `callbacks`: are told of losses and decisions (ocd.callbacks). `verbose`: print the decisions as
+        they are made. `progress`: show bars with the time left, in a terminal or a notebook.
+
         With a `workdir` an interrupted fit resumes and ends with the same weights, up to the rounding
         of the base's passes; without one it works in a temporary folder. Raises OCDError for an empty
         dataset, a layer that cannot be moved, a loss that does not give (B,), too many examples that
@@ -110,9 +121,14 @@ class OCD(Fitting):
         """
         if workdir is None:
             with tempfile.TemporaryDirectory() as folder:
-                return self.fit(dataset, folder, progress, collate, validation, seen, fit_base, groups)
+                return self.fit(
+                    dataset, folder, progress, collate, validation, seen, fit_base, groups, callbacks,
+                    verbose,
+                )  # fmt: skip
         if not isinstance(workdir, Workdir):
             workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
+        listeners = (*workdir.listeners, *callbacks, *([print_notes] if verbose else []))
+        workdir = replace(workdir, listeners=listeners)
         self.seen, self.fit_base = seen or fit_base is not None, fit_base
         # Also where the caller works without gradients, as evaluation functions do.
         with torch.inference_mode(False), torch.enable_grad():
@@ -224,6 +240,34 @@ class OCD(Fitting):
 
     # --------------------------------------------------------------- save
 
+    def push_to_hub(
+        self, repo_id: str, card: CardFacts | None = None, **options: Unpack[PushOptions]
+    ) -> str:
+        """Push the generator, never the base, to the Hugging Face hub, with a model card; returns the
+        address of the commit. `card`: what the card says, else `card_facts()`. `options`: private,
+        token, branch, commit_message, create_pr. Raises OCDError before `fit`, and where the hub
+        refuses."""
+        facts = card or self.card_facts()
+
+        def write(folder: Path) -> None:
+            self.save_pretrained(folder)
+            write_text(folder / "README.md", model_card(facts, repo_id))
+
+        return push_folder(repo_id, write, options)
+
+    def card_facts(self) -> CardFacts:
+        """What a model card can say of a fit by itself: nothing of whether it helps."""
+        _, frozen = self.fitted()
+        more = "".join(f", {name}={name}" for name in ("encoder", "describe") if getattr(self, name))
+        return CardFacts(
+            title=f"OCD for `{type(self.base).__name__}`, layer `{frozen.name}`",
+            base=base_in_words(self.base),
+            base_hash=base_digest(self.base),
+            layer=frozen.name,
+            notes=self.notes,
+            arguments=more,
+        )
+
     @classmethod
     def from_pretrained(
         cls,
@@ -234,13 +278,15 @@ class OCD(Fitting):
         encoder: nn.Module | None = None,
         describe: Describe | None = None,
         output: Output | None = None,
+        **options: Unpack[FetchOptions],
     ) -> Self:
         """A saved generator on the base that it was made for (a folder, or a repository of the hub).
 
-        Raises OCDError for another base, another format, missing or unexpected parameters.
+        `options`, for the hub: revision, token, cache_dir, force_download, local_files_only. Raises
+        OCDError for another base, another format, missing or unexpected parameters.
         """
         outputs = Outputs(output)
-        loaded = load_checkpoint(folder, base, encoder, outputs)
+        loaded = load_checkpoint(fetched_folder(folder, options), base, encoder, outputs)
         ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder, describe=describe)
         ocd.outputs = outputs
         ocd.hypernetwork, ocd.frozen, ocd.notes = loaded.network, loaded.frozen, loaded.notes

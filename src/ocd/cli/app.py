@@ -9,18 +9,19 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ocd._version import __version__
+from ocd.cli.about import doctor, settings, tasks
+from ocd.cli.sharing import push
 from ocd.cli.startup import defer_compiler
 from ocd.errors import OCDError
 
 app = typer.Typer(
     help="Learn how one layer of a trained network would move for each input, and predict it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -40,8 +41,15 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Results, warnings and errors alone: no progress.")
+    ] = False,
 ) -> None:
     """Learn how one layer of a trained network would move for each input, and predict it."""
+    if quiet:
+        from ocd.data import hide_progress
+
+        hide_progress()
 
 
 @app.command()
@@ -53,7 +61,7 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default runs/TASK.")] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
-    settings: Annotated[
+    changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value, as often as needed; see `ocd settings TASK`."),
     ] = None,
@@ -65,7 +73,7 @@ def run(
     ] = False,
 ) -> None:
     """Select, overfit, train, predict, report. The same command again goes on where it stopped."""
-    from ocd.cli.reports import run_suite, say_full_run, say_report
+    from ocd.cli.reports import run_suite, say_full_run, say_report, say_step
     from ocd.runs import VERBS, Run
     from ocd.tasks import SUITES
 
@@ -78,7 +86,7 @@ def run(
         preset,
         data_dir,
         _parse_seeds(seeds),
-        _parse_settings(settings or []) | ({"quick": "true"} if quick else {}),
+        _parse_settings(changes or []) | ({"quick": "true"} if quick else {}),
         shlex.join(["ocd", *sys.argv[1:]]),
     )
     if task in SUITES:
@@ -87,11 +95,11 @@ def run(
     made = Run.create(*asked)
     for seed in made.wanted:
         for verb in verbs[:4]:
-            typer.echo(f"{made.task.name}, seed {seed}: {verb}", err=True)
+            say_step(f"{made.task.name}, seed {seed}: {verb}")
             getattr(made, verb)(seed)
     if "report" in verbs:
         say_report(made)
-        say_full_run(made, out, data_dir, settings or [])
+        say_full_run(made, out, data_dir, changes or [])
 
 
 @app.command()
@@ -210,47 +218,8 @@ def condition(folder: Folder) -> None:
     typer.echo(compare_conditions(Run.open(folder)))
 
 
-@app.command()
-def tasks() -> None:
-    """List the tasks: data, licence, size, minutes to expect."""
-    from ocd.tasks import CATALOG, SUITES
-
-    width = max(map(len, CATALOG)) + 2
-    for facts in CATALOG.values():
-        typer.echo(f"{facts.name:{width}}{facts.summary}")
-        for name in ("data", "licence", "size"):
-            typer.echo(f"{'':{width}}{name}: {getattr(facts, name)}")
-        typer.echo(f"{'':{width}}minutes a seed: {facts.minutes}")
-    for name, parts in SUITES.items():
-        typer.echo(f"{name:{width}}one after another, with one table: {', '.join(parts)}")
-
-
-@app.command()
-def settings(
-    task: Annotated[str, typer.Argument(help="A task.", metavar="TASK")],
-    preset: Annotated[str, typer.Option(help="fast, released or paper.")] = "fast",
-) -> None:
-    """List every key that --set takes, with its value and meaning; * marks what the task changes."""
-    from ocd.runs import list_settings
-    from ocd.tasks import SUITES
-
-    groups = list_settings(SUITES.get(task, (task,))[0], preset)
-    width = max(len(f"{s.key}={_shown(s.value)}") for group in groups for s in group.settings)
-    for group in groups:
-        typer.echo(f"# {group.title}")
-        for setting in group.settings:
-            mark = "*" if setting.is_changed else " "
-            pair = f"{setting.key}={_shown(setting.value)}"
-            typer.echo(f"{mark} {pair:{width}}  {setting.meaning}".rstrip())
-        typer.echo("")
-    typer.echo(f"* differs from the preset {preset}")
-
-
-def _shown(value: Any) -> str:
-    """A value as --set takes it."""
-    if isinstance(value, tuple | list):
-        return ",".join(map(str, value))
-    return str(value)
+for command in (tasks, settings, doctor, push):
+    app.command()(command)
 
 
 def _verb(name: str, folder: Path) -> None:

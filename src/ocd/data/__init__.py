@@ -31,8 +31,8 @@ from ocd.data.inputs import (
     tensors,
     to_device,
 )
-from ocd.data.log import Log
-from ocd.data.progress import progress_bar
+from ocd.data.log import Listener, Log
+from ocd.data.progress import hide_progress, is_quiet, is_watched, progress_bar
 from ocd.data.resuming import (
     GlobalRandom,
     Place,
@@ -65,6 +65,7 @@ __all__ = [
     "Excerpt",
     "GlobalRandom",
     "Inputs",
+    "Listener",
     "Log",
     "Place",
     "ResumableLoop",
@@ -83,9 +84,12 @@ __all__ = [
     "example_shapes",
     "fetch_rows",
     "file_digest",
+    "hide_progress",
     "in_chunks",
     "in_parts",
     "is_out_of_memory",
+    "is_quiet",
+    "is_watched",
     "is_written_here",
     "join_rows",
     "load_strictly",

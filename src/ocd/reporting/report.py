@@ -39,7 +39,7 @@ from ocd.reporting.tables import (
 from ocd.reporting.view_figures import read_views
 from ocd.reporting.wording import of_seeds, words
 
-__all__ = ["markdown_table", "results_table", "table_width", "write_report"]
+__all__ = ["markdown_table", "results_in_short", "results_table", "table_width", "write_report"]
 
 ONE_DRAW = (
     "One draw of OCD, the method of the paper's tables, against the base and every baseline, in the "
@@ -77,8 +77,7 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         _legend(results),
         *_skipped(results),
         "## Against base and baselines",
-        comparison_table(results),
-        _how_compared(results),
+        *_comparison(results),
         one_draw_table(results),
         ONE_DRAW,
         *distribution_section(results),
@@ -101,6 +100,15 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         *drawn,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def results_in_short(results: Json) -> list[str]:
+    """The paragraphs of a report that say how good every method is, and what that says."""
+    return [quality_table(results), _legend(results), *_comparison(results)]
+
+
+def _comparison(results: Json) -> list[str]:
+    return [comparison_table(results), _how_compared(results)]
 
 
 def _what_was_run(run: RunRecords, results: Json) -> str:
