@@ -104,9 +104,8 @@ class OCD(Fitting):
         without them, on lessons that are held out from the generator. Where the base errs far more on
         them than on the lessons, it has seen the lessons, and a warning says so.
 
-        `groups`: a label for each example, where some belong together (queries, patients, days): what
-        is learnt on one of a group is known of the others, so that a group is never on both sides of a
-        split, and counts as one piece of evidence.
+        `groups`: a label for each example, where some belong together (queries, patients, days): they
+        are never on both sides of a split, and count as one piece of evidence.
 
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
         makes a batch of uneven examples, as a DataLoader's does.
@@ -114,21 +113,16 @@ class OCD(Fitting):
         `callbacks`: are told of losses and decisions (ocd.callbacks). `verbose`: print the decisions as
         they are made. `progress`: show bars with the time left, in a terminal or a notebook.
 
-        With a `workdir` an interrupted fit resumes and ends with the same weights, up to the rounding
-        of the base's passes; without one it works in a temporary folder. Raises OCDError for an empty
-        dataset, a layer that cannot be moved, a loss that does not give (B,), too many examples that
-        are not finite, or a workdir of another fit (nothing is overwritten).
+        With a `workdir` an interrupted fit resumes and ends with the same weights, up to rounding;
+        without one it works in a temporary folder. Raises OCDError for an empty dataset, a layer that
+        cannot be moved, a loss that does not give (B,), too many examples that are not finite, or a
+        workdir of another fit (nothing is overwritten).
         """
         if workdir is None:
+            given = (progress, collate, validation, seen, fit_base, groups, callbacks, verbose)
             with tempfile.TemporaryDirectory() as folder:
-                return self.fit(
-                    dataset, folder, progress, collate, validation, seen, fit_base, groups, callbacks,
-                    verbose,
-                )  # fmt: skip
-        if not isinstance(workdir, Workdir):
-            workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
-        listeners = (*workdir.listeners, *callbacks, *([print_notes] if verbose else []))
-        workdir = replace(workdir, listeners=listeners)
+                return self.fit(dataset, folder, *given)
+        workdir = self._watched(workdir, callbacks, verbose)
         self.seen, self.fit_base = seen or fit_base is not None, fit_base
         # Also where the caller works without gradients, as evaluation functions do.
         with torch.inference_mode(False), torch.enable_grad():
@@ -137,6 +131,15 @@ class OCD(Fitting):
             self.belongs = as_groups(groups, dataset_size(examples))
             with resumable(workdir.unfinished):
                 return self._fit(examples, workdir, progress, judges)
+
+    def _watched(
+        self, workdir: str | Path | Workdir, callbacks: Sequence[Callback], verbose: bool
+    ) -> Workdir:
+        """The files of a fit, whose log is listened to."""
+        if not isinstance(workdir, Workdir):
+            workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
+        more = (print_notes,) if verbose else ()
+        return replace(workdir, listeners=(*workdir.listeners, *callbacks, *more))
 
     def _fit(
         self,
