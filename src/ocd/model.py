@@ -108,10 +108,8 @@ class OCD(Fitting):
         are never on both sides of a split, and count as one piece of evidence.
 
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
-        makes a batch of uneven examples, as a DataLoader's does.
-
-        `callbacks`: are told of losses and decisions (ocd.callbacks). `verbose`: print the decisions as
-        they are made. `progress`: show bars with the time left, in a terminal or a notebook.
+        makes a batch of uneven examples, as a DataLoader's does. `callbacks`: are told of losses and
+        decisions (ocd.callbacks). `verbose`: print decisions. `progress`: show bars.
 
         With a `workdir` an interrupted fit resumes and ends with the same weights, up to rounding;
         without one it works in a temporary folder. Raises OCDError for an empty dataset, a layer that
@@ -124,8 +122,7 @@ class OCD(Fitting):
                 return self.fit(dataset, folder, *given)
         workdir = self._watched(workdir, callbacks, verbose)
         self.seen, self.fit_base = seen or fit_base is not None, fit_base
-        # Also where the caller works without gradients, as evaluation functions do.
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller works in
             judges = None if validation is None else as_dataset(validation, collate)
             examples = as_dataset(dataset, collate)
             self.belongs = as_groups(groups, dataset_size(examples))
