@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ocd.config import OCDConfig
     from ocd.data import Columns, Examples
     from ocd.errors import OCDError
+    from ocd.estimators import OCDClassifier, OCDRegressor
     from ocd.lessons import Deltas, LayerScores, overfit, select_layer
     from ocd.model import OCD
     from ocd.prediction import Prediction
@@ -24,7 +25,9 @@ _HOMES = {
     "LoadedRun": "ocd.applying",
     "OCDConfig": "ocd.config",
     "load": "ocd.applying",
+    "OCDClassifier": "ocd.estimators",
     "OCDError": "ocd.errors",
+    "OCDRegressor": "ocd.estimators",
     "Columns": "ocd.data",
     "Deltas": "ocd.lessons",
     "Examples": "ocd.data",
@@ -42,8 +45,10 @@ __all__ = [
     "Examples",
     "LayerScores",
     "LoadedRun",
+    "OCDClassifier",
     "OCDConfig",
     "OCDError",
+    "OCDRegressor",
     "Prediction",
     "__version__",
     "load",
