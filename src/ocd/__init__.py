@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ocd._version import __version__
 
 if TYPE_CHECKING:
-    from ocd.applying import Answers, LoadedRun, load
+    from ocd.applying import (
+        Answers,
+        BatchPredictor,
+        LoadedRun,
+        load,
+        predict_to,
+        read_predictions,
+    )
     from ocd.config import OCDConfig
     from ocd.data import Columns, Examples
     from ocd.errors import OCDError
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "OCD": "ocd.model",
     "Answers": "ocd.applying",
+    "BatchPredictor": "ocd.applying",
     "LoadedRun": "ocd.applying",
     "OCDConfig": "ocd.config",
     "load": "ocd.applying",
@@ -34,12 +42,15 @@ _HOMES = {
     "LayerScores": "ocd.lessons",
     "Prediction": "ocd.prediction",
     "overfit": "ocd.lessons",
+    "predict_to": "ocd.applying",
+    "read_predictions": "ocd.applying",
     "select_layer": "ocd.lessons",
 }
 
 __all__ = [
     "OCD",
     "Answers",
+    "BatchPredictor",
     "Columns",
     "Deltas",
     "Examples",
@@ -53,6 +64,8 @@ __all__ = [
     "__version__",
     "load",
     "overfit",
+    "predict_to",
+    "read_predictions",
     "select_layer",
 ]
 

@@ -15,6 +15,7 @@ import typer
 
 from ocd._version import __version__
 from ocd.cli.about import doctor, settings, tasks
+from ocd.cli.applying import apply
 from ocd.cli.sharing import push
 from ocd.cli.startup import defer_compiler
 from ocd.errors import OCDError
@@ -174,43 +175,6 @@ def audit(folder: Folder) -> None:
 
 
 @app.command()
-def apply(
-    folder: Folder,
-    source: Annotated[
-        Path, typer.Option("--input", help="A table, a folder or file of images, a scene's cameras.")
-    ],
-    out: Annotated[Path, typer.Option(help="A .csv or .parquet file; for views a folder.")],
-    draws: Annotated[
-        int | None, typer.Option(help="Draws of each input; the run's own number.")
-    ] = None,
-    draws_out: Annotated[Path | None, typer.Option(help="A file for every draw.")] = None,
-    answer: Annotated[str, typer.Option(help="ensemble, or mean: one pass, no draws.")] = "ensemble",
-    seed: Annotated[int | None, typer.Option(help="One of the run's seeds; the first.")] = None,
-    id_column: Annotated[
-        str | None, typer.Option("--id", help="A column whose values name the rows.")
-    ] = None,
-) -> None:
-    """Answer for new data with a fitted run. The same command again goes on where it stopped."""
-    from ocd.applying import ApplyOptions, Ask, apply_to, load
-    from ocd.data import progress_bar
-
-    options = ApplyOptions(source, out, draws_out, id_column, Ask(draws, answer))
-    loaded = load(folder, seed)
-    with progress_bar(f"answer for {source.name}", None) as advance:
-        done = apply_to(loaded, options, advance)
-    typer.echo(f"{done.rows} rows: {out}")
-    if done.unlike:
-        share = f"{done.unlike} of {done.rows} inputs are unlike the training data"
-        typer.echo(f"{share} (farther from it than 99 % of it): trust their answers less", err=True)
-    for line in done.remarks:
-        typer.echo(line, err=True)
-    if done.num_remarks > len(done.remarks):
-        typer.echo(f"... and {done.num_remarks - len(done.remarks)} more, in column 'remark'", err=True)
-    for line in [done.note, *loaded.cautions] if done.note else loaded.cautions:
-        typer.echo(line, err=True)
-
-
-@app.command()
 def condition(folder: Folder) -> None:
     """Find out which parts of the condition matter: train the generator on some of them alone."""
     from ocd.runs import Run, compare_conditions
@@ -218,7 +182,7 @@ def condition(folder: Folder) -> None:
     typer.echo(compare_conditions(Run.open(folder)))
 
 
-for command in (tasks, settings, doctor, push):
+for command in (apply, tasks, settings, doctor, push):
     app.command()(command)
 
 

@@ -13,7 +13,7 @@ from ocd.data.datasets import (
     fetch_rows,
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
-from ocd.data.files import locked, read_json, write_json, write_text
+from ocd.data.files import aside_of, locked, put_in_place, read_json, write_json, write_text
 from ocd.data.groups import as_groups, every_second, in_parts, some_of
 from ocd.data.inputs import (
     Inputs,
@@ -51,12 +51,13 @@ from ocd.data.tensor_files import (
     is_written_here,
     load_strictly,
     only_tensors,
-    put_in_place,
     read_tensors,
     write_tensors,
 )
+from ocd.data.units import STRETCH, Shard, Units
 
 __all__ = [
+    "STRETCH",
     "Batch",
     "Chosen",
     "Collate",
@@ -70,13 +71,16 @@ __all__ = [
     "Place",
     "ResumableLoop",
     "SaveTimer",
+    "Shard",
     "State",
     "Targets",
+    "Units",
     "Unseen",
     "as_dataset",
     "as_groups",
     "as_inputs",
     "as_targets",
+    "aside_of",
     "call",
     "copied",
     "dataset_size",

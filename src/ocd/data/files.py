@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +14,39 @@ from typing import Any
 from ocd.errors import OCDError
 
 
+def aside_of(path: Path) -> Path:
+    """Where a file is written until it is whole: a name that no other process has, on any machine."""
+    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Rename a complete file to its final name, once all of it is on the disk; what processes that were
+    killed have left of it is removed."""
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{socket.gethostname()}.*.part"):
+        if not _is_alive(left.name.split(".")[-2]):
+            left.unlink(missing_ok=True)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old file or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    aside = aside_of(path)
     with aside.open("w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    put_in_place(aside, path)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from torch.utils.data import Dataset
 from ocd.base import agree, base_digest, check_independent, digest_of, independent_copy, unwrapped
 from ocd.data import (
     Inputs,
+    aside_of,
     call,
     copied,
     dataset_size,
@@ -209,7 +210,7 @@ def _kept(base: nn.Module, dataset: Dataset[Any], wanted: _Served, path: Path) -
             "network on the dataset that it is given"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
+    aside = aside_of(path)
     few, _ = fetch_rows(dataset, torch.arange(2))
     few = to_device(few, next(base.parameters()).device)
     torch.save({"state": base.state_dict(), "inputs": few, "answers": _answers(base, few)}, aside)
