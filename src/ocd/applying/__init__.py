@@ -4,7 +4,7 @@ from ocd.applying.answers import Answers
 from ocd.applying.batch_predictor import BatchPredictor
 from ocd.applying.files import ApplyOptions, Summary, apply_to
 from ocd.applying.loaded import Ask, LoadedRun, load
-from ocd.applying.predicting import PredictedPart, predict_to, read_predictions
+from ocd.applying.predicting import predict_to, read_predictions
 from ocd.applying.shards import apply_shard, count_answered
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "Ask",
     "BatchPredictor",
     "LoadedRun",
-    "PredictedPart",
     "Summary",
     "apply_shard",
     "apply_to",
