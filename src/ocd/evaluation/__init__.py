@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ocd.evaluation.method import Method, Oracle
     from ocd.evaluation.metric import Metric
     from ocd.evaluation.regression_metrics import REGRESSION_METRICS
+    from ocd.evaluation.separation_metrics import SEPARATION_METRICS
     from ocd.evaluation.view_metrics import VIEW_METRICS
     from ocd.evaluation.views import film_frames
 
@@ -36,6 +37,7 @@ _MODULES = {
     "CLASSIFIER_METRICS": "classifier_metrics",
     "MATTHEWS": "classifier_metrics",
     "REGRESSION_METRICS": "regression_metrics",
+    "SEPARATION_METRICS": "separation_metrics",
     "USES_LABEL": "baseline_methods",
     "VIEW_METRICS": "view_metrics",
     "Comparison": "comparison",
@@ -57,6 +59,7 @@ __all__ = [
     "CLASSIFIER_METRICS",
     "MATTHEWS",
     "REGRESSION_METRICS",
+    "SEPARATION_METRICS",
     "USES_LABEL",
     "VIEW_METRICS",
     "Array",
