@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ocd.evaluation.metric import Metric
     from ocd.evaluation.regression_metrics import REGRESSION_METRICS
     from ocd.evaluation.separation_metrics import SEPARATION_METRICS
+    from ocd.evaluation.sounds import pick_sounds
     from ocd.evaluation.view_metrics import VIEW_METRICS
     from ocd.evaluation.views import film_frames
 
@@ -51,6 +52,7 @@ _MODULES = {
     "evaluate": "evaluating",
     "film_frames": "views",
     "list_methods": "baseline_methods",
+    "pick_sounds": "sounds",
     "prepare_methods": "baseline_methods",
 }
 """Name -> the module that has it."""
@@ -80,6 +82,7 @@ __all__ = [
     "film_frames",
     "list_methods",
     "paired_bootstrap",
+    "pick_sounds",
     "prepare_methods",
     "resample",
     "risk_coverage",

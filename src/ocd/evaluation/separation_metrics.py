@@ -79,11 +79,19 @@ def _aligned(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if silent:
         mixture, voice = silent[0]
         raise OCDError(f"voice {voice + 1} of test mixture {mixture} is silent: it has no SI-SDR")
+    return in_voices_order(outputs, targets), targets
+
+
+def in_voices_order(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Estimates (N, C, T) in the order of the voices that has the highest mean SI-SDR: SciPy's
+    Hungarian method, by torchmetrics."""
     audio = import_torchmetrics("audio")
+    outputs, targets = outputs.double(), targets.double()
     _, order = audio.permutation_invariant_training(
         outputs, targets, audio.scale_invariant_signal_distortion_ratio, zero_mean=True
     )
-    return audio.pit_permutate(outputs, order), targets
+    found: Tensor = audio.pit_permutate(outputs, order)
+    return found
 
 
 def _mixtures(targets: Tensor) -> Tensor:
