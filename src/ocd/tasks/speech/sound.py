@@ -28,7 +28,7 @@ def read_sound(path: Path, expected: int | None = None) -> Tensor:
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).rpartition("': ")[2].split()).rstrip(".")  # behind the path
         raise OCDError(f"{path}: not a readable sound file ({reason})") from error
     if rate != RATE:
         raise OCDError(f"{path}: {rate} samples a second, where {RATE} are needed: resample it")
