@@ -26,15 +26,17 @@ def hum(pitch: float, length: int, seed: int = 0) -> np.ndarray:
 
 def speakers(count: int = 4, length: int = 6000) -> list[Speaker]:
     """Voices of other pitches."""
-    return [
-        Speaker(f"v{n}", torch.from_numpy(hum(110 * 1.4**n, length, seed=n))) for n in range(count)
-    ]
+    return [Speaker(f"v{n}", torch.from_numpy(hum(110 * 1.4**n, length, seed=n))) for n in range(count)]
 
 
 def speech_data(voices: int = 5, num: int = 3, length: int = 2000) -> SpeechData:
     """Mixtures without files."""
     parts = torch.stack(
-        [torch.from_numpy(hum(100 + 70 * (i + 3 * j), length, i)) for i in range(num) for j in range(voices)]
+        [
+            torch.from_numpy(hum(100 + 70 * (i + 3 * j), length, i))
+            for i in range(num)
+            for j in range(voices)
+        ]
     ).view(num, voices, length)
     examples = Examples(parts.sum(dim=1), parts)
     return SpeechData(examples, examples, speakers=speakers(voices))

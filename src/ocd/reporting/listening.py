@@ -63,9 +63,7 @@ def listening_section(sounds: Sounds, root: Path) -> list[str]:
             cells.append(_voices(sounds[key][index], root, f"{name}-{key}"))
         rows.append(cells)
         save(draw_voices(sounds, index), root / "figures" / f"voices_{name}.png")
-        figures.append(
-            f"![{what}](figures/voices_{name}.png)\n\n{CAPTION.format(what=what)}"
-        )
+        figures.append(f"![{what}](figures/voices_{name}.png)\n\n{CAPTION.format(what=what)}")
     header = ["", "SI-SDRi [dB], base → OCD", "mixture", *COLUMNS.values()]
     about = (
         "Of the first seed. Voices stand in the truth's order, and estimates are as loud as they are "

@@ -66,9 +66,7 @@ def write_report(run_dir: Path) -> Json:
     return results
 
 
-def _markdown(
-    run: RunRecords, results: Json, drawn: Sequence[str], heard: Sequence[str] = ()
-) -> str:
+def _markdown(run: RunRecords, results: Json, drawn: Sequence[str], heard: Sequence[str] = ()) -> str:
     layers = [
         [f"`{s.name}`", f"{s.score:.4f}", f"{s.standard_error:.4f}", str(s.num_chosen)]
         for s in layer_scores(run)

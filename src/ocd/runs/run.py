@@ -171,9 +171,9 @@ class Run(RunFolder):
                 write_tensors(views_path, views)
                 self.enter(views_path)
             if self.task.has_voices and seed == self.seeds[0]:
-                both = (evaluation.outputs[name] for name in ("base", "ocd"))
+                base, ocd = (evaluation.outputs[name] for name in ("base", "ocd"))
                 sounds_path = self.root / "sounds" / f"seed-{seed}.safetensors"
-                write_tensors(sounds_path, pick_sounds(*both, self.data.test.targets))
+                write_tensors(sounds_path, pick_sounds(base, ocd, self.data.test.targets))
                 self.enter(sounds_path)
             for note in evaluation.notes:
                 self.log(seed).write("note", text=note)

@@ -40,9 +40,7 @@ class Split:
 def find_root(data_dir: Path, count: int, split: str) -> Path:
     """The folder with the splits. Raises OCDError where no mixtures are found."""
     name = f"Libri{count}Mix"
-    tried = [
-        data_dir / outer / inner for outer in (name, "") for inner in ("wav8k/min", "")
-    ]
+    tried = [data_dir / outer / inner for outer in (name, "") for inner in ("wav8k/min", "")]
     for root in tried:
         if (root / split / MIX).is_dir():
             return root
@@ -57,7 +55,10 @@ def read_split(root: Path, split: str, count: int, length: int, num: int) -> Spl
 
     Raises OCDError for files that are missing, damaged, or do not fit together.
     """
-    mixtures, voices, names, short = [], [], [], 0
+    mixtures: list[Tensor] = []
+    voices: list[Tensor] = []
+    names: list[str] = []
+    short = 0
     for name, expected in _listed(root, split):
         if len(names) == num:
             break
@@ -105,9 +106,7 @@ def _listed(root: Path, split: str) -> list[tuple[str, int | None]]:
     return [(name, None) for name in names]
 
 
-def _read_mixture(
-    folder: Path, name: str, count: int, expected: int | None
-) -> tuple[Tensor, Tensor]:
+def _read_mixture(folder: Path, name: str, count: int, expected: int | None) -> tuple[Tensor, Tensor]:
     """A mixture (T,) and its voices (C, T)."""
     path = folder / MIX / f"{name}.wav"
     mixture = read_sound(path, expected)

@@ -22,9 +22,7 @@ class SpeechOptions:
         default=None, metadata={"help": "a .safetensors with the base's weights, not to train one"}
     )
     speakers: int = field(default=5, metadata={"help": "voices of a mixture, 2 or more"})
-    seconds: float = field(
-        default=4.0, metadata={"help": "length of a mixture; longer ones are cut"}
-    )
+    seconds: float = field(default=4.0, metadata={"help": "length of a mixture; longer ones are cut"})
     num_train: int = field(
         default=400, metadata={"help": "mixtures that OCD and its baselines learn from"}
     )
@@ -83,9 +81,7 @@ class SpeechOptions:
     @property
     def size(self) -> Size:
         """Of the base."""
-        return Size(
-            self.speakers, self.features, self.frame, self.units, self.blocks, self.chunk
-        )
+        return Size(self.speakers, self.features, self.frame, self.units, self.blocks, self.chunk)
 
 
 @dataclass(frozen=True)

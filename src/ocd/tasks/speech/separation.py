@@ -149,7 +149,7 @@ _FAST: dict[str, object] = _LARGE | {
 }
 
 PUBLISHED = Published(
-    source="Separation of five voices, Libri5Mix: the paper's table of speech, mean ± SD over three runs",
+    source="Separation of five voices, Libri5Mix: the paper's table of speech, mean ± SD of three runs",
     methods={
         "base": {"si_sdri": (13.2, 0.2)},
         "ocd": {"si_sdri": (13.4, 0.1)},
@@ -157,8 +157,8 @@ PUBLISHED = Published(
         "overfit_test": {"si_sdri": (13.5, None)},
     },
     remarks=(
-        "The published base is that of Lutati and others (2022), which goes on from the gated LSTM by a "
-        "bound of its own; the gated LSTM as it is has 12.7 ± 0.1 dB there (Dovrat and others 2021).",
+        "The published base is that of Lutati and others (2022); another one beside it in the same "
+        "table, of Dovrat and others (2021), has 12.7 ± 0.1 dB.",
     ),
     options={"features": 128, "frame": 8, "units": 128, "blocks": 6},
 )

@@ -1,8 +1,8 @@
-"""The base: gated LSTMs that separate voices (Nachmani, Adi and Wolf 2020, "MulCat"), from its description.
+"""The base: gated LSTMs that separate voices, "MulCat" (Nachmani, Adi and Wolf 2020), from the paper.
 
-    encoder        Conv1d(1 -> N, kernel L, stride L/2) and ReLU, cut into chunks of K frames that overlap by half
-    R blocks       each a MulCat within the chunks and one across them
-    head           PReLU, a 1x1 convolution to C·N, overlap-add of the chunks, a decoder without parameters
+    encoder    Conv1d(1 -> N, kernel L, stride L/2), ReLU; chunks of K frames that overlap by half
+    R blocks   each a MulCat within the chunks and one across them
+    head       PReLU, a 1x1 convolution to C·N, overlap-add of the chunks, a decoder without parameters
 
 A MulCat has two bidirectional LSTMs of H units, each with a projection of its own. Their answers are
 multiplied, set beside the input, and projected back to N: x + Linear([M1 * M2, x]).
@@ -21,7 +21,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Size:
-    """How large a separator is. The defaults are the paper's: 7.6 million parameters for five voices."""
+    """How large a separator is. The defaults are the paper's: 7.6 million parameters for five voices.
+
+    `voices`: C. `features`: N. `frame`: L. `units`: H. `blocks`: R. `chunk`: K.
+    """
 
     voices: int
     features: int = 128
@@ -32,7 +35,7 @@ class Size:
 
 
 class Encoder(nn.Module):
-    """Waveforms (B, T) -> chunks of frames (B, S, K, N), S·K/2 - K/2 frames at least as many as there are.
+    """Waveforms (B, T) -> chunks of frames (B, S, K, N), after ReLU.
 
     One module, so that a replay answers for all of it (ocd.base.replay).
     """
@@ -56,9 +59,7 @@ class Gate(nn.Module):
         self.first, self.second = (
             nn.LSTM(size.features, size.units, batch_first=True, bidirectional=True) for _ in range(2)
         )
-        self.of_first, self.of_second = (
-            nn.Linear(2 * size.units, size.features) for _ in range(2)
-        )
+        self.of_first, self.of_second = (nn.Linear(2 * size.units, size.features) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         one, other = self.of_first(self.first(x)[0]), self.of_second(self.second(x)[0])
@@ -158,8 +159,8 @@ class Separator(nn.Module):
         return voices * loudness[:, :, None]
 
     def after_each_block(self, waves: Tensor) -> list[Tensor]:
-        """What the head makes of each block's answer, R times (B, C, T): the loss in training is the sum
-        over them."""
+        """What the head makes of each block's answer, R times (B, C, T): the loss in training is the
+        sum over them."""
         loudness = _loudness(waves)
         chunks = self.encoder(waves / loudness)
         answers = []
@@ -175,8 +176,8 @@ def _loudness(waves: Tensor) -> Tensor:
 
 
 def to_chunks(frames: Tensor, chunk: int) -> Tensor:
-    """Frames (B, F, N) -> chunks (B, S, K, N) of K frames, each half a chunk after the one before; every
-    frame is in two. Zeros before the first and behind the last."""
+    """Frames (B, F, N) -> chunks (B, S, K, N) of K frames, each half a chunk after the one before, so
+    that every frame is in two. Zeros before the first and behind the last."""
     half = chunk // 2
     steps = -(-frames.shape[1] // half)
     padded = F.pad(frames, (0, 0, half, (steps + 1) * half - frames.shape[1]))

@@ -37,16 +37,16 @@ def read_voices(folder: Path, count: int) -> Voices:
     side. Raises OCDError for what is missing, damaged or of another form."""
     if not folder.is_dir():
         raise OCDError(
-            f"{folder}: no such folder; --set voices=DIR takes one with a metadata.csv, or with a folder "
-            "of clips for each speaker"
+            f"{folder}: no such folder; --set voices=DIR takes one with a metadata.csv, or with a "
+            "folder of clips for each speaker"
         )
     table = folder / "metadata.csv"
     found = _of_table(table) if table.is_file() else _of_folders(folder)
     for subset, speakers in zip(SUBSETS, (found.train, found.test), strict=True):
         if len(speakers) < count:
             raise OCDError(
-                f"{folder}: {len(speakers)} voices to {subset} on, and mixtures of {count} need as many: "
-                "choose fewer speakers"
+                f"{folder}: {len(speakers)} voices to {subset} on, and mixtures of {count} need as "
+                "many: choose fewer speakers"
             )
     return found
 
@@ -55,7 +55,9 @@ def _of_table(path: Path) -> Voices:
     clips: dict[str, dict[str, list[torch.Tensor]]] = {subset: {} for subset in SUBSETS}
     for number, row in enumerate(read_table(path, COLUMNS), start=2):
         if row["subset"] not in SUBSETS:
-            raise OCDError(f"{path}, line {number}: subset is {row['subset']!r}: train or test is needed")
+            raise OCDError(
+                f"{path}, line {number}: subset is {row['subset']!r}: train or test is needed"
+            )
         wave = read_sound(
             path.parent / row["origin_path"], whole_number(path, number, "length", row["length"])
         )
@@ -73,7 +75,9 @@ def _of_folders(folder: Path) -> Voices:
         if paths:
             found.append(_speaker(inside.name, [read_sound(path) for path in paths]))
     if not found:
-        raise OCDError(f"{folder}: neither a metadata.csv nor a folder with clips ({', '.join(SUFFIXES)})")
+        raise OCDError(
+            f"{folder}: neither a metadata.csv nor a folder with clips ({', '.join(SUFFIXES)})"
+        )
     test = found[TEST_EVERY - 1 :: TEST_EVERY]
     return Voices([one for one in found if one not in test], test)
 
@@ -108,5 +112,7 @@ def whole_number(path: Path, line: int, name: str, text: str) -> int:
         if number < 1 or number != int(number):
             raise ValueError
     except (ValueError, OverflowError):
-        raise OCDError(f"{path}, line {line}: {name} is {text!r}: a number of samples is needed") from None
+        raise OCDError(
+            f"{path}, line {line}: {name} is {text!r}: a number of samples is needed"
+        ) from None
     return int(number)
