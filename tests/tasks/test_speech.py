@@ -19,6 +19,7 @@ from ocd.base import DenseDelta, FrozenBase, OutputShift, probe
 from ocd.cli import main
 from ocd.lessons import OverfitConfig, overfit_batch
 from ocd.runs import Run, audit_run
+from ocd.runs.settings import read_settings
 from ocd.tasks import get_task
 from ocd.tasks.speech.describing import DescribeSpeech, bands, spectrogram
 from ocd.tasks.speech.librimix import find_root, read_split, speakers_of
@@ -585,6 +586,29 @@ def test_a_wrong_file_is_one_line_of_the_command(tmp_path, capsys, monkeypatch):
         ocd_command(monkeypatch, "run", "libri5mix", *arguments)
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and str(path) in said[0]
+
+
+def test_voices_can_be_kept_from_the_base(tmp_path):
+    write_voices(tmp_path, train=6)
+    task = get_task("voices-mix")
+    options = {"voices": str(tmp_path), "speakers": 2, "num_train": 4, "num_test": 3, "seconds": 0.3}
+    data = task.load(VoicesOptions(**options, own_voices=3), None)
+    assert [one.name for one in data.speakers] == ["00", "01", "02"]
+    known = torch.stack([one.clips[:5000] for one in read_voices(tmp_path, 2).train])
+    spectra = torch.fft.rfft(known[:, :2400]).abs()
+    heard = torch.fft.rfft(data.train.targets).abs().flatten(0, 1)
+    nearest = (F.normalize(heard) @ F.normalize(spectra).T).argmax(dim=1)
+    assert set(nearest.tolist()) <= {3, 4, 5}
+    assert "the base hears 3 of the voices" in data.notes[1]
+    with pytest.raises(OCDError, match="own_voices is 5 of 6: the base needs 2"):
+        task.load(VoicesOptions(**options, own_voices=5), None)
+    with pytest.raises(OCDError, match="own_voices is 1: mixtures of 2 need as many"):
+        VoicesOptions(**options, own_voices=1)
+    for name in ("cross_fit", "variants"):
+        with pytest.raises(OCDError, match=f"takes no {name}: the base learns from mixtures"):
+            read_settings(task, "fast", {name: "true"})
+    with pytest.raises(OCDError, match="takes no held_out"):
+        read_settings(task, "fast", {"held_out": "0.2"})
 
 
 def test_the_layer_and_the_published_figures_follow_the_options():

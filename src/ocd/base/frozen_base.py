@@ -156,9 +156,7 @@ class FrozenBase(MovedParameter):
         shapes = example_shapes(inputs)
         if shapes not in self._fronts and len(self._fronts) < MOST_SHAPES:
             if shapes in self._older_fronts:
-                self._fronts[shapes] = renewed_front(
-                    self, inputs, self._older_fronts[shapes], capture
-                )
+                self._fronts[shapes] = renewed_front(self, inputs, self._older_fronts[shapes], capture)
             else:
                 self._fronts[shapes] = find_front(self, inputs)
         return self._fronts.get(shapes)

@@ -201,8 +201,9 @@ def _chunk_size(frozen: FrozenBase, inputs: Inputs) -> int:
     """Examples that the base is asked for at once: the same for all that are of one shape."""
     if not frozen.is_shifted:
         return CHUNK
-    one = frozen.capture(take_rows(inputs, slice(0, 1)))
-    return max(1, min(CHUNK, MOST_ANSWERED // max(1, one.layer_output.numel())))
+    if frozen.layer_size is None:  # of a fit that goes on, which need not probe the layer again
+        frozen.capture(take_rows(inputs, slice(0, 1)))
+    return max(1, min(CHUNK, MOST_ANSWERED // max(1, frozen.layer_size or 1)))
 
 
 def free_memory() -> int:

@@ -123,6 +123,8 @@ class Task:
     """(options, data): inputs in the order of a film, in no set, for base and OCD side by side."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Baselines that make no sense here -> why."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Options of a run that would not mean here what they say -> why."""
     neighbours: Callable[[nn.Module, Inputs], Tensor] | None = None
     """(base, inputs): features (B, F) in which inputs are near each other, where the inputs' own
     numbers say nothing of it."""

@@ -95,6 +95,20 @@ class VoicesOptions(SpeechOptions):
             "subset, length, origin_path), or with a folder for each speaker; speechocean762 if not set"
         },
     )
+    own_voices: int = field(
+        default=0,
+        metadata={
+            "help": "training voices that the base never hears, of which OCD's mixtures are made; 0: both "
+            "have all of them"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.own_voices and self.own_voices < self.speakers:
+            raise OCDError(
+                f"own_voices is {self.own_voices}: mixtures of {self.speakers} need as many, or 0"
+            )
 
 
 @dataclass(frozen=True)

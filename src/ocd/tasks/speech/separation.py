@@ -36,13 +36,34 @@ def load_voices(options: VoicesOptions, data_dir: Path | None) -> SpeechData:
     """Fixed mixtures of the training voices, and of others for the test."""
     folder = _voices_folder(options, data_dir)
     voices = read_voices(folder, options.speakers)
-    train = _mixtures(voices.train, options, options.num_train, TRAIN_SEED)
+    heard, ours = _parted(voices.train, options, folder)
+    train = _mixtures(ours, options, options.num_train, TRAIN_SEED)
     test = _mixtures(voices.test, options, options.num_test, TEST_SEED)
-    note = (
+    notes = [
         f"mixtures of {options.speakers} of {len(voices.train)} voices to train on and of "
         f"{len(voices.test)} others to test on, {options.seconds:g} s each, loudness by LibriMix's rule"
-    )
-    return SpeechData(train, test, notes=(note,), speakers=voices.train)
+    ]
+    if options.own_voices:
+        notes.append(
+            f"the base hears {len(heard)} of the voices to train on, OCD's mixtures are of the "
+            f"{len(ours)} others"
+        )
+    return SpeechData(train, test, notes=tuple(notes), speakers=heard)
+
+
+def _parted(
+    speakers: list[Speaker], options: VoicesOptions, folder: Path
+) -> tuple[list[Speaker], list[Speaker]]:
+    """The training voices that the base hears, and those of OCD's mixtures."""
+    if not options.own_voices:
+        return speakers, speakers
+    heard, ours = speakers[: -options.own_voices], speakers[-options.own_voices :]
+    if len(heard) < options.speakers:
+        raise OCDError(
+            f"{folder}: own_voices is {options.own_voices} of {len(speakers)}: the base needs "
+            f"{options.speakers} of them"
+        )
+    return heard, ours
 
 
 def _voices_folder(options: VoicesOptions, data_dir: Path | None) -> Path:
@@ -124,6 +145,10 @@ def specialise(name: str, options: SpeechOptions) -> Task:
 
 
 PUBLISHED_VOICES = 5
+WHY_REFUSED = (
+    "the base learns from mixtures that are made anew of all training voices, so that no mixture can be "
+    "kept from it; `own_voices` keeps voices from it"
+)
 LEFT_OUT = {
     "label_head": "its answer would be every sample of every voice at once",
     "fine_tuned_base": "the base is trained on mixtures that are made anew of the same voices",
@@ -185,6 +210,7 @@ def _task(name: str, options: type[Any], load: Callable[..., TaskData], stand_in
         # Another layer, or four more bases, cost as much as all else.
         run_settings={"num_bases": 2, "alternative": False, "augment": False},
         left_out=LEFT_OUT,
+        refused=dict.fromkeys(("held_out", "cross_fit", "variants"), WHY_REFUSED),
         has_voices=True,
         published=replace(PUBLISHED, stand_in=stand_in),
     )
