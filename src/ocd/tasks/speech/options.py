@@ -98,8 +98,8 @@ class VoicesOptions(SpeechOptions):
     own_voices: int = field(
         default=0,
         metadata={
-            "help": "training voices that the base never hears, of which OCD's mixtures are made; 0: both "
-            "have all of them"
+            "help": "training voices that the base never hears, of which OCD's mixtures are made; 0: "
+            "both have all of them"
         },
     )
 

@@ -146,8 +146,8 @@ def specialise(name: str, options: SpeechOptions) -> Task:
 
 PUBLISHED_VOICES = 5
 WHY_REFUSED = (
-    "the base learns from mixtures that are made anew of all training voices, so that no mixture can be "
-    "kept from it; `own_voices` keeps voices from it"
+    "the base learns from mixtures that are made anew of all training voices, so that no mixture can "
+    "be kept from it; `own_voices` keeps voices from it"
 )
 LEFT_OUT = {
     "label_head": "its answer would be every sample of every voice at once",
