@@ -45,9 +45,23 @@ def test_swapped_references_change_no_figure(name):
     voices = noise(4, 3, 900)
     outputs = voices[:, [1, 2, 0]] + noise(4, 3, 900, seed=1)
     metric = SEPARATION_METRICS[name]
-    whole = metric.per_example(outputs, voices)
-    assert torch.allclose(metric.per_example(outputs, voices[:, [2, 0, 1]]), whole, atol=1e-6)
-    assert torch.allclose(metric.per_example(3 * outputs, voices), whole, atol=1e-6)
+    whole = metric.fn(outputs, voices)
+    assert metric.fn(outputs, voices[:, [2, 0, 1]]) == pytest.approx(whole, abs=1e-6)
+    assert metric.fn(3 * outputs, voices) == pytest.approx(whole, abs=1e-6)
+
+
+def test_sdri_is_that_of_torchmetrics_and_sees_targets_that_change():
+    from torchmetrics.functional.audio import signal_distortion_ratio as sdr
+
+    voices = noise(9, 2, 800).double()
+    outputs = voices + 0.3 * noise(9, 2, 800, seed=1)
+    found = SEPARATION_METRICS["sdri"].fn
+    mixture = voices.sum(dim=1, keepdim=True).expand_as(voices)
+    expected = sdr(outputs, voices, zero_mean=True) - sdr(mixture, voices, zero_mean=True)
+    assert found(outputs, voices) == pytest.approx(expected.mean().item(), abs=1e-3)
+    before = found(outputs, voices)
+    voices[:, 0] *= 4  # in place: another mixture
+    assert abs(found(outputs, voices) - before) > 0.5
 
 
 def test_a_scaled_reference_is_beyond_measure_and_silence_has_a_name():

@@ -7,13 +7,12 @@ from torch import Tensor
 
 from ocd.evaluation.separation_metrics import in_voices_order, si_sdri_per_example
 
-KEPT = ("largest gain", "median", "largest loss")
-"""The mixtures that are kept, by what OCD changes of the base's SI-SDR."""
 FULL_SCALE = 32767
 
 
 def pick_sounds(base: Tensor, ocd: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Of three test mixtures what there is to hear: whole numbers of 16 bits, by name.
+    """Of three test mixtures, those with OCD's largest gain in SI-SDR, the median and its largest loss,
+    what there is to hear: whole numbers of 16 bits, by name.
 
     `base`, `ocd`: estimates (N, C, T); `targets`: the voices. "mixture" (3, T); "truth", "base" and
     "ocd" (3, C, T), in the voices' order and as loud as they are; "place" (3,), in the test set;

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Sounds = Mapping[str, NDArray[Any]]
 RATE = 8000
 """Samples a second."""
-NAMES = {"best": "largest gain", "median": "median", "worst": "largest loss"}
+NAMES = {"best": "largest gain", "median": "median change", "worst": "largest loss"}
 """Name in files -> in words, in the order in which they are kept."""
 COLUMNS = {"truth": "truth", "base": "base", "ocd": "OCD"}
 WINDOW, HOP = 256, 64
