@@ -21,8 +21,8 @@ CAPTIONS = {
     ),
     "film": "Around the scene, from poses that are in no set: the base beside OCD's mean.",
     "voices_best": (
-        "Spectrograms of the first seed's test mixture with OCD's largest gain: above the mixture, below "
-        "its voices, as they are, as the base separates them, and as OCD does."
+        "Spectrograms of the first seed's test mixture with OCD's largest gain: above the mixture, "
+        "below its voices, as they are, as the base separates them, and as OCD does."
     ),
     "voices_median": "The same of the mixture whose gain is the median.",
     "voices_worst": "The same of the mixture with OCD's largest loss.",
