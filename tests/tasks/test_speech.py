@@ -38,6 +38,7 @@ from ocd.tasks.speech.sound import read_sound
 from ocd.tasks.speech.training import train_base
 from ocd.tasks.speech.voices import read_voices
 from resuming import until_done
+from small_run import shrink
 from sounds import hum, speakers, speech_data, write_librimix, write_sound, write_voices
 
 pytest.importorskip("soundfile")
@@ -575,6 +576,23 @@ def test_voices_are_mixed_and_run_whole(tmp_path, monkeypatch):
     assert {one.name: one.passed for one in audit.findings}["labels, seed 0"] is True
     again = get_task("voices-mix").load(run.options, tmp_path)
     assert torch.equal(again.test.inputs, run.data.test.inputs)  # made once, from a seed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_the_other_presets_run_with_the_unet(tmp_path, monkeypatch, preset):
+    shrink(monkeypatch)
+    more = {"baselines": "none", "num_draws": 2, "denoiser.channels": 8, "overfit.lr": 0.005,
+            "diffusion.num_sampling_steps": 2, "training.num_steps": 2, "voices": "mine"}  # fmt: skip
+    write_voices(tmp_path / "mine")
+    run = Run.create(
+        "voices-mix", tmp_path / "run", preset, tmp_path,
+        settings={key: str(value) for key, value in (SMALL | more).items()},
+    )  # fmt: skip
+    assert run.config.denoiser.kind == "unet" and run.config.codec.kind == "dense"
+    assert run.config.training.batch_size == {"paper": 1, "released": 8}[preset]
+    run.predict(0)
+    assert np.isfinite(run.report()["methods"]["ocd"]["si_sdri"][0])
 
 
 def test_a_wrong_file_is_one_line_of_the_command(tmp_path, capsys, monkeypatch):

@@ -164,11 +164,11 @@ _LARGE: dict[str, object] = {
     "overfit.chunk_size": 8,
     "collection.storage": "store",
     "collection.shard_rows": 32,
-    "training.batch_size": 64,
 }
 _FAST: dict[str, object] = _LARGE | {
     "overfit.optimizer": "adam",
     "codec.components": 40,
+    "training.batch_size": 64,
     "training.num_steps": 800,
     "training.max_epochs": 0,
 }
