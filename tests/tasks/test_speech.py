@@ -512,6 +512,24 @@ def test_vgg11_sees_spectrograms_of_1024_bins(tmp_path):
     assert found["output"].shape == (2, 2 * 512) and found["output"].isfinite().all()
 
 
+@pytest.mark.gpu
+def test_the_full_size_trains_in_bfloat16_and_moves_on_a_gpu():
+    options = VoicesOptions(
+        speakers=5, features=128, frame=8, units=128, blocks=6, chunk=126, base_steps=3, base_batch=2,
+        base_seconds=0.5,
+    )  # fmt: skip
+    base, data = Separator(options.size).cuda(), speech_data(5, num=3, length=4000)
+    train_base(base, data, options, 0, lambda line: None)
+    waves = data.train.inputs.cuda()
+    assert next(base.parameters()).dtype == torch.float32 and base(waves).isfinite().all()
+    frozen = FrozenBase(base, base.layer)
+    probe(frozen, waves)
+    delta = DenseDelta(0.01 * noise(3, 2, *frozen.weight_shape).cuda())
+    moved, plain = frozen.run(frozen.capture(waves), delta), frozen.run_plain(waves, delta)
+    assert frozen.way.kind == "shift" and frozen.front(waves) is not None
+    assert (moved - plain).abs().max() <= 1e-3 * plain.abs().max()
+
+
 # Whole runs
 
 SMALL = {
