@@ -27,7 +27,7 @@ RATE = 8000
 NAMES = {"best": "largest gain", "median": "median change", "worst": "largest loss"}
 """Name in files -> in words, in the order in which they are kept."""
 COLUMNS = {"truth": "truth", "base": "base", "ocd": "OCD"}
-WINDOW, HOP = 256, 64
+WINDOW, HOP = 256, 128
 LOUDEST, QUIETEST = -20.0, -80.0
 """dB, the ends of a figure's colours."""
 CAPTION = (
@@ -62,7 +62,7 @@ def listening_section(sounds: Sounds, root: Path) -> list[str]:
         for key in COLUMNS:
             cells.append(_voices(sounds[key][index], root, f"{name}-{key}"))
         rows.append(cells)
-        save(draw_voices(sounds, index), root / "figures" / f"voices_{name}.png")
+        save(draw_voices(sounds, index), root / "figures" / f"voices_{name}.png", dpi=90)
         figures.append(f"![{what}](figures/voices_{name}.png)\n\n{CAPTION.format(what=what)}")
     header = ["", "SI-SDRi [dB], base → OCD", "mixture", *COLUMNS.values()]
     about = (
@@ -97,7 +97,7 @@ def draw_voices(sounds: Sounds, index: int) -> Figure:
 
     count = sounds["truth"].shape[1]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 1.25 * (count + 1) + 0.4), layout="constrained")
+        figure = Figure(figsize=(8.4, 1.1 * (count + 1) + 0.4), layout="constrained")
         places = figure.subplots(count + 1, len(COLUMNS), squeeze=False, sharex=True, sharey=True)
     seconds = sounds["mixture"].shape[1] / RATE
     for row in range(count + 1):
