@@ -30,6 +30,7 @@ bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released wa
 	$(VENV)/bin/python -m benchmarks.endurance
 	$(VENV)/bin/python -m benchmarks.endurance --task table
 	$(VENV)/bin/python -m benchmarks.heads
+	$(VENV)/bin/python -m benchmarks.separation
 	$(VENV)/bin/python tools/performance_tables.py
 
 lint: $(VENV)/.installed-dev ## check style, format and types

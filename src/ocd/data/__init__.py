@@ -1,6 +1,6 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
-from ocd.data.chunks import in_chunks, is_out_of_memory
+from ocd.data.chunks import in_chunks, is_out_of_memory, rows_at_once
 from ocd.data.columns import Columns
 from ocd.data.datasets import (
     Batch,
@@ -110,6 +110,7 @@ __all__ = [
     "repeat_rows",
     "resumable",
     "resumable_part",
+    "rows_at_once",
     "seeded",
     "some_of",
     "take_excerpt",

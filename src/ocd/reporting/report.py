@@ -20,6 +20,7 @@ from ocd.reporting.distribution import distribution_section
 from ocd.reporting.error_ranking import own_score_sentence, risk_curves
 from ocd.reporting.exhibits import exhibits_section
 from ocd.reporting.figures import FigureData, draw_all
+from ocd.reporting.listening import listening_section, read_sounds
 from ocd.reporting.methods import ORACLES, group, title
 from ocd.reporting.opening import opening_lines
 from ocd.reporting.published import published_section
@@ -58,12 +59,14 @@ def write_report(run_dir: Path) -> Json:
     run = read_run(run_dir)
     results = make_results(run)
     drawn = _draw(run, results, run_dir / "figures")
-    write_text(run_dir / "report.md", _markdown(run, results, drawn))
+    sounds = read_sounds(run_dir / "sounds" / f"seed-{run.seeds[0]}.safetensors")
+    heard = listening_section(sounds, run_dir)
+    write_text(run_dir / "report.md", _markdown(run, results, drawn, heard))
     write_text(run_dir / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
 
 
-def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
+def _markdown(run: RunRecords, results: Json, drawn: Sequence[str], heard: Sequence[str] = ()) -> str:
     layers = [
         [f"`{s.name}`", f"{s.score:.4f}", f"{s.standard_error:.4f}", str(s.num_chosen)]
         for s in layer_scores(run)
@@ -83,6 +86,7 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         *distribution_section(results),
         *published_section(run, results),
         *exhibits_section(run),
+        *heard,
         "## What it costs",
         cost_table(results),
         COSTS_MEAN,
