@@ -6,6 +6,7 @@ Skipped where these are not installed: `pip install 'ocd-torch[ray]'`, `pip inst
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,8 +88,10 @@ def test_ray_maps_every_row_once(kind, saved, ray) -> None:
     assert (folder / "died").exists() == (kind is DiesOnce)
 
 
-def test_spark_maps_frames(saved) -> None:
+def test_spark_maps_frames(saved, monkeypatch: pytest.MonkeyPatch) -> None:
     sql = pytest.importorskip("pyspark.sql")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     folder, model = saved
     values = numbers()["x"][:200]
     session = (
