@@ -20,6 +20,7 @@ RESULTS = {
     "mnist": "mnist",
     "mnist-noise": "mnist-noise",
     "images/cifar10-jpeg": "cifar10, JPEG copies",
+    "images/cifar10-original": "cifar10, originals",
     "images/tiny-imagenet": "tiny-imagenet",
     "nerf/lego": "nerf-lego",
     "nerf/hotdog": "nerf-hotdog",
