@@ -122,7 +122,8 @@ class Run(RunFolder):
             with self.phase("train" if role == "main" else role, seed):
                 ocd.train(lessons, work)
             self.enter(work.checkpoint)
-        self.reference(seed)
+        if self.data.reader is not None:  # else there are no new inputs to be judged by it
+            self.reference(seed)
         if self.run_options.has_baselines:
             train_baselines(self, seed)
             train_bases(self, seed)

@@ -24,7 +24,7 @@ class SpeechOptions:
     speakers: int = field(default=5, metadata={"help": "voices of a mixture, 2 or more"})
     seconds: float = field(default=4.0, metadata={"help": "length of a mixture; longer ones are cut"})
     num_train: int = field(
-        default=400, metadata={"help": "mixtures that OCD and its baselines learn from"}
+        default=800, metadata={"help": "mixtures that OCD and its baselines learn from"}
     )
     num_test: int = field(default=100, metadata={"help": "mixtures to test on"})
     features: int = field(default=64, metadata={"help": "N of the base; 128 in the paper"})
