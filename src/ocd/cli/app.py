@@ -16,6 +16,7 @@ import typer
 from ocd._version import __version__
 from ocd.cli.about import doctor, settings, tasks
 from ocd.cli.applying import apply
+from ocd.cli.arguments import Folder
 from ocd.cli.sharing import push
 from ocd.cli.startup import defer_compiler
 from ocd.errors import OCDError
@@ -28,7 +29,6 @@ app = typer.Typer(
 )
 INTERRUPTED = 130
 """The exit code that Typer gives to Ctrl-C."""
-Folder = Annotated[Path, typer.Argument(help="A run folder, made by `ocd run`.", metavar="DIR")]
 
 
 def _version(show: bool) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ocd.cli.arguments import Folder
 from ocd.errors import OCDError
 
 if TYPE_CHECKING:
     from ocd.applying import LoadedRun, Summary
 
-Folder = Annotated[Path, typer.Argument(help="A run folder, made by `ocd run`.", metavar="DIR")]
 ShardOf = Annotated[
     str | None,
     typer.Option(

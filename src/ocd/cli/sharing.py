@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Folder = Annotated[Path, typer.Argument(help="A run folder, made by `ocd run`.", metavar="DIR")]
+from ocd.cli.arguments import Folder
 
 
 def push(
