@@ -21,7 +21,7 @@ from torch import Tensor
 from ocd.applying.answers import Answers
 from ocd.applying.loaded import Ask, LoadedRun
 from ocd.base import digest_of
-from ocd.data import aside_of, file_digest, put_in_place, read_json, write_json
+from ocd.data import file_digest, read_json, write_json, written_aside
 from ocd.errors import OCDError
 
 ENDINGS = (".csv", ".parquet")
@@ -208,40 +208,38 @@ class _Parts:
 
 def write_part(columns: dict[str, Any], path: Path, with_names: bool = True) -> None:
     """A part, as the file that it is for has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = aside_of(path)
-    if path.suffix == ".parquet":
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise OCDError("a parquet file needs pandas: pip install 'ocd-torch[tabular]'") from error
-        pd.DataFrame(columns).to_parquet(aside, index=False)
-    else:
+    with written_aside(path) as aside:
+        if path.suffix == ".parquet":
+            try:
+                import pandas as pd
+            except ImportError as error:
+                raise OCDError(
+                    "a parquet file needs pandas: pip install 'ocd-torch[tabular]'"
+                ) from error
+            pd.DataFrame(columns).to_parquet(aside, index=False)
+            return
         with aside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             if with_names:
                 writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))
-    put_in_place(aside, path)
 
 
 def _join(parts: list[Path], path: Path) -> None:
     """One part after another."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = aside_of(path)
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as parquet
+    with written_aside(path) as aside:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as parquet
 
-        schema = parquet.read_schema(parts[0])
-        with parquet.ParquetWriter(aside, schema) as writer:
-            for part in parts:
-                writer.write_table(parquet.read_table(part, schema=schema))
-    else:
+            schema = parquet.read_schema(parts[0])
+            with parquet.ParquetWriter(aside, schema) as writer:
+                for part in parts:
+                    writer.write_table(parquet.read_table(part, schema=schema))
+            return
         with aside.open("wb") as file:
             for part in parts:
                 with part.open("rb") as one:
                     shutil.copyfileobj(one, file)
-    put_in_place(aside, path)
 
 
 def _write_pictures(answers: Answers, folder: Path, with_draws: bool) -> None:

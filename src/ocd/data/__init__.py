@@ -13,7 +13,7 @@ from ocd.data.datasets import (
     fetch_rows,
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
-from ocd.data.files import aside_of, locked, put_in_place, read_json, write_json, write_text
+from ocd.data.files import locked, read_json, write_json, write_text, written_aside
 from ocd.data.groups import as_groups, every_second, in_parts, some_of
 from ocd.data.inputs import (
     Inputs,
@@ -80,7 +80,6 @@ __all__ = [
     "as_groups",
     "as_inputs",
     "as_targets",
-    "aside_of",
     "call",
     "copied",
     "dataset_size",
@@ -102,7 +101,6 @@ __all__ = [
     "num_rows",
     "only_tensors",
     "progress_bar",
-    "put_in_place",
     "read_json",
     "read_state",
     "read_tensors",
@@ -121,4 +119,5 @@ __all__ = [
     "write_state",
     "write_tensors",
     "write_text",
+    "written_aside",
 ]

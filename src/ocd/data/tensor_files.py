@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ocd.data.files import aside_of, put_in_place
+from ocd.data.files import written_aside
 from ocd.errors import OCDError
 
 MARK = "made by ocd"
@@ -28,10 +28,8 @@ def is_written_here(path: Path) -> bool:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = aside_of(path)
-    save_file(_apart(tensors), aside, metadata={MARK: "yes"})
-    put_in_place(aside, path)
+    with written_aside(path) as aside:
+        save_file(_apart(tensors), aside, metadata={MARK: "yes"})
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
