@@ -54,7 +54,8 @@ COSTS_MEAN = (
 
 
 def write_report(run_dir: Path) -> Json:
-    """Write results.json, report.md and figures/*.png of a run folder; return the results."""
+    """Write results.json, report.md, the same as report.html, and figures/*.png of a run folder; return
+    the results."""
     run_dir = Path(run_dir)
     run = read_run(run_dir)
     results = make_results(run)
