@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
+import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -84,3 +88,36 @@ def test_sounds_are_played_in_the_page_and_missing_files_stay_links(tmp_path: Pa
     page = as_page(text, tmp_path)
     assert f"data:audio/wav;base64,{base64.b64encode(b'RIFF').decode()}" in page
     assert 'href="b.wav"' in page and 'src="c.png"' in page
+
+
+CHECK = """<script>
+const body = document.querySelector('table').tBodies[0];
+const column = () => [...body.rows].map(row => row.cells[1].textContent.trim());
+const button = document.querySelectorAll('thead button')[1];
+const seen = [column()];
+for (let i = 0; i < 3; i++) { button.click(); seen.push(column()); }
+document.querySelector('a.zoom').click();
+const large = document.querySelectorAll('a.zoom.large').length;
+const out = document.createElement('pre');
+out.id = 'out'; out.textContent = JSON.stringify({seen, large}); document.body.append(out);
+</script></body>"""
+
+
+def test_a_browser_sorts_tables_and_enlarges_figures(tmp_path: Path) -> None:
+    browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no Chromium is installed")
+    folder = ROOT / "results" / "digits"
+    page = as_page((folder / "report.md").read_text(encoding="utf-8"), folder)
+    (tmp_path / "page.html").write_text(page.replace("</body>", CHECK), encoding="utf-8")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"file://{tmp_path / 'page.html'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    out = re.search(r'<pre id="out">(.*?)</pre>', done.stdout)
+    assert out is not None
+    found = json.loads(html.unescape(out[1]))
+    first, up, down, back = found["seen"]
+    numbers = [float(text.split()[0]) for text in up if text]
+    assert numbers == sorted(numbers) and len(numbers) > 10
+    assert [float(text.split()[0]) for text in down if text] == numbers[::-1]
+    assert back == first != up and found["large"] == 1

@@ -31,6 +31,7 @@ body { margin: 0 auto; max-width: 62rem; padding: 1rem; font: 1rem/1.5 system-ui
 .verdict.gain { border-color: var(--gain); } .verdict.worse { border-color: var(--worse); }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: left; }
+td[style] { white-space: nowrap; }
 th button { font: inherit; font-weight: bold; color: inherit; background: none; border: 0; padding: 0;
   cursor: pointer; text-align: left; } th button::after { content: " \\2195"; opacity: .5; }
 th[aria-sort=ascending] button::after { content: " \\2191"; opacity: 1; }
