@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from ocd._version import __version__
 from ocd.cli.about import doctor, settings, tasks
 from ocd.cli.applying import apply
 from ocd.cli.arguments import Folder
+from ocd.cli.processes import NumProcesses, run_each
 from ocd.cli.sharing import push
 from ocd.cli.startup import defer_compiler
 from ocd.errors import OCDError
@@ -72,6 +74,7 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="A first answer: one seed, few baselines, no other layer.")
     ] = False,
+    num_processes: NumProcesses = 1,
 ) -> None:
     """Select, overfit, train, predict, report. The same command again goes on where it stopped."""
     from ocd.cli.reports import run_suite, say_full_run, say_report, say_step
@@ -91,9 +94,14 @@ def run(
         shlex.join(["ocd", *sys.argv[1:]]),
     )
     if task in SUITES:
+        if num_processes > 1:
+            raise OCDError(f"--num-processes is for one task: run those of {task!r} one by one with it")
         run_suite(asked, verbs)
         return
     made = Run.create(*asked)
+    if num_processes > 1 and len(made.wanted) > 1:
+        run_seeds(made.wanted, num_processes, verbs[:4])
+        made = Run.create(*asked)  # the run's command is this one
     for seed in made.wanted:
         for verb in verbs[:4]:
             say_step(f"{made.task.name}, seed {seed}: {verb}")
@@ -101,6 +109,14 @@ def run(
     if "report" in verbs:
         say_report(made)
         say_full_run(made, out, data_dir, changes or [])
+
+
+def run_seeds(seeds: Sequence[int], count: int, verbs: Sequence[str]) -> None:
+    """Seeds of a run in processes of their own, at most `count` of them: they share nothing but the
+    folder. What one of them has left is done by this one afterwards."""
+    parts = [seeds[number::count] for number in range(min(count, len(seeds)))]
+    more = [["--seeds", ",".join(map(str, part)), "--stop-after", verbs[-1]] for part in parts]
+    run_each(more, without=["--num-processes", "--seeds", "--stop-after"])
 
 
 @app.command()

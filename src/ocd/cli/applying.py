@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ocd.cli.arguments import Folder
+from ocd.cli.processes import NumProcesses, run_each
 from ocd.errors import OCDError
 
 if TYPE_CHECKING:
@@ -21,9 +20,6 @@ ShardOf = Annotated[
     typer.Option(
         "--shard", help="I/N: one of N processes, from 0/N to N-1/N, on one or many machines."
     ),
-]
-NumProcesses = Annotated[
-    int, typer.Option("--num-processes", help="Processes on this machine that share the work.")
 ]
 
 
@@ -55,7 +51,12 @@ def apply(
     options = ApplyOptions(source, out, draws_out, id_column, Ask(draws, answer))
     ours = None if shard is None else Shard.parse(shard)
     if num_processes > 1:
-        in_processes(num_processes, shard)
+        if shard is not None:
+            raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
+        run_each(
+            [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)],
+            without=["--num-processes"],
+        )
         ours = Shard()  # what they did is looked through, and what one has left is done
     loaded = load(folder, seed)
     with progress_bar(f"answer for {source.name}", None) as advance:
@@ -66,35 +67,6 @@ def apply(
             rows, unlike = count_answered(out)
             done = dataclasses.replace(done, rows=rows, unlike=unlike)
     _say(loaded, done, out)
-
-
-def in_processes(count: int, shard: str | None) -> None:
-    """Run this command in `count` processes that share its work, and wait for them. One that fails is
-    named, once all have ended: what it has left, whoever comes next does."""
-    if shard is not None:
-        raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
-    command = [sys.executable, "-m", "ocd", *_without_count(sys.argv[1:])]
-    started = [
-        subprocess.Popen([*command, "--shard", f"{number}/{count}"], stdout=subprocess.DEVNULL)
-        for number in range(count)
-    ]
-    codes = [process.wait() for process in started]
-    for number, code in enumerate(codes):
-        if code:
-            typer.echo(f"ocd: process {number} of {count} ended with exit code {code}", err=True)
-
-
-def _without_count(arguments: list[str]) -> list[str]:
-    """The command line without --num-processes and its number."""
-    kept, skip = [], False
-    for argument in arguments:
-        if skip or argument.startswith("--num-processes="):
-            skip = False
-        elif argument == "--num-processes":
-            skip = True
-        else:
-            kept.append(argument)
-    return kept
 
 
 def _say(loaded: LoadedRun, done: Summary, out: Path) -> None:
