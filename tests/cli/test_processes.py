@@ -24,19 +24,19 @@ def ocd(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_seeds_in_processes_are_those_of_one_process(tmp_path: Path) -> None:
     pairs = [part for key, value in SMALL.items() for part in ("--set", f"{key}={value}")]
-    shared = ["run", "digits", "--seeds", "0,1,2", *pairs]
+    shared = ["run", "digits", "--seeds", "0,1", *pairs]
     one = ocd(*shared, "--out", str(tmp_path / "one"))
     two = ocd(*shared, "--out", str(tmp_path / "two"), "--num-processes", "2")
     assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
     assert "OCD, one draw" in two.stdout
-    for seed in range(3):
+    for seed in range(2):
         for name in (f"base/seed-{seed}", f"predictions/seed-{seed}"):
             a, b = (
                 read_tensors(tmp_path / folder / f"{name}.safetensors") for folder in ("one", "two")
             )
             assert a.keys() == b.keys() and all(a[key].equal(b[key]) for key in a)
     config = json.loads((tmp_path / "two" / "config.json").read_text())
-    assert config["seeds"] == [0, 1, 2] and "--num-processes 2" in config["command"]
+    assert config["seeds"] == [0, 1] and "--num-processes 2" in config["command"]
 
 
 def test_what_fails_in_a_process_is_said(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class BatchPredictor:
     prefix: str = "ocd_"
     encoder_factory: Callable[[], nn.Module] | None = None
     """Gives the encoder that the generator was fitted with, if there was one."""
-    _loaded: OCD | None = field(default=None, repr=False, compare=False)
+    _loaded: OCD | None = field(default=None, init=False, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_loaded": None}

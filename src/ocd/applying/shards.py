@@ -113,7 +113,7 @@ def _units(
         for number, rows in zip(range(start, first + STRETCH), found, strict=False):
             if not units.is_done(number):
                 yield number, rows
-        if number + 1 < first + STRETCH or next(found, None) is None:
+        if number + 1 < first + STRETCH:  # the source ended in this stretch
             return
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -94,18 +95,15 @@ def run(
         shlex.join(["ocd", *sys.argv[1:]]),
     )
     if task in SUITES:
-        if num_processes > 1:
-            raise OCDError(f"--num-processes is for one task: run those of {task!r} one by one with it")
-        run_suite(asked, verbs)
+        run_suite(asked, verbs, num_processes)
         return
     made = Run.create(*asked)
     if num_processes > 1 and len(made.wanted) > 1:
         run_seeds(made.wanted, num_processes, verbs[:4])
         made = Run.create(*asked)  # the run's command is this one
-    for seed in made.wanted:
-        for verb in verbs[:4]:
-            say_step(f"{made.task.name}, seed {seed}: {verb}")
-            getattr(made, verb)(seed)
+    for seed, verb in product(made.wanted, verbs[:4]):
+        say_step(f"{made.task.name}, seed {seed}: {verb}")
+        getattr(made, verb)(seed)
     if "report" in verbs:
         say_report(made)
         say_full_run(made, out, data_dir, changes or [])

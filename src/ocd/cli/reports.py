@@ -51,8 +51,10 @@ def say_step(line: str) -> None:
         typer.echo(line, err=True)
 
 
-def run_suite(asked: tuple[Any, ...], verbs: Sequence[str]) -> None:
+def run_suite(asked: tuple[Any, ...], verbs: Sequence[str], num_processes: int = 1) -> None:
     """Run all tasks of a suite, as `Suite.create` takes them, and say the table."""
+    if num_processes > 1:
+        raise OCDError(f"--num-processes is for one task: run those of {asked[0]!r} one by one with it")
     suite = Suite.create(*asked)
     for name, why in suite.left_out.items():
         typer.echo(f"{name} is left out: {why}", err=True)
