@@ -74,7 +74,7 @@ def test_the_units_of_a_process_that_dies_are_taken(tmp_path: Path) -> None:
     dies = context.Process(target=work, args=(tmp_path, Share(2, 2), 12, 0.01, 2))
     dies.start()
     dies.join(60)
-    assert dies.exitcode == 9 and Units(tmp_path, "unit").done() == {1, 3}
+    assert dies.exitcode == 9 and Units(tmp_path, "unit").done() == {6, 7}
     work(tmp_path, Share(1, 2), 12)
     assert Units(tmp_path, "unit").done() == set(range(12))
 
@@ -86,9 +86,9 @@ def test_what_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
     for number in units.to_do(8, Share(1, 2)):
         taken.append(number)
         units.write(number, {}, {})
-        if number == 3:
-            units.write(1, {}, {})  # the other process is done with it
-    assert taken[:4] == [0, 2, 4, 6] and set(taken[4:]) == {3, 5, 7}
+        if number == 5:
+            units.write(4, {}, {})  # the other process is done with it
+    assert taken[:4] == [0, 1, 2, 3] and set(taken[4:]) == {5, 6, 7}
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "missing"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -17,8 +16,8 @@ import pytest
 import torch
 
 from helpers import contents
-from ocd import OCDError
-from ocd.data import read_json, read_tensors
+from ocd.cli import main
+from ocd.data import Share, read_json, read_tensors
 from ocd.runs import Run, do_shared
 from small_run import SMALL, shrink
 
@@ -46,7 +45,7 @@ def fork(root: Path, verb: str, shard: str) -> BaseProcess:
     def body() -> None:
         torch.set_num_threads(1)
         shrink(pytest.MonkeyPatch())
-        do_shared(root, verb, shard, None)
+        do_shared(root, verb, Share.parse(shard))
 
     process = multiprocessing.get_context("fork").Process(target=body)
     process.start()
@@ -187,10 +186,16 @@ def test_ending_the_command_ends_its_processes(one: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("shard", "number", "message"),
-    [("3/2", None, "must be I/N"), (None, 0, "at least 1"), ("1/2", 2, "use one")],
+    ("options", "message"),
+    [
+        (["--shard", "3/2"], "must be I/N"),
+        (["--num-processes", "0"], "at least 1"),
+        (["--shard", "1/2", "--num-processes", "2"], "use one"),
+    ],
 )
-def test_wrong_numbers_are_one_line(one: Path, shard: str, number: int, message: str) -> None:
-    with pytest.raises(OCDError, match=message):
-        do_shared(one / "begun", "overfit", shard, number)
-    assert json.loads((one / "begun/config.json").read_text())["seeds"] == [0]
+def test_wrong_numbers_are_one_line(one: Path, options: list[str], message: str, capsys) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+        patch.setattr(sys, "argv", ["ocd", "overfit", str(one / "begun"), *options])
+        main()
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err

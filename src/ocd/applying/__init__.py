@@ -2,6 +2,16 @@
 
 from ocd.applying.answers import Answers
 from ocd.applying.files import ApplyOptions, apply_to
+from ocd.applying.folders import apply_in_units, goes_to_a_folder
 from ocd.applying.loaded import Ask, LoadedRun, load
 
-__all__ = ["Answers", "ApplyOptions", "Ask", "LoadedRun", "apply_to", "load"]
+__all__ = [
+    "Answers",
+    "ApplyOptions",
+    "Ask",
+    "LoadedRun",
+    "apply_in_units",
+    "apply_to",
+    "goes_to_a_folder",
+    "load",
+]

@@ -71,7 +71,7 @@ class Summary:
 def apply_to(loaded: LoadedRun, options: ApplyOptions, advance: Callable[[int], None]) -> Summary:
     """Answer for all rows of a source, and write the file. Raises OCDError for what cannot be read,
     naming the row; what was answered before it stays, and the next call goes on there."""
-    loaded = _with_ids(loaded, options.id_column)
+    loaded = with_ids(loaded, options.id_column)
     reader = loaded.reader
     views = reader.answer.kind == "view"
     if options.draws_out is not None and not views and not options.draws_out.suffix:
@@ -80,19 +80,19 @@ def apply_to(loaded: LoadedRun, options: ApplyOptions, advance: Callable[[int], 
         raise OCDError(f"{options.out}: a file is needed, .csv or .parquet")
     size = options.part or PART[reader.answer.kind]
     out = options.out / "answers.csv" if views else options.out
-    parts = _Parts.open(out, options.draws_out, _key(loaded, options, size))
+    parts = _Parts.open(out, options.draws_out, key_of(loaded, options, size))
     done = parts.rows
     advance(done)
     for rows in loaded.read(options.source, size, done):
         answers = loaded.answer(rows, options.ask)
         parts.add(answers)
         if views:
-            _write_pictures(answers, options.out, options.draws_out is not None)
+            write_pictures(answers, options.out, options.draws_out is not None)
         advance(len(answers))
     return parts.join()
 
 
-def _with_ids(loaded: LoadedRun, column: str | None) -> LoadedRun:
+def with_ids(loaded: LoadedRun, column: str | None) -> LoadedRun:
     """The run, reading the rows' names from a column."""
     reader = loaded.reader
     if column is None:
@@ -104,7 +104,7 @@ def _with_ids(loaded: LoadedRun, column: str | None) -> LoadedRun:
     return loaded
 
 
-def _key(loaded: LoadedRun, options: ApplyOptions, size: int) -> dict[str, Any]:
+def key_of(loaded: LoadedRun, options: ApplyOptions, size: int) -> dict[str, Any]:
     """What answers depend on: parts of another key are not gone on with."""
     source = options.source
     if not source.exists():
@@ -163,9 +163,9 @@ class _Parts:
     def add(self, answers: Answers) -> None:
         """Write the answers to some rows, then that they are written."""
         number = self.facts["parts"]
-        _write(answers.columns(), self._path(self.out, number), not number)
+        write_columns(answers.columns(), self._path(self.out, number), not number)
         if self.draws_out is not None and answers.answer.kind != "view":
-            _write(answers.draw_columns(), self._path(self.draws_out, number), not number)
+            write_columns(answers.draw_columns(), self._path(self.draws_out, number), not number)
         facts = self.facts
         said = [
             f"row {row}: {text}" for row, text in zip(answers.ids, answers.remarks, strict=True) if text
@@ -197,7 +197,7 @@ class _Parts:
         )
 
 
-def _write(columns: dict[str, Any], path: Path, with_names: bool) -> None:
+def write_columns(columns: dict[str, Any], path: Path, with_names: bool) -> None:
     """A part, as the file that it is for has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = aside_of(path)
@@ -235,7 +235,7 @@ def _join(parts: list[Path], path: Path) -> None:
     put_in_place(aside, path)
 
 
-def _write_pictures(answers: Answers, folder: Path, with_draws: bool) -> None:
+def write_pictures(answers: Answers, folder: Path, with_draws: bool) -> None:
     """base/, ocd/ and std/ with a PNG for each view; draws/ with one for each draw."""
     for number, name in enumerate(answers.ids):
         stem = Path(name).name

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from ocd._version import __version__
-from ocd.cli.options import parse_seeds, parse_settings, shown
+from ocd.cli.options import one_of_many, parse_seeds, parse_settings, shown
 from ocd.cli.startup import defer_compiler
 from ocd.errors import OCDError
 
@@ -177,35 +177,32 @@ def apply(
     source: Annotated[
         Path, typer.Option("--input", help="A table, a folder or file of images, a scene's cameras.")
     ],
-    out: Annotated[Path, typer.Option(help="A .csv or .parquet file; for views a folder.")],
+    out: Annotated[
+        Path, typer.Option(help="A .csv or .parquet file; a folder of parts; for views a folder.")
+    ],
     draws: Annotated[
         int | None, typer.Option(help="Draws of each input; the run's own number.")
     ] = None,
-    draws_out: Annotated[Path | None, typer.Option(help="A file for every draw.")] = None,
+    draws_out: Annotated[Path | None, typer.Option(help="A file, or folder, for every draw.")] = None,
     answer: Annotated[str, typer.Option(help="ensemble, or mean: one pass, no draws.")] = "ensemble",
     seed: Annotated[int | None, typer.Option(help="One of the run's seeds; the first.")] = None,
     id_column: Annotated[
         str | None, typer.Option("--id", help="A column whose values name the rows.")
     ] = None,
+    shard: Shard = None,
+    num_processes: NumProcesses = None,
 ) -> None:
     """Answer for new data with a fitted run. The same command again goes on where it stopped."""
-    from ocd.applying import ApplyOptions, Ask, apply_to, load
-    from ocd.data import progress_bar
+    from ocd.applying import ApplyOptions, Ask, load
+    from ocd.cli.applied import apply_and_say
+    from ocd.runs import in_processes
 
     options = ApplyOptions(source, out, draws_out, id_column, Ask(draws, answer))
-    loaded = load(folder, seed)
-    with progress_bar(f"answer for {source.name}", None) as advance:
-        done = apply_to(loaded, options, advance)
-    typer.echo(f"{done.rows} rows: {out}")
-    if done.unlike:
-        share = f"{done.unlike} of {done.rows} inputs are unlike the training data"
-        typer.echo(f"{share} (farther from it than 99 % of it): trust their answers less", err=True)
-    for line in done.remarks:
-        typer.echo(line, err=True)
-    if done.num_remarks > len(done.remarks):
-        typer.echo(f"... and {done.num_remarks - len(done.remarks)} more, in column 'remark'", err=True)
-    for line in [done.note, *loaded.cautions] if done.note else loaded.cautions:
-        typer.echo(line, err=True)
+    share = one_of_many(shard, num_processes)
+    if num_processes is not None:
+        in_processes(sys.argv[1:], num_processes)
+        return
+    apply_and_say(load(folder, seed), options, share)
 
 
 @app.command()
@@ -261,7 +258,7 @@ def _verb(name: str, folder: Path) -> None:
 def _shared_verb(name: str, folder: Path, shard: str | None, num_processes: int | None) -> None:
     from ocd.runs import do_shared
 
-    do_shared(folder, name, shard, num_processes)
+    do_shared(folder, name, one_of_many(shard, num_processes), num_processes)
 
 
 def main() -> None:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ocd.errors import OCDError
+
+if TYPE_CHECKING:
+    from ocd.data import Share
+
+
+def one_of_many(shard: str | None, num_processes: int | None) -> Share:
+    """Which of several processes this is. Raises OCDError where it should also start several."""
+    from ocd.data import Share
+
+    if num_processes is not None and shard is not None:
+        raise OCDError("--shard is one of several processes, --num-processes starts several: use one")
+    return Share.parse(shard)
 
 
 def shown(value: Any) -> str:

@@ -71,21 +71,31 @@ class Share:
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
+    @property
+    def words(self) -> str:
+        """Words for the end of a name; "" where there is no other process."""
+        return "" if self.is_alone else f", shard {self.number} of {self.of}"
+
     def own(self, count: int) -> range:
-        """The units that this process takes first."""
-        return range(self.number - 1, count, self.of)
+        """The units that this process takes first: neighbours, as they are read."""
+        return range((self.number - 1) * count // self.of, self.number * count // self.of)
+
+    def all(self) -> list[Share]:
+        """All processes, this one too."""
+        return [Share(number, self.of) for number in range(1, self.of + 1)]
 
 
 @dataclass(frozen=True)
 class Units:
-    """The units in a folder, `name`-00000 and on."""
+    """The units in a folder, `name`-00000 and on, and the ending of their data."""
 
     folder: Path
     name: str
+    ending: str = ".safetensors"
 
     def data(self, number: int) -> Path:
-        """The file of a unit's tensors."""
-        return self.folder / f"{self.name}-{number:05d}.safetensors"
+        """The file of a unit's data."""
+        return self.folder / f"{self.name}-{number:05d}{self.ending}"
 
     def marker(self, number: int) -> Path:
         """The file that says that a unit is done."""
@@ -119,8 +129,8 @@ class Units:
         first: list[int] = []
         since = time.monotonic()
         while missing := sorted(set(range(count)) - self.done()):
-            of_each = {number % share.of: number for number in reversed(missing)}
-            begun = sorted(of_each.values())
+            rests = (set(one.own(count)) & set(missing) for one in share.all())
+            begun = sorted(min(rest) for rest in rests if rest)
             if begun != first:
                 first, since = begun, time.monotonic()
             free = [number for number in missing if number not in begun]
@@ -135,6 +145,11 @@ class Units:
         """Write a unit's tensors, if there are any, and then its marker with some facts."""
         if tensors:
             write_tensors(self.data(number), tensors)
+        self.mark(number, facts)
+
+    def mark(self, number: int, facts: dict[str, Any]) -> None:
+        """Write the marker of a unit whose data, if it has any, are in their file."""
+        if self.data(number).exists():
             facts = facts | {"sha256": file_digest(self.data(number))}
         write_json(self.marker(number), facts)
 

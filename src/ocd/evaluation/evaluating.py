@@ -158,7 +158,7 @@ class _Judged:
             method = self.table.methods.get(self.names[number])
             if method is None or not method.uses_mean_network:
                 write_state(self._path(units, number), self._remembered(self.names[number]))
-            units.write(number, {}, {"method": self.names[number]})
+            units.mark(number, {"method": self.names[number]})
 
     @staticmethod
     def _units(together: Together) -> Units:

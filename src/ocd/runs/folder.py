@@ -21,7 +21,16 @@ from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig
 from ocd.data import (
-    Examples, Log, Place, Share, locked, read_json, resumable, some_of, sweep, write_json
+    Examples,
+    Log,
+    Place,
+    Share,
+    locked,
+    read_json,
+    resumable,
+    some_of,
+    sweep,
+    write_json,
 )  # fmt: skip
 from ocd.errors import OCDError
 from ocd.runs.progress import seconds_of_phases
@@ -126,24 +135,17 @@ class RunFolder:
         """The run with the training examples that a seed draws; itself where all have the same."""
         if self.task.for_seed is None or self.drawn_by == seed:
             return self
-        if self.origin is not None:
-            raise ValueError(f"a run of seed {self.drawn_by} was asked for seed {seed}")
-        made: dict[int, Self] = self.__dict__.setdefault("_of_seeds", {})
+        assert self.origin is None, f"a run of seed {self.drawn_by} was asked for seed {seed}"
+        made: dict[int, Self] = vars(self).setdefault("_of_seeds", {})
         if seed not in made:
             made[seed] = dataclasses.replace(self, drawn_by=seed, origin=self)
             made[seed].data = self.task.for_seed(self.options, self.data, seed)
         return made[seed]
 
     def _as_dict(self) -> dict[str, Any]:
-        metrics = {
-            name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
-            for name, metric in self.task.metrics.items()
-        }
         published = self.task.published
         return {
-            "format_version": FORMAT_VERSION,
-            "task": self.task.name,
-            "preset": self.preset,
+            "format_version": FORMAT_VERSION, "task": self.task.name, "preset": self.preset,
             "seeds": self.seeds,
             "data_dir": str(self.data_dir) if self.data_dir else None,
             "options": dataclasses.asdict(self.options),
@@ -152,11 +154,14 @@ class RunFolder:
             "examples": {"train": len(self.at(self.seeds[0]).data.train), "test": len(self.data.test)},
             "data_notes": list(self.data.notes),
             "data_warnings": list(self.data.warnings),
-            "metrics": metrics,
+            "metrics": {
+                name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
+                for name, metric in self.task.metrics.items()
+            },
             "left_out": left_out(self, self.full_options) if self.full_options else [],
             "published": dataclasses.asdict(published) if published else None,
             "command": self.command,
-        }
+        }  # fmt: skip
 
     @cached_property
     def facts(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -173,7 +178,7 @@ class RunFolder:
         write_manifest(self.root, *self.facts, written)
 
     def _check_same(self, saved: dict[str, Any]) -> None:
-        """More seeds may be added to a run; nothing else may change."""
+        """Only seeds may be added to a run."""
         check_same(self.root, saved, self._as_dict())
         self.seeds = sorted({*saved["seeds"], *self.seeds})
 
@@ -255,10 +260,9 @@ class RunFolder:
 
     def phase_seconds(self, seed: int) -> dict[str, float | None]:
         """Seconds of every phase of a seed so far; None for a base that was loaded, not trained."""
+        was_loaded = getattr(self.options, "base", None) is not None
         seconds = seconds_of_phases(self.root / "metrics.jsonl", seed)
-        if getattr(self.options, "base", None) is not None:
-            seconds["base"] = None
-        return seconds
+        return seconds | ({"base": None} if was_loaded else {})
 
     def base_path(self, seed: int) -> Path:
         """The file of a seed's base."""
@@ -283,14 +287,13 @@ class RunFolder:
     @contextmanager
     def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
         """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
-        processes too, are logged at its end. `of`: tells phases of one name apart."""
-        own = "" if self.share.is_alone else f", shard {self.share.number} of {self.share.of}"
-        where = self.unfinished(seed) / f"{of or name}{own}"
+        processes too, are logged. `of`: tells phases of one name apart. The first of several processes
+        ends when all units are done: its time is the phase's."""
+        where = self.unfinished(seed) / f"{of or name}{self.share.words}"
         with kept_in(self.root / "features"), resumable(where) as place:
             try:
                 yield place
             finally:
-                # The first of several processes ends when all units are done: its time is the phase's.
-                phase = name if self.share.leads else f"{name}{own}"
+                phase = name if self.share.leads else f"{name}{self.share.words}"
                 self.log(seed).write("phase", phase=phase, seconds=round(place.seconds, 3))
                 place.restart_clock()

@@ -29,8 +29,6 @@ from ocd.runs.comparing import missing_file
 if TYPE_CHECKING:
     from ocd.runs.run import Run
 
-SHARED = ("overfit", "predict")
-"""The verbs that are cut into units."""
 GRACE = 5.0
 """Seconds that a process has to end when it is asked to."""
 
@@ -135,17 +133,15 @@ def _ending(started: list[subprocess.Popen[bytes]]) -> Iterator[None]:
                 process.wait()
 
 
-def do_shared(folder: Path, verb: str, shard: str | None, num_processes: int | None) -> None:
-    """One of the `SHARED` verbs: alone, as one of several processes, or by several started here."""
+def do_shared(folder: Path, verb: str, share: Share, num_processes: int | None = None) -> None:
+    """overfit or predict: alone, as one of several processes, or by several started here."""
     from ocd.runs.run import Run
 
-    if num_processes is not None and shard is not None:
-        raise OCDError("--shard is one of several processes, --num-processes starts several: use one")
     if num_processes is not None:
         Run.open(folder)  # what is wrong with the folder is said once
         in_processes([verb, str(folder)], num_processes)
         Run.open(folder).do(verb)  # all is there: only what the processes left over is removed
         return
     run = Run.open(folder)
-    run.share = Share.parse(shard)
+    run.share = share
     run.do(verb)
