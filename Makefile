@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint dev clean
+.PHONY: help demo test bench lint dev dist audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -30,12 +30,20 @@ bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released wa
 	$(VENV)/bin/python -m benchmarks.endurance
 	$(VENV)/bin/python -m benchmarks.endurance --task table
 	$(VENV)/bin/python -m benchmarks.heads
+	$(VENV)/bin/python -m benchmarks.separation
 	$(VENV)/bin/python tools/performance_tables.py
 
 lint: $(VENV)/.installed-dev ## check style, format and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+dist: $(VENV)/.installed-dev ## build wheel and sdist, and try each in a new environment
+	$(VENV)/bin/python tools/dist.py
+
+audit: $(VENV)/.installed-dev ## look up known weaknesses of the pinned versions; needs a network
+	$(INSTALL) pip-audit
+	$(VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 dev: $(VENV)/.installed-dev ## make .venv with the tools of development
 

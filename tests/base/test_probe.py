@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -221,3 +221,29 @@ def test_whole_numbers_cannot_move() -> None:
     )
     with pytest.raises(OCDError, match="a delta is a real number"):
         FrozenBase(base, "steps")
+
+
+@pytest.fixture
+def rounded_convolutions() -> Iterator[None]:
+    """As PyTorch comes: convolutions of a GPU in TF32."""
+    kind = torch.backends.cudnn.conv
+    before, kind.fp32_precision = kind.fp32_precision, "tf32"
+    yield
+    kind.fp32_precision = before
+
+
+def test_proofs_are_made_in_full_precision_and_leave_it_as_it_was(rounded_convolutions: None) -> None:
+    backends, seen = torch.backends, []
+
+    class Watches(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((backends.cudnn.conv.fp32_precision, backends.cuda.matmul.fp32_precision))
+            return super().forward(x)
+
+    matmul = backends.cuda.matmul.fp32_precision
+    frozen = FrozenBase(nn.Sequential(Watches(5, 4), nn.ReLU(), nn.Linear(4, 3)), "2")
+    probe(frozen, torch.randn(4, 5))
+    assert frozen.front(torch.randn(4, 5)) is not None
+    assert set(seen) == {("ieee", "ieee")}
+    frozen.answer(torch.randn(4, 5))
+    assert seen[-1] == ("tf32", matmul)

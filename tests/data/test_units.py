@@ -1,4 +1,4 @@
-"""Units of work: any number of processes, in any order, and each unit once or to the same bits."""
+"""Units of work that several processes share: nothing twice, nothing lost, whoever dies."""
 
 from __future__ import annotations
 
@@ -8,172 +8,109 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from helpers import contents
-from ocd import OCDError
-from ocd.data import Share, Units, aside_of, sweep, wait_for, write_tensors
+from ocd.data import STRETCH, Shard, Units, units
+from ocd.errors import OCDError
 
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocd.data.units.PATIENCE", 0.2)
-    monkeypatch.setattr("ocd.data.units.POLL", 0.01)
+TOTAL = 3 * STRETCH + 5
 
 
-def rows(number: int) -> dict[str, torch.Tensor]:
-    return {"x": torch.arange(3.0) + number}
+def work(folder: Path, shard: Shard, total: int = TOTAL, pause: float = 0.0, die_at: int = -1) -> None:
+    """Do what is left, and log each unit that this process did."""
+    found = Units(folder, {"what": "numbers"}, ".txt")
+    for number in found.to_do(shard, total):
+        with found.taken(number) as is_ours:
+            if not is_ours:
+                continue
+            time.sleep(pause)
+            if number == die_at:
+                os._exit(9)
+            found.path(number).write_text(str(number))
+            with (folder / f"log-{shard.number}").open("a") as log:
+                log.write(f"{number}\n")
+            found.finish(number, rows=1)
 
 
-def work(folder: Path, share: Share, count: int, seconds: float = 0.0, last: int = 10**9) -> None:
-    """Take units as a process does; `last`: after so many it is gone."""
-    units = Units(folder, "unit")
-    for done, number in enumerate(units.to_do(count, share)):
-        if done == last:
-            os._exit(9)
-        time.sleep(seconds)
-        units.write(number, rows(number), {"rows": 3})
+def done_by(folder: Path) -> list[int]:
+    return [int(n) for log in sorted(folder.glob("log-*")) for n in log.read_text().split()]
 
 
-@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/2/3", "-1/2", "1/0", ""])
-def test_a_shard_that_is_none_is_named(text: str) -> None:
-    with pytest.raises(OCDError, match="it must be I/N, such as 2/8"):
-        Share.parse(text)
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_every_unit_has_one_owner(count: int) -> None:
+    for unit in range(10 * STRETCH):
+        assert sum(Shard(number, count).owns(unit) for number in range(count)) == 1
 
 
-def test_one_process_takes_all_in_order(tmp_path: Path) -> None:
-    units = Units(tmp_path, "unit")
-    units.write(2, rows(2), {})
-    taken = []
-    for number in units.to_do(5, Share()):
-        taken.append(number)
-        units.write(number, rows(number), {})
-    assert taken == [0, 1, 3, 4]
-    assert units.done() == {0, 1, 2, 3, 4}
-    assert not list(Units(tmp_path, "other").to_do(0, Share())) and not Units(tmp_path, "it").done()
+@pytest.mark.parametrize("text", ["", "1", "2/2", "-1/2", "a/b", "1/0", "1/2/3"])
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(OCDError, match="must be I/N"):
+        Shard.parse(text)
+    assert Shard.parse("2/8") == Shard(2, 8)
 
 
-@pytest.mark.parametrize("of", [2, 4, 7])
-def test_several_processes_end_with_the_same_files(tmp_path: Path, of: int) -> None:
-    work(tmp_path / "one", Share(), 11)
-    context = multiprocessing.get_context("fork")
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_the_units_and_do_none_twice(count: int, tmp_path: Path) -> None:
     started = [
-        context.Process(target=work, args=(tmp_path / "many", Share(number, of), 11, 0.01))
-        for number in range(1, of + 1)
+        multiprocessing.get_context("fork").Process(
+            target=work, args=(tmp_path, Shard(number, count), TOTAL, 0.002)
+        )
+        for number in range(count)
     ]
     for process in started:
         process.start()
     for process in started:
         process.join(60)
         assert process.exitcode == 0
-    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    assert sorted(done_by(tmp_path)) == list(range(TOTAL))
+    found = Units(tmp_path, {"what": "numbers"}, ".txt")
+    assert found.num_done(TOTAL) == TOTAL
+    assert [found.path(n).read_text() for n in range(TOTAL)] == [str(n) for n in range(TOTAL)]
+    assert not list((tmp_path / "claims").iterdir())
 
 
-def test_the_units_of_a_process_that_dies_are_taken(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    dies = context.Process(target=work, args=(tmp_path, Share(2, 2), 12, 0.01, 2))
-    dies.start()
-    dies.join(60)
-    assert dies.exitcode == 9 and Units(tmp_path, "unit").done() == {6, 7}
-    work(tmp_path, Share(1, 2), 12)
-    assert Units(tmp_path, "unit").done() == set(range(12))
-
-
-def test_what_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
-    """Its first missing unit is taken last, and only when it takes long."""
-    units = Units(tmp_path, "unit")
-    taken = []
-    for number in units.to_do(8, Share(1, 2)):
-        taken.append(number)
-        units.write(number, {}, {})
-        if number == 5:
-            units.write(4, {}, {})  # the other process is done with it
-    assert taken[:4] == [0, 1, 2, 3] and set(taken[4:]) == {5, 6, 7}
-
-
-@pytest.mark.parametrize("damage", ["cut", "flip", "missing"])
-def test_a_damaged_unit_is_named(tmp_path: Path, damage: str) -> None:
-    work(tmp_path, Share(), 2)
-    units = Units(tmp_path, "unit")
-    path = units.data(1)
-    data = bytearray(path.read_bytes())
-    if damage == "missing":
-        path.unlink()
-    else:
-        data[-1] ^= 1
-        path.write_bytes(bytes(data[:-1] if damage == "cut" else data))
-    units.check(0, "make it again")
-    with pytest.raises(OCDError, match=r"unit-00001.safetensors is (missing|cut short).*make it again"):
-        units.check(1, "make it again")
-
-
-def test_waiting_says_for_what(tmp_path: Path) -> None:
-    answers, said = iter([False, False, True]), []
-    wait_for(lambda: next(answers), "the plan", said.append, poll=0.0)
-    assert said == ["waiting for the plan"]
-
-
-def test_two_processes_never_write_to_one_name(tmp_path: Path) -> None:
-    def name(queue) -> None:
-        queue.put(str(aside_of(tmp_path / "file")))
-
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    process = context.Process(target=name, args=(queue,))
+def test_what_a_process_that_died_was_at_is_done_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = multiprocessing.get_context("fork").Process(
+        target=work, args=(tmp_path, Shard(0, 2)), kwargs={"die_at": 3}
+    )
     process.start()
-    process.join()
-    assert queue.get() != str(aside_of(tmp_path / "file"))
-    assert not process.is_alive()
+    process.join(60)
+    assert process.exitcode == 9
+    work(tmp_path, Shard(1, 2))
+    assert sorted(done_by(tmp_path)) == [n for n in range(TOTAL) if n != 3]  # it may still be at it
+    monkeypatch.setattr(units, "STALE", 0.0)
+    time.sleep(0.05)
+    work(tmp_path, Shard(1, 2))
+    assert sorted(done_by(tmp_path)) == list(range(TOTAL))
 
 
-def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
-    """But not what one that is alive writes, or one of another machine."""
-
-    def half() -> None:
-        aside_of(tmp_path / "file").write_text("half")
-
-    process = multiprocessing.get_context("fork").Process(target=half)
-    process.start()
-    process.join()
-    (left,) = tmp_path.iterdir()
-    own = aside_of(tmp_path / "file")
-    own.write_text("being written")
-    elsewhere = tmp_path / left.name.replace(left.name.split(".")[1].split("-")[0], "elsewhere", 1)
-    elsewhere.write_text("being written")
-    other = tmp_path / "photo.part"
-    other.write_text("a user's own")
-    sweep(tmp_path)
-    assert {*tmp_path.iterdir()} == {own, elsewhere, other}
+def test_a_process_that_works_long_gives_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "BEAT", 0.02)
+    monkeypatch.setattr(units, "STALE", 0.5)
+    one, two = (Units(tmp_path, {"what": 1}) for _ in range(2))
+    with one.taken(0) as first:
+        assert first
+        time.sleep(0.8)
+        with two.taken(0) as second:
+            assert not second
+    with two.taken(0) as second:
+        assert second
 
 
-def test_a_disk_that_is_full_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
-    import resource
+def test_a_unit_is_whole_only_with_its_marker(tmp_path: Path) -> None:
+    found = Units(tmp_path, {"what": 1})
+    found.path(0).write_text("half")
+    assert not found.is_done(0) and list(found.to_do(Shard(), 1)) == [0]
+    found.finish(0, rows=4)
+    assert found.is_done(0) and found.facts(0) == {"rows": 4}
+    with found.taken(0) as is_ours:
+        assert not is_ours
 
-    from ocd.data import write_state
 
-    path, state = tmp_path / "file.safetensors", tmp_path / "state.pt"
-    write_tensors(path, rows(0))
-    write_state(state, {"x": torch.zeros(3)})
-    before = contents(tmp_path)
-
-    def fill(queue) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # as a disk with so much room
-        for write in (
-            lambda: write_tensors(path, {"x": torch.zeros(10_000)}),
-            lambda: write_state(state, {"x": torch.zeros(10_000)}),
-        ):
-            try:
-                write()
-            except Exception as error:
-                queue.put((type(error).__name__, str(error)))
-
-    context = multiprocessing.get_context("fork")
-    queue = context.SimpleQueue()
-    process = context.Process(target=fill, args=(queue,))
-    process.start()
-    process.join()
-    for _ in range(2):
-        kind, said = queue.get()
-        assert kind == "OCDError" and "\n" not in said
-        assert "cannot be written" in said and "make room on the disk" in said
-    assert contents(tmp_path) == before
+def test_units_of_other_work_are_refused(tmp_path: Path) -> None:
+    Units(tmp_path, {"draws": 5})
+    with pytest.raises(OCDError, match="draws is 5, not 6"):
+        Units(tmp_path, {"draws": 6})

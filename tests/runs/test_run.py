@@ -99,7 +99,8 @@ def finish(process: BaseProcess, root: Path) -> None:
 
 
 def collected(root: Path) -> int:
-    return sum(read_json(path)["rows"] for path in (root / "deltas/seed-0").glob("shard-*.json"))
+    path = root / "deltas/seed-0/manifest.json"
+    return read_json(path)["next_example"] if path.exists() else 0
 
 
 def events(root: Path) -> list[dict]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from ocd.base.capture import Capture
 from ocd.base.deltas import DenseDelta
 from ocd.base.dependence import Dependence
+from ocd.base.exact import exact_products
 from ocd.base.examples import finite_rows, unlike_examples
 from ocd.base.front import Front, FrontCall, Piece, refilled
 from ocd.base.passes import answer
@@ -34,6 +35,7 @@ EXAMPLES = -1
 """The mark of the inputs, and of the layer's output: beside the numbers of the calls."""
 
 
+@exact_products()
 def find_front(frozen: FrozenBase, inputs: Inputs) -> Front | None:
     """Take the part in front of the layer apart, and prove on three examples that passes which start
     from its pieces answer as whole passes do. None where that is not so."""
@@ -54,14 +56,18 @@ def find_front(frozen: FrozenBase, inputs: Inputs) -> Front | None:
         return None
 
 
-def renewed_front(frozen: FrozenBase, inputs: Inputs, front: Front | None) -> Front | None:
+@exact_products()
+def renewed_front(
+    frozen: FrozenBase, inputs: Inputs, front: Front | None, capture: Capture | None = None
+) -> Front | None:
     """`front` of before, if a replay still needs the same of it; else the part in front is taken apart
-    anew. A constant of the base may have brought something around the layer."""
+    anew. A constant of the base may have brought something around the layer. `capture`: of the inputs
+    on the present view, if it was made; else three examples are asked for."""
     if front is None:
         return None
     try:
         with torch.no_grad():
-            capture = frozen.capture(take_rows(inputs, unlike_examples(inputs)))
+            capture = capture or frozen.capture(take_rows(inputs, unlike_examples(inputs)))
             if front.fits(capture) and _only_needed(frozen, capture, front.calls) == front.calls:
                 return front
     except Exception as error:

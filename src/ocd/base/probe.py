@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ocd.base.capture import Capture
 from ocd.base.deltas import DenseDelta
 from ocd.base.dependence import Dependence
+from ocd.base.exact import exact_products
 from ocd.base.examples import unlike_examples
 from ocd.base.frozen_base import FrozenBase
 from ocd.base.layers import list_layers
@@ -33,6 +34,7 @@ from ocd.data import Inputs, call, is_out_of_memory, map_tensors, num_rows, take
 from ocd.errors import OCDError
 
 
+@exact_products()
 def probe(frozen: FrozenBase, inputs: Inputs) -> Capture:
     """Choose `frozen.way` on three examples, and return their capture.
 

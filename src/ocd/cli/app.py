@@ -8,31 +8,30 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ocd._version import __version__
-from ocd.cli.options import one_of_many, parse_seeds, parse_settings, shown, without_option
+from ocd.cli.about import doctor, settings, tasks
+from ocd.cli.applying import apply
+from ocd.cli.arguments import Folder
+from ocd.cli.processes import NumProcesses, run_each
+from ocd.cli.sharing import push
 from ocd.cli.startup import defer_compiler
 from ocd.errors import OCDError
 
 app = typer.Typer(
     help="Learn how one layer of a trained network would move for each input, and predict it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 INTERRUPTED = 130
 """The exit code that Typer gives to Ctrl-C."""
-Folder = Annotated[Path, typer.Argument(help="A run folder, made by `ocd run`.", metavar="DIR")]
-Shard = Annotated[
-    str | None,
-    typer.Option(help="I/N: this is the I-th of N processes, on any machine that sees the folder."),
-]
-NumProcesses = Annotated[int | None, typer.Option(help="Start so many processes on this machine.")]
 
 
 def _version(show: bool) -> None:
@@ -46,8 +45,15 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Results, warnings and errors alone: no progress.")
+    ] = False,
 ) -> None:
     """Learn how one layer of a trained network would move for each input, and predict it."""
+    if quiet:
+        from ocd.data import hide_progress
+
+        hide_progress()
 
 
 @app.command()
@@ -59,7 +65,7 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default runs/TASK.")] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
-    settings: Annotated[
+    changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value, as often as needed; see `ocd settings TASK`."),
     ] = None,
@@ -69,9 +75,10 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="A first answer: one seed, few baselines, no other layer.")
     ] = False,
+    num_processes: NumProcesses = 1,
 ) -> None:
     """Select, overfit, train, predict, report. The same command again goes on where it stopped."""
-    from ocd.cli.reports import run_suite, say_full_run, say_report
+    from ocd.cli.reports import run_suite, say_full_run, say_report, say_step
     from ocd.runs import VERBS, Run
     from ocd.tasks import SUITES
 
@@ -83,21 +90,31 @@ def run(
         out or Path("runs") / (f"{task}-quick" if quick else task),
         preset,
         data_dir,
-        parse_seeds(seeds),
-        parse_settings(settings or []) | ({"quick": "true"} if quick else {}),
+        _parse_seeds(seeds),
+        _parse_settings(changes or []) | ({"quick": "true"} if quick else {}),
         shlex.join(["ocd", *sys.argv[1:]]),
     )
     if task in SUITES:
-        run_suite(asked, verbs)
+        run_suite(asked, verbs, num_processes)
         return
     made = Run.create(*asked)
-    for seed in made.wanted:
-        for verb in verbs[:4]:
-            typer.echo(f"{made.task.name}, seed {seed}: {verb}", err=True)
-            getattr(made, verb)(seed)
+    if num_processes > 1 and len(made.wanted) > 1:
+        run_seeds(made.wanted, num_processes, verbs[:4])
+        made = Run.create(*asked)  # the run's command is this one
+    for seed, verb in product(made.wanted, verbs[:4]):
+        say_step(f"{made.task.name}, seed {seed}: {verb}")
+        getattr(made, verb)(seed)
     if "report" in verbs:
         say_report(made)
-        say_full_run(made, out, data_dir, settings or [])
+        say_full_run(made, out, data_dir, changes or [])
+
+
+def run_seeds(seeds: Sequence[int], count: int, verbs: Sequence[str]) -> None:
+    """Seeds of a run in processes of their own, at most `count` of them: they share nothing but the
+    folder. What one of them has left is done by this one afterwards."""
+    parts = [seeds[number::count] for number in range(min(count, len(seeds)))]
+    more = [["--seeds", ",".join(map(str, part)), "--stop-after", verbs[-1]] for part in parts]
+    run_each(more, without=["--num-processes", "--seeds", "--stop-after"])
 
 
 @app.command()
@@ -107,9 +124,9 @@ def select(folder: Folder) -> None:
 
 
 @app.command()
-def overfit(folder: Folder, shard: Shard = None, num_processes: NumProcesses = None) -> None:
+def overfit(folder: Folder) -> None:
     """Overfit the chosen layer on every training example, equation 1."""
-    _shared_verb("overfit", folder, shard, num_processes)
+    _verb("overfit", folder)
 
 
 @app.command()
@@ -119,9 +136,9 @@ def train(folder: Folder) -> None:
 
 
 @app.command()
-def predict(folder: Folder, shard: Shard = None, num_processes: NumProcesses = None) -> None:
+def predict(folder: Folder) -> None:
     """Predict the test examples with every method of the table."""
-    _shared_verb("predict", folder, shard, num_processes)
+    _verb("predict", folder)
 
 
 @app.command()
@@ -172,40 +189,6 @@ def audit(folder: Folder) -> None:
 
 
 @app.command()
-def apply(
-    folder: Folder,
-    source: Annotated[
-        Path, typer.Option("--input", help="A table, a folder or file of images, a scene's cameras.")
-    ],
-    out: Annotated[
-        Path, typer.Option(help="A .csv or .parquet file; a folder of parts; for views a folder.")
-    ],
-    draws: Annotated[
-        int | None, typer.Option(help="Draws of each input; the run's own number.")
-    ] = None,
-    draws_out: Annotated[Path | None, typer.Option(help="A file, or folder, for every draw.")] = None,
-    answer: Annotated[str, typer.Option(help="ensemble, or mean: one pass, no draws.")] = "ensemble",
-    seed: Annotated[int | None, typer.Option(help="One of the run's seeds; the first.")] = None,
-    id_column: Annotated[
-        str | None, typer.Option("--id", help="A column whose values name the rows.")
-    ] = None,
-    shard: Shard = None,
-    num_processes: NumProcesses = None,
-) -> None:
-    """Answer for new data with a fitted run. The same command again goes on where it stopped."""
-    from ocd.applying import ApplyOptions, Ask, load
-    from ocd.cli.applied import apply_and_say
-    from ocd.runs import in_processes
-
-    options = ApplyOptions(source, out, draws_out, id_column, Ask(draws, answer))
-    share = one_of_many(shard, num_processes)
-    if num_processes is not None:
-        in_processes(without_option(sys.argv[1:], "--num-processes"), num_processes)
-        return
-    apply_and_say(load(folder, seed), options, share)
-
-
-@app.command()
 def condition(folder: Folder) -> None:
     """Find out which parts of the condition matter: train the generator on some of them alone."""
     from ocd.runs import Run, compare_conditions
@@ -213,40 +196,8 @@ def condition(folder: Folder) -> None:
     typer.echo(compare_conditions(Run.open(folder)))
 
 
-@app.command()
-def tasks() -> None:
-    """List the tasks: data, licence, size, minutes to expect."""
-    from ocd.tasks import CATALOG, SUITES
-
-    width = max(map(len, CATALOG)) + 2
-    for facts in CATALOG.values():
-        typer.echo(f"{facts.name:{width}}{facts.summary}")
-        for name in ("data", "licence", "size"):
-            typer.echo(f"{'':{width}}{name}: {getattr(facts, name)}")
-        typer.echo(f"{'':{width}}minutes a seed: {facts.minutes}")
-    for name, parts in SUITES.items():
-        typer.echo(f"{name:{width}}one after another, with one table: {', '.join(parts)}")
-
-
-@app.command()
-def settings(
-    task: Annotated[str, typer.Argument(help="A task.", metavar="TASK")],
-    preset: Annotated[str, typer.Option(help="fast, released or paper.")] = "fast",
-) -> None:
-    """List every key that --set takes, with its value and meaning; * marks what the task changes."""
-    from ocd.runs import list_settings
-    from ocd.tasks import SUITES
-
-    groups = list_settings(SUITES.get(task, (task,))[0], preset)
-    width = max(len(f"{s.key}={shown(s.value)}") for group in groups for s in group.settings)
-    for group in groups:
-        typer.echo(f"# {group.title}")
-        for setting in group.settings:
-            mark = "*" if setting.is_changed else " "
-            pair = f"{setting.key}={shown(setting.value)}"
-            typer.echo(f"{mark} {pair:{width}}  {setting.meaning}".rstrip())
-        typer.echo("")
-    typer.echo(f"* differs from the preset {preset}")
+for command in (apply, tasks, settings, doctor, push):
+    app.command()(command)
 
 
 def _verb(name: str, folder: Path) -> None:
@@ -255,10 +206,21 @@ def _verb(name: str, folder: Path) -> None:
     Run.open(folder).do(name)
 
 
-def _shared_verb(name: str, folder: Path, shard: str | None, num_processes: int | None) -> None:
-    from ocd.runs import do_shared
+def _parse_seeds(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise OCDError(f"--seeds is {text!r}: it must be numbers from 0 on, separated by commas")
+    return list(dict.fromkeys(int(part) for part in parts))
 
-    do_shared(folder, name, one_of_many(shard, num_processes), num_processes)
+
+def _parse_settings(items: list[str]) -> dict[str, str]:
+    pairs = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise OCDError(f"--set {item!r}: it must be key=value")
+        pairs[key] = value
+    return pairs
 
 
 def main() -> None:

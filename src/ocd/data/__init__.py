@@ -1,6 +1,6 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
-from ocd.data.chunks import in_chunks, is_out_of_memory
+from ocd.data.chunks import in_chunks, is_out_of_memory, rows_at_once
 from ocd.data.columns import Columns
 from ocd.data.datasets import (
     Batch,
@@ -11,10 +11,9 @@ from ocd.data.datasets import (
     as_dataset,
     dataset_size,
     fetch_rows,
-    some_by_chance,
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
-from ocd.data.files import aside_of, locked, read_json, sweep, write_json, write_text
+from ocd.data.files import locked, read_json, write_json, write_text, written_aside
 from ocd.data.groups import as_groups, every_second, in_parts, some_of
 from ocd.data.inputs import (
     Inputs,
@@ -32,8 +31,8 @@ from ocd.data.inputs import (
     tensors,
     to_device,
 )
-from ocd.data.log import Log
-from ocd.data.progress import progress_bar
+from ocd.data.log import Listener, Log
+from ocd.data.progress import hide_progress, is_quiet, is_watched, progress_bar
 from ocd.data.resuming import (
     GlobalRandom,
     Place,
@@ -46,19 +45,19 @@ from ocd.data.resuming import (
     resumable_part,
     write_state,
 )
-from ocd.data.seeds import seeded, shuffled_places
+from ocd.data.seeds import seeded
 from ocd.data.tensor_files import (
     file_digest,
     is_written_here,
     load_strictly,
     only_tensors,
-    put_in_place,
     read_tensors,
     write_tensors,
 )
-from ocd.data.units import Share, Units, wait_for
+from ocd.data.units import STRETCH, Shard, Units
 
 __all__ = [
+    "STRETCH",
     "Batch",
     "Chosen",
     "Collate",
@@ -67,11 +66,12 @@ __all__ = [
     "Excerpt",
     "GlobalRandom",
     "Inputs",
+    "Listener",
     "Log",
     "Place",
     "ResumableLoop",
     "SaveTimer",
-    "Share",
+    "Shard",
     "State",
     "Targets",
     "Units",
@@ -80,7 +80,6 @@ __all__ = [
     "as_groups",
     "as_inputs",
     "as_targets",
-    "aside_of",
     "call",
     "copied",
     "dataset_size",
@@ -88,9 +87,12 @@ __all__ = [
     "example_shapes",
     "fetch_rows",
     "file_digest",
+    "hide_progress",
     "in_chunks",
     "in_parts",
     "is_out_of_memory",
+    "is_quiet",
+    "is_watched",
     "is_written_here",
     "join_rows",
     "load_strictly",
@@ -99,7 +101,6 @@ __all__ = [
     "num_rows",
     "only_tensors",
     "progress_bar",
-    "put_in_place",
     "read_json",
     "read_state",
     "read_tensors",
@@ -107,18 +108,16 @@ __all__ = [
     "repeat_rows",
     "resumable",
     "resumable_part",
+    "rows_at_once",
     "seeded",
-    "shuffled_places",
-    "some_by_chance",
     "some_of",
-    "sweep",
     "take_excerpt",
     "take_rows",
     "tensors",
     "to_device",
-    "wait_for",
     "write_json",
     "write_state",
     "write_tensors",
     "write_text",
+    "written_aside",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ocd.data.files import aside_of
+from ocd.data.files import written_aside
 from ocd.errors import OCDError
-
-
-def put_in_place(aside: Path, path: Path) -> None:
-    """Rename a complete file to its final name, once all of it is on the disk."""
-    with aside.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
 
 MARK = "made by ocd"
 """In the metadata of the files that are written here."""
@@ -37,22 +28,8 @@ def is_written_here(path: Path) -> bool:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = aside_of(path)
-    try:
+    with written_aside(path) as aside:
         save_file(_apart(tensors), aside, metadata={MARK: "yes"})
-    except SafetensorError as error:  # how it says that the disk is full
-        aside.unlink(missing_ok=True)
-        raise not_written(path, error) from None
-    put_in_place(aside, path)
-
-
-def not_written(path: Path, error: Exception) -> OCDError:
-    """What a person is told where a file cannot be written."""
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return OCDError(
-        f"{path} cannot be written ({first}): make room on the disk; the same command goes on then"
-    )
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

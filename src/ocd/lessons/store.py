@@ -1,20 +1,17 @@
-"""Deltas and I(x) on disk, in units of some examples each: safetensors files with markers.
+"""Deltas and I(x) on disk: safetensors files ("shards") and a manifest with their hashes.
 
-    store = DeltaStore.open(folder, key, total, 4096)   # new, or as earlier processes left it
-    for unit in store.to_do(Share(2, 8)):
-        store.write(unit, rows, skipped)                # shard-00001.safetensors and its marker
-    store.finish()                                      # complete.json, where every unit is done
+    store = DeltaStore.open(folder, key)        # new, or as an earlier run left it
+    store.append(rows, next_example, skipped)   # one shard
+    store.finish()
     rows = store.reader().rows(indices)
 
-`manifest.json` says what the deltas were made with and for, and is written once. Any number of
-processes write units (ocd.data.units); nothing grows with the number of units but their files. A
-process that is killed at any point leaves whole units.
+A shard is written under another name and renamed, and then the manifest likewise. A run that is
+killed at any point leaves whole shards and a manifest that names them; `next_example` is where it
+resumes.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,179 +20,123 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ocd.data import Share, Units, read_json, read_tensors, write_json
+from ocd.data import file_digest, read_json, read_tensors, write_json, write_tensors
 from ocd.errors import OCDError
 
-FORMAT_VERSION = 2
-COMPLETE = "complete.json"
-"""The file that says that every unit is done."""
-MOST_OPEN = 512
-"""Files that a reader keeps mapped at a time."""
-CHECKED_AT_ONCE = 256
-"""Files up to which all are checked before the first row is read; of more, each when it is opened."""
+FORMAT_VERSION = 1
 
 
 @dataclass
 class DeltaStore:
-    """One folder of units. `key` names what the deltas were made with and for. Of `total` examples each
-    unit has `unit_rows`, the last one what is left.
+    """One folder of shards. `key` names what the deltas were made with and for.
 
-    A unit's file holds tensors with one row an example, `index` among them; examples whose delta is not
-    finite are left out, and named in the marker.
+    Every shard holds tensors with one row an example, `index` among them.
     """
 
     folder: Path
     key: dict[str, Any]
-    total: int
-    unit_rows: int
+    shards: list[dict[str, Any]] = field(default_factory=list)
+    next_example: int = 0
+    skipped: list[int] = field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def manifest_path(self) -> Path:
+        """manifest.json: shards, their hashes, and where to resume."""
+        return self.folder / "manifest.json"
 
     @classmethod
-    def open(cls, folder: Path, key: dict[str, Any], total: int, unit_rows: int) -> DeltaStore:
+    def open(cls, folder: Path, key: dict[str, Any]) -> DeltaStore:
         """The store in `folder`, new or as it was left.
 
         Raises OCDError where it was made with another key; nothing is overwritten.
         """
-        store = cls(folder, key, total, unit_rows)
-        store._check(key, {"total": total, "unit_rows": unit_rows})
-        return store
-
-    @classmethod
-    def is_complete(cls, folder: Path, key: dict[str, Any]) -> bool:
-        """Whether a folder holds every delta of `key`. Raises OCDError as `open` does."""
-        store = cls(folder, key, 0, 1)
-        store._check(key, {})
-        return store.complete
-
-    def _check(self, key: dict[str, Any], sizes: dict[str, int]) -> None:
-        if not self.manifest_path.exists():
-            return
-        manifest = read_json(self.manifest_path)
+        store = cls(folder, key)
+        if not store.manifest_path.exists():
+            return store
+        manifest = read_json(store.manifest_path)
         if manifest.get("format_version") != FORMAT_VERSION:
             raise OCDError(
-                f"{self.manifest_path} has format {manifest.get('format_version')}, this version "
+                f"{store.manifest_path} has format {manifest.get('format_version')}, this version "
                 f"reads {FORMAT_VERSION}: use another folder"
             )
-        for name, value in (key | sizes).items():
-            found = manifest.get(name) if name in sizes else manifest["key"].get(name)
-            if found != value:
+        for name, value in key.items():
+            if manifest["key"].get(name) != value:
                 raise OCDError(
-                    f"{self.folder} holds deltas of another run ({name} is {found!r}, not {value!r}): "
-                    "use another folder, or delete this one"
+                    f"{folder} holds deltas of another run ({name} is {manifest['key'].get(name)!r}, "
+                    f"not {value!r}): use another folder, or delete this one"
                 )
+        store.shards = manifest["shards"]
+        store.next_example = manifest["next_example"]
+        store.skipped = manifest["skipped"]
+        store.complete = manifest["complete"]
+        return store
 
-    @property
-    def manifest_path(self) -> Path:
-        """What the deltas were made with, and how they are cut into units."""
-        return self.folder / "manifest.json"
+    def append(self, tensors: dict[str, Tensor], next_example: int, skipped: list[int]) -> None:
+        """Add a shard; examples below `next_example` are now dealt with."""
+        if len(tensors["index"]):
+            path = self.folder / f"shard-{len(self.shards):05d}.safetensors"
+            write_tensors(path, tensors)
+            shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+            entry = {"file": path.name, "rows": len(tensors["index"]), "shapes": shapes}
+            self.shards.append(entry | {"sha256": file_digest(path)})
+        self.next_example = next_example
+        self.skipped.extend(skipped)
+        self._write_manifest()
 
-    @property
-    def units(self) -> Units:
-        """The files of the units."""
-        return Units(self.folder, "shard")
+    def finish(self) -> None:
+        """Mark the store as complete: every example is dealt with."""
+        self.complete = True
+        self._write_manifest()
 
-    @property
-    def num_units(self) -> int:
-        """Units in all, done or not."""
-        return -(-self.total // self.unit_rows)
+    def _write_manifest(self) -> None:
+        write_json(
+            self.manifest_path,
+            {
+                "format_version": FORMAT_VERSION,
+                "key": self.key,
+                "shards": self.shards,
+                "next_example": self.next_example,
+                "skipped": self.skipped,
+                "complete": self.complete,
+            },
+        )
 
-    @property
-    def complete(self) -> bool:
-        """Whether every example is dealt with."""
-        return (self.folder / COMPLETE).exists()
+    def verify(self) -> None:
+        """Raises OCDError for the first shard that is missing, cut short or changed."""
+        for entry in self.shards:
+            path = self.folder / entry["file"]
+            if not path.exists() or file_digest(path) != entry["sha256"]:
+                what = "missing" if not path.exists() else "cut short or changed (wrong sha256)"
+                raise OCDError(f"{path} is {what}: delete the folder {self.folder} and overfit again")
 
-    def range_of(self, unit: int) -> range:
-        """The examples of a unit."""
-        start = unit * self.unit_rows
-        return range(start, min(self.total, start + self.unit_rows))
-
-    def num_done(self) -> int:
-        """Examples in units that are done."""
-        return sum(len(self.range_of(unit)) for unit in self.units.done())
-
-    def to_do(self, share: Share) -> Iterator[int]:
-        """The units that a process takes (ocd.data.units)."""
-        if not self.manifest_path.exists():
-            write_json(
-                self.manifest_path,
-                {
-                    "format_version": FORMAT_VERSION,
-                    "key": self.key,
-                    "total": self.total,
-                    "unit_rows": self.unit_rows,
-                },
-            )
-        yield from self.units.to_do(self.num_units, share)
-
-    def write(self, unit: int, tensors: dict[str, Tensor], skipped: list[int]) -> None:
-        """Write a unit. `skipped`: the examples that were left out."""
-        rows = len(tensors["index"])
-        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-        facts = {"rows": rows, "skipped": skipped, "shapes": shapes}
-        self.units.write(unit, tensors if rows else {}, facts)
-
-    def finish(self) -> dict[str, Any]:
-        """Write what all units hold, where every one is done; and return it.
-
-        `rows`: of each unit, in their order. `skipped`: the examples that were left out.
-        """
-        facts = [self.units.facts(unit) for unit in range(self.num_units)]
-        skipped = [example for of in facts for example in of["skipped"]]
-        whole = {"rows": [of["rows"] for of in facts], "skipped": skipped}
-        write_json(self.folder / COMPLETE, whole)
-        return whole
+    def __len__(self) -> int:
+        return sum(entry["rows"] for entry in self.shards)
 
     def reader(self) -> StoreReader:
-        """Read access to all rows of a complete store, whose files are checked by their hashes."""
-        whole = read_json(self.folder / COMPLETE)
-        reader = StoreReader(self, torch.tensor(whole["rows"]), torch.tensor(whole["skipped"]).long())
-        if len(reader.filled) <= CHECKED_AT_ONCE:
-            for unit in reader.filled:
-                self.units.check(unit, reader.remedy)
-        return reader
+        """Read access to all shards, after a check of their hashes."""
+        self.verify()
+        return StoreReader([read_tensors(self.folder / entry["file"]) for entry in self.shards])
 
 
 @dataclass
 class StoreReader:
-    """Random rows of all units. Some files at a time are mapped into memory. `num_rows`: of each
-    unit. `skipped`: the examples that were left out, in rising order."""
+    """Random rows of all shards; their tensors stay memory-mapped."""
 
-    store: DeltaStore
-    num_rows: Tensor
-    skipped: Tensor
-    _open: OrderedDict[int, dict[str, Tensor]] = field(default_factory=OrderedDict, repr=False)
-    _checked: set[int] = field(default_factory=set, repr=False)
+    shards: list[dict[str, Tensor]]
 
     def __post_init__(self) -> None:
-        self._ends = self.num_rows.cumsum(0)
+        sizes = torch.tensor([len(shard["index"]) for shard in self.shards])
+        self._ends = sizes.cumsum(0)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    @property
-    def remedy(self) -> str:
-        """What helps where a file is damaged."""
-        return (
-            f"delete its marker (the .json of that name) and "
-            f"{self.store.folder / COMPLETE}, and overfit again"
-        )
-
-    @cached_property
-    def filled(self) -> list[int]:
-        """The units that have rows."""
-        found: list[int] = self.num_rows.nonzero()[:, 0].tolist()
-        return found
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the tensors; none where no example has a row."""
-        return list(self._unit(self.filled[0])) if self.filled else []
-
     @cached_property
     def examples(self) -> Tensor:
         """The dataset index of each row, (rows,), in rising order."""
-        is_there = torch.ones(self.store.total, dtype=torch.bool)
-        is_there[self.skipped] = False
-        return is_there.nonzero()[:, 0]
+        shards = [shard["index"] for shard in self.shards]
+        return torch.cat(shards) if shards else torch.empty(0)
 
     def find(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The positions of the examples with these dataset indices (B,), and whether each is there:
@@ -205,27 +146,14 @@ class StoreReader:
 
     def rows(self, indices: Tensor) -> dict[str, Tensor]:
         """Rows at `indices` (positions in the store, in any order), by tensor name."""
-        unit_of = torch.searchsorted(self._ends, indices, right=True)
+        shard_of = torch.searchsorted(self._ends, indices, right=True)
         order: list[Tensor] = []
-        parts: dict[str, list[Tensor]] = {name: [] for name in self.names}
-        for unit in unit_of.unique().tolist():
-            chosen = (unit_of == unit).nonzero()[:, 0]
-            start = int(self._ends[unit - 1]) if unit else 0
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.shards[0]}
+        for shard in shard_of.unique().tolist():
+            chosen = (shard_of == shard).nonzero()[:, 0]
+            start = int(self._ends[shard - 1]) if shard else 0
             order.append(chosen)
-            for name, tensor in self._unit(unit).items():
+            for name, tensor in self.shards[shard].items():
                 parts[name].append(tensor[indices[chosen] - start])
         back = torch.cat(order).argsort()
         return {name: torch.cat(tensors)[back] for name, tensors in parts.items()}
-
-    def _unit(self, unit: int) -> dict[str, Tensor]:
-        """A unit's tensors, mapped; the one that was not asked for longest makes room."""
-        if unit not in self._open:
-            units = self.store.units
-            if len(self.filled) > CHECKED_AT_ONCE and unit not in self._checked:
-                units.check(unit, self.remedy)
-                self._checked.add(unit)
-            self._open[unit] = read_tensors(units.data(unit))
-            if len(self._open) > MOST_OPEN:
-                self._open.popitem(last=False)
-        self._open.move_to_end(unit)
-        return self._open[unit]

@@ -19,7 +19,6 @@ from ocd.prediction.sampling import (
     SamplingConfig,
     join_by_mean,
 )
-from ocd.prediction.stored import StoredPredictions
 from ocd.prediction.uncertainty import (
     covered_by_interval,
     crps_per_example,
@@ -42,7 +41,6 @@ __all__ = [
     "Predictor",
     "Reference",
     "SamplingConfig",
-    "StoredPredictions",
     "apply_deltas",
     "check_count",
     "covered_by_interval",

@@ -9,7 +9,7 @@ So a report can be made again at any time, also by another version.
 
 from ocd.reporting.condition import condition_table
 from ocd.reporting.opening import left_out_titles, opening_lines
-from ocd.reporting.report import markdown_table, write_report
+from ocd.reporting.report import markdown_table, results_in_short, write_report
 from ocd.reporting.side_by_side import Reported, runs_markdown, runs_table, side_by_side
 from ocd.reporting.suite import suite_markdown, suite_results
 from ocd.reporting.suite_figure import draw_gains
@@ -22,6 +22,7 @@ __all__ = [
     "left_out_titles",
     "markdown_table",
     "opening_lines",
+    "results_in_short",
     "results_table",
     "runs_markdown",
     "runs_table",

@@ -14,7 +14,6 @@ from ocd.baselines import (
     reason_unavailable,
     training_failure,
 )
-from ocd.data import dataset_size
 from ocd.evaluation import Comparison, FittedBaselines, MethodSettings, OCDFits, TrainingData
 from ocd.lessons import FoldedLessons, LessonSource, StoredLessons
 from ocd.model import OCD
@@ -33,8 +32,6 @@ def make_comparison(run: Run, seed: int) -> Comparison:
     fitted = run.load(ocd, main)
     _, source = ocd.lessons(run.lessons(seed), main)
     stored = source.reader if isinstance(source, StoredLessons) and ocd.transform is None else None
-    if dataset_size(source.overfitter.problem.dataset) != len(run.lessons(seed)):
-        stored = None  # of some examples, which have other numbers there
     options = run.run_options
     return Comparison(
         criteria=run.task,
@@ -70,7 +67,7 @@ def _unseen_residuals(source: LessonSource) -> Tensor | None:
 def _load_baselines(run: Run, fitted: OCD, seed: int) -> FittedBaselines:
     """What was trained beside a fitted OCD; nothing if the run compares with no such baselines."""
     if not run.run_options.has_baselines:
-        return FittedBaselines()
+        return FittedBaselines(skipped=run.task.left_out)
     few = run.examples.rows(slice(0, 2))[0]
     trained: dict[str, TrainedBaseline] = {}
     skipped: dict[str, str] = {}

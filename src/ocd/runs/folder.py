@@ -7,6 +7,7 @@ manifest.json holds the hashes by which `ocd audit` knows the run again.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,20 +21,8 @@ from torch import Tensor, nn
 from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig
-from ocd.data import (
-    Examples,
-    Log,
-    Place,
-    Share,
-    locked,
-    read_json,
-    resumable,
-    some_of,
-    sweep,
-    write_json,
-)  # fmt: skip
+from ocd.data import Examples, Log, Place, locked, read_json, resumable, some_of, write_json
 from ocd.errors import OCDError
-from ocd.runs.progress import seconds_of_phases
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
 from ocd.runs.settings import RunOptions, read_settings, specialised
@@ -64,8 +53,6 @@ class RunFolder:
     """The seed whose training examples these are, of a task whose seeds draw their own."""
     origin: RunFolder | None = field(default=None, repr=False)
     """The run of all seeds that this one is of."""
-    share: Share = field(default_factory=Share)
-    """Which of several processes this is that work on one verb at once."""
 
     @classmethod
     def create(
@@ -90,7 +77,6 @@ class RunFolder:
                 get_task(task_name), preset, {**(settings or {}), "quick": "false"}
             )[2]
         path = root / "config.json"
-        sweep(root)
         if path.exists():
             run._check_same(read_json(path))
         run._check_data()
@@ -135,17 +121,24 @@ class RunFolder:
         """The run with the training examples that a seed draws; itself where all have the same."""
         if self.task.for_seed is None or self.drawn_by == seed:
             return self
-        assert self.origin is None, f"a run of seed {self.drawn_by} was asked for seed {seed}"
-        made: dict[int, Self] = vars(self).setdefault("_of_seeds", {})
+        if self.origin is not None:
+            raise ValueError(f"a run of seed {self.drawn_by} was asked for seed {seed}")
+        made: dict[int, Self] = self.__dict__.setdefault("_of_seeds", {})
         if seed not in made:
             made[seed] = dataclasses.replace(self, drawn_by=seed, origin=self)
             made[seed].data = self.task.for_seed(self.options, self.data, seed)
         return made[seed]
 
     def _as_dict(self) -> dict[str, Any]:
+        metrics = {
+            name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
+            for name, metric in self.task.metrics.items()
+        }
         published = self.task.published
         return {
-            "format_version": FORMAT_VERSION, "task": self.task.name, "preset": self.preset,
+            "format_version": FORMAT_VERSION,
+            "task": self.task.name,
+            "preset": self.preset,
             "seeds": self.seeds,
             "data_dir": str(self.data_dir) if self.data_dir else None,
             "options": dataclasses.asdict(self.options),
@@ -154,14 +147,11 @@ class RunFolder:
             "examples": {"train": len(self.at(self.seeds[0]).data.train), "test": len(self.data.test)},
             "data_notes": list(self.data.notes),
             "data_warnings": list(self.data.warnings),
-            "metrics": {
-                name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
-                for name, metric in self.task.metrics.items()
-            },
+            "metrics": metrics,
             "left_out": left_out(self, self.full_options) if self.full_options else [],
             "published": dataclasses.asdict(published) if published else None,
             "command": self.command,
-        }  # fmt: skip
+        }
 
     @cached_property
     def facts(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -178,7 +168,7 @@ class RunFolder:
         write_manifest(self.root, *self.facts, written)
 
     def _check_same(self, saved: dict[str, Any]) -> None:
-        """Only seeds may be added to a run."""
+        """More seeds may be added to a run; nothing else may change."""
         check_same(self.root, saved, self._as_dict())
         self.seeds = sorted({*saved["seeds"], *self.seeds})
 
@@ -260,9 +250,14 @@ class RunFolder:
 
     def phase_seconds(self, seed: int) -> dict[str, float | None]:
         """Seconds of every phase of a seed so far; None for a base that was loaded, not trained."""
-        was_loaded = getattr(self.options, "base", None) is not None
-        seconds = seconds_of_phases(self.root / "metrics.jsonl", seed)
-        return seconds | ({"base": None} if was_loaded else {})
+        seconds: dict[str, float | None] = {}
+        for line in (self.root / "metrics.jsonl").read_text().split("\n")[:-1]:  # the last may be half
+            event = json.loads(line)
+            if event["event"] == "phase" and event["seed"] == seed:
+                seconds[event["phase"]] = (seconds.get(event["phase"]) or 0) + event["seconds"]
+        if getattr(self.options, "base", None) is not None:
+            seconds["base"] = None
+        return seconds
 
     def base_path(self, seed: int) -> Path:
         """The file of a seed's base."""
@@ -287,13 +282,11 @@ class RunFolder:
     @contextmanager
     def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
         """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
-        processes too, are logged. `of`: tells phases of one name apart. The first of several processes
-        ends when all units are done: its time is the phase's."""
-        where = self.unfinished(seed) / f"{of or name}{self.share.words}"
+        processes too, are logged at its end. `of`: tells phases of the same name apart."""
+        where = self.unfinished(seed) / (of or name)
         with kept_in(self.root / "features"), resumable(where) as place:
             try:
                 yield place
             finally:
-                phase = name if self.share.leads else f"{name}{self.share.words}"
-                self.log(seed).write("phase", phase=phase, seconds=round(place.seconds, 3))
+                self.log(seed).write("phase", phase=name, seconds=round(place.seconds, 3))
                 place.restart_clock()

@@ -67,10 +67,6 @@ class Reader(Protocol):
         row and what is wrong with it; what is too much is left out, with a remark."""
         ...
 
-    def count(self, source: Path) -> int:
-        """The rows of a file or folder."""
-        ...
-
     def take(self, data: Any) -> NewRows:
         """Of what a program has at hand: a frame, images, poses."""
         ...

@@ -15,7 +15,6 @@ from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.tasks.hub_files import read_columns
 from ocd.tasks.images.body import Body, load_body
-from ocd.tasks.images.counting import count_images
 from ocd.tasks.images.decoding import ENDINGS, as_rgb
 from ocd.tasks.images.features import PRECISIONS
 from ocd.tasks.images.files import image_paths
@@ -74,10 +73,6 @@ class FeatureReader:
         else:
             missing = "no such file or folder" if not source.exists() else f"give {self.takes}"
             raise OCDError(f"{source}: {missing}")
-
-    def count(self, source: Path) -> int:
-        """The images of a folder or file; none is decoded."""
-        return count_images(source, self.takes)
 
     def take(self, data: Any) -> NewRows:
         """A list of Pillow images and arrays (H, W, 3), or an array of them (B, H, W, 3), of whole

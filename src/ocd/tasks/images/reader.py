@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from torch import Tensor
 
 from ocd.data import Inputs
 from ocd.errors import OCDError
-from ocd.tasks.images.counting import IDX, count_images
 from ocd.tasks.images.decoding import ENDINGS, decoded, pillow_pixels
 from ocd.tasks.images.files import image_paths
 from ocd.tasks.images.hub_images import image_bytes, image_column
 from ocd.tasks.reader import Answer, NewRows, State
+
+IDX = re.compile(r"[.-]idx3?(?:-ubyte)?(?:\.gz)?$")
+
 
 DIGITS = Answer("classes", tuple("0123456789"))
 
@@ -50,10 +53,6 @@ class ImageReader:
         else:
             missing = "no such file or folder" if not source.exists() else f"give {self.takes}"
             raise OCDError(f"{source}: {missing}")
-
-    def count(self, source: Path) -> int:
-        """The images of a folder or file; none is decoded."""
-        return count_images(source, self.takes)
 
     def take(self, data: Any) -> NewRows:
         """Images as a tensor or array (B, H, W), (B, C, H, W) or (B, H, W, C), floating from 0 to 1 or

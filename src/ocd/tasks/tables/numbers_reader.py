@@ -17,10 +17,8 @@ from ocd.errors import OCDError
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.tables.numbers import NumberFormat, unreadable
 from ocd.tasks.tables.quantiles import Quantiles
-from ocd.tasks.tables.reading import as_frame, count_rows, stretches_of_table
+from ocd.tasks.tables.reading import as_frame, stretches_of_table
 from ocd.tasks.tables.svmlight import read_svmlight
-
-TABLES = (".csv", ".tsv", ".parquet", ".pq", ".gz", ".bz2", ".xz")
 
 
 @dataclass(frozen=True)
@@ -37,19 +35,13 @@ class NumbersReader:
 
     def read(self, source: Path, size: int, start: int = 0) -> Iterator[NewRows]:
         """The rows of a csv or parquet file, or of an svmlight file."""
-        if source.suffix.lower() in TABLES:
+        if source.suffix.lower() in (".csv", ".tsv", ".parquet", ".pq", ".gz", ".bz2", ".xz"):
             for first, frame in stretches_of_table(source, size, start):
                 yield self._rows(frame, str(source), first)
             return
         features = read_svmlight(source, len(self.names)).features
         for first in range(start, len(features), size):
             yield self._made(features[first : first + size], first)
-
-    def count(self, source: Path) -> int:
-        """The rows of a file."""
-        if source.suffix.lower() in TABLES:
-            return count_rows(source)
-        return len(read_svmlight(source, len(self.names)).features)
 
     def take(self, data: Any) -> NewRows:
         """A data frame with these columns, or numbers (B, D) in their order."""

@@ -16,7 +16,7 @@ from ocd.errors import OCDError, nearest
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.tables.features import Features
 from ocd.tasks.tables.numbers import unreadable
-from ocd.tasks.tables.reading import as_frame, count_rows, stretches_of_table
+from ocd.tasks.tables.reading import as_frame, stretches_of_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +38,6 @@ class TableReader:
         """The rows of a csv or parquet file; more columns than are needed are not looked at."""
         for first, frame in stretches_of_table(source, size, start):
             yield self._rows(frame, str(source), first)
-
-    def count(self, source: Path) -> int:
-        """The rows of a file; no value is looked at."""
-        return count_rows(source)
 
     def take(self, data: Any) -> NewRows:
         """Rows of a data frame, or a dict or list of dicts that makes one."""

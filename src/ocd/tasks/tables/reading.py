@@ -49,10 +49,7 @@ def stretches_of_table(path: Path, size: int, start: int) -> Iterator[tuple[int,
     suffix, packed = _kind_of(path)
     first = 0
     with _clear_errors(path):
-        if suffix in PARQUET:
-            first, parts = _parquet_parts(path, size, start)
-        else:
-            parts = _text_parts(path, packed, size)
+        parts = _parquet_parts(path, size) if suffix in PARQUET else _text_parts(path, packed, size)
         for table in parts:
             stretch, first = first, first + len(table)
             if first <= start or not len(table):
@@ -63,18 +60,6 @@ def stretches_of_table(path: Path, size: int, start: int) -> Iterator[tuple[int,
             yield stretch, table.apply(lambda column: plain_column(column, path))
     if not first:
         raise OCDError(f"{path}: there are no rows")
-
-
-def count_rows(path: Path) -> int:
-    """The rows of a file: of parquet as it says itself, of text by reading it once."""
-    path = find_table(str(path), None)
-    suffix, packed = _kind_of(path)
-    with _clear_errors(path):
-        if suffix not in PARQUET:
-            return sum(len(part) for part in _text_parts(path, packed, 2**16))
-        import pyarrow.parquet as parquet
-
-        return int(parquet.read_metadata(path).num_rows)
 
 
 def as_frame(data: Any) -> pd.DataFrame:
@@ -195,25 +180,13 @@ def _text_parts(path: Path, packed: str, size: int) -> Iterator[pd.DataFrame]:
             yield table
 
 
-def _parquet_parts(path: Path, size: int, start: int) -> tuple[int, Iterator[pd.DataFrame]]:
-    """Stretches of rows from the row group on that has row `start`, and the rows before that group. No
-    stretch has rows of two groups, so that they are the same wherever reading begins."""
+def _parquet_parts(path: Path, size: int) -> Iterator[pd.DataFrame]:
     import pyarrow.parquet as parquet
 
-    facts = parquet.read_metadata(path)
-    before, first = 0, 0
-    while first < facts.num_row_groups and before + facts.row_group(first).num_rows <= start:
-        before += facts.row_group(first).num_rows
-        first += 1
-
-    def stretches() -> Iterator[pd.DataFrame]:
-        with parquet.ParquetFile(path) as file:
-            for group in range(first, facts.num_row_groups):
-                for batch in file.iter_batches(size, row_groups=[group]):
-                    # 2**60 + 1 has no floating point, as whole numbers with missing ones would be.
-                    yield batch.to_pandas(integer_object_nulls=True, ignore_metadata=True)
-
-    return before, stretches()
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(size):
+            # 2**60 + 1 has no floating point, which whole numbers with missing ones would become.
+            yield batch.to_pandas(integer_object_nulls=True, ignore_metadata=True)
 
 
 def _check_fields(table: pd.DataFrame, path: Path) -> None:

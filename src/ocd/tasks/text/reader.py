@@ -55,10 +55,6 @@ class TextReader:
             ids = [str(number) if own is None else str(row[own]) for number, row in part]
             yield self._tokens(texts, ids)
 
-    def count(self, source: Path) -> int:
-        """The texts of a file; none is made into tokens."""
-        return sum(1 for _ in rows_of(source, [self.column]))
-
     def take(self, data: Any) -> NewRows:
         """Texts as a list, one text, or a data frame with the column of the texts."""
         if isinstance(data, str):

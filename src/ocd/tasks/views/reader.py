@@ -35,10 +35,6 @@ class ViewReader:
         for first in range(start, len(poses), size):
             yield NewRows(names[first : first + size], poses[first : first + size])
 
-    def count(self, source: Path) -> int:
-        """The cameras of a transforms file."""
-        return sum(len(rows) for rows in self.read(source, 2**30))
-
     def take(self, data: Any) -> NewRows:
         """Poses (B, 4, 4)."""
         try:
