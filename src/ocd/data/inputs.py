@@ -179,13 +179,15 @@ def _take(part: Any, index: Tensor | slice | int, count: int) -> Any:
     return part
 
 
-def join_rows(one: Inputs, other: Inputs) -> Inputs:
-    """The examples of both, which have the same form."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.cat([one, other])
-    if isinstance(one, dict) and isinstance(other, dict):
-        return {key: torch.cat([value, other[key]]) for key, value in one.items()}
-    return tuple(torch.cat(pair) for pair in zip(one, other, strict=True))
+def join_rows(*parts: Inputs) -> Inputs:
+    """The examples of all parts, which have the same form."""
+    first: Any = parts[0]
+    columns: Any = parts
+    if isinstance(first, Tensor):
+        return torch.cat(columns)
+    if isinstance(first, dict):
+        return {key: torch.cat([part[key] for part in columns]) for key in first}
+    return tuple(torch.cat(column) for column in zip(*columns, strict=True))
 
 
 def to_device(inputs: Inputs, device: torch.device) -> Inputs:

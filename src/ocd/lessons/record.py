@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import base_digest, digest_of
-from ocd.data import Listener, Log, dataset_size, fetch_rows, read_json, tensors, write_json
+from ocd.data import Listener, Log, Shard, dataset_size, fetch_rows, read_json, tensors, write_json
 from ocd.errors import OCDError
 from ocd.lessons.plan import Plan
 from ocd.lessons.problem import Problem
@@ -37,7 +37,8 @@ WHAT = {
 class Workdir:
     """The files of one fit in a run folder. `member` names one of several fits that share the folder,
     `deltas_of` the fit whose deltas are used, if that is another one; `bases_of` that whose bases of
-    cross-fitting are, which do not depend on the layer. `listeners`: are told what its log says."""
+    cross-fitting are, which do not depend on the layer. `listeners`: are told what its log says.
+    `share`: which of several processes this is that overfit at once."""
 
     root: Path
     member: str = ""
@@ -45,6 +46,7 @@ class Workdir:
     deltas_of: str | None = None
     bases_of: str | None = None
     listeners: tuple[Listener, ...] = ()
+    share: Shard = field(default_factory=Shard)
 
     @property
     def deltas(self) -> Path:
@@ -57,7 +59,9 @@ class Workdir:
             f"{name}/fold-{number}".lstrip("/") if name is not None else None
             for name in (self.member, self.deltas_of)
         )
-        return Workdir(self.root, own or "", self.context, lent, listeners=self.listeners)
+        return Workdir(
+            self.root, own or "", self.context, lent, listeners=self.listeners, share=self.share
+        )
 
     @property
     def bases(self) -> Path:

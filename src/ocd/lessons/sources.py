@@ -131,7 +131,7 @@ class StoredLessons:
 
     def __post_init__(self) -> None:
         self.examples = self.reader.examples
-        self._keeps_inputs = any(name.startswith("inputs") for name in (self.reader.shards or [{}])[0])
+        self._keeps_inputs = any(name.startswith("inputs") for name in self.reader.names)
 
     def rows(
         self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None

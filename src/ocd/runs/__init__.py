@@ -7,6 +7,7 @@ from ocd.runs.reported import compare_runs, read_reported
 from ocd.runs.run import VERBS, Run
 from ocd.runs.settings import read_settings
 from ocd.runs.settings_help import list_settings
+from ocd.runs.shares import do_shared
 from ocd.runs.suite import Suite, is_suite, report_suite
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "audit_run",
     "compare_conditions",
     "compare_runs",
+    "do_shared",
     "is_suite",
     "list_settings",
     "quick_lines",

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ocd.data import seeded, some_of
+from ocd.data import seeded, shuffled_places, some_of
 
 ENOUGH_TO_JUDGE = 512
 """Examples that are held out where there are enough of them: on fewer, only large gains are sure."""
@@ -38,6 +38,10 @@ def split_indices(
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
+MOST_IN_AN_ORDER = 2**22
+"""Examples up to which an epoch's whole order is made and kept; of more, a batch's part of it alone."""
+
+
 @lru_cache(maxsize=4)
 def _shuffled(size: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(size, generator=seeded(seed, 3, epoch))
@@ -47,5 +51,11 @@ def batch_indices(number: int, batch_size: int, size: int, seed: int) -> Tensor:
     """The `number`-th batch of an endless stream of shuffled epochs over `size` indices."""
     wanted = torch.arange(number * batch_size, (number + 1) * batch_size)
     epochs, within = wanted // size, wanted % size
-    parts = [_shuffled(size, seed, int(epoch))[within[epochs == epoch]] for epoch in epochs.unique()]
+    parts = []
+    for epoch in epochs.unique().tolist():
+        places = within[epochs == epoch]
+        if size <= MOST_IN_AN_ORDER:
+            parts.append(_shuffled(size, seed, epoch)[places])
+        else:
+            parts.append(shuffled_places(places, size, seeded(seed, 3, epoch)))
     return torch.cat(parts)
