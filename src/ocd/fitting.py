@@ -135,10 +135,11 @@ class Fitting:
         self._overfit(course, progress)
 
     def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> Self:
-        """The rest of `fit`: Alg. 1 on the overfitted examples, and how draws are taken."""
+        """The rest of `fit`: Alg. 1 on the overfitted examples, and how draws are taken, which of
+        several processes the first one chooses."""
         record, source = self.lessons(dataset, work)
         trained = self._train(source, record, progress)
-        return self._choose_sampling(source, record, trained)
+        return self._choose_sampling(source, record, trained) if work.share.leads else self
 
     @property
     def _is_trial(self) -> bool:

@@ -29,7 +29,7 @@ def _do(verb: str, folder: Path, shard: str | None, num_processes: int) -> None:
     if num_processes > 1 and shard is not None:
         raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
     if num_processes == 1:
-        do_shared(folder, verb, Shard() if shard is None else Shard.parse(shard))
+        do_shared(folder, verb, None if shard is None else Shard.parse(shard))
         return
     Run.open(folder)  # what is wrong with the folder is said once
     each = [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)]

@@ -5,7 +5,7 @@ from ocd.lessons.common_move import USES, find_common_move, groups_of
 from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfig
 from ocd.lessons.cross_fitting import FitBase
 from ocd.lessons.curriculum import NUM_GROUPS, Curriculum
-from ocd.lessons.folds import FoldedLessons
+from ocd.lessons.folds import FoldedLessons, in_order
 from ocd.lessons.gain import is_gain, mean_of_copies
 from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.overfitting import overfit_batch
@@ -50,6 +50,7 @@ __all__ = [
     "chunk_of",
     "find_common_move",
     "groups_of",
+    "in_order",
     "is_collected",
     "is_gain",
     "make_plan",

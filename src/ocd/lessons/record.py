@@ -89,6 +89,14 @@ class Workdir:
         return self.checkpoint / "plan.json"
 
     @property
+    def is_planned(self) -> bool:
+        """Whether everything is decided that the lessons depend on."""
+        if not self.plan.exists():
+            return False
+        saved = read_json(self.plan)
+        return saved["plan"] is not None and saved["has_common_move"] is not None
+
+    @property
     def is_finished(self) -> bool:
         """Whether the fit is trained: config.json is the last file that it writes."""
         return (self.checkpoint / "config.json").exists()
@@ -97,7 +105,8 @@ class Workdir:
         """The run folder's metrics.jsonl; every line says which fit, or which part of it, it is of."""
         context = {"seed": 0, "role": "main"} | self.context
         context |= {"role": role} if role else {}
-        return Log(self.root / "metrics.jsonl", context, self.listeners)
+        path = self.root / "metrics.jsonl" if self.share.leads else None
+        return Log(path, context, self.listeners)
 
 
 @dataclass
@@ -139,14 +148,16 @@ class FitRecord:
         )  # fmt: skip
 
     def note(self, *lines: str) -> None:
-        """Add decisions and their reasons, for the report."""
+        """Add decisions and their reasons, for the report; of several processes the first writes."""
         for text in lines:
             if text not in self.notes:
                 self.notes.append(text)
                 self.work.log().write("note", text=text)
 
     def save(self) -> None:
-        """Write plan.json."""
+        """Write plan.json; of several processes the first one does."""
+        if not self.work.share.leads:
+            return
         plan = None if self.plan is None else self.plan.as_dict()
         values = {
             "key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes,

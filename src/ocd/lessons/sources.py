@@ -33,7 +33,8 @@ class LessonBatch:
     `features`: the parts of I(x). `inputs` (B, ...) and `targets` (B, ...), augmented. `delta`:
     (B, 1, ...), None where a baseline needs none. `capture`: of the inputs, if it was made;
     `recall(few)` gives it where the base was asked before. `parts`: of lessons in folds, the lessons
-    of each base in their order, with its overfitter.
+    of each base in their order, with its overfitter. `within`: the place of the first of them in the
+    batch of all processes, and its rows; None where there is one process.
     """
 
     features: Features
@@ -43,6 +44,7 @@ class LessonBatch:
     capture: Capture | None = None
     recall: Callable[[slice], Capture] | None = None
     parts: list[tuple[Overfitter, LessonBatch]] | None = None
+    within: tuple[int, int] | None = None
 
     def by_base(self, served: Overfitter) -> Iterator[tuple[slice, Overfitter, LessonBatch]]:
         """The lessons of each base: where they are, its overfitter, and the lessons. `served`: the

@@ -22,6 +22,7 @@ from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig
 from ocd.data import Examples, Log, Place, Shard, locked, read_json, resumable, some_of, write_json
+from ocd.distributed import launched
 from ocd.errors import OCDError
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
@@ -53,7 +54,7 @@ class RunFolder:
     """The seed whose training examples these are, of a task whose seeds draw their own."""
     origin: RunFolder | None = field(default=None, repr=False)
     """The run of all seeds that this one is of."""
-    share: Shard = field(default_factory=Shard)
+    share: Shard = field(default_factory=launched)
     """Which of several processes this is that work on one verb at once."""
 
     @classmethod

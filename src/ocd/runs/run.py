@@ -124,7 +124,10 @@ class Run(RunFolder):
             lessons = self.lessons_of(role, seed)
             with self.phase("train" if role == "main" else role, seed):
                 ocd.train(lessons, work)
-            self.enter(work.checkpoint)
+            if self.share.leads:
+                self.enter(work.checkpoint)
+        if not self.share.leads:
+            return
         if self.data.reader is not None:  # else there are no new inputs to be judged by it
             self.reference(seed)
         if self.run_options.has_baselines:

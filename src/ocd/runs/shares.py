@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocd.data import Shard, read_json, wait_for
+from ocd.data import Shard, wait_for
 from ocd.evaluation import Together
 from ocd.lessons import Workdir
 from ocd.runs.comparing import missing_file
@@ -34,14 +34,7 @@ def await_selection(run: Run, seed: int) -> None:
 
 def await_plan(run: Run, work: Workdir) -> None:
     """Wait until the first process has decided all that the lessons of a fit depend on."""
-
-    def is_decided() -> bool:
-        if not work.plan.exists():
-            return False
-        saved = read_json(work.plan)
-        return saved["plan"] is not None and saved["has_common_move"] is not None
-
-    _await(run.share, is_decided, f"the plan of {work.plan.parent.name}")
+    _await(run.share, lambda: work.is_planned, f"the plan of {work.plan.parent.name}")
 
 
 def await_training(run: Run, seed: int) -> None:
@@ -69,10 +62,10 @@ def _await(share: Shard, is_ready: Callable[[], bool], what: str) -> None:
     wait_for(is_ready, said, lambda line: print(f"shard {share}: {line}", file=sys.stderr, flush=True))
 
 
-def do_shared(folder: Path, verb: str, share: Shard) -> None:
-    """overfit or predict, as one of several processes."""
+def do_shared(folder: Path, verb: str, share: Shard | None) -> None:
+    """overfit or predict, as one of several processes; None: as torchrun says, or alone."""
     from ocd.runs.run import Run
 
     run = Run.open(folder)
-    run.share = share
+    run.share = share or run.share
     run.do(verb)

@@ -7,7 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ocd.data import seeded, shuffled_places, some_of
+from ocd.data import Batch, seeded, shuffled_places, some_of, take_rows
+from ocd.lessons import LessonSource
 
 ENOUGH_TO_JUDGE = 512
 """Examples that are held out where there are enough of them: on fewer, only large gains are sure."""
@@ -59,3 +60,16 @@ def batch_indices(number: int, batch_size: int, size: int, seed: int) -> Tensor:
         else:
             parts.append(shuffled_places(places, size, seeded(seed, 3, epoch)))
     return torch.cat(parts)
+
+
+def augmented_batch(source: LessonSource, indices: Tensor, generator: torch.Generator) -> Batch | None:
+    """Inputs and targets of a whole batch, augmented; None where the source's are not, or it reads them
+    itself."""
+    if not source.reads_dataset or source.overfitter.problem.transform is None:
+        return None
+    return source.overfitter.fetch(source.examples[indices], generator)
+
+
+def own_part(read: Batch | None, own: slice) -> Batch | None:
+    """Some rows of a batch that was read in advance."""
+    return None if read is None else (take_rows(read[0], own), take_rows(read[1], own))

@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ocd.data import Batch, Log, SaveTimer, every_second, read_state, seeded, write_state
+from ocd.data import Batch, Log, SaveTimer, Shard, every_second, read_state, seeded, write_state
+from ocd.distributed import team_of
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork
-from ocd.lessons import LessonBatch, LessonSource
-from ocd.training.batches import batch_indices, split_indices
+from ocd.lessons import LessonBatch, LessonSource, in_order
+from ocd.training.averaging import ema_update
+from ocd.training.batches import augmented_batch, batch_indices, own_part, split_indices
 from ocd.training.config import TrainingConfig, rate_factor, shortened
 from ocd.training.objectives import Objective
 from ocd.training.prefetch import Batches, fetch_ahead
@@ -40,11 +42,13 @@ LOG_EVERY = 20
 @dataclass(frozen=True)
 class TrainingFiles:
     """Where a training writes: its log and its checkpoint. `key`: a hash of everything that the
-    training depends on, by which a checkpoint is known as its own."""
+    training depends on, by which a checkpoint is known as its own. `share`: which of several processes
+    that train this network this is (ocd.distributed); the first one alone writes."""
 
     log: Log
     checkpoint: Path
     key: str
+    share: Shard = field(default_factory=Shard)
 
 
 class Trainer:
@@ -61,7 +65,7 @@ class Trainer:
     ) -> None:
         self.network, self.source, self.objective = network, source, objective
         self.overfitter = source.overfitter
-        self.seed, self.files = seed, files
+        self.seed, self.files, self.team = seed, files, team_of(files.share)
         belongs = source.overfitter.problem.belongs
         self.indices, self.held_out = split_indices(
             source.examples, config.validation_share, seed, source.reserved, belongs
@@ -70,9 +74,9 @@ class Trainer:
             raise OCDError("no example is left to train on: every one was skipped")
         self.config = shortened(config, len(self.indices))
         # What the best weights are chosen on says no more whether moves gain.
-        first = every_second(source.examples[self.held_out], belongs)
-        self.choosing = self.held_out[first] if config.keep_best else self.held_out[:0]
-        self.average = AveragedModel(network, multi_avg_fn=_ema_update(config.ema_decay))
+        half = self.held_out[every_second(source.examples[self.held_out], belongs)]
+        self.choosing = half if config.keep_best else self.held_out[:0]
+        self.average = AveragedModel(network, multi_avg_fn=ema_update(config.ema_decay))
         self.average.eval()
         self.optimizer = self._make_optimizer()
         self.step = 0
@@ -84,6 +88,8 @@ class Trainer:
 
     def run(self, advance: Callable[[int], None] = lambda steps: None) -> nn.Module:
         """Train to the end and return the averaged network, in eval mode."""
+        if self.team is not None:
+            self.team.start_alike(self.network)
         advance(self.step)
         self._ahead = self._read_ahead()
         while self.step < self.config.num_steps:
@@ -107,25 +113,38 @@ class Trainer:
         factor = rate_factor(self.step, config.num_steps, config.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * factor * group["factor"]
-        rows = self._batch()
-        if not len(rows):
+        totals = self._gradients()
+        if not totals:
             return {}
-        losses = self._losses(rows, seeded(self.seed, 5, self.step), self.step)
-        losses["loss"].backward()
-        totals = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(totals["loss"]) or not self._clip():
-            raise OCDError(
-                f"the training loss or its gradient is not finite at step {self.step}: lower "
-                "training.lr; the last checkpoint is kept"
-            )
+            where = f"the training loss or its gradient is not finite at step {self.step}"
+            raise OCDError(f"{where}: lower training.lr; the last checkpoint is kept")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self.network)
         return totals
 
+    def _gradients(self) -> dict[str, float]:
+        """The losses of a batch, whose gradients the network has then; {} where none is finite."""
+        rows, losses = self._batch(), {}
+        if len(rows):
+            losses = self._losses(rows, seeded(self.seed, 5, self.step), self.step)
+            losses["loss"].backward()
+        if self.team is not None:
+            return self.team.average(self.network, losses, len(rows))[0]
+        return {name: float(value.detach()) for name, value in losses.items()}
+
     def _batch(self) -> LessonBatch:
+        """The lessons of this step; of several processes this one's part of them."""
         read = None if self._ahead is None else next(self._ahead)
-        return self._rows(self._indices_of(self.step), self._augmentation(self.step), read)
+        indices, augmentation = self._indices_of(self.step), self._augmentation(self.step)
+        if self.team is None:
+            return self._rows(indices, augmentation, read)
+        if read is None:  # what augments a batch does so as a whole
+            read = augmented_batch(self.source, indices, augmentation)
+        own, indices = self.team.own(len(indices)), in_order(self.source, indices)
+        rows = self._rows(indices[own], augmentation, own_part(read, own))
+        return replace(rows, within=(own.start, len(indices)))
 
     def _losses(
         self, rows: LessonBatch, generator: torch.Generator, dropout_seed: int
@@ -238,7 +257,9 @@ class Trainer:
         return torch.optim.AdamW(groups, lr=self.config.lr, weight_decay=decay, fused=True)
 
     def save(self) -> None:
-        """Write everything that the next step depends on aside, and rename it."""
+        """Write all that the next step depends on; of several processes the first one does."""
+        if not self.files.share.leads:
+            return
         state = {
             "format_version": TRAINING_FORMAT,
             "key": self.files.key,
@@ -269,21 +290,6 @@ class Trainer:
         self.step, self.best = state["step"], state["best"]
         self.best_weights = state["best_weights"]
         return True
-
-
-def _ema_update(
-    decay: float,
-) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    @torch.no_grad()
-    def update(
-        averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int
-    ) -> None:
-        # The first steps count more, so that a short run does not average in its random start.
-        number = float(num_averaged)
-        weight = 1 - min(decay, (1 + number) / (10 + number))
-        torch._foreach_lerp_(list(averaged), list(current), weight)
-
-    return update
 
 
 def _scale_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
