@@ -92,9 +92,8 @@ class OCD(Fitting):
 
         Selects a layer, overfits, trains, and chooses how draws are taken. `seen`: whether the base was
         trained on these examples; few of its errors are left in them then. `fit_base(dataset)` cures
-        that: it trains a base of the same architecture, from the same start, on a part of the
-        examples, `cross_fitting.num_folds` times; each example's lesson is made on the base that was
-        trained without it (ocd.lessons.cross_fitting).
+        that: it trains a base of the same architecture, from the same start, on a part of them, some
+        times; each lesson is made on the base that has not seen it (ocd.lessons.cross_fitting).
 
         `validation`: examples that neither base nor fit has seen, of the same forms. On these the
         length and spread of moves are chosen, and whether to move at all (`sampling.confidence`);
