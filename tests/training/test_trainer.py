@@ -253,6 +253,7 @@ def broken_trainer(root: Path, indices: list[int], settings: dict) -> Trainer:
     inputs[indices] = torch.nan
     broken = Examples(inputs, examples.targets)
     trainer.overfitter.problem = dataclasses.replace(trainer.overfitter.problem, dataset=broken)
+    trainer.source = dataclasses.replace(trainer.source)  # which knows nothing of them yet
     return trainer
 
 

@@ -190,6 +190,13 @@ def join_rows(*parts: Inputs) -> Inputs:
     return tuple(torch.cat(column) for column in zip(*columns, strict=True))
 
 
-def to_device(inputs: Inputs, device: torch.device) -> Inputs:
-    """The inputs on a device; other parts than tensors stay as they are."""
-    return map_tensors(lambda tensor: tensor.to(device), inputs)
+def to_device(inputs: Any, device: torch.device) -> Any:
+    """Inputs, or some tensors, on a device; other parts than tensors stay as they are."""
+    return map_tensors(lambda tensor: _sent(tensor, device), inputs)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy to a GPU waits for nothing: its source is pinned, and kept by PyTorch until it is sent."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -4,7 +4,7 @@
 
     team = team_of(launched())                          # None where this process is alone
     own = indices[team.own(len(indices))]
-    totals, rows = team.average(network, losses, len(own))   # then the optimiser steps as if alone
+    losses = team.average(network, losses, len(own))   # then the optimiser steps as if alone
 
 What data parallelism is (DDP): gradients of all processes are averaged before each step, so that all
 have the same weights. Here each counts by its examples: the average is the gradient of the whole batch
@@ -79,14 +79,12 @@ class Team:
             torch.distributed.broadcast(tensor.data, src=0)
 
     @torch.no_grad()
-    def average(
-        self, network: nn.Module, losses: dict[str, Tensor], rows: int
-    ) -> tuple[dict[str, float], int]:
+    def average(self, network: nn.Module, losses: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         """Gradients of the whole batch in place of those of this process's rows.
 
         `losses`: means over `rows` examples, whose gradients `network` has; {} for no row. Returns the
-        losses of the whole batch by name, and its rows. A parameter that no process has a gradient of
-        keeps none.
+        losses of the whole batch by name; {} where it has no row. A parameter that no process has a
+        gradient of keeps none.
         """
         parameters = [one for one in network.parameters() if one.requires_grad]
         device = parameters[0].device
@@ -103,14 +101,14 @@ class Team:
         torch.distributed.all_reduce(flat)
         total = int(flat[0])
         if not total:
-            return {}, 0
+            return {}
         found = flat[len(head) :] / total
         has_one = flat[1 + MOST_LOSSES : len(head)].tolist()
         sizes = [parameter.numel() for parameter in parameters]
         for parameter, values, one in zip(parameters, found.split(sizes), has_one, strict=True):
             parameter.grad = values.view_as(parameter).to(parameter.dtype) if one else None
-        means = (flat[1 : 1 + MOST_LOSSES] / total).tolist()
-        return dict(zip(names or ["loss"], means, strict=False)), total
+        means = flat[1 : 1 + MOST_LOSSES] / total
+        return dict(zip(names or ["loss"], means, strict=False))
 
 
 def _flat(parameter: Tensor, rows: int) -> Tensor:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, Front, FrozenBase, capture_rows, restored_capture
-from ocd.data import Inputs, example_shapes, in_chunks, num_rows, take_rows
+from ocd.data import Inputs, example_shapes, in_chunks, num_rows, take_rows, to_device
 from ocd.lessons.batch_proof import BatchProof
 
 CHUNK = 256
@@ -85,7 +85,7 @@ class BaseMemory:
         if self._front is not None and not self._front.fits(like):
             self._stop(MIXED)
             return self._ask(frozen, index, inputs)
-        rows = {name: values[index].to(frozen.device) for name, values in self._rows.items()}
+        rows = {name: to_device(values[index], frozen.device) for name, values in self._rows.items()}
         return restored_capture(frozen, like, inputs, rows, self._front)
 
     def remember(self, frozen: FrozenBase, index: Tensor, capture: Capture) -> None:

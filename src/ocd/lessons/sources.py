@@ -96,6 +96,7 @@ class FreshLessons:
 
     def __post_init__(self) -> None:
         self.examples = torch.arange(dataset_size(self.overfitter.problem.dataset))
+        self._known = torch.zeros(len(self.examples), dtype=torch.bool)
 
     def rows(
         self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None
@@ -107,8 +108,12 @@ class FreshLessons:
         capture = frozen.capture(inputs) if again else problem.capture(frozen, indices, inputs)
         delta = overfitter.overfit(inputs, targets, capture)
         features = problem.condition.features(frozen, inputs, capture)
+        # What was finite once is so again, unless it is augmented: the device is not waited for.
+        if not again and self._known[indices].all():
+            return LessonBatch(features, inputs, targets, delta, capture)
         good = delta.isfinite() & capture.output.reshape(len(capture), -1).isfinite().all(dim=1)
         if good.all():
+            self._known[indices] = True
             return LessonBatch(features, inputs, targets, delta, capture)
         kept = good.nonzero()[:, 0]
         overfitter.skipped.update(indices[~good.cpu()].tolist())
@@ -144,7 +149,7 @@ class StoredLessons:
             inputs, targets = read_examples("inputs", rows), read_examples("targets", rows)
         else:
             inputs, targets = problem.fetch(rows["index"])
-        rows = {name: values.to(frozen.device) for name, values in rows.items()}
+        rows = to_device(rows, frozen.device)
         features = problem.condition.only_wanted(read_features(rows))
         delta = read_delta(rows, frozen.weight_shape)
         inputs, targets = to_device(inputs, frozen.device), to_device(targets, frozen.device)

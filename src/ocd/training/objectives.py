@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import example_losses
+from ocd.data import to_device
 from ocd.generator import Embedding, HyperNetwork
 from ocd.lessons import LessonBatch, Overfitter
 
@@ -96,7 +97,8 @@ class DiffusionObjective:
         own = slice(first, first + len(codes))
         t = torch.randint(0, steps, (total, num_levels), generator=generator)[own]
         noise = torch.randn(total, num_levels, *network.diffused_shape, generator=generator)[own]
-        return network.losses(embedding, codes, t.to(codes.device), noise.to(codes.device))
+        t, noise = to_device((t, noise), codes.device)
+        return network.losses(embedding, codes, t, noise)
 
     def _task_loss(
         self,
