@@ -1,6 +1,6 @@
 """Eq. 1 and Eq. 3: the layer that moves, and the overfitted deltas that the generator learns from."""
 
-from ocd.lessons.collection import is_collected
+from ocd.lessons.collection import is_collected, row_bytes
 from ocd.lessons.common_move import USES, find_common_move, groups_of
 from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfig
 from ocd.lessons.cross_fitting import FitBase
@@ -60,6 +60,7 @@ __all__ = [
     "overfit_batch",
     "overfit_in_chunks",
     "read_delta",
+    "row_bytes",
     "search_rate",
     "select_layer",
     "selection_excerpt",

@@ -97,6 +97,12 @@ def _overfit(overfitter: Overfitter, chunk: slice, seed: int) -> tuple[Rows, lis
     return rows, index[deltas.skipped].tolist() if deltas.skipped else []
 
 
+def row_bytes(overfitter: Overfitter) -> int:
+    """Bytes of a stored lesson."""
+    rows, _ = _overfit(overfitter, slice(0, 1), 0)
+    return sum(values.numel() * values.element_size() for values in rows.values())
+
+
 def is_collected(record: FitRecord) -> bool:
     """Whether a fit has a plan, and every delta that the plan wants stored."""
     if record.plan is None:

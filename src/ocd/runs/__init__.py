@@ -2,6 +2,7 @@
 
 from ocd.runs.audit import audit_run
 from ocd.runs.condition import compare_conditions
+from ocd.runs.planning import RunPlan, plan_run
 from ocd.runs.quick import quick_lines
 from ocd.runs.reported import compare_runs, read_reported
 from ocd.runs.run import VERBS, Run
@@ -13,6 +14,7 @@ from ocd.runs.suite import Suite, is_suite, report_suite
 __all__ = [
     "VERBS",
     "Run",
+    "RunPlan",
     "Suite",
     "audit_run",
     "compare_conditions",
@@ -20,6 +22,7 @@ __all__ = [
     "do_shared",
     "is_suite",
     "list_settings",
+    "plan_run",
     "quick_lines",
     "read_reported",
     "read_settings",
