@@ -7,6 +7,7 @@ once.
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from itertools import product
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 128 + signal.SIGTERM
 """The exit code that Typer gives to Ctrl-C."""
 
 
@@ -200,6 +201,7 @@ def _verb(name: str, folder: Path) -> None:
 def main() -> None:
     """The entry point: an OCDError is one line on stderr and exit code 2."""
     defer_compiler()
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except OCDError as error:
@@ -209,6 +211,13 @@ def main() -> None:
         typer.echo(f"ocd: {error}", err=True)
         sys.exit(2)
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:
+        if stop.code in (INTERRUPTED, TERMINATED):
             typer.echo("ocd: stopped; the same command goes on from here", err=True)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """SIGTERM ends the command as Ctrl-C does; bars and files are left whole."""
+    raise SystemExit(TERMINATED)

@@ -30,6 +30,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -278,8 +279,12 @@ def write_state(path: Path, state: State) -> None:
 
 
 def read_state(path: Path, device: torch.device | str = "cpu") -> State:
-    """Raises OCDError where the file cannot be read."""
+    """Raises OCDError where the file cannot be read, or is not as it was written."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            changed = archive.testzip()  # torch.load does not look at the checksums that it has written
+        if changed is not None:
+            raise OCDError(f"wrong checksum of {changed}")
         state: State = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # whatever a damaged archive makes of itself
         first = (str(error).splitlines() or [""])[0]

@@ -38,11 +38,12 @@ from ocd.data import (
     in_parts,
     progress_bar,
     read_json,
+    read_state,
     resumable,
     seeded,
     to_device,
     write_json,
-    written_aside,
+    write_state,
 )
 from ocd.errors import OCDError
 from ocd.lessons.config import CrossFittingConfig
@@ -211,8 +212,7 @@ def _kept(base: nn.Module, dataset: Dataset[Any], wanted: _Served, path: Path) -
     few, _ = fetch_rows(dataset, torch.arange(2))
     few = to_device(few, next(base.parameters()).device)
     kept = {"state": base.state_dict(), "inputs": few, "answers": _answers(base, few)}
-    with written_aside(path) as aside:
-        torch.save(kept, aside)
+    write_state(path, kept)
     return base
 
 
@@ -235,7 +235,7 @@ def _read(problem: Problem, path: Path) -> nn.Module:
     """The user's base with the weights of another. Raises OCDError where it does not answer as that
     one did."""
     base = independent_copy(unwrapped(problem.base))
-    saved = torch.load(path, map_location=problem.device, weights_only=True)
+    saved = read_state(path, problem.device)
     base.load_state_dict(saved["state"])
     check_independent(base, problem.base, saved["inputs"])
     ours, theirs = _answers(base, saved["inputs"]), [one.cpu() for one in saved["answers"]]

@@ -193,6 +193,7 @@ class Run(RunFolder):
             if self.data.reader is not None and not (self.root / "examples").exists():
                 few = take_rows(self.data.test.inputs, slice(0, 5))
                 self.data.reader.example(few, self.root / "examples")  # for `ocd apply`
+                self.enter(*sorted((self.root / "examples").glob("*")))
             if self.task.exhibit is not None:
                 shown = self.task.exhibit(self.data, *(evaluation.outputs[n] for n in ("base", "ocd")))
                 write_json(self.root / "exhibits" / f"seed-{seed}.json", shown)
