@@ -19,6 +19,7 @@ from ocd._version import __version__
 from ocd.cli.about import doctor, settings, tasks
 from ocd.cli.applying import apply
 from ocd.cli.arguments import Folder
+from ocd.cli.demo import demo
 from ocd.cli.processes import NumProcesses, run_each
 from ocd.cli.sharing import push
 from ocd.cli.startup import defer_compiler
@@ -196,7 +197,7 @@ def condition(folder: Folder) -> None:
     typer.echo(compare_conditions(Run.open(folder)))
 
 
-for command in (apply, tasks, settings, doctor, push):
+for command in (apply, demo, tasks, settings, doctor, push):
     app.command()(command)
 
 

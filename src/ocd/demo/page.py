@@ -1,0 +1,174 @@
+"""The page: try an input, look at test examples, read the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ocd.demo.answering import as_html
+from ocd.demo.lists import chosen_list, example_strip, example_table
+from ocd.demo.panels import Panel, make_panel
+from ocd.demo.pieces import line
+from ocd.demo.reading import heading, report
+from ocd.demo.shown import Question, ShownRun
+from ocd.errors import OCDError
+from ocd.tasks import NewRows
+
+MOST_DRAWS = 50
+NOTHING_YET = "Nothing is asked yet."
+
+
+class Page:
+    """A page for one run; `blocks` is what Gradio serves."""
+
+    def __init__(self, shown: ShownRun) -> None:
+        import gradio as gr
+
+        self.shown, self.panel = shown, make_panel(shown)
+        self.lists = {
+            "Most uncertain": shown.most_uncertain(),
+            "Changed most": shown.most_changed(),
+        }
+        with gr.Blocks(title=f"OCD: {shown.task}", analytics_enabled=False) as self.blocks:
+            gr.HTML(heading(shown), elem_classes="ocd")
+            with gr.Tabs() as self.tabs:
+                with gr.Tab("Try", id="try"):
+                    self._try()
+                with gr.Tab("Test examples", id="tests"):
+                    self._tests()
+                with gr.Tab("Report", id="report"):
+                    gr.HTML(report(shown), elem_classes="ocd")
+            self._wire()
+
+    def _try(self) -> None:
+        import gradio as gr
+
+        shown = self.shown
+        start = self._first()
+        self.question = gr.State(start)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300):
+                gr.HTML("<h2>Your input</h2>", elem_classes="ocd")
+                self.panel.build(shown)
+                with gr.Group():
+                    self.draws = gr.Slider(
+                        1, MOST_DRAWS, value=shown.num_draws, step=1, label="Draws", elem_id="draws"
+                    )
+                    self.seed = gr.Number(0, label="Seed of the draws", precision=0, minimum=0)
+                self.strips = [
+                    chosen_list(example_strip(self, name, listed[:8]), name)
+                    for name, listed in self.lists.items()
+                    if listed
+                ]
+                self.number = None
+                if len(shown.test):
+                    self.number = gr.Number(
+                        None if start is None else start.place, precision=0, minimum=0,
+                        maximum=len(shown.test) - 1, label=f"Test example, 0 to {len(shown.test) - 1}",
+                        elem_id="number",
+                    )  # fmt: skip
+                if shown.missing:
+                    gr.HTML(line(f"No test examples to pick: {shown.missing}"), elem_classes="ocd")
+            with gr.Column(scale=3, min_width=320):
+                self.answer = gr.HTML(line(NOTHING_YET), elem_id="answer", elem_classes="ocd")
+
+    def _tests(self) -> None:
+        import gradio as gr
+
+        self.tables = [
+            chosen_list(example_table(self, name, listed), f"{name}, table")
+            for name, listed in self.lists.items()
+            if listed
+        ]
+        if not self.tables:
+            why = self.shown.missing or "nothing is predicted yet: `ocd predict` does it"
+            gr.HTML(line(f"There are no test examples here: {why}."), elem_classes="ocd")
+
+    def _first(self) -> Question | None:
+        """What is shown at the start: the most uncertain test example."""
+        listed = self.lists["Most uncertain"]
+        if listed:
+            return self.shown.question(listed[0].place)
+        return self.shown.question(0) if len(self.shown.test) else None
+
+    def _wire(self) -> None:
+        """What happens when. A panel's own input is no test example any more."""
+        answering = [self.question, self.draws, self.seed]
+
+        def when(
+            event: Callable[..., Any], inputs: Sequence[Any], read: Callable[..., NewRows]
+        ) -> None:
+            def asked(draws: int, seed: int, *values: Any) -> tuple[Any, str]:
+                try:
+                    question = Question(read(*values))
+                except OCDError as error:
+                    return None, line(str(error), "error")
+                return question, self.said(question, draws, seed)
+
+            event(
+                asked, [self.draws, self.seed, *inputs], [self.question, self.answer],
+                trigger_mode="always_last", show_progress="minimal", api_visibility="private",
+            )  # fmt: skip
+
+        self.panel.listen(when)
+        outputs = [self.question, self.answer, *self.panel.components]
+        for component in (self.draws.input, self.seed.input):
+            component(
+                self.said, answering, self.answer, trigger_mode="always_last",
+                show_progress="minimal", api_visibility="private",
+            )  # fmt: skip
+        if self.number is not None:
+            self.number.input(
+                self.picked, [self.number, self.draws, self.seed], outputs,
+                trigger_mode="always_last", show_progress="minimal", api_visibility="private",
+            )  # fmt: skip
+        numbers = [] if self.number is None else [self.number]
+        for chosen in [*self.strips, *self.tables]:
+            chosen.select(
+                self.chosen, [chosen, self.draws, self.seed], [*outputs, *numbers, self.tabs],
+                show_progress="minimal", api_visibility="private",
+            )  # fmt: skip
+        self.blocks.load(
+            self.start, [self.question, self.draws, self.seed], outputs[1:], api_visibility="private",
+            show_progress="minimal",
+        )  # fmt: skip
+
+    def said(self, question: Question | None, draws: int, seed: int) -> str:
+        """The answer as HTML, or one line that says why there is none."""
+        if question is None:
+            return line(NOTHING_YET)
+        try:
+            return as_html(self.shown.answer(question, int(draws), int(seed or 0)), question)
+        except OCDError as error:
+            return line(str(error), "error")
+
+    def picked(self, place: int | None, draws: int, seed: int) -> list[Any]:
+        """A test example: question, answer, and what the panel shows of it."""
+        import gradio as gr
+
+        if place is None or not 0 <= place < len(self.shown.test):
+            last = len(self.shown.test) - 1
+            said = line(f"There is no test example {place}: choose one from 0 to {last}", "error")
+            return [None, said, *(gr.skip() for _ in self.panel.components)]
+        question = self.shown.question(int(place))
+        return [question, self.said(question, draws, seed), *self.panel.show(question)]
+
+    def chosen(self, place: int, draws: int, seed: int) -> list[Any]:
+        """The same, from a list: its number is shown too, and the tab where it is answered."""
+        import gradio as gr
+
+        numbers = [] if self.number is None else [place]
+        return [*self.picked(place, draws, seed), *numbers, gr.Tabs(selected="try")]
+
+    def start(self, question: Question | None, draws: int, seed: int) -> list[Any]:
+        """When the page is opened."""
+        import gradio as gr
+
+        if question is None:
+            return [line(NOTHING_YET), *(gr.skip() for _ in self.panel.components)]
+        return [self.said(question, draws, seed), *self.panel.show(question)]
+
+    @property
+    def kind(self) -> Panel:
+        """The panel, for lists."""
+        return self.panel

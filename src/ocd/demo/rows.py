@@ -1,0 +1,90 @@
+"""Rows of a table: a slider for a number, a drop-down for a category, a text for a date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ocd.demo.pieces import short, text
+from ocd.demo.shown import Question, ShownRun
+from ocd.tasks import Field, NewRows, fields_of, values_of
+
+if TYPE_CHECKING:
+    from ocd.demo.panels import Listen
+
+FIRST = 14
+"""Columns that are seen at once; more of them are folded away."""
+LISTED = 4
+"""Columns of a test example in a list."""
+
+
+class RowPanel:
+    """Of rows that `TableReader` or `NumbersReader` reads, in the units of the user's table."""
+
+    def build(self, shown: ShownRun) -> None:
+        import gradio as gr
+
+        self.reader = shown.loaded.reader
+        self.fields = fields_of(self.reader)
+        self._components = [_component(field) for field in self.fields[:FIRST]]
+        if len(self.fields) > FIRST:
+            with gr.Accordion(f"{len(self.fields) - FIRST} more columns", open=False):
+                self._components += [_component(field) for field in self.fields[FIRST:]]
+
+    @property
+    def components(self) -> Sequence[Any]:
+        return self._components
+
+    def listen(self, when: Listen) -> None:
+        for component in self.components:
+            when(component.input, self.components, self.row)
+
+    def show(self, question: Question) -> list[Any]:
+        values = values_of(self.reader, question.rows.inputs)
+        return [_set(field, values[field.name]) for field in self.fields]
+
+    def thumbnail(self, question: Question) -> str:
+        values = values_of(self.reader, question.rows.inputs)
+        parts = [f"{field.name} {_said(values[field.name])}" for field in self.fields[:LISTED]]
+        return text(", ".join(parts) + (", …" if len(self.fields) > LISTED else ""))
+
+    def row(self, *values: Any) -> NewRows:
+        """Raises OCDError for a value that is none of its column's."""
+        named = {field.name: value for field, value in zip(self.fields, values, strict=True)}
+        return self.reader.take([{name: _given(value) for name, value in named.items()}])
+
+
+def _given(value: Any) -> Any:
+    """What is left empty is missing."""
+    return None if value == "" else value
+
+
+def _said(value: Any) -> str:
+    return "missing" if value is None else short(value) if isinstance(value, float) else str(value)
+
+
+def _component(field: Field) -> Any:
+    import gradio as gr
+
+    if field.kind == "number":
+        info = f"training rows: {short(field.low)} to {short(field.high)}"
+        low, high = field.usual
+        return gr.Slider(
+            low, high, value=field.middle, step=field.step, label=field.name, info=info
+        )
+    if field.kind == "category":
+        return gr.Dropdown(list(field.choices), value=field.choices[0], label=field.name, filterable=True)
+    return gr.Textbox(label=field.name, info="a date as in the training rows; empty: missing")
+
+
+def _set(field: Field, value: Any) -> Any:
+    """A component with a test row's value, within reach of its slider."""
+    import gradio as gr
+
+    if field.kind == "number":
+        low, high = field.usual
+        known = field.middle if value is None else value
+        return gr.Slider(minimum=min(low, known), maximum=max(high, known), value=known)
+    if field.kind == "category":
+        return gr.Dropdown(value=value)
+    return gr.Textbox(value="" if value is None else value)

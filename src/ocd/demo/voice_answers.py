@@ -1,0 +1,79 @@
+"""Voices of a mixture: a player for each, by the base, by OCD, by each draw, and as they are."""
+
+from __future__ import annotations
+
+import base64
+import io
+import wave
+
+import torch
+from torch import Tensor
+
+from ocd.applying import Answers
+from ocd.demo.pieces import coloured, png, section, table, text, tile, tiles
+from ocd.demo.shown import Question
+from ocd.evaluation import in_voices_order
+from ocd.reporting import decibels
+
+RATE = 8000
+"""Samples a second, of all mixtures."""
+QUIETEST, LOUDEST = -80.0, -20.0
+"""dB, the ends of a spectrogram's colours."""
+
+
+def voice_answer(found: Answers, question: Question) -> str:
+    """Waveforms (C, T). All stand in the order of the base's voices, or of the true ones where these
+    are known."""
+    mixture = question.rows.inputs
+    assert isinstance(mixture, Tensor)
+    order = found.base if question.truth is None else question.truth[None].cpu()
+    base, ocd = (in_voices_order(waves, order)[0] for waves in (found.base, found.ocd))
+    draws = [in_voices_order(draw, order)[0] for draw in found.draws]
+    columns = {"base": base, f"OCD, {len(draws)} draws": ocd}
+    if question.truth is not None:
+        columns = {"the voice itself": order[0]} | columns
+    rows = [
+        [f"<strong>voice {place + 1}</strong>", *(heard(w[place], f"voice {place + 1}, {n}") for n, w in columns.items())]
+        for place in range(len(base))
+    ]
+    each = [
+        [f"voice {place + 1}", *(heard(draw[place], f"voice {place + 1}, draw {number}", False) for number, draw in enumerate(draws, 1))]
+        for place in range(len(base))
+    ]  # fmt: skip
+    names = [f"draw {number}" for number in range(1, len(draws) + 1)]
+    return (
+        tiles(_uncertainty(torch.stack(draws), ocd))
+        + section("Mixture", heard(mixture[0], "mixture"))
+        + section("Voices", table(["", *columns], rows, "Voices"), "Darker is louder; 0 to 4 kHz from below.")
+        + section("Draws", table(["", *names], each, "Draws"))
+    )
+
+
+def _uncertainty(draws: Tensor, ocd: Tensor) -> list[str]:
+    """Energy of the draws' deviation against that of the voice."""
+    spread = draws.var(dim=0, unbiased=False).mean(dim=-1)
+    shares = 10 * torch.log10(spread.clamp_min(1e-12) / ocd.square().mean(dim=-1).clamp_min(1e-12))
+    return [
+        tile(f"Voice {place + 1}", f"{float(share):.1f} dB", "how loud the draws' deviation is in it")
+        for place, share in enumerate(shares)
+    ]
+
+
+def heard(samples: Tensor, name: str, seen: bool = True) -> str:
+    """A player for a waveform (T,), as loud as it can be, with its spectrogram."""
+    loud = samples.detach().cpu().float()
+    loud = 0.9 * loud / loud.abs().max().clamp_min(1e-6)
+    whole = (32767 * loud).round().to(torch.int16).numpy()
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes(whole.astype("<i2").tobytes())
+    address = f"data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"
+    player = f'<audio controls preload="none" src="{address}" aria-label="{text(name)}"></audio>'
+    if not seen:
+        return player
+    shown = (decibels(whole)[::-1] - QUIETEST) / (LOUDEST - QUIETEST)
+    picture = f'<img class="spectrogram" src="{png(coloured(shown.clip(0, 1)))}" alt="spectrogram of {text(name)}">'
+    return f'<div class="heard">{picture}{player}</div>'
