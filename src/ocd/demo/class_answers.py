@@ -40,7 +40,7 @@ def _uncertainty(found: Answers, ours: int) -> str:
     ocd = found.ocd[0]
     entropy = float(-(ocd * ocd.clamp_min(1e-12).log()).sum()) / math.log(len(ocd))
     spread = "no draws to compare" if found.std is None else per_cent(float(found.std[0, ours]))
-    small = f"deviation of the draws; entropy {per_cent(entropy)} of the largest"
+    small = f"the draws' deviation; entropy {per_cent(entropy)}"
     return tile("Uncertainty", f"± {spread}" if found.std is not None else spread, small)
 
 
@@ -75,7 +75,7 @@ def _draws(found: Answers) -> str:
         place = int(draw[0].argmax())
         chance = per_cent(float(draw[0, place]))
         cells.append(
-            f'<li><span class="small">draw {number}</span> <strong>{text(names[place])}</strong> '
+            f'<li><span class="small">draw {number}</span><br><strong>{text(names[place])}</strong> '
             f'<span class="number">{chance}</span></li>'
         )
     return section("Draws", f'<ol class="chips">{"".join(cells)}</ol>')

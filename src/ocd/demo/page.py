@@ -15,6 +15,8 @@ from ocd.errors import OCDError
 from ocd.tasks import NewRows
 
 MOST_DRAWS = 50
+STRIP = 8
+"""Test examples in a strip below an answer."""
 NOTHING_YET = "Nothing is asked yet."
 
 
@@ -52,14 +54,10 @@ class Page:
                 self.panel.build(shown)
                 with gr.Group():
                     self.draws = gr.Slider(
-                        1, MOST_DRAWS, value=shown.num_draws, step=1, label="Draws", elem_id="draws"
-                    )
+                        1, max(MOST_DRAWS, shown.num_draws), value=shown.num_draws, step=1,
+                        label="Draws", elem_id="draws",
+                    )  # fmt: skip
                     self.seed = gr.Number(0, label="Seed of the draws", precision=0, minimum=0)
-                self.strips = [
-                    chosen_list(example_strip(self, name, listed[:8]), name)
-                    for name, listed in self.lists.items()
-                    if listed
-                ]
                 self.number = None
                 if len(shown.test):
                     self.number = gr.Number(
@@ -69,8 +67,14 @@ class Page:
                     )  # fmt: skip
                 if shown.missing:
                     gr.HTML(line(f"No test examples to pick: {shown.missing}"), elem_classes="ocd")
-            with gr.Column(scale=3, min_width=320):
+            with gr.Column(scale=3, min_width=300):
                 self.answer = gr.HTML(line(NOTHING_YET), elem_id="answer", elem_classes="ocd")
+        with gr.Row():
+            self.strips = [
+                chosen_list(example_strip(self, name, listed[:STRIP]), name)
+                for name, listed in self.lists.items()
+                if listed
+            ]
 
     def _tests(self) -> None:
         import gradio as gr

@@ -110,4 +110,9 @@ def short(value: float) -> str:
     """A number with the digits that tell."""
     if not math.isfinite(value):
         return "unknown"
-    return f"{value:,.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    if abs(value) < 1e-6:
+        return "0"
+    if abs(value) >= 1e4:
+        return f"{value:,.0f}"
+    places = max(0, 3 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, 4)}f}" if abs(value) >= 1e-3 else f"{value:.1e}"

@@ -10,6 +10,8 @@ from ocd.runs import read_reported
 
 KINDS = {"gain": "gain", "worse": "worse"}
 """A verdict's statement -> the colour of its band."""
+DOUBTS = ("data",)
+"""Parts of a verdict that are not folded away."""
 
 
 def heading(shown: ShownRun) -> str:
@@ -22,8 +24,11 @@ def heading(shown: ShownRun) -> str:
         verdict = read_reported(shown.root).results["verdict"]
     except OCDError as error:
         return f'<header>{title}<div class="verdict none">{line(str(error), "small")}</div></header>'
-    first, *more = [verdict["sentence"], *opening_lines(verdict)[:-1]]
-    lines = f"<p>{text(first)}</p>" + "".join(line(one, "small") for one in more)
+    short = verdict["sentence"].partition(" (")[0].rstrip(".") + "."
+    doubts = [verdict[part]["sentence"] for part in DOUBTS if verdict.get(part)]
+    whole = as_fragment("\n\n".join(opening_lines(verdict)))
+    lines = f"<strong>{as_fragment(short)}</strong>" + "".join(line(one, "warn") for one in doubts)
+    lines += f"<details><summary>The whole verdict</summary>{whole}</details>"
     kind = KINDS.get(verdict["statement"], "none")
     return f'<header>{title}<div class="verdict {kind}">{lines}</div></header>'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +83,15 @@ def _set(field: Field, value: Any) -> Any:
     import gradio as gr
 
     if field.kind == "number":
-        low, high = field.usual
-        known = field.middle if value is None else value
-        return gr.Slider(minimum=min(low, known), maximum=max(high, known), value=known)
+        known = float(f"{field.middle if value is None else value:.6g}")
+        low, high = (
+            end if inside else float(f"{around(known / field.step) * field.step:.6g}")
+            for end, inside, around in (
+                (field.usual[0], known >= field.usual[0], math.floor),
+                (field.usual[1], known <= field.usual[1], math.ceil),
+            )
+        )
+        return gr.Slider(minimum=low, maximum=high, value=known)
     if field.kind == "category":
         return gr.Dropdown(value=value)
     return gr.Textbox(value="" if value is None else value)

@@ -14,7 +14,18 @@ CSS = """
 .dark { --o-ink: #e8eaed; --o-soft: #aab2bd; --o-line: #3d444d; --o-paper: #14171b; --o-tint: #1e2329;
   --o-base: #d9b36a; --o-ours: #7fb2f5; --o-draw: #7fb2f5; --o-truth: #6fd39a; --o-warn: #f0b464;
   --o-error: #ff9a91; --o-none: #d8c25a; }
-.gradio-container { max-width: 76rem !important; margin: 0 auto; }
+.gradio-container { max-width: min(76rem, 100vw) !important; margin: 0 auto; }
+gradio-app, .gradio-container, .gradio-container .app, .gradio-container .contain { max-width: 100vw; }
+.gradio-container .html-container, .gradio-container .html-container > div { padding: 0 !important; }
+.gradio-container .app, .gradio-container .contain, .gradio-container .tabs,
+.gradio-container .tabitem, .gradio-container .wrap,
+.gradio-container .column, .gradio-container .block, .gradio-container .html-container, .ocd, .ocd > div,
+.answer, .answer section { min-width: 0; max-width: 100%; }
+.ocd strong { color: inherit; }
+.ocd > div > section:first-child h2, .ocd .answer > section:first-child h2 { margin-top: 0; }
+.gradio-container button[role=tab][aria-selected=true] { color: var(--o-ours); }
+.gradio-container input[type=range] + *, .gradio-container .min_value, .gradio-container .max_value {
+  color: var(--o-soft) !important; }
 .ocd, .ocd p, .ocd td, .ocd th, .ocd li, .ocd figcaption { color: var(--o-ink); }
 .ocd h1 { font-size: 1.7rem; font-weight: 700; margin: .2rem 0; color: var(--o-ink); }
 .ocd h2 { font-size: 1.02rem; font-weight: 650; margin: 1.1rem 0 .45rem; color: var(--o-ink); }
@@ -28,7 +39,7 @@ CSS = """
 .ocd .verdict.gain { border-color: var(--o-truth); } .ocd .verdict.worse { border-color: var(--o-error); }
 .ocd .verdict p { margin: .15rem 0; }
 .ocd .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.6rem, 1fr)); gap: .6rem; }
-.ocd .tile { background: var(--o-tint); border-radius: .5rem; padding: .6rem .8rem;
+.ocd .tile { background: var(--o-tint); border-radius: .15rem .15rem .5rem .5rem; padding: .6rem .8rem;
   border-top: .25rem solid var(--o-line); min-width: 0; overflow-wrap: anywhere; }
 .ocd .tile.base { border-top-color: var(--o-base); } .ocd .tile.ours { border-top-color: var(--o-ours); }
 .ocd .tile.truth { border-top-color: var(--o-truth); }
@@ -37,7 +48,10 @@ CSS = """
 .ocd .table { overflow-x: auto; max-width: 100%; }
 .ocd table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 .ocd caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-.ocd th, .ocd td { text-align: left; padding: .28rem .5rem; border-bottom: 1px solid var(--o-line); }
+.ocd table, .ocd tr, .ocd th, .ocd td { border: 0 !important; background: none !important; }
+.ocd th, .ocd td { text-align: left; padding: .28rem .5rem !important;
+  border-bottom: 1px solid var(--o-line) !important; }
+.ocd details { margin-top: .4rem; } .ocd summary { cursor: pointer; font-size: .86rem; color: var(--o-soft); }
 .ocd th { font-size: .82rem; color: var(--o-soft); font-weight: 600; }
 .ocd .number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .ocd .classes td:nth-child(2) { width: 60%; min-width: 7rem; }
@@ -101,4 +115,26 @@ def make_theme() -> Any:
     """Gradio's plainest theme with fonts that every machine has."""
     import gradio as gr
 
-    return gr.themes.Base(font=list(FONT), font_mono=list(MONO), primary_hue="blue")
+    made = gr.themes.Base(font=list(FONT), font_mono=list(MONO), primary_hue="blue")
+    # Gradio's own greys are too light to read.
+    light, dark = "#56606b", "#aab2bd"
+    return made.set(
+        body_text_color_subdued=light,
+        body_text_color_subdued_dark=dark,
+        block_info_text_color=light,
+        block_info_text_color_dark=dark,
+        block_label_text_color=light,
+        block_label_text_color_dark=dark,
+        block_title_text_color="#1b1f24",
+        block_title_text_color_dark="#e8eaed",
+        input_placeholder_color=light,
+        input_placeholder_color_dark=dark,
+        slider_color="#1f5fae",
+        slider_color_dark="#7fb2f5",
+        button_primary_background_fill="#1f5fae",
+        button_primary_background_fill_hover="#174b8b",
+        button_primary_background_fill_dark="#1f5fae",
+        button_primary_background_fill_hover_dark="#174b8b",
+        button_primary_text_color="white",
+        button_primary_text_color_dark="white",
+    )
