@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ocd.demo.pieces import short, text
@@ -51,16 +52,28 @@ class RowPanel:
 
     def row(self, *values: Any) -> NewRows:
         """Raises OCDError for a value that is none of its column's."""
-        named = {field.name: value for field, value in zip(self.fields, values, strict=True)}
-        return self.reader.take([{name: _given(value) for name, value in named.items()}])
+        named = zip(self.fields, values, strict=True)
+        return self.reader.take([{field.name: _given(field, value) for field, value in named}])
 
 
-def _given(value: Any) -> Any:
-    """What is left empty is missing."""
-    return None if value == "" else value
+def _given(field: Field, value: Any) -> Any:
+    """As the reader takes it: what is left empty is missing; a date is one as ISO 8601 has it, else it
+    is written as in the training rows."""
+    if value == "":
+        return None
+    if field.kind == "date":
+        try:
+            return datetime.fromisoformat(value.strip())
+        except ValueError:
+            return value
+    return value
 
 
 def _said(value: Any) -> str:
+    """In words."""
+    if isinstance(value, datetime):
+        has_time = value.hour or value.minute
+        return value.isoformat(" ", "minutes") if has_time else value.date().isoformat()
     return "missing" if value is None else short(value) if isinstance(value, float) else str(value)
 
 
@@ -75,7 +88,7 @@ def _component(field: Field) -> Any:
         )
     if field.kind == "category":
         return gr.Dropdown(list(field.choices), value=field.choices[0], label=field.name, filterable=True)
-    return gr.Textbox(label=field.name, info="a date as in the training rows; empty: missing")
+    return gr.Textbox(label=field.name, info="a date, as 2024-05-31; empty: missing")
 
 
 def _set(field: Field, value: Any) -> Any:
@@ -94,4 +107,4 @@ def _set(field: Field, value: Any) -> Any:
         return gr.Slider(minimum=low, maximum=high, value=known)
     if field.kind == "category":
         return gr.Dropdown(value=value)
-    return gr.Textbox(value="" if value is None else value)
+    return gr.Textbox(value="" if value is None else _said(value))

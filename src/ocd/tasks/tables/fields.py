@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,8 @@ def fields_of(reader: TableReader | NumbersReader) -> list[Field]:
 
 def values_of(reader: TableReader | NumbersReader, inputs: Inputs) -> dict[str, Any]:
     """Column -> value of one row of features (1, D), as near as they say it: numbers in the table's own
-    unit, names of categories (one of the rare ones for all of these), dates as ISO 8601 has them; None
-    where it is missing."""
+    unit, names of categories (one of the rare ones for all of these), dates to the minute; None where
+    it is missing."""
     assert isinstance(inputs, Tensor)
     row = inputs.detach().to("cpu", torch.float64).numpy()
     if isinstance(reader, NumbersReader):
@@ -121,8 +122,8 @@ def _values_of_table(features: Features, row: NDArray[np.float64]) -> dict[str, 
     first = len(features.columns.numbers)
     for number, name in enumerate(features.columns.dates):
         place = first + 5 * number  # days since 1970, then the other four parts
-        day = np.datetime64(0, "s") + np.timedelta64(round(numbers[place] * 86400), "s")
-        values[name] = None if place in missing else str(day)
+        since = timedelta(minutes=round(numbers[place] * 24 * 60))
+        values[name] = None if place in missing else datetime(1970, 1, 1) + since
     for name, one in features.categories.items():
         width = len(one.kept) + one.has_rest
         chosen = np.nonzero(row[0, start : start + width] > 0.5)[0]
