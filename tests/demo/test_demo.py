@@ -149,9 +149,14 @@ def test_a_test_example_is_answered_as_the_run_predicted_it(page: Page) -> None:
         question = shown.question(place)
         found = shown.answer(question, shown.num_draws)
         assert question.truth is not None
-        for name, outputs in (("base", found.base), ("ocd_ensemble_" + str(shown.num_draws), found.ocd)):
+        for name, outputs in (
+            ("base", found.base),
+            ("ocd_ensemble_" + str(shown.num_draws), found.ocd),
+        ):
             expected = float(kept[f"loss/{name}"][place])
-            assert loss_of(found, outputs, question.truth) == pytest.approx(expected, rel=2e-3, abs=1e-5)
+            assert loss_of(found, outputs, question.truth) == pytest.approx(
+                expected, rel=2e-3, abs=1e-5
+            )
 
 
 def test_the_label_is_shown_and_never_seen(page: Page) -> None:
@@ -173,6 +178,19 @@ def test_all_draws_are_shown_and_the_seed_counts(page: Page) -> None:
         assert "draw 2" in few and "draw 3" not in few and "draw 7" in more
     else:
         assert few.count('class="draw"') == 2 and more.count('class="draw"') == 7
+
+
+def files(root: Path) -> dict[str, tuple[int, int]]:
+    found = [path for path in root.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+def test_nothing_is_written_into_the_run(page: Page) -> None:
+    before = files(page.shown.root)
+    again = Page(ShownRun.open(page.shown.root))
+    again.start(again.shown.question(0), 3, 0)
+    again.picked(1, 2, 5)
+    assert files(page.shown.root) == before and len(before) > 5
 
 
 def test_lists_are_in_the_order_of_their_scores(page: Page) -> None:
@@ -293,7 +311,7 @@ def test_a_camera_is_where_the_circle_has_it() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [(0.0, "0"), (-1e-9, "0"), (math.nan, "unknown"), (35682.4, "35,682"), (1.879, "1.879"),
-     (0.03786, "0.0379"), (2.6e-6, "2.6e-06")],
+     (0.03786, "0.0379"), (2.6e-6, "2.6e-06"), (36.000001, "36"), (4.5, "4.500")],
 )  # fmt: skip
 def test_numbers_have_the_digits_that_tell(value: float, said: str) -> None:
     assert short(value) == said

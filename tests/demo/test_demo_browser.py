@@ -1,21 +1,20 @@
-"""The page in a real browser: answers, keyboard, narrow screens, names, contrast, and no one is asked."""
+"""The page in a real browser: answers, keyboard, narrow screens, names, contrast, nobody is asked."""
 
 from __future__ import annotations
 
 import shutil
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest.importorskip("gradio")
-playwright = pytest.importorskip("playwright.sync_api")
-
 from ocd.demo import Address, serve
 from ocd.runs import Run
 from small_run import SMALL
+
+pytest.importorskip("gradio")
+playwright = pytest.importorskip("playwright.sync_api")
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
@@ -28,7 +27,8 @@ CONTRAST = """() => {
   const over = (top, below) => { const a = top[3] ?? 1;
     return [0, 1, 2].map(i => a * top[i] + (1 - a) * below[i]); };
   const behind = element => { const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
+    for (let e = element; e; e = e.parentElement)
+      layers.push(parse(getComputedStyle(e).backgroundColor));
     return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255]); };
   const found = [];
   for (const e of document.querySelectorAll('body *')) {

@@ -16,7 +16,8 @@ def demo(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Of the page.")] = 7860,
     user: Annotated[
-        str | None, typer.Option(help="NAME:PASSWORD that a visitor has to give.", envvar="OCD_DEMO_USER")
+        str | None,
+        typer.Option(help="NAME:PASSWORD that visitors give.", envvar="OCD_DEMO_USER"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="One of the run's seeds; the first.")] = None,
 ) -> None:

@@ -28,7 +28,8 @@ def as_html(found: Answers, question: Question) -> str:
     """Of one input: what was asked, what base and OCD say, and how far to trust it."""
     asked = f"Test example {question.place}" if question.place is not None else "Your own input"
     body = SHOWS[found.answer.kind](found, question)
-    return f'<div class="answer" aria-live="polite"><p class="asked">{asked}</p>{body}{_trust(found)}</div>'
+    whole = f'<p class="asked">{asked}</p>{body}{_trust(found)}'
+    return f'<div class="answer" aria-live="polite">{whole}</div>'
 
 
 def _trust(found: Answers) -> str:

@@ -46,10 +46,9 @@ def _uncertainty(found: Answers, ours: int) -> str:
 
 def _probabilities(found: Answers) -> str:
     ocd, base = found.ocd[0], found.base[0]
-    shown = range(len(ocd))
+    shown = [*range(len(ocd))]
     if len(ocd) > MOST:
-        likely = (ocd + base).argsort(descending=True)[:MOST]
-        shown = likely.tolist()
+        shown = (ocd + base).argsort(descending=True)[:MOST].tolist()
     rows = []
     for place in shown:
         dots = "".join(

@@ -51,12 +51,12 @@ def example_table(page: Page, name: str, listed: Sequence[Listed]) -> str:
     rows = []
     for one in listed:
         button = f'<button type="button" data-place="{one.place}">try {one.place}</button>'
-        change = one.ocd_loss - one.base_loss
+        change, numbers = one.ocd_loss - one.base_loss, (one.score, one.base_loss, one.ocd_loss)
         sign = "better" if change < 0 else "worse" if change > 0 else "same"
         rows.append([
             button,
             f'<span class="thumb">{page.kind.thumbnail(page.shown.question(one.place))}</span>',
-            *(f'<span class="number">{short(value)}</span>' for value in (one.score, one.base_loss, one.ocd_loss)),
+            *(f'<span class="number">{short(value)}</span>' for value in numbers),
             f'<span class="{sign}">{sign}</span>',
         ])  # fmt: skip
     score = "uncertainty" if name == "Most uncertain" else "change"

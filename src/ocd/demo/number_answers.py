@@ -65,4 +65,6 @@ def _intervals(found: Answers) -> str:
         for level, (low, high) in found.intervals.items()
     ]
     note = "The run's report says whether such intervals hold on its test rows."
-    return section("Intervals of the draws", table(["of the cases", "from", "to"], rows, "Intervals"), note)
+    return section(
+        "Intervals of the draws", table(["of the cases", "from", "to"], rows, "Intervals"), note
+    )

@@ -17,6 +17,8 @@ from ocd.tasks import NewRows
 MOST_DRAWS = 50
 STRIP = 8
 """Test examples in a strip below an answer."""
+UPLOADS = (600, 3600)
+"""Every ten minutes, uploads that are older than an hour are removed; all of them at the end."""
 NOTHING_YET = "Nothing is asked yet."
 
 
@@ -31,7 +33,10 @@ class Page:
             "Most uncertain": shown.most_uncertain(),
             "Changed most": shown.most_changed(),
         }
-        with gr.Blocks(title=f"OCD: {shown.task}", analytics_enabled=False) as self.blocks:
+        self.blocks = gr.Blocks(
+            title=f"OCD: {shown.task}", analytics_enabled=False, delete_cache=UPLOADS
+        )
+        with self.blocks:
             gr.HTML(heading(shown), elem_classes="ocd")
             with gr.Tabs() as self.tabs:
                 with gr.Tab("Try", id="try"):

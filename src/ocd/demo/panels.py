@@ -61,5 +61,7 @@ def make_panel(shown: ShownRun) -> Panel:
     reader = shown.loaded.run.data.reader
     kind = "sounds" if reader is None else reader.kind
     if kind not in PANELS:
-        raise OCDError(f"{shown.root}: inputs of kind {kind!r} cannot be shown; {', '.join(PANELS)} can")
+        raise OCDError(
+            f"{shown.root}: inputs of kind {kind!r} cannot be shown; {', '.join(PANELS)} can"
+        )
     return PANELS[kind]()

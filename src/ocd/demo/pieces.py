@@ -112,7 +112,8 @@ def short(value: float) -> str:
         return "unknown"
     if abs(value) < 1e-6:
         return "0"
-    if abs(value) >= 1e4:
+    whole = abs(value - round(value)) <= 1e-4 * abs(value) and abs(value) >= 1
+    if abs(value) >= 1e4 or whole:
         return f"{value:,.0f}"
     places = max(0, 3 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(places, 4)}f}" if abs(value) >= 1e-3 else f"{value:.1e}"

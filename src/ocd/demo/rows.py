@@ -83,11 +83,11 @@ def _component(field: Field) -> Any:
     if field.kind == "number":
         info = f"training rows: {short(field.low)} to {short(field.high)}"
         low, high = field.usual
-        return gr.Slider(
-            low, high, value=field.middle, step=field.step, label=field.name, info=info
-        )
+        return gr.Slider(low, high, value=field.middle, step=field.step, label=field.name, info=info)
     if field.kind == "category":
-        return gr.Dropdown(list(field.choices), value=field.choices[0], label=field.name, filterable=True)
+        return gr.Dropdown(
+            list(field.choices), value=field.choices[0], label=field.name, filterable=True
+        )
     return gr.Textbox(label=field.name, info="a date, as 2024-05-31; empty: missing")
 
 

@@ -1,6 +1,6 @@
 """A server for one page, on this machine alone unless said otherwise.
 
-    serve(Path("runs/digits"), Address(port=7860))
+serve(Path("runs/digits"), Address(port=7860))
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class ShownRun:
 
     @property
     def _predicted(self) -> dict[str, Tensor]:
-        """Of each test example, as `ocd predict` kept it: losses "base" and "ocd", and uncertainties."""
+        """Of each test example, as `ocd predict` kept it: losses "base" and "ocd", uncertainties."""
         path = self.root / "predictions" / f"seed-{self.loaded.seed}.safetensors"
         if self.missing or not path.exists():
             return {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from ocd.demo.pieces import text
 from ocd.demo.shown import Question, ShownRun
 from ocd.errors import OCDError
@@ -24,7 +26,9 @@ class TextPanel:
         import gradio as gr
 
         self.shown, self.reader = shown, shown.loaded.reader
-        self.box = gr.Textbox(label="Text", lines=5, elem_id="text", placeholder="Write or paste a text")
+        self.box = gr.Textbox(
+            label="Text", lines=5, elem_id="text", placeholder="Write or paste a text"
+        )
         self.button = gr.Button("Answer", variant="primary")
 
     @property
@@ -35,6 +39,7 @@ class TextPanel:
         when(self.button.click, [self.box], self.written)
 
     def show(self, question: Question) -> list[Any]:
+        assert isinstance(question.rows.inputs, Tensor)
         return [text_of_row(self.shown.loaded.run.data, question.rows.inputs)]
 
     def thumbnail(self, question: Question) -> str:

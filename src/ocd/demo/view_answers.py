@@ -25,7 +25,11 @@ def view_answer(found: Answers, question: Question) -> str:
             tile("OCD", _decibels(ocd, truth), "PSNR against the right view", "ours"),
         ]
     moved = (ocd - base).abs().mean(dim=0)
-    maps = [figure(heat(moved, float(moved.max())), f"change of the base, white 0 to dark {moved.max():.3f}")]
+    maps = [
+        figure(
+            heat(moved, float(moved.max())), f"change of the base, white 0 to dark {moved.max():.3f}"
+        )
+    ]
     if found.std is not None:
         spread = found.std[0].mean(dim=0)
         numbers.append(tile("Uncertainty", f"± {float(spread.mean()):.4f}", "of a colour from 0 to 1"))

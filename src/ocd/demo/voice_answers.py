@@ -32,29 +32,37 @@ def voice_answer(found: Answers, question: Question) -> str:
     columns = {"base": base, f"OCD, {len(draws)} draws": ocd}
     if question.truth is not None:
         columns = {"the voice itself": order[0]} | columns
+    voices = [f"voice {place + 1}" for place in range(len(base))]
     rows = [
-        [f"<strong>voice {place + 1}</strong>", *(heard(w[place], f"voice {place + 1}, {n}") for n, w in columns.items())]
-        for place in range(len(base))
+        [f"<strong>{voice}</strong>", *(heard(w[n], f"{voice}, {who}") for who, w in columns.items())]
+        for n, voice in enumerate(voices)
     ]
     each = [
-        [f"voice {place + 1}", *(heard(draw[place], f"voice {place + 1}, draw {number}", False) for number, draw in enumerate(draws, 1))]
-        for place in range(len(base))
-    ]  # fmt: skip
+        [voice, *(heard(w[n], f"{voice}, draw {k}", False) for k, w in enumerate(draws, 1))]
+        for n, voice in enumerate(voices)
+    ]
     names = [f"draw {number}" for number in range(1, len(draws) + 1)]
     return (
         tiles(_uncertainty(torch.stack(draws), ocd))
         + section("Mixture", heard(mixture[0], "mixture"))
-        + section("Voices", table(["", *columns], rows, "Voices"), "Darker is louder; 0 to 4 kHz from below.")
+        + section(
+            "Voices", table(["", *columns], rows, "Voices"), "Darker is louder; 0 to 4 kHz from below."
+        )
         + section("Draws", table(["", *names], each, "Draws"))
     )
 
 
 def _uncertainty(draws: Tensor, ocd: Tensor) -> list[str]:
-    """Energy of the draws' deviation against that of the voice."""
+    """Energy of the draws' deviation (K, C, T) against that of the voice (C, T), in dB. Each draw is
+    first as loud as it is nearest to the voice: the loss sees no loudness."""
+    energy = draws.square().sum(dim=-1, keepdim=True).clamp_min(1e-12)
+    draws = draws * (draws * ocd).sum(dim=-1, keepdim=True) / energy
     spread = draws.var(dim=0, unbiased=False).mean(dim=-1)
     shares = 10 * torch.log10(spread.clamp_min(1e-12) / ocd.square().mean(dim=-1).clamp_min(1e-12))
     return [
-        tile(f"Voice {place + 1}", f"{float(share):.1f} dB", "how loud the draws' deviation is in it")
+        tile(
+            f"Uncertainty, voice {place + 1}", f"{float(share):.1f} dB", "deviation of the draws in it"
+        )
         for place, share in enumerate(shares)
     ]
 
@@ -75,5 +83,6 @@ def heard(samples: Tensor, name: str, seen: bool = True) -> str:
     if not seen:
         return player
     shown = (decibels(whole)[::-1] - QUIETEST) / (LOUDEST - QUIETEST)
-    picture = f'<img class="spectrogram" src="{png(coloured(shown.clip(0, 1)))}" alt="spectrogram of {text(name)}">'
+    source, named = png(coloured(shown.clip(0, 1))), f"spectrogram of {text(name)}"
+    picture = f'<img class="spectrogram" src="{source}" alt="{named}">'
     return f'<div class="heard">{picture}{player}</div>'

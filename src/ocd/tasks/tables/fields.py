@@ -1,7 +1,7 @@
 """A table's columns as a person sets them, and rows of features as values of these columns again.
 
-    for field in fields_of(reader): ...            # name, kind, range of the training rows
-    values_of(reader, inputs)["rooms"]             # of one row of features, (1, D)
+for field in fields_of(reader): ...            # name, kind, range of the training rows
+values_of(reader, inputs)["rooms"]             # of one row of features, (1, D)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ocd.data import Inputs
+from ocd.tasks.reader import Reader
 from ocd.tasks.tables.features import MISSING, Features
 from ocd.tasks.tables.numbers_reader import NumbersReader
 from ocd.tasks.tables.quantiles import Quantiles
@@ -46,8 +47,9 @@ class Field:
     choices: tuple[str, ...] = ()
 
 
-def fields_of(reader: TableReader | NumbersReader) -> list[Field]:
+def fields_of(reader: Reader) -> list[Field]:
     """The columns of a run's table, in its order; those that a network cannot learn from are none."""
+    assert isinstance(reader, TableReader | NumbersReader)
     if isinstance(reader, NumbersReader):
         return [_number(name, reader.quantiles, place) for place, name in enumerate(reader.names)]
     features, made = reader.features, []
@@ -63,11 +65,11 @@ def fields_of(reader: TableReader | NumbersReader) -> list[Field]:
     return made
 
 
-def values_of(reader: TableReader | NumbersReader, inputs: Inputs) -> dict[str, Any]:
+def values_of(reader: Reader, inputs: Inputs) -> dict[str, Any]:
     """Column -> value of one row of features (1, D), as near as they say it: numbers in the table's own
     unit, names of categories (one of the rare ones for all of these), dates to the minute; None where
     it is missing."""
-    assert isinstance(inputs, Tensor)
+    assert isinstance(inputs, Tensor) and isinstance(reader, TableReader | NumbersReader)
     row = inputs.detach().to("cpu", torch.float64).numpy()
     if isinstance(reader, NumbersReader):
         return dict(zip(reader.names, reader.quantiles.inverse(row)[0].tolist(), strict=True))
@@ -95,7 +97,12 @@ def _number(name: str, quantiles: Quantiles, place: int) -> Field:
     whole = bool((np.abs(values - values.round()) < NEAR).all())
     step = 10.0 ** math.floor(math.log10((high - low) / STEPS) + 0.5)
     if whole:
-        low, middle, high, step = float(round(low)), float(round(middle)), float(round(high)), max(1.0, step)
+        low, middle, high, step = (
+            float(round(low)),
+            float(round(middle)),
+            float(round(high)),
+            max(1.0, step),
+        )
     else:
         low, middle, high = (_to_step(value, step) for value in (low, middle, high))
     return Field(name, "number", *ends, (low, max(high, low + step)), middle, step)
@@ -107,7 +114,8 @@ def _to_step(value: float, step: float) -> float:
 
 
 def _values_of_table(features: Features, row: NDArray[np.float64]) -> dict[str, Any]:
-    numbers, values, start = np.array(features.medians, np.float64), {}, 0
+    numbers, start = np.array(features.medians, np.float64), 0
+    values: dict[str, Any] = {}
     missing: set[int] = set()
     if features.quantiles is not None:
         start = len(features.kept)
@@ -129,5 +137,6 @@ def _values_of_table(features: Features, row: NDArray[np.float64]) -> dict[str, 
         chosen = np.nonzero(row[0, start : start + width] > 0.5)[0]
         start += width
         known = int(chosen[0]) if len(chosen) else -1
-        values[name] = one.kept[known] if 0 <= known < len(one.kept) else (one.rare or [None])[0]
+        others = one.rare[0] if one.rare else None
+        values[name] = one.kept[known] if 0 <= known < len(one.kept) else others
     return values
