@@ -194,9 +194,12 @@ def test_nothing_is_written_into_the_run(page: Page) -> None:
 
 
 def test_lists_are_in_the_order_of_their_scores(page: Page) -> None:
+    kept = read_tensors(page.shown.root / "predictions" / "seed-0.safetensors")
+    changes = kept[f"loss/ocd_ensemble_{page.shown.num_draws}"] - kept["loss/base"]
+    assert len(page.shown.most_changed()) == min(12, int((changes != 0).sum()))
     for listed in (page.shown.most_uncertain(), page.shown.most_changed()):
         scores = [one.score for one in listed]
-        assert scores == sorted(scores, reverse=True) and len(scores) > 2
+        assert scores == sorted(scores, reverse=True)
         assert len({one.place for one in listed}) == len(listed)
     for one in page.shown.most_changed():
         assert one.score == pytest.approx(abs(one.base_loss - one.ocd_loss), rel=1e-4, abs=1e-7)
@@ -214,7 +217,7 @@ def test_a_picked_example_is_shown_by_the_panel_and_its_values_give_it_again(pag
         "DrawingPanel": "drawn", "TextPanel": "written", "RowPanel": "row", "PosePanel": "moved",
     }.get(type(page.panel).__name__)  # fmt: skip
     if read is None:  # a mixture is heard, not set
-        assert "audio" in values[0]
+        assert not values and "<audio" in answer
         return
     plain = [getattr(value, "value", value) for value in values]
     again = getattr(page.panel, read)(*plain).inputs

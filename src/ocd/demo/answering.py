@@ -47,4 +47,4 @@ def _trust(found: Answers) -> str:
             "them; from 99 % on it would be called unlike them."
         ))  # fmt: skip
     lines += [line(remark, "warn") for remark in found.remarks if remark]
-    return "".join([*lines, line(found.note) if found.note else ""])
+    return "".join([*lines, line(f"{found.note.rstrip('.')}.") if found.note else ""])

@@ -8,7 +8,7 @@ from typing import Any
 from ocd.demo.answering import as_html
 from ocd.demo.lists import chosen_list, example_strip, example_table
 from ocd.demo.panels import Panel, make_panel
-from ocd.demo.pieces import line
+from ocd.demo.pieces import line, section
 from ocd.demo.reading import heading, report
 from ocd.demo.shown import Question, ShownRun
 from ocd.errors import OCDError
@@ -19,6 +19,11 @@ STRIP = 8
 """Test examples in a strip below an answer."""
 UPLOADS = (600, 3600)
 """Every ten minutes, uploads that are older than an hour are removed; all of them at the end."""
+NONE = {
+    "Most uncertain": "`ocd predict` has to be run first",
+    "Changed most": "OCD's ensemble has the base's loss on each",
+}
+"""Why a list has no test examples, where their data are there."""
 NOTHING_YET = "Nothing is asked yet."
 
 
@@ -62,13 +67,12 @@ class Page:
                         1, max(MOST_DRAWS, shown.num_draws), value=shown.num_draws, step=1,
                         label="Draws", elem_id="draws",
                     )  # fmt: skip
-                    self.seed = gr.Number(0, label="Seed of the draws", precision=0, minimum=0)
+                    self.seed = gr.Number(0, label="Seed of the draws", precision=0)
                 self.number = None
                 if len(shown.test):
                     self.number = gr.Number(
-                        None if start is None else start.place, precision=0, minimum=0,
-                        maximum=len(shown.test) - 1, label=f"Test example, 0 to {len(shown.test) - 1}",
-                        elem_id="number",
+                        None if start is None else start.place, precision=0, elem_id="number",
+                        label=f"Test example, 0 to {len(shown.test) - 1}",
                     )  # fmt: skip
                 if shown.missing:
                     gr.HTML(line(f"No test examples to pick: {shown.missing}"), elem_classes="ocd")
@@ -84,14 +88,13 @@ class Page:
     def _tests(self) -> None:
         import gradio as gr
 
-        self.tables = [
-            chosen_list(example_table(self, name, listed), f"{name}, table")
-            for name, listed in self.lists.items()
-            if listed
-        ]
-        if not self.tables:
-            why = self.shown.missing or "nothing is predicted yet: `ocd predict` does it"
-            gr.HTML(line(f"There are no test examples here: {why}."), elem_classes="ocd")
+        self.tables = []
+        for name, listed in self.lists.items():
+            if listed:
+                self.tables.append(chosen_list(example_table(self, name, listed), f"{name}, table"))
+            else:
+                why = self.shown.missing or NONE[name]
+                gr.HTML(section(name, line(f"None: {why}.")), elem_classes="ocd")
 
     def _first(self) -> Question | None:
         """What is shown at the start: the most uncertain test example."""

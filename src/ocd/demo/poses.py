@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ocd.demo.pieces import image
 from ocd.demo.shown import Question, ShownRun
 from ocd.tasks import NewRows, pose_around
 
@@ -58,7 +59,8 @@ class PosePanel:
 
     def thumbnail(self, question: Question) -> str:
         azimuth, height, _ = self.show(question)
-        return f"azimuth {azimuth}°, height {height}°"
+        seen = "" if question.truth is None else f'<img src="{image(question.truth)}" alt="">'
+        return f'{seen}<span class="words"> azimuth {azimuth}°, height {height}°</span>'
 
     def moved(self, azimuth: float, height: float, radius: float) -> NewRows:
         """The view of a camera."""

@@ -18,7 +18,8 @@ def heading(shown: ShownRun) -> str:
     """The task, which fit of it, and the verdict."""
     run, seed = shown.loaded.run, shown.loaded.seed
     layer = shown.loaded.ocd.generator().frozen.name
-    about = f"{run.task.summary}. Layer {layer}, seed {seed}."
+    summary = run.task.summary.partition(": --set")[0]
+    about = f"{summary[:1].upper()}{summary[1:]}. Layer {layer}, seed {seed}."
     title = f"<h1>OCD on {text(run.task.name)}</h1><p>{text(about)}</p>"
     try:
         verdict = read_reported(shown.root).results["verdict"]

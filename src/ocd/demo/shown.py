@@ -98,9 +98,11 @@ class ShownRun:
         return []
 
     def most_changed(self) -> list[Listed]:
-        """The test examples whose loss OCD's ensemble changed most, for the better or the worse."""
+        """The test examples whose loss OCD's ensemble changed most, for the better or the worse; none
+        whose loss is the base's."""
         found = self._predicted
-        return self._listed((found["ocd"] - found["base"]).abs()) if found else []
+        listed = self._listed((found["ocd"] - found["base"]).abs()) if found else []
+        return [one for one in listed if one.score > 0]
 
     @property
     def _predicted(self) -> dict[str, Tensor]:

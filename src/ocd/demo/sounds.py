@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ocd.demo.pieces import line
 from ocd.demo.shown import Question, ShownRun
 from ocd.demo.voice_answers import RATE, heard
 from ocd.errors import OCDError
@@ -26,7 +27,7 @@ class SoundPanel:
         inputs = shown.test.inputs
         assert isinstance(inputs, Tensor)
         self.length = inputs.shape[1]
-        self.player = gr.HTML("", elem_id="mixture")
+        gr.HTML(line("Pick a test mixture, or upload one."), elem_classes="ocd")
         self.upload = gr.UploadButton(
             f"Upload a mixture (WAV, mono, {RATE:,} samples a second)", type="filepath", size="sm",
             file_types=[".wav", ".flac", ".ogg"],
@@ -34,14 +35,14 @@ class SoundPanel:
 
     @property
     def components(self) -> Sequence[Any]:
-        return [self.player]
+        return []
 
     def listen(self, when: Listen) -> None:
         when(self.upload.upload, [self.upload], self.uploaded)
 
     def show(self, question: Question) -> list[Any]:
-        assert isinstance(question.rows.inputs, Tensor)
-        return [heard(question.rows.inputs[0], "mixture")]
+        """Nothing: the mixture is heard beside its voices."""
+        return []
 
     def thumbnail(self, question: Question) -> str:
         assert isinstance(question.rows.inputs, Tensor)

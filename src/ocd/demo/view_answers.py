@@ -7,7 +7,7 @@ import math
 import torch
 
 from ocd.applying import Answers
-from ocd.demo.pieces import figure, figures, heat, image, section, tile, tiles
+from ocd.demo.pieces import figure, figures, heat, image, section, short, tile, tiles
 from ocd.demo.shown import Question
 
 
@@ -27,14 +27,17 @@ def view_answer(found: Answers, question: Question) -> str:
     moved = (ocd - base).abs().mean(dim=0)
     maps = [
         figure(
-            heat(moved, float(moved.max())), f"change of the base, white 0 to dark {moved.max():.3f}"
+            heat(moved, float(moved.max())),
+            f"change of the base, white 0 to dark {short(float(moved.max()))}",
         )
     ]
     if found.std is not None:
         spread = found.std[0].mean(dim=0)
-        numbers.append(tile("Uncertainty", f"± {float(spread.mean()):.4f}", "of a colour from 0 to 1"))
+        numbers.append(
+            tile("Uncertainty", f"± {short(float(spread.mean()))}", "of a colour from 0 to 1")
+        )
         maps.insert(0, figure(
-            heat(spread, float(spread.max())), f"uncertainty, white 0 to dark {spread.max():.3f}"
+            heat(spread, float(spread.max())), f"uncertainty, white 0 to dark {short(float(spread.max()))}"
         ))  # fmt: skip
     draws = [figure(image(draw[0]), f"draw {number}") for number, draw in enumerate(found.draws, 1)]
     return (

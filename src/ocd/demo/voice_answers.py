@@ -32,7 +32,7 @@ def voice_answer(found: Answers, question: Question) -> str:
     columns = {"base": base, f"OCD, {len(draws)} draws": ocd}
     if question.truth is not None:
         columns = {"the voice itself": order[0]} | columns
-    voices = [f"voice {place + 1}" for place in range(len(base))]
+    voices = [f"voice\u00a0{place + 1}" for place in range(len(base))]
     rows = [
         [f"<strong>{voice}</strong>", *(heard(w[n], f"{voice}, {who}") for who, w in columns.items())]
         for n, voice in enumerate(voices)
