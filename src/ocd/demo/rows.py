@@ -106,5 +106,5 @@ def _set(field: Field, value: Any) -> Any:
         )
         return gr.Slider(minimum=low, maximum=high, value=known)
     if field.kind == "category":
-        return gr.Dropdown(value=value)
+        return gr.Dropdown(list(field.choices), value=value)
     return gr.Textbox(value="" if value is None else _said(value))

@@ -24,21 +24,12 @@ def view_answer(found: Answers, question: Question) -> str:
             tile("Base", _decibels(base, truth), "PSNR against the right view", "base"),
             tile("OCD", _decibels(ocd, truth), "PSNR against the right view", "ours"),
         ]
-    moved = (ocd - base).abs().mean(dim=0)
-    maps = [
-        figure(
-            heat(moved, float(moved.max())),
-            f"change of the base, white 0 to dark {short(float(moved.max()))}",
-        )
-    ]
+    maps = [_map("change of the base", (ocd - base).abs().mean(dim=0))]
     if found.std is not None:
         spread = found.std[0].mean(dim=0)
-        numbers.append(
-            tile("Uncertainty", f"± {short(float(spread.mean()))}", "of a colour from 0 to 1")
-        )
-        maps.insert(0, figure(
-            heat(spread, float(spread.max())), f"uncertainty, white 0 to dark {short(float(spread.max()))}"
-        ))  # fmt: skip
+        said = f"± {short(float(spread.mean()))}"
+        numbers.append(tile("Uncertainty", said, "of a colour from 0 to 1"))
+        maps.insert(0, _map("uncertainty", spread))
     draws = [figure(image(draw[0]), f"draw {number}") for number, draw in enumerate(found.draws, 1)]
     return (
         tiles(numbers)
@@ -46,6 +37,12 @@ def view_answer(found: Answers, question: Question) -> str:
         + section("Where", figures(maps), "The draws' deviation, and how far OCD moved the base.")
         + section("Draws", f'<div class="small-figures">{figures(draws)}</div>')
     )
+
+
+def _map(name: str, values: torch.Tensor) -> str:
+    """Values (H, W) from 0 on as colours, with the largest in words."""
+    largest = float(values.max())
+    return figure(heat(values, largest), f"{name}, white 0 to dark {short(largest)}")
 
 
 def _decibels(view: torch.Tensor, truth: torch.Tensor) -> str:
