@@ -155,6 +155,27 @@ def test_a_digit_is_drawn_with_the_pointer(page: Any) -> None:
     assert shown[4 * 8 + 4] > 120 and shown[4 * 8 + 0] == 0
 
 
+def test_an_upload_is_shown_as_the_network_sees_it(page: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    place = page.locator("#number input").input_value()
+    half = Image.new("L", (64, 64), 0)
+    half.paste(255, (32, 0, 64, 64))
+    half.save(tmp_path / "half.png")
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "half.png")
+    page.wait_for_function(
+        """() => { const ink = document.querySelector('#canvas canvas').getContext('2d');
+        const all = ink.getImageData(0, 0, 8, 8).data;
+        return [...Array(64).keys()].every(i => all[4 * i] === (i % 8 < 4 ? 0 : 255)); }"""
+    )
+    answer_of(page, "Your own input")
+    assert page.locator("#number input").input_value() != place or place == ""
+    (tmp_path / "bad.png").write_text("no image")
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "bad.png")
+    page.locator("#answer p.error").wait_for()
+    assert "not a readable image" in page.locator("#answer").inner_text()
+
+
 def tab_until(page: Any, wanted: str, most: int = 40) -> None:
     """Press Tab until something holds of the element that has the focus."""
     for _ in range(most):

@@ -33,7 +33,8 @@ def as_html(found: Answers, question: Question) -> str:
 
 
 def _trust(found: Answers) -> str:
-    """How far the input is from the training inputs, and what is to be known of it."""
+    """How far the input is from the training inputs (ocd.prediction.Reference; not known of a run that
+    reads no new inputs), the reader's remarks on it, and a note on the prediction."""
     lines = []
     nearer = float(found.nearer[0])
     if bool(found.is_unlike[0]):

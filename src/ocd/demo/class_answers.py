@@ -36,7 +36,8 @@ def _who(base: bool, ours: bool) -> str:
 
 
 def _uncertainty(found: Answers, ours: int) -> str:
-    """The draws' spread of the class that is said, and the entropy of the ensemble."""
+    """The draws' standard deviation in the probability of the class that OCD says, and the entropy of
+    the ensemble's probabilities as a share of the largest, which all classes alike would have."""
     ocd = found.ocd[0]
     entropy = float(-(ocd * ocd.clamp_min(1e-12).log()).sum()) / math.log(len(ocd))
     spread = "no draws to compare" if found.std is None else per_cent(float(found.std[0, ours]))
@@ -45,6 +46,8 @@ def _uncertainty(found: Answers, ours: int) -> str:
 
 
 def _probabilities(found: Answers) -> str:
+    """A row for each class, or for the most likely ones: two bars on one scale, and the draws as dots.
+    The bars are for the eye alone; the numbers beside them say the same."""
     ocd, base = found.ocd[0], found.base[0]
     shown = [*range(len(ocd))]
     if len(ocd) > MOST:
@@ -69,6 +72,7 @@ def _probabilities(found: Answers) -> str:
 
 
 def _draws(found: Answers) -> str:
+    """The class that each draw finds most probable."""
     names, cells = found.answer.names, []
     for number, draw in enumerate(found.draws, 1):
         place = int(draw[0].argmax())

@@ -24,7 +24,8 @@ NOTES = {
 
 
 def chosen_list(listed: str, name: str) -> Any:
-    """A component whose value is the number of the test example that was picked last."""
+    """A component whose value is the number of the test example that was picked last; picking raises
+    its event `select`. `listed`: HTML with buttons that have `data-place`. `name`: its id, by words."""
     import gradio as gr
 
     return gr.HTML(
@@ -47,7 +48,8 @@ def example_strip(page: Page, name: str, listed: Sequence[Listed]) -> str:
 
 
 def example_table(page: Page, name: str, listed: Sequence[Listed]) -> str:
-    """With scores and losses."""
+    """A row for each, with the score that brought it there and both losses, which are the task's own
+    (Eq. 1) for the run's own draws: those of another seed differ."""
     rows = []
     for one in listed:
         button = f'<button type="button" data-place="{one.place}">try {one.place}</button>'

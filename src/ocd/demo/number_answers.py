@@ -8,7 +8,8 @@ from ocd.demo.shown import Question, as_numbers
 
 
 def number_answer(found: Answers, question: Question) -> str:
-    """In the target's own unit."""
+    """In the target's own unit: the base's number, the mean of OCD's draws and their deviation, all of
+    them on one scale, and the central intervals for which there are enough draws."""
     name = found.answer.names[0] if found.answer.names else "answer"
     base, ocd = float(found.base[0, 0]), float(found.ocd[0, 0])
     parts = [

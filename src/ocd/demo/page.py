@@ -1,4 +1,13 @@
-"""The page: try an input, look at test examples, read the report."""
+"""The page: try an input, look at test examples, read the report.
+
+    page = Page(ShownRun.open(Path("runs/digits")))
+    page.blocks.launch()
+
+The page knows no task. What a person can set is the panel's (ocd.demo.panels), by the kind of input;
+how an answer looks is decided by what the outputs are (ocd.demo.answering). In between there is one
+`Question` a visitor: every event makes a new one or asks the old one again, and each answer is made of
+it alone, so that two visitors do not see each other's.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +37,15 @@ NOTHING_YET = "Nothing is asked yet."
 
 
 class Page:
-    """A page for one run; `blocks` is what Gradio serves."""
+    """A page for one run; `blocks` is what Gradio serves.
+
+    `lists`: test examples to look at, by title. `question`, `answer`, `draws`, `seed`, `number`: the
+    components that hold what is asked, what is said, and with how many draws, which seed and which
+    test example; `number` is None where there are no test examples.
+    """
 
     def __init__(self, shown: ShownRun) -> None:
+        """Raises OCDError where the run's inputs are of a kind that no panel is for."""
         import gradio as gr
 
         self.shown, self.panel = shown, make_panel(shown)
@@ -53,6 +68,7 @@ class Page:
             self._wire()
 
     def _try(self) -> None:
+        """The first tab: the input on the left, the answer on the right, test examples below."""
         import gradio as gr
 
         shown = self.shown
@@ -86,6 +102,7 @@ class Page:
             ]
 
     def _tests(self) -> None:
+        """The second tab: each list with scores and losses, or why it is empty."""
         import gradio as gr
 
         self.tables = []
@@ -104,25 +121,13 @@ class Page:
         return self.shown.question(0) if len(self.shown.test) else None
 
     def _wire(self) -> None:
-        """What happens when. A panel's own input is no test example any more."""
+        """What happens when: the panel, the draws and their seed, the lists, and the page's opening.
+
+        While an answer is being made, of further events the last one alone is kept: a slider that is
+        moved asks for no more answers than can be made. No event is offered to programs.
+        """
+        self.panel.listen(self._when)
         answering = [self.question, self.draws, self.seed]
-
-        def when(
-            event: Callable[..., Any], inputs: Sequence[Any], read: Callable[..., NewRows]
-        ) -> None:
-            def asked(draws: int, seed: int, *values: Any) -> tuple[Any, str]:
-                try:
-                    question = Question(read(*values))
-                except OCDError as error:
-                    return None, line(str(error), "error")
-                return question, self.said(question, draws, seed)
-
-            event(
-                asked, [self.draws, self.seed, *inputs], [self.question, self.answer],
-                trigger_mode="always_last", show_progress="minimal", api_visibility="private",
-            )  # fmt: skip
-
-        self.panel.listen(when)
         outputs = [self.question, self.answer, *self.panel.components]
         for component in (self.draws.input, self.seed.input):
             component(
@@ -145,8 +150,42 @@ class Page:
             show_progress="minimal",
         )  # fmt: skip
 
+    def _when(
+        self,
+        event: Callable[..., Any],
+        inputs: Sequence[Any],
+        read: Callable[..., NewRows],
+        shows: bool = False,
+    ) -> None:
+        """Answer a panel's event (ocd.demo.panels.Listen). A panel's own input is no test example: its
+        number goes, and so does the right answer."""
+        import gradio as gr
+
+        numbers = [] if self.number is None else [self.number]
+
+        def asked(draws: int, seed: int, *values: Any) -> list[Any]:
+            try:
+                question = Question(read(*values))
+            except OCDError as error:
+                nothing = [gr.skip() for _ in self.panel.components] if shows else []
+                return [None, line(str(error), "error"), *(None for _ in numbers), *nothing]
+            seen = self.panel.show(question) if shows else []
+            answer = self.said(question, draws, seed)
+            return [question, answer, *(None for _ in numbers), *seen]
+
+        outputs = [self.question, self.answer, *numbers]
+        event(
+            asked, [self.draws, self.seed, *inputs],
+            [*outputs, *(self.panel.components if shows else [])],
+            trigger_mode="always_last", show_progress="minimal", api_visibility="private",
+        )  # fmt: skip
+
     def said(self, question: Question | None, draws: int, seed: int) -> str:
-        """The answer as HTML, or one line that says why there is none."""
+        """The answer as HTML, or one line that says why there is none.
+
+        `draws`: how many of them. `seed`: of their noise, the same for the same draws again; a field
+        that was emptied is 0.
+        """
         if question is None:
             return line(NOTHING_YET)
         try:
@@ -155,7 +194,8 @@ class Page:
             return line(str(error), "error")
 
     def picked(self, place: int | None, draws: int, seed: int) -> list[Any]:
-        """A test example: question, answer, and what the panel shows of it."""
+        """A test example: question, answer, and what the panel shows of it. A number that none has is
+        answered with one line."""
         import gradio as gr
 
         if place is None or not 0 <= place < len(self.shown.test):

@@ -1,4 +1,14 @@
-"""Where a person says what is asked: a panel for each kind of input, the same for any task."""
+"""Where a person says what is asked: a panel for each kind of input, the same for any task.
+
+    panel = make_panel(shown)
+    with gr.Blocks():
+        panel.build(shown)          # components of Gradio
+    panel.listen(when)              # which events ask for an answer
+    panel.show(shown.question(3))   # values with which the components show a test example
+
+A panel turns what its components hold into rows as the run's own reader takes them, so that a value
+means on the page what it means in `ocd apply`. To add one, write these methods and enter it in PANELS.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +25,29 @@ from ocd.demo.texts import TextPanel
 from ocd.errors import OCDError
 from ocd.tasks import NewRows
 
-Listen = Callable[[Callable[..., Any], Sequence[Any], Callable[..., NewRows]], None]
-"""(event of a component, components whose values are taken, what makes an input of these values)."""
+
+class Listen(Protocol):
+    """What a panel tells its events to."""
+
+    def __call__(
+        self,
+        event: Callable[..., Any],
+        inputs: Sequence[Any],
+        read: Callable[..., NewRows],
+        shows: bool = False,
+    ) -> None:
+        """At `event` of a component, the values of `inputs` are given to `read`, which makes one input
+        of them or raises OCDError. `shows`: whether the panel's components then show what was read, as
+        after an upload; not while a person is at them."""
+        ...
 
 
 class Panel(Protocol):
     """Components of Gradio for one kind of input."""
 
     def build(self, shown: ShownRun) -> None:
-        """Make the components, within a page that is being made."""
+        """Make the components, within a page that is being made. Ranges and names are the run's own,
+        from its reader and its test examples; nothing is predicted here."""
         ...
 
     @property
@@ -32,15 +56,18 @@ class Panel(Protocol):
         ...
 
     def listen(self, when: Listen) -> None:
-        """Say which events of which components ask for an answer."""
+        """Say which events of which components ask for an answer. Events of a person alone (`input`,
+        `click`, `upload`): that a test example is shown must not ask again."""
         ...
 
     def show(self, question: Question) -> list[Any]:
-        """What the components then show, in their order."""
+        """What the components show of an input, in their order: values, or components of Gradio with
+        what changes."""
         ...
 
     def thumbnail(self, question: Question) -> str:
-        """A test example in a list, as HTML."""
+        """A test example in a list, as HTML: a small image, or words. It begins with `<img` where it
+        can stand on a button."""
         ...
 
 

@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 
 
 class PicturePanel:
-    """Of images that `FeatureReader` reads. Of test examples the features are kept alone."""
+    """Of images that `FeatureReader` reads: it resizes them and sends them through the frozen body.
+
+    Of test examples a run keeps the features alone, from which no image can be made again: they are
+    answered, but not seen.
+    """
 
     def build(self, shown: ShownRun) -> None:
+        """A place for one image, by pointer or by a dialogue."""
         import gradio as gr
 
         self.reader = shown.loaded.reader
@@ -30,11 +35,14 @@ class PicturePanel:
         when(self.upload.upload, [self.upload], self.uploaded)
 
     def show(self, question: Question) -> list[Any]:
+        """No image."""
         return [None]
 
     def thumbnail(self, question: Question) -> str:
+        """Nothing: its number says which it is."""
         return ""
 
     def uploaded(self, path: str) -> NewRows:
-        """Raises OCDError for what is no image."""
+        """Features of an image file of any size. Raises OCDError for what is no image, and where the
+        body's weights are not those of the run."""
         return next(iter(self.reader.read(Path(path), 1)))

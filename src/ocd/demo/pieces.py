@@ -75,7 +75,7 @@ def heat(values: Tensor, largest: float) -> str:
 
 
 def coloured(scaled: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(H, W) from 0 to 1 as colours (3, H, W)."""
+    """(H, W) from 0 to 1 as colours (3, H, W), whole numbers to 255, linearly between those of HEAT."""
     places = [place for place, _ in HEAT]
     channels = [np.interp(scaled, places, [c[n] for _, c in HEAT]) for n in range(3)]
     return np.stack(channels).round().astype(np.uint8)
@@ -107,7 +107,7 @@ def per_cent(share: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number with the digits that tell."""
+    """A number with the digits that tell: four of them, thousands apart, none behind a whole number."""
     if not math.isfinite(value):
         return "unknown"
     if abs(value) < 1e-6:

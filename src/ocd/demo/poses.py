@@ -20,9 +20,15 @@ RADIUS = 4.0
 
 
 class PosePanel:
-    """Of poses (4, 4) that `ViewReader` reads. The camera looks at the middle of the scene."""
+    """Of poses (4, 4), camera to world, that `ViewReader` reads.
+
+    Three numbers say where the camera is, and it looks at the middle of the scene with z upwards. A
+    test view's own camera may look past the middle or be tilted: it is answered as it is, and the
+    sliders stand where they come nearest.
+    """
 
     def build(self, shown: ShownRun) -> None:
+        """A slider each for azimuth, height and distance; the last as far as the test views are."""
         import gradio as gr
 
         self.reader = shown.loaded.reader
@@ -50,7 +56,7 @@ class PosePanel:
             when(slider.input, self.components, self.moved)
 
     def show(self, question: Question) -> list[Any]:
-        """The sliders that come nearest to a test view's camera."""
+        """The sliders that come nearest to a camera: degrees, degrees, and the scene's unit."""
         assert isinstance(question.rows.inputs, Tensor)
         x, y, z = question.rows.inputs[0, :3, 3].tolist()
         radius = math.sqrt(x * x + y * y + z * z)
@@ -58,10 +64,11 @@ class PosePanel:
         return [round(math.degrees(azimuth)), round(math.degrees(height)), round(radius, 1)]
 
     def thumbnail(self, question: Question) -> str:
+        """The right view, and where it is taken from."""
         azimuth, height, _ = self.show(question)
         seen = "" if question.truth is None else f'<img src="{image(question.truth)}" alt="">'
         return f'{seen}<span class="words"> azimuth {azimuth}°, height {height}°</span>'
 
     def moved(self, azimuth: float, height: float, radius: float) -> NewRows:
-        """The view of a camera."""
+        """The camera there, one pose."""
         return self.reader.take(pose_around(math.radians(azimuth), math.radians(height), radius)[None])

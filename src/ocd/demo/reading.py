@@ -15,7 +15,8 @@ DOUBTS = ("data",)
 
 
 def heading(shown: ShownRun) -> str:
-    """The task, which fit of it, and the verdict."""
+    """The task, which fit of it, and the verdict: its first words, what makes the data doubtful, and
+    the whole of it folded away. Where there is no report yet, how to make it."""
     run, seed = shown.loaded.run, shown.loaded.seed
     layer = shown.loaded.ocd.generator().frozen.name
     summary = run.task.summary.partition(": --set")[0]

@@ -21,9 +21,15 @@ LISTED = 4
 
 
 class RowPanel:
-    """Of rows that `TableReader` or `NumbersReader` reads, in the units of the user's table."""
+    """Of rows that `TableReader` or `NumbersReader` reads, in the units of the user's table.
+
+    A test row is known by its features alone; its values are found from these (ocd.tasks.values_of).
+    It is answered as it is. From the first change on, the row is what the components say: a number
+    that was missing is then where its slider stands, and a rare category is the one that is shown.
+    """
 
     def build(self, shown: ShownRun) -> None:
+        """A component for each column, in the table's order."""
         import gradio as gr
 
         self.reader = shown.loaded.reader
@@ -42,16 +48,19 @@ class RowPanel:
             when(component.input, self.components, self.row)
 
     def show(self, question: Question) -> list[Any]:
+        """The row's values; a slider's ends move where a value lies beyond them."""
         values = values_of(self.reader, question.rows.inputs)
         return [_set(field, values[field.name]) for field in self.fields]
 
     def thumbnail(self, question: Question) -> str:
+        """The first columns in words."""
         values = values_of(self.reader, question.rows.inputs)
         parts = [f"{field.name} {_said(values[field.name])}" for field in self.fields[:LISTED]]
         return text(", ".join(parts) + (", …" if len(self.fields) > LISTED else ""))
 
     def row(self, *values: Any) -> NewRows:
-        """Raises OCDError for a value that is none of its column's."""
+        """One row of what the components hold, in their order. Raises OCDError, naming the column, for
+        a value that is none of its column's, such as a date that is not written as one."""
         named = zip(self.fields, values, strict=True)
         return self.reader.take([{field.name: _given(field, value) for field, value in named}])
 
@@ -78,6 +87,7 @@ def _said(value: Any) -> str:
 
 
 def _component(field: Field) -> Any:
+    """For a column: at its median, the first category, or empty."""
     import gradio as gr
 
     if field.kind == "number":

@@ -23,7 +23,8 @@ UNCERTAIN = ("predictive_entropy", "spread")
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: one input, and where it is a test example, its number and right answer."""
+    """What is asked: one input. Where it is a test example, `place` is its number in the test set and
+    `truth` its target, (…) as the task has it. Only the page looks at these two."""
 
     rows: NewRows
     place: int | None = None
@@ -32,8 +33,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Listed:
-    """A test example in a list: its number, the score that brought it there, and the base's and OCD's
-    losses."""
+    """A test example in a list: its number, the score that brought it there (an uncertainty, or how far
+    its loss moved), and the losses of the base and of OCD's ensemble, as `ocd predict` found them."""
 
     place: int
     score: float

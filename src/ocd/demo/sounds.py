@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 
 class SoundPanel:
-    """Of waveforms (T,) of one length, at 8,000 samples a second."""
+    """Of mixtures (T,) of one length, at 8,000 samples a second. A run of them has no reader, so its
+    test mixtures say how long an upload has to be."""
 
     def build(self, shown: ShownRun) -> None:
+        """A button for uploads."""
         import gradio as gr
 
         inputs = shown.test.inputs
@@ -45,6 +47,7 @@ class SoundPanel:
         return []
 
     def thumbnail(self, question: Question) -> str:
+        """A player."""
         assert isinstance(question.rows.inputs, Tensor)
         return heard(question.rows.inputs[0], f"mixture {question.place}", seen=False)
 

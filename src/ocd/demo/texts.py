@@ -20,9 +20,11 @@ LONGEST = 120
 
 
 class TextPanel:
-    """Of texts that `TextReader` reads."""
+    """Of texts that `TextReader` reads, by the run's own tokenizer. A sentence encoder takes longer
+    than a key stroke, so it is asked by a button."""
 
     def build(self, shown: ShownRun) -> None:
+        """A box for the text, and the button."""
         import gradio as gr
 
         self.shown, self.reader = shown, shown.loaded.reader
@@ -39,10 +41,12 @@ class TextPanel:
         when(self.button.click, [self.box], self.written)
 
     def show(self, question: Question) -> list[Any]:
+        """A test text as its file has it, not as its tokens would spell it."""
         assert isinstance(question.rows.inputs, Tensor)
         return [text_of_row(self.shown.loaded.run.data, question.rows.inputs)]
 
     def thumbnail(self, question: Question) -> str:
+        """How the text begins."""
         whole = self.show(question)[0]
         return text(whole if len(whole) <= LONGEST else f"{whole[:LONGEST]} …")
 

@@ -12,7 +12,9 @@ from ocd.demo.shown import Question
 
 
 def view_answer(found: Answers, question: Question) -> str:
-    """Colours (3, H, W)."""
+    """Views (3, H, W) with colours from 0 to 1. Where the right view is known, each has its PSNR in
+    dB. The maps are means over the three colours: of the draws' standard deviation, and of how far
+    the ensemble is from the base; each is scaled to its own largest value, which is said."""
     base, ocd = found.base[0], found.ocd[0]
     shown = [figure(image(base), "base", "base")]
     shown += [figure(image(ocd), f"OCD, {len(found.draws)} draws", "ours")]
@@ -46,6 +48,6 @@ def _map(name: str, values: torch.Tensor) -> str:
 
 
 def _decibels(view: torch.Tensor, truth: torch.Tensor) -> str:
-    """Peak signal to noise."""
+    """Peak signal to noise ratio of a view, -10 log10 of the mean squared error: the peak is 1."""
     error = float((view - truth).square().mean())
     return f"{-10 * math.log10(max(error, 1e-12)):.2f} dB"

@@ -22,8 +22,8 @@ QUIETEST, LOUDEST = -80.0, -20.0
 
 
 def voice_answer(found: Answers, question: Question) -> str:
-    """Waveforms (C, T). All stand in the order of the base's voices, or of the true ones where these
-    are known."""
+    """Voices (C, T) of one mixture (T,). A network gives them in any order, so all of them, draws too,
+    are put into that of the true voices by SI-SDR, or of the base's where these are not known."""
     mixture = question.rows.inputs
     assert isinstance(mixture, Tensor)
     order = found.base if question.truth is None else question.truth[None].cpu()
@@ -68,7 +68,8 @@ def _uncertainty(draws: Tensor, ocd: Tensor) -> list[str]:
 
 
 def heard(samples: Tensor, name: str, seen: bool = True) -> str:
-    """A player for a waveform (T,), as loud as it can be, with its spectrogram."""
+    """A player for a waveform (T,), as loud as it can be: the loss sees no loudness. `name`: what it is
+    called for those who do not see it. `seen`: whether its spectrogram is above it."""
     loud = samples.detach().cpu().float()
     loud = 0.9 * loud / loud.abs().max().clamp_min(1e-6)
     whole = (32767 * loud).round().to(torch.int16).numpy()
