@@ -60,7 +60,7 @@ class ShownRun:
         reads = (root / "preprocessing" / "reader.json").exists()
         try:
             return cls(root, load(root, seed, with_data=True))
-        except OCDError as error:
+        except (OCDError, OSError) as error:  # gone, or in a folder that may not be written
             if not reads:
                 raise
             return cls(root, load(root, seed), str(error))
