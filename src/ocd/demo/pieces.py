@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+HYPHEN = "\u2011"
+"""At which no line is broken."""
 HEAT = ((0.0, (247, 248, 250)), (0.25, (253, 212, 158)), (0.6, (239, 101, 72)), (1.0, (103, 0, 31)))
 """Colours from certain to uncertain: place from 0 to 1, red, green and blue."""
 
@@ -116,4 +118,6 @@ def short(value: float) -> str:
     if abs(value) >= 1e4 or whole:
         return f"{value:,.0f}"
     places = max(0, 3 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(places, 4)}f}" if abs(value) >= 1e-3 else f"{value:.1e}"
+    if abs(value) >= 1e-3:
+        return f"{value:,.{min(places, 4)}f}"
+    return f"{value:.1e}".replace("e-", f"e{HYPHEN}")

@@ -17,6 +17,8 @@ from ocd.tasks import NewRows
 
 MOST = 12
 """Test examples in a list."""
+ROUNDING = 1e-5
+"""A loss that differs by a smaller share of it is the same."""
 UNCERTAIN = ("predictive_entropy", "spread")
 """Scores of uncertainty, the one that is shown first: a run has one of them at least."""
 
@@ -103,7 +105,7 @@ class ShownRun:
         whose loss is the base's."""
         found = self._predicted
         listed = self._listed((found["ocd"] - found["base"]).abs()) if found else []
-        return [one for one in listed if one.score > 0]
+        return [one for one in listed if one.score > ROUNDING * max(1.0, abs(one.base_loss))]
 
     @property
     def _predicted(self) -> dict[str, Tensor]:
