@@ -68,7 +68,7 @@ def test_wheel_and_sdist_build_and_hold_the_package_alone(tmp_path):
         names = archive.namelist()
     ours = {str(p.relative_to(ROOT / "src")) for p in (ROOT / "src" / "ocd").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == ours
-    assert "ocd/py.typed" in names
+    assert {"ocd/py.typed", "ocd/demo/page.css", "ocd/demo/drawing.js"} <= set(names)
     assert {name.split("/")[0] for name in names} == {"ocd", f"ocd_torch-{__version__}.dist-info"}
     with tarfile.open(sdist) as archive:
         held = {name.split("/", 1)[-1] for name in archive.getnames()}

@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "ocd"
 ORDER = (
-    "cli", "applying", "runs", "estimators", "tasks", "reporting", "audit", "evaluation", "baselines",
-    "model",
+    "cli", "demo", "applying", "runs", "estimators", "tasks", "reporting", "audit", "evaluation",
+    "baselines", "model",
     "rehearsal", "following", "fitting", "judging", "checkpoint", "callbacks", "card", "hub",
     "config", "prediction", "training", "lessons", "generator", "base", "distributed",
     "data", "errors",

@@ -27,7 +27,7 @@ from scenes import scene_data
 from tiny_body import text_data
 
 PACKAGE = Path(ocd.tasks.__file__).parents[1]
-MAY_IMPORT_TASKS = {"estimators", "applying", "cli", "runs", "tasks"}
+MAY_IMPORT_TASKS = {"demo", "estimators", "applying", "cli", "runs", "tasks"}
 
 
 def silent(line: str) -> None:

@@ -10,6 +10,7 @@ inputs were read (preprocessing/) and how far training inputs lie apart (referen
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
+from torch import Tensor
 
 from ocd.applying.answers import Answers, make_answers
 from ocd.card import CardFacts
@@ -27,7 +29,7 @@ from ocd.model import OCD
 from ocd.prediction import Reference
 from ocd.reporting import opening_lines, results_in_short
 from ocd.runs import Run, read_reported
-from ocd.tasks import NewRows, Reader
+from ocd.tasks import Answer, NewRows, Reader
 
 ANSWERS = ("ensemble", "mean")
 
@@ -57,15 +59,23 @@ class LoadedRun:
     run: Run
     seed: int
     ocd: OCD
-    reference: Reference
+    reference: Reference | None
+    """None of a run that reads no new inputs, such as mixtures of voices."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def reader(self) -> Reader:
         """Reads inputs as the run's own were read."""
         reader = self.run.data.reader
-        assert reader is not None  # a run without one is not loaded
+        if reader is None:
+            raise OCDError(f"task {self.run.task.name} reads no new inputs, only its own examples")
         return reader
+
+    @property
+    def says(self) -> Answer:
+        """What the base's outputs are; of a run that reads no new inputs they are voices."""
+        reader = self.run.data.reader
+        return Answer("voices", ()) if reader is None else reader.answer
 
     @property
     def takes(self) -> str:
@@ -127,24 +137,34 @@ class LoadedRun:
         return self.reader.read(source, size, start)
 
     def answer(self, rows: NewRows, ask: Ask) -> Answers:
-        """Answers for rows that a reader gave."""
+        """Answers for rows that a reader gave, or for the run's own inputs."""
         mode = "mean" if ask.answer == "mean" else "draws"
         with self._lock:
             found = self.ocd.predict(rows.inputs, ask.draws or self.num_draws, mode, ask.seed)
-            fitted = self.ocd.generator()
-            inputs = to_device(rows.inputs, fitted.frozen.device)
-            near = self.reference.judge(fitted, inputs)
-        return make_answers(rows, found, self.run.task.join_draws, self.reader.answer, near)
+            near = self._near(rows)
+        return make_answers(rows, found, self.run.task.join_draws, self.says, near)
+
+    def _near(self, rows: NewRows) -> tuple[Tensor, Tensor]:
+        """Distances to the training inputs, and shares of these that are nearer; not known of a run
+        without a reference."""
+        if self.reference is None:
+            unknown = torch.full((len(rows),), math.nan)
+            return unknown, unknown
+        fitted = self.ocd.generator()
+        return self.reference.judge(fitted, to_device(rows.inputs, fitted.frozen.device))
 
 
-def load(folder: str | Path, seed: int | None = None, device: str | None = None) -> LoadedRun:
+def load(
+    folder: str | Path, seed: int | None = None, device: str | None = None, with_data: bool = False
+) -> LoadedRun:
     """The fitted OCD of a run folder. `seed`: one of the run's, the first where it is None. `device`:
-    auto, cpu or cuda, as the run was made where it is None.
+    auto, cpu or cuda, as the run was made where it is None. `with_data`: whether the run's own examples
+    are read too (`run.data`); a run that reads no new inputs can be loaded only so.
 
     Raises OCDError where the folder is no run, the seed is not trained yet, or the run is of an earlier
     version.
     """
-    run = Run.open(Path(folder), with_data=False)
+    run = Run.open(Path(folder), with_data)
     if device is not None:
         run.run_options = type(run.run_options)(**{**vars(run.run_options), "device": device})
     chosen = run.seeds[0] if seed is None else seed
@@ -154,8 +174,9 @@ def load(folder: str | Path, seed: int | None = None, device: str | None = None)
     if not run.base_path(chosen).exists() or not run.selection_path(chosen).exists():
         raise OCDError(f"{folder} is not trained yet (seed {chosen}): go on with `ocd run`")
     _, ocd, work = next(run.fits(chosen))
-    if not work.is_finished or not run.reference_path(chosen).exists():
+    reads = run.data.reader is not None
+    if not work.is_finished or (reads and not run.reference_path(chosen).exists()):
         raise OCDError(f"{folder} is not trained yet (seed {chosen}): go on with `ocd run`")
     fitted = run.load(ocd, work)
     with torch.no_grad():
-        return LoadedRun(run, chosen, fitted, run.reference(chosen))
+        return LoadedRun(run, chosen, fitted, run.reference(chosen) if reads else None)

@@ -20,6 +20,7 @@ from ocd._version import __version__
 from ocd.cli.about import doctor, settings, tasks
 from ocd.cli.applying import apply
 from ocd.cli.arguments import Folder
+from ocd.cli.demo import demo
 from ocd.cli.options import parse_seeds, parse_settings
 from ocd.cli.planning import plan
 from ocd.cli.processes import NumProcesses, run_each
@@ -188,7 +189,7 @@ def condition(folder: Folder) -> None:
     typer.echo(compare_conditions(Run.open(folder)))
 
 
-for command in (overfit, predict, apply, plan, tasks, settings, doctor, push):
+for command in (overfit, predict, apply, demo, plan, tasks, settings, doctor, push):
     app.command()(command)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ocd.evaluation.method import Method, Oracle
     from ocd.evaluation.metric import Metric
     from ocd.evaluation.regression_metrics import REGRESSION_METRICS
-    from ocd.evaluation.separation_metrics import SEPARATION_METRICS
+    from ocd.evaluation.separation_metrics import SEPARATION_METRICS, in_voices_order
     from ocd.evaluation.sounds import pick_sounds
     from ocd.evaluation.view_metrics import VIEW_METRICS
     from ocd.evaluation.views import film_frames
@@ -53,6 +53,7 @@ _MODULES = {
     "evaluate": "evaluating",
     "run_methods": "evaluating",
     "film_frames": "views",
+    "in_voices_order": "separation_metrics",
     "list_methods": "baseline_methods",
     "pick_sounds": "sounds",
     "prepare_methods": "baseline_methods",
@@ -83,6 +84,7 @@ __all__ = [
     "auroc",
     "evaluate",
     "film_frames",
+    "in_voices_order",
     "list_methods",
     "paired_bootstrap",
     "pick_sounds",

@@ -8,7 +8,9 @@ So a report can be made again at any time, also by another version.
 """
 
 from ocd.reporting.condition import condition_table
+from ocd.reporting.listening import decibels
 from ocd.reporting.opening import left_out_titles, opening_lines
+from ocd.reporting.page import as_fragment
 from ocd.reporting.report import markdown_table, results_in_short, write_report
 from ocd.reporting.side_by_side import Reported, runs_markdown, runs_table, side_by_side
 from ocd.reporting.suite import suite_markdown, suite_results
@@ -17,7 +19,9 @@ from ocd.reporting.tables import results_table, table_width
 
 __all__ = [
     "Reported",
+    "as_fragment",
     "condition_table",
+    "decibels",
     "draw_gains",
     "left_out_titles",
     "markdown_table",

@@ -98,6 +98,13 @@ def as_page(text: str, folder: Path) -> str:
     )
 
 
+def as_fragment(text: str) -> str:
+    """A part of a report in Markdown as HTML, to stand in another page."""
+    from markdown_it import MarkdownIt
+
+    return _wide(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
+
+
 def _wide(body: str) -> str:
     """Tables that are wider than a screen scroll by themselves, also by keyboard."""
     body = body.replace("<table>", '<div class="table" tabindex="0"><table>')

@@ -262,13 +262,6 @@ class RunFolder:
             seconds["base"] = None
         return seconds
 
-    def num_steps(self, seed: int) -> int:
-        """Steps that the generator of a seed was trained for."""
-        lines = (self.root / "metrics.jsonl").read_text().split("\n")[:-1]
-        events = [event for event in map(json.loads, lines) if event["event"] == "train"]
-        own = [e["step"] for e in events if e["seed"] == seed and e["role"] == "main"]
-        return max(own, default=0)
-
     def base_path(self, seed: int) -> Path:
         """The file of a seed's base."""
         return self.root / "base" / f"seed-{seed}.safetensors"

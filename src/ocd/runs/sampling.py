@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 import time
@@ -81,7 +82,7 @@ def measure_sample(run: Run) -> Sample:
         forward=_seconds(lambda: overfitter.frozen.answer(inputs)) / count,
         lesson=_seconds(lambda: overfitter.overfit(inputs, targets)) / count,
         draws=_seconds(lambda: fitted.predict(inputs, draws=draws)) / count,
-        steps=run.num_steps(seed),
+        steps=_num_steps(run, seed),
         train=seconds.get("train"),
         select=seconds.get("select"),
         base=seconds.get("base"),
@@ -92,6 +93,13 @@ def measure_sample(run: Run) -> Sample:
         flops=flops.get_total_flops(),
         device=str(overfitter.frozen.device),
     )
+
+
+def _num_steps(run: Run, seed: int) -> int:
+    """Steps that the generator of a seed was trained for."""
+    lines = (run.root / "metrics.jsonl").read_text().split("\n")[:-1]
+    events = [event for event in map(json.loads, lines) if event["event"] == "train"]
+    return max((e["step"] for e in events if e["seed"] == seed and e["role"] == "main"), default=0)
 
 
 def _bytes(tensor: torch.Tensor) -> int:

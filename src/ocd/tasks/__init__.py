@@ -14,9 +14,13 @@ from ocd.tasks.catalog import CATALOG, PAPER_SUITES, SUITES
 if TYPE_CHECKING:
     from ocd.tasks.kept_features import kept_in
     from ocd.tasks.reader import Answer, NewRows, Reader
+    from ocd.tasks.speech.sound import read_sound
     from ocd.tasks.stored import store_data, stored_data
+    from ocd.tasks.tables.fields import Field, fields_of, values_of
     from ocd.tasks.tables.options import TableData
     from ocd.tasks.task import Task, TaskData, load_base
+    from ocd.tasks.text.changes import text_of_row
+    from ocd.tasks.views.blender import pose_around
 
 __all__ = [
     "CATALOG",
@@ -24,16 +28,22 @@ __all__ = [
     "SUITES",
     "TASKS",
     "Answer",
+    "Field",
     "NewRows",
     "Reader",
     "TableData",
     "Task",
     "TaskData",
+    "fields_of",
     "get_task",
     "kept_in",
     "load_base",
+    "pose_around",
+    "read_sound",
     "store_data",
     "stored_data",
+    "text_of_row",
+    "values_of",
 ]
 
 TASKS: dict[str, str] = {name: f"ocd.tasks.{facts.module}" for name, facts in CATALOG.items()}
@@ -55,6 +65,10 @@ _HOMES = {
     "ocd.tasks.tables.options": ("TableData",),
     "ocd.tasks.kept_features": ("kept_in",),
     "ocd.tasks.reader": ("Answer", "NewRows", "Reader"),
+    "ocd.tasks.tables.fields": ("Field", "fields_of", "values_of"),
+    "ocd.tasks.views.blender": ("pose_around",),
+    "ocd.tasks.text.changes": ("text_of_row",),
+    "ocd.tasks.speech.sound": ("read_sound",),
 }
 
 

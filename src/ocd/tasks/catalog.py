@@ -162,7 +162,7 @@ _FACTS = (
     Facts(
         name="voices-mix",
         module="speech.separation",
-        summary="the same on mixtures made of any voices: --set speakers=2, --set voices=DIR",
+        summary="the voices of mixtures made of any clips: --set speakers=2, --set voices=DIR",
         data="clips of speakers, speechocean762 if not named: 46 voices to train on, 20 others to test",
         licence="CC BY 4.0 (speechocean762)",
         size="not downloaded: give --data-dir",

@@ -42,6 +42,10 @@ class Quantiles:
             made[stretch] = self._transformer.transform(features[stretch])
         return made
 
+    def inverse(self, normal: NDArray[Any]) -> NDArray[np.float64]:
+        """The features (N, D) that `__call__` gives these for, as far as the training rows reach."""
+        return np.asarray(self._transformer.inverse_transform(normal), np.float64)
+
     def reach(self, place: int) -> tuple[float, float]:
         """The smallest and the largest value of a feature in the training rows."""
         return float(self.values[0, place]), float(self.values[-1, place])

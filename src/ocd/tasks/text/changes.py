@@ -17,6 +17,12 @@ LONGEST = 200
 """Characters of a text that are shown."""
 
 
+def text_of_row(data: TaskData, rows: Tensor) -> str:
+    """The text of one row of tokens (1, L) of a run's own data."""
+    assert isinstance(data, TextData)
+    return data.texts[row_key(rows[0])]
+
+
 def changed_texts(data: TaskData, base: Tensor, ocd: Tensor) -> dict[str, Any]:
     """Of logits (N, C) of base and ensemble: how many answers changed, to right and to wrong, and the
     texts whose right class gained and lost the most probability."""

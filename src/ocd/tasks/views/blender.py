@@ -128,6 +128,18 @@ def _image(path: Path, size: int, background: float) -> Tensor:
     return torch.nn.functional.interpolate(image[None], size=(size, size), mode="area")[0]
 
 
+def pose_around(azimuth: float, height: float, radius: float) -> Tensor:
+    """A camera (4, 4) that looks at the middle of the scene from `radius` away. `azimuth`, `height`: in
+    radians, around the axis z and above the plane of x and y."""
+    level = math.cos(height)
+    back = torch.tensor([level * math.cos(azimuth), level * math.sin(azimuth), math.sin(height)])
+    right = torch.tensor([-math.sin(azimuth), math.cos(azimuth), 0.0])
+    pose = torch.eye(4)
+    pose[:3, 0], pose[:3, 1], pose[:3, 2] = right, torch.linalg.cross(back, right), back
+    pose[:3, 3] = radius * back
+    return pose
+
+
 def circle_of_poses(poses: Tensor, count: int) -> Tensor:
     """`count` poses around the scene, looking at its middle, for a film: (count, 4, 4).
 
