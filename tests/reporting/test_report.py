@@ -44,6 +44,7 @@ def cells_of(text: str, key: str) -> list[str]:
 
 def report_row(folder: Path, key: str, section: str = "Results") -> list[str]:
     """The cells of a key's row in a section of the report."""
+    assert "OCD on" in (folder / "report.html").read_text()
     sections = (folder / "report.md").read_text().split("\n## ")
     (text,) = [part for part in sections if part.startswith(section + "\n")]
     return cells_of(text, key)

@@ -79,6 +79,7 @@ def test_report_has_all_methods_and_the_texts(run):
         assert len(results["methods"][name]["accuracy"]) == 2, name
     assert "SetFit has fine-tuned" in results["skipped"]["fine_tuned_base"]
     assert results["examples"] == {"train": 12, "test": 30}
+    assert "What to do: " in (run.root / "report.html").read_text()
     report = (run.root / "report.md").read_text()
     assert "## What changed" in report and "the body is body" in report
     assert run.at(0).examples is not run.at(1).examples

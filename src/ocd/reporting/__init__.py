@@ -10,7 +10,8 @@ So a report can be made again at any time, also by another version.
 from ocd.reporting.condition import condition_table
 from ocd.reporting.listening import decibels
 from ocd.reporting.opening import left_out_titles, opening_lines
-from ocd.reporting.page import as_fragment
+from ocd.reporting.page import as_fragment, write_page
+from ocd.reporting.plain_words import suite_in_plain_words
 from ocd.reporting.report import markdown_table, results_in_short, write_report
 from ocd.reporting.side_by_side import Reported, runs_markdown, runs_table, side_by_side
 from ocd.reporting.suite import suite_markdown, suite_results
@@ -31,8 +32,10 @@ __all__ = [
     "runs_markdown",
     "runs_table",
     "side_by_side",
+    "suite_in_plain_words",
     "suite_markdown",
     "suite_results",
     "table_width",
+    "write_page",
     "write_report",
 ]

@@ -1,6 +1,6 @@
 """report.md as report.html: one file that needs no network, whose tables sort and whose figures grow.
 
-    write_page(Path("runs/digits"))   # after report.md and the figures are written
+    write_page(Path("runs/digits"), in_plain_words(results))   # after report.md and the figures
 
 The text is that of report.md, so that the two never say different things. Figures and sounds are in the
 page itself. Without JavaScript all is there, too; it only sorts and enlarges.
@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from ocd.data import write_text
+from ocd.reporting.plain_words import PlainWords
 
 KINDS = {".png": "image/png", ".gif": "image/gif", ".webp": "image/webp", ".wav": "audio/wav"}
 """Files that a page holds itself, by their ending."""
@@ -27,6 +28,8 @@ STYLE = """
   --soft: #222; --gain: #63c98a; --none: #d8c25a; --worse: #f08a7a; } }
 body { margin: 0 auto; max-width: 62rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif;
   color: var(--ink); background: var(--paper); }
+.headline { font-size: 1.4rem; font-weight: bold; margin: 0; }
+.verdict summary { cursor: pointer; }
 .verdict { border-left: .4rem solid var(--none); background: var(--soft); padding: .7rem 1rem; }
 .verdict.gain { border-color: var(--gain); } .verdict.worse { border-color: var(--worse); }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
@@ -70,14 +73,15 @@ for (const link of document.querySelectorAll('a.zoom'))
 """
 
 
-def write_page(run_dir: Path) -> None:
-    """Make report.html of a run folder's report.md."""
+def write_page(run_dir: Path, plain: PlainWords) -> None:
+    """Make report.html of a folder's report.md, with its verdict in plain words on top."""
     text = (run_dir / "report.md").read_text(encoding="utf-8")
-    write_text(run_dir / "report.html", as_page(text, run_dir))
+    write_text(run_dir / "report.html", as_page(text, run_dir, plain))
 
 
-def as_page(text: str, folder: Path) -> str:
-    """A report in Markdown as one HTML page; what it links in `folder` is put into it."""
+def as_page(text: str, folder: Path, plain: PlainWords | None = None) -> str:
+    """A report in Markdown as one HTML page; what it links in `folder` is put into it. `plain`: what
+    it says first; its own first lines are folded away under that."""
     from markdown_it import MarkdownIt  # Rich's own, so that it is always here
 
     verdict, _, rest = text.partition("\n# ")
@@ -87,7 +91,7 @@ def as_page(text: str, folder: Path) -> str:
     body = markdown.render(f"# {rest}" if rest else "")
     title = html.escape(heading.replace("`", ""))
     page = (
-        f'<div class="verdict {kind}" role="status">{markdown.render(verdict)}</div>\n'
+        f'<div class="verdict {kind}" role="status">{_top(markdown.render(verdict), plain)}</div>\n'
         f"{_with_files(_wide(body), folder)}"
     )
     return (
@@ -103,6 +107,14 @@ def as_fragment(text: str) -> str:
     from markdown_it import MarkdownIt
 
     return _wide(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
+
+
+def _top(exact: str, plain: PlainWords | None) -> str:
+    if plain is None:
+        return exact
+    said = "".join(map(as_fragment, plain.sentences))
+    headline = f'<p class="headline">{html.escape(plain.headline)}</p>\n'
+    return f"{headline}{said}<details><summary>The same in figures</summary>\n{exact}</details>"
 
 
 def _wide(body: str) -> str:

@@ -23,6 +23,8 @@ from ocd.reporting.figures import FigureData, draw_all
 from ocd.reporting.listening import listening_section, read_sounds
 from ocd.reporting.methods import ORACLES, group, title
 from ocd.reporting.opening import opening_lines
+from ocd.reporting.page import write_page
+from ocd.reporting.plain_words import in_plain_words
 from ocd.reporting.published import published_section
 from ocd.reporting.records import RunRecords, read_run
 from ocd.reporting.results import is_main, layer_scores, make_results
@@ -64,6 +66,7 @@ def write_report(run_dir: Path) -> Json:
     heard = listening_section(sounds, run_dir)
     write_text(run_dir / "report.md", _markdown(run, results, drawn, heard))
     write_text(run_dir / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_page(run_dir, in_plain_words(results))
     return results
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from ocd.data import read_json, write_json, write_text
 from ocd.errors import MissingData, OCDError
 from ocd.evaluation import Json
-from ocd.reporting import draw_gains, suite_markdown, suite_results
+from ocd.reporting import draw_gains, suite_in_plain_words, suite_markdown, suite_results, write_page
 from ocd.runs.run import Run
 from ocd.tasks import PAPER_SUITES, SUITES
 
@@ -101,4 +101,5 @@ def report_suite(root: Path) -> Json:
     figures = {"What OCD gains, by set": "figures/gains.png"}
     write_text(root / "report.md", suite_markdown(results, figures))
     write_json(root / "results.json", results)
+    write_page(root, suite_in_plain_words(results))
     return results
