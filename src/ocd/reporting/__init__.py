@@ -1,6 +1,6 @@
 """What a person reads of a run: numbers, verdict, tables, figures and report, from its files.
 
-    results = write_report(Path("runs/digits"))   # results.json, report.md, figures/*.png
+    results = write_report(Path("runs/digits"))   # results.json, report.md, report.html, figures/*
     table = side_by_side([Reported("runs/digits", config, results)], {})     # of several runs
 
 This room reads the files of a run folder and nothing else: no model is loaded, nothing is predicted.
@@ -14,6 +14,7 @@ from ocd.reporting.side_by_side import Reported, runs_markdown, runs_table, side
 from ocd.reporting.suite import suite_markdown, suite_results
 from ocd.reporting.suite_figure import draw_gains
 from ocd.reporting.tables import results_table, table_width
+from ocd.reporting.webpage import suite_page
 
 __all__ = [
     "Reported",
@@ -27,6 +28,7 @@ __all__ = [
     "runs_table",
     "side_by_side",
     "suite_markdown",
+    "suite_page",
     "suite_results",
     "table_width",
     "write_report",

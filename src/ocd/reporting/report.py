@@ -1,4 +1,5 @@
-"""The fifth verb, report: the files of a run folder -> results.json, report.md and figures/.
+"""The fifth verb, report: the files of a run folder -> results.json, report.md, report.html
+and figures/.
 
 Everything is made from files; nothing is trained or predicted here. A section is a function that
 returns its paragraphs, or none where the run has nothing to say about it. The first lines of report.md
@@ -37,6 +38,7 @@ from ocd.reporting.tables import (
     uncertainty_table,
 )
 from ocd.reporting.view_figures import read_views
+from ocd.reporting.webpage import run_page
 from ocd.reporting.wording import of_seeds, words
 
 __all__ = ["markdown_table", "results_table", "table_width", "write_report"]
@@ -53,12 +55,14 @@ COSTS_MEAN = (
 
 
 def write_report(run_dir: Path) -> Json:
-    """Write results.json, report.md and figures/*.png of a run folder; return the results."""
+    """Write results.json, report.md, report.html and figures/* of a run folder; return the results."""
     run_dir = Path(run_dir)
     run = read_run(run_dir)
     results = make_results(run)
     drawn = _draw(run, results, run_dir / "figures")
-    write_text(run_dir / "report.md", _markdown(run, results, drawn))
+    markdown = _markdown(run, results, drawn)
+    write_text(run_dir / "report.md", markdown)
+    write_text(run_dir / "report.html", run_page(results, markdown, run_dir))
     write_text(run_dir / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
 
