@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint dev clean
+.PHONY: help demo test bench lint docs dev clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -36,6 +36,10 @@ lint: $(VENV)/.installed-dev ## check style, format and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/.installed-dev ## build the documentation into build/docs; a warning is an error
+	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/docs
+	@echo "The site: build/docs/index.html"
 
 dev: $(VENV)/.installed-dev ## make .venv with the tools of development
 
