@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint docs dev clean
+.PHONY: help demo test bench lint docs dev dist audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -30,6 +30,7 @@ bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released wa
 	$(VENV)/bin/python -m benchmarks.endurance
 	$(VENV)/bin/python -m benchmarks.endurance --task table
 	$(VENV)/bin/python -m benchmarks.heads
+	$(VENV)/bin/python -m benchmarks.separation
 	$(VENV)/bin/python tools/performance_tables.py
 
 lint: $(VENV)/.installed-dev ## check style, format and types
@@ -40,6 +41,13 @@ lint: $(VENV)/.installed-dev ## check style, format and types
 docs: $(VENV)/.installed-dev ## build the documentation into build/docs; a warning is an error
 	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/docs
 	@echo "The site: build/docs/index.html"
+
+dist: $(VENV)/.installed-dev ## build wheel and sdist, and try each in a new environment
+	$(VENV)/bin/python tools/dist.py
+
+audit: $(VENV)/.installed-dev ## look up known weaknesses of the pinned versions; needs a network
+	$(INSTALL) pip-audit
+	$(VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 dev: $(VENV)/.installed-dev ## make .venv with the tools of development
 

@@ -16,8 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "ocd"
 ORDER = (
-    "cli", "applying", "runs", "tasks", "reporting", "audit", "evaluation", "baselines", "model",
-    "rehearsal", "fitting", "judging", "checkpoint",
+    "cli", "applying", "runs", "estimators", "tasks", "reporting", "audit", "evaluation", "baselines",
+    "model",
+    "rehearsal", "fitting", "judging", "checkpoint", "callbacks", "card", "hub",
     "config", "prediction", "training", "lessons", "generator", "base", "data", "errors",
 )  # fmt: skip
 """Rooms and top modules from top to bottom: each imports only from those after it."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE_NAMES = ("performance", "models", "experiments", "selection", "lessons")
+PAGE_NAMES = ("performance", "models", "experiments", "selection", "lessons", "speech")
 PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in PAGE_NAMES)
 MEASURED = ROOT / "results" / "benchmarks"
 BLOCK = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -247,6 +247,29 @@ def lessons() -> str:
     return _table(head, rows)
 
 
+def separation() -> str:
+    """What overfitting and drawing cost beside a pass of a separator of voices."""
+    head = [
+        "size",
+        "parameters",
+        "positions",
+        "forward [s]",
+        "overfit 3 steps",
+        "5 draws",
+        "training [s]",
+    ]
+    rows = []
+    for name, size in _read("separation").items():
+        if not isinstance(size, dict):
+            continue
+        seconds, ratios, count = size["seconds"], size["of a forward pass"], size["mixtures"]
+        each = [f"{seconds[key] / count:.2f}" for key in ("forward", "training step")]
+        times = [f"{ratios[key]:.2f}" for key in ("overfit 3 steps", "5 draws")]
+        numbers = [f"{size['parameters']:,}", f"{size['positions']:,}"]
+        rows.append([name, *numbers, each[0], *times, each[1]])
+    return _table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     made.__name__: made
     for made in (
@@ -262,6 +285,7 @@ TABLES: dict[str, Callable[[], str]] = {
         fits,
         variants,
         lessons,
+        separation,
     )
 }
 

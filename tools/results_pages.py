@@ -20,6 +20,12 @@ CAPTIONS = {
         "Test views of the first seed, and where each image has its squared error (one scale for all)."
     ),
     "film": "Around the scene, from poses that are in no set: the base beside OCD's mean.",
+    "voices_best": (
+        "Spectrograms of the first seed's test mixture with OCD's largest gain: above the mixture, "
+        "below its voices, as they are, as the base separates them, and as OCD does."
+    ),
+    "voices_median": "The same of the mixture whose gain is the median.",
+    "voices_worst": "The same of the mixture with OCD's largest loss.",
     "coverage": (
         "How many test targets the central intervals cover: on the diagonal as many as they claim."
     ),

@@ -68,10 +68,9 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
 
 
 def load_checkpoint(
-    folder: str | Path, base: nn.Module, encoder: nn.Module | None, outputs: Outputs
+    path: Path, base: nn.Module, encoder: nn.Module | None, outputs: Outputs
 ) -> Checkpoint:
-    """Read a generator for `base`. Raises OCDError where anything does not fit."""
-    path = _local_folder(folder)
+    """Read a generator for `base` from a folder. Raises OCDError where anything does not fit."""
     saved = read_json(path / "config.json")
     if saved.get("format_version") != FORMAT_VERSION:
         raise OCDError(
@@ -110,19 +109,3 @@ def _common_move(path: Path, digest: str | None) -> Tensor | None:
     if file_digest(path) != digest:
         raise OCDError(f"{path} belongs to another save than its config.json: save again")
     return delta
-
-
-def _local_folder(folder: str | Path) -> Path:
-    """The folder itself, or a repository of the hub fetched into its cache."""
-    path = Path(folder)
-    if path.exists() or not isinstance(folder, str) or folder.count("/") != 1:
-        return path
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(folder, allow_patterns=["config.json", "*.safetensors"]))
-    except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise OCDError(
-            f"{folder!r} is neither a folder here nor a repository that answers: {first}"
-        ) from None

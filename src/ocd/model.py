@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from ocd.base import Capture, Loss, Output, Outputs
+from ocd.base import Capture, Loss, Output, Outputs, base_digest
+from ocd.callbacks import Callback, print_notes
+from ocd.card import CardFacts, base_in_words, model_card
 from ocd.checkpoint import load_checkpoint
 from ocd.data import (
     Collate,
@@ -32,10 +36,12 @@ from ocd.data import (
     dataset_size,
     resumable,
     to_device,
+    write_text,
 )
 from ocd.errors import OCDError
 from ocd.fitting import Fitting
 from ocd.generator import Describe, Embedding
+from ocd.hub import FetchOptions, PushOptions, fetched_folder, push_folder
 from ocd.lessons import (
     Curriculum,
     FitBase,
@@ -82,6 +88,8 @@ class OCD(Fitting):
         seen: bool = False,
         fit_base: FitBase | None = None,
         groups: Any = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: bool = False,
     ) -> Self:
         """Fit on examples (inputs, target) that the base was not trained on, where there are such.
 
@@ -96,31 +104,39 @@ class OCD(Fitting):
         without them, on lessons that are held out from the generator. Where the base errs far more on
         them than on the lessons, it has seen the lessons, and a warning says so.
 
-        `groups`: a label for each example, where some belong together (queries, patients, days): what
-        is learnt on one of a group is known of the others, so that a group is never on both sides of a
-        split, and counts as one piece of evidence.
+        `groups`: a label for each example, where some belong together (queries, patients, days): they
+        are never on both sides of a split, and count as one piece of evidence.
 
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
-        makes a batch of uneven examples, as a DataLoader's does.
+        makes a batch of uneven examples, as a DataLoader's does. `callbacks`: are told of losses and
+        decisions (ocd.callbacks). `verbose`: print decisions. `progress`: show bars.
 
-        With a `workdir` an interrupted fit resumes and ends with the same weights, up to the rounding
-        of the base's passes; without one it works in a temporary folder. Raises OCDError for an empty
-        dataset, a layer that cannot be moved, a loss that does not give (B,), too many examples that
-        are not finite, or a workdir of another fit (nothing is overwritten).
+        With a `workdir` an interrupted fit resumes and ends with the same weights, up to rounding;
+        without one it works in a temporary folder. Raises OCDError for an empty dataset, a layer that
+        cannot be moved, a loss that does not give (B,), too many examples that are not finite, or a
+        workdir of another fit (nothing is overwritten).
         """
         if workdir is None:
+            given = (progress, collate, validation, seen, fit_base, groups, callbacks, verbose)
             with tempfile.TemporaryDirectory() as folder:
-                return self.fit(dataset, folder, progress, collate, validation, seen, fit_base, groups)
-        if not isinstance(workdir, Workdir):
-            workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
+                return self.fit(dataset, folder, *given)
+        workdir = self._watched(workdir, callbacks, verbose)
         self.seen, self.fit_base = seen or fit_base is not None, fit_base
-        # Also where the caller works without gradients, as evaluation functions do.
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller works in
             judges = None if validation is None else as_dataset(validation, collate)
             examples = as_dataset(dataset, collate)
             self.belongs = as_groups(groups, dataset_size(examples))
             with resumable(workdir.unfinished):
                 return self._fit(examples, workdir, progress, judges)
+
+    def _watched(
+        self, workdir: str | Path | Workdir, callbacks: Sequence[Callback], verbose: bool
+    ) -> Workdir:
+        """The files of a fit, whose log is listened to."""
+        if not isinstance(workdir, Workdir):
+            workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
+        more = (print_notes,) if verbose else ()
+        return replace(workdir, listeners=(*workdir.listeners, *callbacks, *more))
 
     def _fit(
         self,
@@ -224,6 +240,34 @@ class OCD(Fitting):
 
     # --------------------------------------------------------------- save
 
+    def push_to_hub(
+        self, repo_id: str, card: CardFacts | None = None, **options: Unpack[PushOptions]
+    ) -> str:
+        """Push the generator, never the base, to the Hugging Face hub, with a model card; returns the
+        address of the commit. `card`: what the card says, else `card_facts()`. `options`: private,
+        token, branch, commit_message, create_pr. Raises OCDError before `fit`, and where the hub
+        refuses."""
+        facts = card or self.card_facts()
+
+        def write(folder: Path) -> None:
+            self.save_pretrained(folder)
+            write_text(folder / "README.md", model_card(facts, repo_id))
+
+        return push_folder(repo_id, write, options)
+
+    def card_facts(self) -> CardFacts:
+        """What a model card can say of a fit by itself: nothing of whether it helps."""
+        _, frozen = self.fitted()
+        more = "".join(f", {name}={name}" for name in ("encoder", "describe") if getattr(self, name))
+        return CardFacts(
+            title=f"OCD for `{type(self.base).__name__}`, layer `{frozen.name}`",
+            base=base_in_words(self.base),
+            base_hash=base_digest(self.base),
+            layer=frozen.name,
+            notes=self.notes,
+            arguments=more,
+        )
+
     @classmethod
     def from_pretrained(
         cls,
@@ -234,13 +278,15 @@ class OCD(Fitting):
         encoder: nn.Module | None = None,
         describe: Describe | None = None,
         output: Output | None = None,
+        **options: Unpack[FetchOptions],
     ) -> Self:
         """A saved generator on the base that it was made for (a folder, or a repository of the hub).
 
-        Raises OCDError for another base, another format, missing or unexpected parameters.
+        `options`, for the hub: revision, token, cache_dir, force_download, local_files_only. Raises
+        OCDError for another base, another format, missing or unexpected parameters.
         """
         outputs = Outputs(output)
-        loaded = load_checkpoint(folder, base, encoder, outputs)
+        loaded = load_checkpoint(fetched_folder(folder, options), base, encoder, outputs)
         ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder, describe=describe)
         ocd.outputs = outputs
         ocd.hypernetwork, ocd.frozen, ocd.notes = loaded.network, loaded.frozen, loaded.notes

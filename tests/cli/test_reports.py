@@ -227,7 +227,9 @@ def test_the_command_of_the_full_run_has_a_folder_of_its_own(
     monkeypatch.setattr("ocd.runs.run.Run.predict", lambda *_: None)
     monkeypatch.setattr("ocd.cli.reports.say_report", lambda _: None)
     for verb in ("select", "overfit"):
-        monkeypatch.setattr(f"ocd.runs.run.Run.{verb}", lambda run, seed: run.log(seed).write("note"))
+        monkeypatch.setattr(
+            f"ocd.runs.run.Run.{verb}", lambda run, seed: run.log(seed).write("note", text="done")
+        )
     root = tmp_path / "a folder"
     arguments = ["--seeds", "1", "--out", root, *QUICK, "--set", "quick=true"]
     code, out, _ = call("run", "digits", *arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ocd.data import in_chunks, is_out_of_memory
+from ocd.data import in_chunks, is_out_of_memory, rows_at_once
 
 
 def rows_of(chunks: list[slice]) -> list[list[int]]:
@@ -68,3 +68,10 @@ def test_a_single_row_that_does_not_fit_raises_the_original_error() -> None:
 )
 def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+def test_a_base_is_given_fewer_rows_where_examples_are_large():
+    small, seconds, huge = (torch.empty(3, size, device="meta") for size in (784, 32_000, 10**8))
+    assert [rows_at_once(one) for one in (small, seconds, huge)] == [256, 65, 1]
+    assert rows_at_once((seconds, seconds)) == 32
+    assert rows_at_once(torch.empty(0, 4)) == 256

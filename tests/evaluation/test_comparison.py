@@ -482,3 +482,17 @@ def test_a_regression_has_no_entropies_no_tent_and_no_temperature(kind):
     joined = results["methods"]["ocd_ensemble_3"]
     assert joined["mse"] == pytest.approx(squared(draws.mean(0), test.targets).mean().item(), rel=1e-4)
     assert "value/ocd/mse" in tensors and "value/ocd/rmse" not in tensors
+
+
+def test_what_a_task_leaves_out_is_not_even_fitted(parts, monkeypatch):
+    def never(*given: object, **named: object) -> None:
+        raise AssertionError("fitted")
+
+    monkeypatch.setattr(baseline_methods, "fit_temperature", never)
+    monkeypatch.setattr(baseline_methods, "OverfitTestAllLayers", never)
+    whole = parts.comparison()
+    why = {"temperature": "no logits", "overfit_test_all_layers": "too long", "mean_delta": "no"}
+    left_out = dataclasses.replace(whole.baselines, skipped=why)
+    table = prepare_methods(dataclasses.replace(whole, baselines=left_out))
+    assert table.skipped == why and not {*table.names} & why.keys()
+    assert {*table.names} == METHODS["all"] - why.keys()

@@ -107,6 +107,19 @@ def kept(frozen: FrozenBase, examples: Examples) -> BaseMemory:
     return BaseMemory(len(examples), fetch)
 
 
+def test_large_examples_are_asked_for_in_smaller_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = data(30)
+    frozen = FrozenBase(base(), "b")
+    probe(frozen, examples.inputs)
+    frozen.front(examples.inputs)
+    monkeypatch.setattr(memory_module, "MOST_ANSWERED", 7 * 8)  # the layer answers eight numbers
+    memory = BaseMemory(30, lambda index: examples.inputs[index])
+    ASKED.clear()
+    found = memory.capture(frozen, torch.arange(30))
+    assert max(len(rows) for rows in ASKED) == 7 and memory.asked == 30
+    torch.testing.assert_close(found.output, base()(examples.inputs))
+
+
 def test_what_does_not_fit_into_memory_is_kept_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = data(40)
     frozen = FrozenBase(base(), "b")

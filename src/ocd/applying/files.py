@@ -21,7 +21,7 @@ from torch import Tensor
 from ocd.applying.answers import Answers
 from ocd.applying.loaded import Ask, LoadedRun
 from ocd.base import digest_of
-from ocd.data import file_digest, put_in_place, read_json, write_json
+from ocd.data import file_digest, read_json, write_json, written_aside
 from ocd.errors import OCDError
 
 ENDINGS = (".csv", ".parquet")
@@ -71,16 +71,16 @@ class Summary:
 def apply_to(loaded: LoadedRun, options: ApplyOptions, advance: Callable[[int], None]) -> Summary:
     """Answer for all rows of a source, and write the file. Raises OCDError for what cannot be read,
     naming the row; what was answered before it stays, and the next call goes on there."""
-    loaded = _with_ids(loaded, options.id_column)
+    loaded = with_ids(loaded, options.id_column)
     reader = loaded.reader
     views = reader.answer.kind == "view"
     if options.draws_out is not None and not views and not options.draws_out.suffix:
         raise OCDError(f"{options.draws_out}: a file is needed, .csv or .parquet")
     if not views and not options.out.suffix:
         raise OCDError(f"{options.out}: a file is needed, .csv or .parquet")
-    size = options.part or PART[reader.answer.kind]
+    size = part_size(loaded, options)
     out = options.out / "answers.csv" if views else options.out
-    parts = _Parts.open(out, options.draws_out, _key(loaded, options, size))
+    parts = _Parts.open(out, options.draws_out, answer_key(loaded, options, size))
     done = parts.rows
     advance(done)
     for rows in loaded.read(options.source, size, done):
@@ -92,7 +92,18 @@ def apply_to(loaded: LoadedRun, options: ApplyOptions, advance: Callable[[int], 
     return parts.join()
 
 
-def _with_ids(loaded: LoadedRun, column: str | None) -> LoadedRun:
+def part_size(loaded: LoadedRun, options: ApplyOptions) -> int:
+    """Inputs in a part."""
+    return options.part or PART[loaded.reader.answer.kind]
+
+
+def remarks_of(answers: Answers) -> list[str]:
+    """What is to be known of single rows, with their names."""
+    pairs = zip(answers.ids, answers.remarks, strict=True)
+    return [f"row {row}: {text}" for row, text in pairs if text]
+
+
+def with_ids(loaded: LoadedRun, column: str | None) -> LoadedRun:
     """The run, reading the rows' names from a column."""
     reader = loaded.reader
     if column is None:
@@ -104,7 +115,7 @@ def _with_ids(loaded: LoadedRun, column: str | None) -> LoadedRun:
     return loaded
 
 
-def _key(loaded: LoadedRun, options: ApplyOptions, size: int) -> dict[str, Any]:
+def answer_key(loaded: LoadedRun, options: ApplyOptions, size: int) -> dict[str, Any]:
     """What answers depend on: parts of another key are not gone on with."""
     source = options.source
     if not source.exists():
@@ -163,13 +174,11 @@ class _Parts:
     def add(self, answers: Answers) -> None:
         """Write the answers to some rows, then that they are written."""
         number = self.facts["parts"]
-        _write(answers.columns(), self._path(self.out, number), not number)
+        write_part(answers.columns(), self._path(self.out, number), not number)
         if self.draws_out is not None and answers.answer.kind != "view":
-            _write(answers.draw_columns(), self._path(self.draws_out, number), not number)
+            write_part(answers.draw_columns(), self._path(self.draws_out, number), not number)
         facts = self.facts
-        said = [
-            f"row {row}: {text}" for row, text in zip(answers.ids, answers.remarks, strict=True) if text
-        ]
+        said = remarks_of(answers)
         facts["parts"], facts["rows"] = number + 1, facts["rows"] + len(answers)
         facts["unlike"] += int(answers.is_unlike.sum())
         facts["num_remarks"] += len(said)
@@ -197,42 +206,40 @@ class _Parts:
         )
 
 
-def _write(columns: dict[str, Any], path: Path, with_names: bool) -> None:
+def write_part(columns: dict[str, Any], path: Path, with_names: bool = True) -> None:
     """A part, as the file that it is for has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    if path.suffix == ".parquet":
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise OCDError("a parquet file needs pandas: pip install 'ocd-torch[tabular]'") from error
-        pd.DataFrame(columns).to_parquet(aside, index=False)
-    else:
+    with written_aside(path) as aside:
+        if path.suffix == ".parquet":
+            try:
+                import pandas as pd
+            except ImportError as error:
+                raise OCDError(
+                    "a parquet file needs pandas: pip install 'ocd-torch[tabular]'"
+                ) from error
+            pd.DataFrame(columns).to_parquet(aside, index=False)
+            return
         with aside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             if with_names:
                 writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))
-    put_in_place(aside, path)
 
 
 def _join(parts: list[Path], path: Path) -> None:
     """One part after another."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as parquet
+    with written_aside(path) as aside:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as parquet
 
-        schema = parquet.read_schema(parts[0])
-        with parquet.ParquetWriter(aside, schema) as writer:
-            for part in parts:
-                writer.write_table(parquet.read_table(part, schema=schema))
-    else:
+            schema = parquet.read_schema(parts[0])
+            with parquet.ParquetWriter(aside, schema) as writer:
+                for part in parts:
+                    writer.write_table(parquet.read_table(part, schema=schema))
+            return
         with aside.open("wb") as file:
             for part in parts:
                 with part.open("rb") as one:
                     shutil.copyfileobj(one, file)
-    put_in_place(aside, path)
 
 
 def _write_pictures(answers: Answers, folder: Path, with_draws: bool) -> None:

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from ocd.applying.answers import Answers, make_answers
+from ocd.card import CardFacts
 from ocd.data import to_device
 from ocd.errors import OCDError
+from ocd.hub import PushOptions
 from ocd.model import OCD
 from ocd.prediction import Reference
+from ocd.reporting import opening_lines, results_in_short
 from ocd.runs import Run, read_reported
 from ocd.tasks import NewRows, Reader
 
@@ -96,6 +99,28 @@ class LoadedRun:
         one line that says which row, for what cannot be read as the run's own inputs were.
         """
         return self.answer(self.reader.take(data), Ask(draws, answer, seed))
+
+    def card_facts(self, licence: str | None = None) -> CardFacts:
+        """What the model card of this run's generator says: its verdict first, then its tables. Raises
+        OCDError where there is no report yet. `licence`: of the generator, as the hub names it."""
+        results, task = read_reported(self.run.root).results, self.run.task
+        examples = results["examples"]
+        return replace(
+            self.ocd.card_facts(),
+            title=f"OCD on `{task.name}`, layer `{results['layer']}`",
+            data=f"{task.data}; {examples['train']:,} training and {examples['test']:,} test examples",
+            verdict="\n\n".join(opening_lines(results["verdict"])),
+            results=results_in_short(results),
+            licence=licence,
+            tags=(task.name,),
+        )
+
+    def push_to_hub(
+        self, repo_id: str, licence: str | None = None, **options: Unpack[PushOptions]
+    ) -> str:
+        """Push the generator of this seed with a card that has the run's verdict and tables (see
+        OCD.push_to_hub)."""
+        return self.ocd.push_to_hub(repo_id, self.card_facts(licence), **options)
 
     def read(self, source: Path, size: int, start: int = 0) -> Iterator[NewRows]:
         """The rows of a file or folder from `start` on, `size` at a time."""

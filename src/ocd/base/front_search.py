@@ -57,14 +57,17 @@ def find_front(frozen: FrozenBase, inputs: Inputs) -> Front | None:
 
 
 @exact_products()
-def renewed_front(frozen: FrozenBase, inputs: Inputs, front: Front | None) -> Front | None:
+def renewed_front(
+    frozen: FrozenBase, inputs: Inputs, front: Front | None, capture: Capture | None = None
+) -> Front | None:
     """`front` of before, if a replay still needs the same of it; else the part in front is taken apart
-    anew. A constant of the base may have brought something around the layer."""
+    anew. A constant of the base may have brought something around the layer. `capture`: of the inputs
+    on the present view, if it was made; else three examples are asked for."""
     if front is None:
         return None
     try:
         with torch.no_grad():
-            capture = frozen.capture(take_rows(inputs, unlike_examples(inputs)))
+            capture = capture or frozen.capture(take_rows(inputs, unlike_examples(inputs)))
             if front.fits(capture) and _only_needed(frozen, capture, front.calls) == front.calls:
                 return front
     except Exception as error:

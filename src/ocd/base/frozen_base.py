@@ -147,15 +147,16 @@ class FrozenBase(MovedParameter):
             )
         return output.view(len(capture), delta.num_draws, *output.shape[1:])
 
-    def front(self, inputs: Inputs) -> Front | None:
+    def front(self, inputs: Inputs, capture: Capture | None = None) -> Front | None:
         """The part in front of the layer, taken apart (ocd.base.front): found out once for inputs of
-        one shape. None where passes have to start from the inputs, and for many lengths of inputs."""
+        one shape. None where passes have to start from the inputs, and for many lengths of inputs.
+        `capture`: of these inputs, on the present view, if it was made: one pass less."""
         if self.fresh_views or not self.is_shifted:
             return None
         shapes = example_shapes(inputs)
         if shapes not in self._fronts and len(self._fronts) < MOST_SHAPES:
             if shapes in self._older_fronts:
-                self._fronts[shapes] = renewed_front(self, inputs, self._older_fronts[shapes])
+                self._fronts[shapes] = renewed_front(self, inputs, self._older_fronts[shapes], capture)
             else:
                 self._fronts[shapes] = find_front(self, inputs)
         return self._fronts.get(shapes)
@@ -165,7 +166,7 @@ class FrozenBase(MovedParameter):
         recording = capture.recording
         if recording is None or not recording.reusable or capture.module is not self.module:
             return None
-        front = self.front(capture.inputs)
+        front = self.front(capture.inputs, capture)
         return None if front is None else front.repeated(capture, draws)
 
     def run_full(self, inputs: Inputs, delta: Delta) -> Tensor:

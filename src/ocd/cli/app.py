@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ocd._version import __version__
+from ocd.cli.about import doctor, settings, tasks
+from ocd.cli.applying import apply
+from ocd.cli.arguments import Folder
+from ocd.cli.processes import NumProcesses, run_each
+from ocd.cli.sharing import push
 from ocd.cli.startup import defer_compiler
 from ocd.errors import OCDError
 
 app = typer.Typer(
     help="Learn how one layer of a trained network would move for each input, and predict it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 INTERRUPTED = 130
 """The exit code that Typer gives to Ctrl-C."""
-Folder = Annotated[Path, typer.Argument(help="A run folder, made by `ocd run`.", metavar="DIR")]
 
 
 def _version(show: bool) -> None:
@@ -40,8 +45,15 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Results, warnings and errors alone: no progress.")
+    ] = False,
 ) -> None:
     """Learn how one layer of a trained network would move for each input, and predict it."""
+    if quiet:
+        from ocd.data import hide_progress
+
+        hide_progress()
 
 
 @app.command()
@@ -53,7 +65,7 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; default runs/TASK.")] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
-    settings: Annotated[
+    changes: Annotated[
         list[str] | None,
         typer.Option("--set", help="key=value, as often as needed; see `ocd settings TASK`."),
     ] = None,
@@ -63,9 +75,10 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="A first answer: one seed, few baselines, no other layer.")
     ] = False,
+    num_processes: NumProcesses = 1,
 ) -> None:
     """Select, overfit, train, predict, report. The same command again goes on where it stopped."""
-    from ocd.cli.reports import run_suite, say_full_run, say_report
+    from ocd.cli.reports import run_suite, say_full_run, say_report, say_step
     from ocd.runs import VERBS, Run
     from ocd.tasks import SUITES
 
@@ -78,20 +91,30 @@ def run(
         preset,
         data_dir,
         _parse_seeds(seeds),
-        _parse_settings(settings or []) | ({"quick": "true"} if quick else {}),
+        _parse_settings(changes or []) | ({"quick": "true"} if quick else {}),
         shlex.join(["ocd", *sys.argv[1:]]),
     )
     if task in SUITES:
-        run_suite(asked, verbs)
+        run_suite(asked, verbs, num_processes)
         return
     made = Run.create(*asked)
-    for seed in made.wanted:
-        for verb in verbs[:4]:
-            typer.echo(f"{made.task.name}, seed {seed}: {verb}", err=True)
-            getattr(made, verb)(seed)
+    if num_processes > 1 and len(made.wanted) > 1:
+        run_seeds(made.wanted, num_processes, verbs[:4])
+        made = Run.create(*asked)  # the run's command is this one
+    for seed, verb in product(made.wanted, verbs[:4]):
+        say_step(f"{made.task.name}, seed {seed}: {verb}")
+        getattr(made, verb)(seed)
     if "report" in verbs:
         say_report(made)
-        say_full_run(made, out, data_dir, settings or [])
+        say_full_run(made, out, data_dir, changes or [])
+
+
+def run_seeds(seeds: Sequence[int], count: int, verbs: Sequence[str]) -> None:
+    """Seeds of a run in processes of their own, at most `count` of them: they share nothing but the
+    folder. What one of them has left is done by this one afterwards."""
+    parts = [seeds[number::count] for number in range(min(count, len(seeds)))]
+    more = [["--seeds", ",".join(map(str, part)), "--stop-after", verbs[-1]] for part in parts]
+    run_each(more, without=["--num-processes", "--seeds", "--stop-after"])
 
 
 @app.command()
@@ -166,43 +189,6 @@ def audit(folder: Folder) -> None:
 
 
 @app.command()
-def apply(
-    folder: Folder,
-    source: Annotated[
-        Path, typer.Option("--input", help="A table, a folder or file of images, a scene's cameras.")
-    ],
-    out: Annotated[Path, typer.Option(help="A .csv or .parquet file; for views a folder.")],
-    draws: Annotated[
-        int | None, typer.Option(help="Draws of each input; the run's own number.")
-    ] = None,
-    draws_out: Annotated[Path | None, typer.Option(help="A file for every draw.")] = None,
-    answer: Annotated[str, typer.Option(help="ensemble, or mean: one pass, no draws.")] = "ensemble",
-    seed: Annotated[int | None, typer.Option(help="One of the run's seeds; the first.")] = None,
-    id_column: Annotated[
-        str | None, typer.Option("--id", help="A column whose values name the rows.")
-    ] = None,
-) -> None:
-    """Answer for new data with a fitted run. The same command again goes on where it stopped."""
-    from ocd.applying import ApplyOptions, Ask, apply_to, load
-    from ocd.data import progress_bar
-
-    options = ApplyOptions(source, out, draws_out, id_column, Ask(draws, answer))
-    loaded = load(folder, seed)
-    with progress_bar(f"answer for {source.name}", None) as advance:
-        done = apply_to(loaded, options, advance)
-    typer.echo(f"{done.rows} rows: {out}")
-    if done.unlike:
-        share = f"{done.unlike} of {done.rows} inputs are unlike the training data"
-        typer.echo(f"{share} (farther from it than 99 % of it): trust their answers less", err=True)
-    for line in done.remarks:
-        typer.echo(line, err=True)
-    if done.num_remarks > len(done.remarks):
-        typer.echo(f"... and {done.num_remarks - len(done.remarks)} more, in column 'remark'", err=True)
-    for line in [done.note, *loaded.cautions] if done.note else loaded.cautions:
-        typer.echo(line, err=True)
-
-
-@app.command()
 def condition(folder: Folder) -> None:
     """Find out which parts of the condition matter: train the generator on some of them alone."""
     from ocd.runs import Run, compare_conditions
@@ -210,47 +196,8 @@ def condition(folder: Folder) -> None:
     typer.echo(compare_conditions(Run.open(folder)))
 
 
-@app.command()
-def tasks() -> None:
-    """List the tasks: data, licence, size, minutes to expect."""
-    from ocd.tasks import CATALOG, SUITES
-
-    width = max(map(len, CATALOG)) + 2
-    for facts in CATALOG.values():
-        typer.echo(f"{facts.name:{width}}{facts.summary}")
-        for name in ("data", "licence", "size"):
-            typer.echo(f"{'':{width}}{name}: {getattr(facts, name)}")
-        typer.echo(f"{'':{width}}minutes a seed: {facts.minutes}")
-    for name, parts in SUITES.items():
-        typer.echo(f"{name:{width}}one after another, with one table: {', '.join(parts)}")
-
-
-@app.command()
-def settings(
-    task: Annotated[str, typer.Argument(help="A task.", metavar="TASK")],
-    preset: Annotated[str, typer.Option(help="fast, released or paper.")] = "fast",
-) -> None:
-    """List every key that --set takes, with its value and meaning; * marks what the task changes."""
-    from ocd.runs import list_settings
-    from ocd.tasks import SUITES
-
-    groups = list_settings(SUITES.get(task, (task,))[0], preset)
-    width = max(len(f"{s.key}={_shown(s.value)}") for group in groups for s in group.settings)
-    for group in groups:
-        typer.echo(f"# {group.title}")
-        for setting in group.settings:
-            mark = "*" if setting.is_changed else " "
-            pair = f"{setting.key}={_shown(setting.value)}"
-            typer.echo(f"{mark} {pair:{width}}  {setting.meaning}".rstrip())
-        typer.echo("")
-    typer.echo(f"* differs from the preset {preset}")
-
-
-def _shown(value: Any) -> str:
-    """A value as --set takes it."""
-    if isinstance(value, tuple | list):
-        return ",".join(map(str, value))
-    return str(value)
+for command in (apply, tasks, settings, doctor, push):
+    app.command()(command)
 
 
 def _verb(name: str, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ocd.data import write_json, write_text
+from ocd.data import is_quiet, write_json, write_text
 from ocd.errors import OCDError
 from ocd.reporting import (
     opening_lines,
@@ -45,12 +45,20 @@ def say_report(run: Run) -> None:
         typer.echo(line)
 
 
-def run_suite(asked: tuple[Any, ...], verbs: Sequence[str]) -> None:
+def say_step(line: str) -> None:
+    """What is done now, on stderr, also where that is a file; not with --quiet."""
+    if not is_quiet():
+        typer.echo(line, err=True)
+
+
+def run_suite(asked: tuple[Any, ...], verbs: Sequence[str], num_processes: int = 1) -> None:
     """Run all tasks of a suite, as `Suite.create` takes them, and say the table."""
+    if num_processes > 1:
+        raise OCDError(f"--num-processes is for one task: run those of {asked[0]!r} one by one with it")
     suite = Suite.create(*asked)
     for name, why in suite.left_out.items():
         typer.echo(f"{name} is left out: {why}", err=True)
-    suite.run(verbs, lambda line: typer.echo(line, err=True))
+    suite.run(verbs, say_step)
     if "report" in verbs:
         say_suite(suite.root)
 

@@ -1,6 +1,6 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
-from ocd.data.chunks import in_chunks, is_out_of_memory
+from ocd.data.chunks import in_chunks, is_out_of_memory, rows_at_once
 from ocd.data.columns import Columns
 from ocd.data.datasets import (
     Batch,
@@ -13,7 +13,7 @@ from ocd.data.datasets import (
     fetch_rows,
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
-from ocd.data.files import locked, read_json, write_json, write_text
+from ocd.data.files import locked, read_json, write_json, write_text, written_aside
 from ocd.data.groups import as_groups, every_second, in_parts, some_of
 from ocd.data.inputs import (
     Inputs,
@@ -31,8 +31,8 @@ from ocd.data.inputs import (
     tensors,
     to_device,
 )
-from ocd.data.log import Log
-from ocd.data.progress import progress_bar
+from ocd.data.log import Listener, Log
+from ocd.data.progress import hide_progress, is_quiet, is_watched, progress_bar
 from ocd.data.resuming import (
     GlobalRandom,
     Place,
@@ -51,12 +51,13 @@ from ocd.data.tensor_files import (
     is_written_here,
     load_strictly,
     only_tensors,
-    put_in_place,
     read_tensors,
     write_tensors,
 )
+from ocd.data.units import STRETCH, Shard, Units
 
 __all__ = [
+    "STRETCH",
     "Batch",
     "Chosen",
     "Collate",
@@ -65,12 +66,15 @@ __all__ = [
     "Excerpt",
     "GlobalRandom",
     "Inputs",
+    "Listener",
     "Log",
     "Place",
     "ResumableLoop",
     "SaveTimer",
+    "Shard",
     "State",
     "Targets",
+    "Units",
     "Unseen",
     "as_dataset",
     "as_groups",
@@ -83,9 +87,12 @@ __all__ = [
     "example_shapes",
     "fetch_rows",
     "file_digest",
+    "hide_progress",
     "in_chunks",
     "in_parts",
     "is_out_of_memory",
+    "is_quiet",
+    "is_watched",
     "is_written_here",
     "join_rows",
     "load_strictly",
@@ -94,7 +101,6 @@ __all__ = [
     "num_rows",
     "only_tensors",
     "progress_bar",
-    "put_in_place",
     "read_json",
     "read_state",
     "read_tensors",
@@ -102,6 +108,7 @@ __all__ = [
     "repeat_rows",
     "resumable",
     "resumable_part",
+    "rows_at_once",
     "seeded",
     "some_of",
     "take_excerpt",
@@ -112,4 +119,5 @@ __all__ = [
     "write_state",
     "write_tensors",
     "write_text",
+    "written_aside",
 ]

@@ -7,7 +7,17 @@ from typing import TypeVar
 
 import torch
 
+from ocd.data.inputs import Inputs, tensors
+
 Result = TypeVar("Result")
+MOST_ROWS, MOST_NUMBERS = 256, 2**21
+"""Rows that a base is given at once, and numbers in them: what is seconds long is given in less."""
+
+
+def rows_at_once(inputs: Inputs) -> int:
+    """How many of these examples (B, ...) a base is given at once."""
+    numbers = sum(tensor[0].numel() for tensor in tensors(inputs) if len(tensor))
+    return max(1, min(MOST_ROWS, MOST_NUMBERS // max(1, numbers)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import glob
 import json
 import os
+import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,16 +16,66 @@ from typing import Any
 
 from ocd.errors import OCDError
 
+LITTLE = 2**26
+"""Bytes below which a disk is full, where a library does not say why it failed."""
+
+
+def aside_of(path: Path) -> Path:
+    """Where a file is written until it is whole: a name that no other process has, on any machine."""
+    return path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A file to write, which gets the name `path` once all of it is on the disk. What stood there stays
+    until then, and where the writing fails. Raises OCDError where the disk is full."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = aside_of(path)
+    try:
+        yield aside
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+    except BaseException as error:
+        full = _is_full(error, path.parent)
+        aside.unlink(missing_ok=True)
+        if full:
+            raise OCDError(
+                f"{path} cannot be written, its disk is full: nothing is lost; make room, and the same "
+                "command goes on"
+            ) from None
+        raise
+    os.replace(aside, path)
+    # What processes that were killed have left of it.
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{socket.gethostname()}.*.part"):
+        if not _is_alive(left.name.split(".")[-2]):
+            left.unlink(missing_ok=True)
+
+
+def _is_full(error: BaseException, folder: Path) -> bool:
+    """Whether a disk was full: libraries have errors of their own for it, and torch speaks of an
+    unexpected position."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error)
+    if "No space left" in text or "quota exceeded" in text:
+        return True
+    return "unexpected pos" in text and shutil.disk_usage(folder).free < LITTLE
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with aside.open("w", encoding="utf-8") as file:
+    with written_aside(path) as aside, aside.open("w", encoding="utf-8") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 @contextmanager
@@ -33,7 +88,8 @@ def locked(path: Path) -> Iterator[None]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

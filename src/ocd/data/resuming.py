@@ -40,8 +40,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from ocd.data.files import read_json, write_json
-from ocd.data.tensor_files import put_in_place
+from ocd.data.files import read_json, write_json, written_aside
 from ocd.errors import OCDError
 
 SAVE_EVERY = 1.0
@@ -274,10 +273,8 @@ def remembered(name: str, make: Callable[[], State]) -> State:
 
 def write_state(path: Path, state: State) -> None:
     """Write a state so that a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    torch.save(state, aside)
-    put_in_place(aside, path)
+    with written_aside(path) as aside:
+        torch.save(state, aside)
 
 
 def read_state(path: Path, device: torch.device | str = "cpu") -> State:

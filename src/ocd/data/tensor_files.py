@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ocd.data.files import written_aside
 from ocd.errors import OCDError
-
-
-def put_in_place(aside: Path, path: Path) -> None:
-    """Rename a complete file to its final name, once all of it is on the disk."""
-    with aside.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
 
 MARK = "made by ocd"
 """In the metadata of the files that are written here."""
@@ -36,10 +28,8 @@ def is_written_here(path: Path) -> bool:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    save_file(_apart(tensors), aside, metadata={MARK: "yes"})
-    put_in_place(aside, path)
+    with written_aside(path) as aside:
+        save_file(_apart(tensors), aside, metadata={MARK: "yes"})
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ocd.evaluation.method import Method, Oracle
     from ocd.evaluation.metric import Metric
     from ocd.evaluation.regression_metrics import REGRESSION_METRICS
+    from ocd.evaluation.separation_metrics import SEPARATION_METRICS
+    from ocd.evaluation.sounds import pick_sounds
     from ocd.evaluation.view_metrics import VIEW_METRICS
     from ocd.evaluation.views import film_frames
 
@@ -36,6 +38,7 @@ _MODULES = {
     "CLASSIFIER_METRICS": "classifier_metrics",
     "MATTHEWS": "classifier_metrics",
     "REGRESSION_METRICS": "regression_metrics",
+    "SEPARATION_METRICS": "separation_metrics",
     "USES_LABEL": "baseline_methods",
     "VIEW_METRICS": "view_metrics",
     "Comparison": "comparison",
@@ -49,6 +52,7 @@ _MODULES = {
     "evaluate": "evaluating",
     "film_frames": "views",
     "list_methods": "baseline_methods",
+    "pick_sounds": "sounds",
     "prepare_methods": "baseline_methods",
 }
 """Name -> the module that has it."""
@@ -57,6 +61,7 @@ __all__ = [
     "CLASSIFIER_METRICS",
     "MATTHEWS",
     "REGRESSION_METRICS",
+    "SEPARATION_METRICS",
     "USES_LABEL",
     "VIEW_METRICS",
     "Array",
@@ -77,6 +82,7 @@ __all__ = [
     "film_frames",
     "list_methods",
     "paired_bootstrap",
+    "pick_sounds",
     "prepare_methods",
     "resample",
     "risk_coverage",

@@ -74,6 +74,7 @@ def list_methods(comparison: Comparison) -> MethodTable:
         _add_trained_baselines(comparison, table)
         _add_calibrated_bases(comparison, table)
         _add_other_bases(comparison, table)
+    table.leave_out(comparison.baselines.skipped)
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -64,6 +64,12 @@ class MethodTable:
     def add_oracle(self, name: str, fit: Callable[[], Oracle]) -> None:
         """The same for an oracle."""
         self._oracle_fits[name] = fit
+
+    def leave_out(self, names: Collection[str]) -> None:
+        """Without these, which a task says make no sense for it: nothing is fitted for them."""
+        for rows in (self.methods, self.oracles, self._fits, self._oracle_fits):
+            for name in names:
+                rows.pop(name, None)
 
     def take_oracles(self, oracles: Mapping[str, Oracle]) -> None:
         """Oracles that another table has fitted, so that they need not be fitted here."""

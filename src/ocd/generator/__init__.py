@@ -10,6 +10,7 @@ from ocd.generator.conditioning import (
     Features,
     encode_x,
     encoder_features,
+    mean_and_deviation,
 )
 from ocd.generator.config import GeneratorConfig, Shapes
 from ocd.generator.denoisers import DenoiserConfig, MLPDenoiser
@@ -42,4 +43,5 @@ __all__ = [
     "encoder_features",
     "example_keys",
     "example_noise",
+    "mean_and_deviation",
 ]

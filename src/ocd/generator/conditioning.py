@@ -53,7 +53,8 @@ Features = dict[str, Tensor]
 Describe = Callable[[FrozenBase, Inputs], Features]
 """(frozen base, inputs (B, ...)) -> parts of I(x) as vectors, name -> (B, F), for a base whose
 positions or outputs need a better summary than mean and deviation. A part is named `layer_input`,
-`layer_output` or `output`, and is left out where the settings leave that part out."""
+`layer_output` or `output`, and is left out where the settings leave that part out. One that needs no
+pass of its own has a method `of_capture(capture)` too, which is called where a capture was made."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Condition:
     @property
     def needs_positions(self) -> bool:
         """Whether i_L and a_L are needed of a capture."""
-        return self.describe is None
+        return self.describe is None or hasattr(self.describe, "of_capture")
 
     def features(self, frozen: FrozenBase, inputs: Inputs, capture: Capture | None = None) -> Features:
         """The parts of I(x) as vectors: name -> (B, F). Without a capture one is made if needed."""
@@ -82,7 +83,10 @@ class Condition:
             return {}
         if self.describe is None:
             return condition_features(capture or frozen.capture(inputs), self.config)
-        described = self.describe(frozen, inputs)
+        if capture is not None and hasattr(self.describe, "of_capture"):
+            described: Features = self.describe.of_capture(capture)
+        else:
+            described = self.describe(frozen, inputs)
         for name, values in described.items():
             if name not in PARTS or values.dim() != 2:
                 raise OCDError(
@@ -112,11 +116,16 @@ def _pool(positions: Tensor) -> Tensor:
     """(B, P, I) -> (B, F): flat where that is small, else mean and deviation over the positions."""
     if positions.shape[1] == 1 or positions.shape[1] * positions.shape[2] <= MAX_FEATURES:
         return positions.flatten(1)
+    return mean_and_deviation(positions)
+
+
+def mean_and_deviation(positions: Tensor) -> Tensor:
+    """Vectors at P positions (B, P, I) -> their mean and deviation over the positions, (B, 2·I)."""
     exact = positions.to(torch.promote_types(positions.dtype, torch.float32))
     mean = exact.mean(dim=1, keepdim=True)
     # torch.std takes five times as long on the CPU, as long as the layer itself.
     squares = (exact - mean).square_().sum(dim=1)
-    deviation = (squares / (exact.shape[1] - 1)).sqrt()
+    deviation = (squares / max(1, exact.shape[1] - 1)).sqrt()
     return torch.cat([mean[:, 0], deviation], dim=1).to(positions.dtype)
 
 

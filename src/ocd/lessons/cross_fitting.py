@@ -37,12 +37,12 @@ from ocd.data import (
     fetch_rows,
     in_parts,
     progress_bar,
-    put_in_place,
     read_json,
     resumable,
     seeded,
     to_device,
     write_json,
+    written_aside,
 )
 from ocd.errors import OCDError
 from ocd.lessons.config import CrossFittingConfig
@@ -208,12 +208,11 @@ def _kept(base: nn.Module, dataset: Dataset[Any], wanted: _Served, path: Path) -
             "fit_base gave a base with the weights of the one that is served: it must train a new "
             "network on the dataset that it is given"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
     few, _ = fetch_rows(dataset, torch.arange(2))
     few = to_device(few, next(base.parameters()).device)
-    torch.save({"state": base.state_dict(), "inputs": few, "answers": _answers(base, few)}, aside)
-    put_in_place(aside, path)
+    kept = {"state": base.state_dict(), "inputs": few, "answers": _answers(base, few)}
+    with written_aside(path) as aside:
+        torch.save(kept, aside)
     return base
 
 

@@ -101,12 +101,10 @@ def choose_lr(
         with torch.no_grad():
             return example_losses(loss, frozen.run(capture, delta)[:, 0], targets)
 
-    before = after(
-        0.0
-    )  # by the way of the others: with the base's own answers, rounding would be a rise
-    usable = (
-        before.isfinite() & after(LOWEST).isfinite()
-    )  # what is not finite after the shortest steps never is
+    # By the way of the others: against the base's own answers rounding would be a rise.
+    before = after(0.0)
+    # What is not finite after the shortest steps never is.
+    usable = before.isfinite() & after(LOWEST).isfinite()
     check_skipped((~usable).nonzero()[:, 0].tolist(), len(usable), max_skipped=0.5)
     found = search_rate(lambda lr: mean_fall(before[usable], after(lr)[usable], precise))
     if found is None:

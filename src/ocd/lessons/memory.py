@@ -28,7 +28,9 @@ from ocd.data import Inputs, example_shapes, in_chunks, num_rows, take_rows
 from ocd.lessons.batch_proof import BatchProof
 
 CHUNK = 256
-"""Examples that the base is asked for at once."""
+"""Examples that the base is asked for at once, at most."""
+MOST_ANSWERED = 2**24
+"""Numbers that the layer may answer at once: an example that is seconds of sound has a million."""
 ASKED_IN_BLOCKS = 4096
 """Examples of a dataset up to which the base is asked in fixed blocks."""
 MOST_IN_MEMORY = 2**28
@@ -58,6 +60,7 @@ class BaseMemory:
     _keeps: bool = True
     _reason: str = ""
     _shapes: tuple[tuple[int, ...], ...] | None = None
+    _chunk: int = 0
 
     def capture(self, frozen: FrozenBase, index: Tensor, inputs: Inputs | None = None) -> Capture:
         """I(x) of these examples and what is needed to run them again: as `frozen.capture` gives it.
@@ -94,9 +97,10 @@ class BaseMemory:
         Of few examples whole blocks are asked for, always the same ones: a base rounds by the size of
         a batch, and a fit that resumes asks in another order.
         """
+        size = self._chunk = self._chunk or _chunk_size(frozen, inputs)
         if self.total <= ASKED_IN_BLOCKS:
-            for block in (index // CHUNK)[~self._known[index]].unique().tolist():
-                whole = torch.arange(block * CHUNK, min(self.total, (block + 1) * CHUNK))
+            for block in (index // size)[~self._known[index]].unique().tolist():
+                whole = torch.arange(block * size, min(self.total, (block + 1) * size))
                 new = whole[~self._known[whole]]
                 rows = self.fetch(new)
                 if example_shapes(rows) != self._shapes:
@@ -107,7 +111,7 @@ class BaseMemory:
         new = self._unknown(index)
         for chunk, capture in in_chunks(
             len(new),
-            CHUNK,
+            size,
             lambda part: self._ask(frozen, index[new[part]], take_rows(inputs, new[part])),
         ):
             if not self._keep(frozen, index[new[chunk]], capture):
@@ -189,8 +193,17 @@ class BaseMemory:
 
     def _forget(self, layer: str) -> None:
         self.layer, self._like, self._rows, self._keeps = layer, None, {}, True
-        self._shapes, self._front, self._proof = None, None, None
+        self._shapes, self._front, self._proof, self._chunk = None, None, None, 0
         self._known = torch.zeros(self.total, dtype=torch.bool)
+
+
+def _chunk_size(frozen: FrozenBase, inputs: Inputs) -> int:
+    """Examples that the base is asked for at once: the same for all that are of one shape."""
+    if not frozen.is_shifted:
+        return CHUNK
+    if frozen.layer_size is None:  # of a fit that goes on, which need not probe the layer again
+        frozen.capture(take_rows(inputs, slice(0, 1)))
+    return max(1, min(CHUNK, MOST_ANSWERED // max(1, frozen.layer_size or 1)))
 
 
 def free_memory() -> int:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import base_digest, digest_of
-from ocd.data import Log, dataset_size, fetch_rows, read_json, tensors, write_json
+from ocd.data import Listener, Log, dataset_size, fetch_rows, read_json, tensors, write_json
 from ocd.errors import OCDError
 from ocd.lessons.plan import Plan
 from ocd.lessons.problem import Problem
@@ -37,13 +37,14 @@ WHAT = {
 class Workdir:
     """The files of one fit in a run folder. `member` names one of several fits that share the folder,
     `deltas_of` the fit whose deltas are used, if that is another one; `bases_of` that whose bases of
-    cross-fitting are, which do not depend on the layer."""
+    cross-fitting are, which do not depend on the layer. `listeners`: are told what its log says."""
 
     root: Path
     member: str = ""
     context: dict[str, Any] = field(default_factory=dict)
     deltas_of: str | None = None
     bases_of: str | None = None
+    listeners: tuple[Listener, ...] = ()
 
     @property
     def deltas(self) -> Path:
@@ -56,7 +57,7 @@ class Workdir:
             f"{name}/fold-{number}".lstrip("/") if name is not None else None
             for name in (self.member, self.deltas_of)
         )
-        return Workdir(self.root, own or "", self.context, lent)
+        return Workdir(self.root, own or "", self.context, lent, listeners=self.listeners)
 
     @property
     def bases(self) -> Path:
@@ -91,7 +92,8 @@ class Workdir:
     def log(self, role: str | None = None) -> Log:
         """The run folder's metrics.jsonl; every line says which fit, or which part of it, it is of."""
         context = {"seed": 0, "role": "main"} | self.context
-        return Log(self.root / "metrics.jsonl", context | ({"role": role} if role else {}))
+        context |= {"role": role} if role else {}
+        return Log(self.root / "metrics.jsonl", context, self.listeners)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ocd.data import Inputs, num_rows, seeded, take_rows, to_device
+from ocd.data import Inputs, num_rows, rows_at_once, seeded, take_rows, to_device
 from ocd.generator import encode_x
 from ocd.prediction.drawing import FittedGenerator
 
@@ -27,7 +27,6 @@ DIMENSIONS = 128
 """Longer conditions are projected at random, which keeps distances up to some per cent."""
 UNLIKE = 0.99
 """Quantile from which on an input is called unlike the training data."""
-CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,9 @@ def _distances(vectors: Tensor, known: Tensor) -> Tensor:
 def _conditions(fitted: FittedGenerator, inputs: Inputs) -> Tensor:
     """What the generator sees of each input, as one vector (B, F) on the CPU."""
     parts = []
-    for start in range(0, num_rows(inputs), CHUNK):
-        rows = to_device(take_rows(inputs, slice(start, start + CHUNK)), fitted.frozen.device)
+    size = rows_at_once(inputs)
+    for start in range(0, num_rows(inputs), size):
+        rows = to_device(take_rows(inputs, slice(start, start + size)), fitted.frozen.device)
         features = fitted.condition.features(fitted.frozen, rows)
         vectors = [features[name].float() for name in sorted(features)]
         if isinstance(rows, Tensor) and rows.dim() == 2 and rows.is_floating_point():

@@ -16,6 +16,7 @@ from ocd.data import (
     ResumableLoop,
     in_chunks,
     num_rows,
+    rows_at_once,
     take_rows,
     to_device,
 )
@@ -64,18 +65,19 @@ def predict_in_chunks(
     inputs: Inputs,
     device: torch.device,
     work: Callable[[Inputs, slice], Prediction],
-    size: int = 256,
+    size: int | None = None,
     random: GlobalRandom | None = None,
 ) -> Prediction:
-    """`work(rows, where)` on chunks of the inputs, moved to the device, as one prediction. `random`:
-    where the work draws from the global generator."""
+    """`work(rows, where)` on chunks of the inputs, moved to the device, as one prediction. `size`: of a
+    chunk, at most 256 and fewer of large inputs if not given. `random`: where the work draws from the
+    global generator."""
     if num_rows(inputs) == 0:
         raise OCDError("predict needs at least one input")
 
     def one(where: slice) -> Prediction:
         return work(to_device(take_rows(inputs, where), device), where)
 
-    return joined_chunks(num_rows(inputs), size, one, device, random)
+    return joined_chunks(num_rows(inputs), size or rows_at_once(inputs), one, device, random)
 
 
 def joined_chunks(

@@ -1,6 +1,6 @@
 """What a person reads of a run: numbers, verdict, tables, figures and report, from its files.
 
-    results = write_report(Path("runs/digits"))   # results.json, report.md, report.html, figures/*
+    results = write_report(Path("runs/digits"))   # results.json, report.md, figures/*.png
     table = side_by_side([Reported("runs/digits", config, results)], {})     # of several runs
 
 This room reads the files of a run folder and nothing else: no model is loaded, nothing is predicted.
@@ -9,12 +9,11 @@ So a report can be made again at any time, also by another version.
 
 from ocd.reporting.condition import condition_table
 from ocd.reporting.opening import left_out_titles, opening_lines
-from ocd.reporting.report import markdown_table, write_report
+from ocd.reporting.report import markdown_table, results_in_short, write_report
 from ocd.reporting.side_by_side import Reported, runs_markdown, runs_table, side_by_side
 from ocd.reporting.suite import suite_markdown, suite_results
 from ocd.reporting.suite_figure import draw_gains
 from ocd.reporting.tables import results_table, table_width
-from ocd.reporting.webpage import suite_page
 
 __all__ = [
     "Reported",
@@ -23,12 +22,12 @@ __all__ = [
     "left_out_titles",
     "markdown_table",
     "opening_lines",
+    "results_in_short",
     "results_table",
     "runs_markdown",
     "runs_table",
     "side_by_side",
     "suite_markdown",
-    "suite_page",
     "suite_results",
     "table_width",
     "write_report",

@@ -56,9 +56,9 @@ def is_wide(values: Array) -> bool:
     return bool(values.size and values.min() > 0 and values.max() > 15 * values.min())
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Write the figure as PNG beside `path`, then rename it, so that no half file is seen."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")  # several may report at once
-    figure.savefig(aside, dpi=150, format="png")
+    figure.savefig(aside, dpi=dpi, format="png")
     aside.replace(path)

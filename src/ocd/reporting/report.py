@@ -1,5 +1,4 @@
-"""The fifth verb, report: the files of a run folder -> results.json, report.md, report.html
-and figures/.
+"""The fifth verb, report: the files of a run folder -> results.json, report.md and figures/.
 
 Everything is made from files; nothing is trained or predicted here. A section is a function that
 returns its paragraphs, or none where the run has nothing to say about it. The first lines of report.md
@@ -21,6 +20,7 @@ from ocd.reporting.distribution import distribution_section
 from ocd.reporting.error_ranking import own_score_sentence, risk_curves
 from ocd.reporting.exhibits import exhibits_section
 from ocd.reporting.figures import FigureData, draw_all
+from ocd.reporting.listening import listening_section, read_sounds
 from ocd.reporting.methods import ORACLES, group, title
 from ocd.reporting.opening import opening_lines
 from ocd.reporting.published import published_section
@@ -38,10 +38,9 @@ from ocd.reporting.tables import (
     uncertainty_table,
 )
 from ocd.reporting.view_figures import read_views
-from ocd.reporting.webpage import run_page
 from ocd.reporting.wording import of_seeds, words
 
-__all__ = ["markdown_table", "results_table", "table_width", "write_report"]
+__all__ = ["markdown_table", "results_in_short", "results_table", "table_width", "write_report"]
 
 ONE_DRAW = (
     "One draw of OCD, the method of the paper's tables, against the base and every baseline, in the "
@@ -55,19 +54,20 @@ COSTS_MEAN = (
 
 
 def write_report(run_dir: Path) -> Json:
-    """Write results.json, report.md, report.html and figures/* of a run folder; return the results."""
+    """Write results.json, report.md, the same as report.html, and figures/*.png of a run folder; return
+    the results."""
     run_dir = Path(run_dir)
     run = read_run(run_dir)
     results = make_results(run)
     drawn = _draw(run, results, run_dir / "figures")
-    markdown = _markdown(run, results, drawn)
-    write_text(run_dir / "report.md", markdown)
-    write_text(run_dir / "report.html", run_page(results, markdown, run_dir))
+    sounds = read_sounds(run_dir / "sounds" / f"seed-{run.seeds[0]}.safetensors")
+    heard = listening_section(sounds, run_dir)
+    write_text(run_dir / "report.md", _markdown(run, results, drawn, heard))
     write_text(run_dir / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
 
 
-def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
+def _markdown(run: RunRecords, results: Json, drawn: Sequence[str], heard: Sequence[str] = ()) -> str:
     layers = [
         [f"`{s.name}`", f"{s.score:.4f}", f"{s.standard_error:.4f}", str(s.num_chosen)]
         for s in layer_scores(run)
@@ -81,13 +81,13 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         _legend(results),
         *_skipped(results),
         "## Against base and baselines",
-        comparison_table(results),
-        _how_compared(results),
+        *_comparison(results),
         one_draw_table(results),
         ONE_DRAW,
         *distribution_section(results),
         *published_section(run, results),
         *exhibits_section(run),
+        *heard,
         "## What it costs",
         cost_table(results),
         COSTS_MEAN,
@@ -105,6 +105,15 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str]) -> str:
         *drawn,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def results_in_short(results: Json) -> list[str]:
+    """The paragraphs of a report that say how good every method is, and what that says."""
+    return [quality_table(results), _legend(results), *_comparison(results)]
+
+
+def _comparison(results: Json) -> list[str]:
+    return [comparison_table(results), _how_compared(results)]
 
 
 def _what_was_run(run: RunRecords, results: Json) -> str:

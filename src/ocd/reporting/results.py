@@ -22,7 +22,17 @@ from ocd.reporting.training_figures import LayerScore
 from ocd.reporting.verdict import make_verdict
 from ocd.reporting.wording import known_mean, of_seeds, ratio
 
-FIRST_METRICS = ("cross_entropy", "accuracy", "calibration_error", "brier", "rmse", "mse", "psnr")
+FIRST_METRICS = (
+    "si_sdri",
+    "sdri",
+    "cross_entropy",
+    "accuracy",
+    "calibration_error",
+    "brier",
+    "rmse",
+    "mse",
+    "psnr",
+)
 PHASES = ("base", "select", "overfit", "train", "predict")
 COSTS = {"microseconds": "costs", "training_seconds": "training_seconds", "parameters": "parameters"}
 """Name in results.json -> name in a seed's predictions."""

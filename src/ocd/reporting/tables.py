@@ -146,10 +146,12 @@ def one_draw_table(results: Json) -> str:
 
 
 def _share(found: Json, results: Json) -> str:
-    """The difference as a share of the opponent's loss."""
+    """The difference as a share of the opponent's loss; of one that may be negative, as dB, there is no
+    share."""
     of = known_mean(results["methods"].get(found["baseline"], {}).get(found["metric"], []))
     size = found["difference"]
-    return "—" if not of or size is None or found["metric"] == "loss" else f"{100 * size / of:+.1f} %"
+    no_share = not of or of < 0 or size is None or found["metric"] == "loss"
+    return "—" if no_share else f"{100 * size / of:+.1f} %"
 
 
 def uncertainty_table(results: Json) -> str:

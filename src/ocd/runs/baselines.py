@@ -64,7 +64,8 @@ def baseline_kinds(run: Run) -> list[str]:
     """The trained baselines of this run, in the order in which they are trained."""
     if run.run_options.baselines == "few":
         return [*FEW]
-    return [*TRAINED, *([EQUAL_TIME] if run.run_options.baselines == "more" else [])]
+    kinds = [*TRAINED, *([EQUAL_TIME] if run.run_options.baselines == "more" else [])]
+    return [kind for kind in kinds if kind not in run.task.left_out]
 
 
 def _equal_time(run: Run, seed: int) -> int | None:

@@ -67,7 +67,7 @@ def _unseen_residuals(source: LessonSource) -> Tensor | None:
 def _load_baselines(run: Run, fitted: OCD, seed: int) -> FittedBaselines:
     """What was trained beside a fitted OCD; nothing if the run compares with no such baselines."""
     if not run.run_options.has_baselines:
-        return FittedBaselines()
+        return FittedBaselines(skipped=run.task.left_out)
     few = run.examples.rows(slice(0, 2))[0]
     trained: dict[str, TrainedBaseline] = {}
     skipped: dict[str, str] = {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from ocd.data import is_watched
+
 
 def say_progress(line: str) -> None:
     """Progress of a base's training, for a person at a terminal."""
-    if sys.stderr.isatty():
+    if is_watched():
         print(line, file=sys.stderr)

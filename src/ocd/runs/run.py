@@ -22,7 +22,7 @@ from torch import nn
 
 from ocd.config import OCDConfig
 from ocd.data import Examples, read_json, read_tensors, take_rows, write_json, write_tensors
-from ocd.evaluation import evaluate, film_frames
+from ocd.evaluation import evaluate, film_frames, pick_sounds
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
 from ocd.prediction import Reference
@@ -122,7 +122,8 @@ class Run(RunFolder):
             with self.phase("train" if role == "main" else role, seed):
                 ocd.train(lessons, work)
             self.enter(work.checkpoint)
-        self.reference(seed)
+        if self.data.reader is not None:  # else there are no new inputs to be judged by it
+            self.reference(seed)
         if self.run_options.has_baselines:
             train_baselines(self, seed)
             train_bases(self, seed)
@@ -170,6 +171,11 @@ class Run(RunFolder):
                 views_path = self.root / "views" / f"seed-{seed}.safetensors"
                 write_tensors(views_path, views)
                 self.enter(views_path)
+            if self.task.has_voices and seed == self.seeds[0]:
+                base, ocd = (evaluation.outputs[name] for name in ("base", "ocd"))
+                sounds_path = self.root / "sounds" / f"seed-{seed}.safetensors"
+                write_tensors(sounds_path, pick_sounds(base, ocd, self.data.test.targets))
+                self.enter(sounds_path)
             for note in evaluation.notes:
                 self.log(seed).write("note", text=note)
             if self.data.reader is not None and not (self.root / "examples").exists():

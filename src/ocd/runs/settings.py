@@ -131,6 +131,9 @@ def read_settings(
         _check_quick(preset)
         run_values |= QUICK
     run_options = RunOptions(**run_values | given)
+    for name, why in task.refused.items():
+        if getattr(run_options, name):
+            raise OCDError(f"{task.name} takes no {name}: {why}")
     dotted = {key: value for key, value in settings.items() if key not in own | of_run}
     return task, options, run_options, config.replace(dotted)
 

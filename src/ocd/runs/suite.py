@@ -17,7 +17,7 @@ from typing import Any
 from ocd.data import read_json, write_json, write_text
 from ocd.errors import MissingData, OCDError
 from ocd.evaluation import Json
-from ocd.reporting import draw_gains, suite_markdown, suite_page, suite_results
+from ocd.reporting import draw_gains, suite_markdown, suite_results
 from ocd.runs.run import Run
 from ocd.tasks import PAPER_SUITES, SUITES
 
@@ -74,7 +74,7 @@ class Suite:
                 run.report()
 
     def report(self) -> Json:
-        """Write results.json, report.md, report.html and the figure; returns the results."""
+        """Write results.json, report.md and the figure; returns the results."""
         return report_suite(self.root)
 
 
@@ -99,8 +99,6 @@ def report_suite(root: Path) -> Json:
     figure = root / "figures" / "gains.png"
     draw_gains(results, figure)
     figures = {"What OCD gains, by set": "figures/gains.png"}
-    markdown = suite_markdown(results, figures)
-    write_text(root / "report.md", markdown)
-    write_text(root / "report.html", suite_page(results, markdown, root))
+    write_text(root / "report.md", suite_markdown(results, figures))
     write_json(root / "results.json", results)
     return results

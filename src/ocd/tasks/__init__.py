@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ocd.tasks.kept_features import kept_in
     from ocd.tasks.reader import Answer, NewRows, Reader
     from ocd.tasks.stored import store_data, stored_data
+    from ocd.tasks.tables.options import TableData
     from ocd.tasks.task import Task, TaskData, load_base
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Answer",
     "NewRows",
     "Reader",
+    "TableData",
     "Task",
     "TaskData",
     "get_task",
@@ -50,6 +52,7 @@ def get_task(name: str) -> Task:
 _HOMES = {
     "ocd.tasks.task": ("Task", "TaskData", "load_base"),
     "ocd.tasks.stored": ("store_data", "stored_data"),
+    "ocd.tasks.tables.options": ("TableData",),
     "ocd.tasks.kept_features": ("kept_in",),
     "ocd.tasks.reader": ("Answer", "NewRows", "Reader"),
 }

@@ -150,6 +150,24 @@ _FACTS = (
         )
         for scene, licence in {"lego": "CC BY-NC", "hotdog": "CC0", "drums": "CC BY"}.items()
     ),
+    Facts(
+        name="libri5mix",
+        module="speech.separation",
+        summary="five voices of one mixture with the gated LSTM, MulCat (Sec. 4.3)",
+        data="Libri5Mix, or --set speakers=2 and 3 for Libri2Mix and Libri3Mix: 8 kHz, min, clean",
+        licence="CC BY 4.0 (LibriSpeech)",
+        size="not downloaded: give --data-dir",
+        minutes="not measured: the data are not at hand",
+    ),
+    Facts(
+        name="voices-mix",
+        module="speech.separation",
+        summary="the same on mixtures made of any voices: --set speakers=2, --set voices=DIR",
+        data="clips of speakers, speechocean762 if not named: 46 voices to train on, 20 others to test",
+        licence="CC BY 4.0 (speechocean762)",
+        size="not downloaded: give --data-dir",
+        minutes="see its results: most of it goes into the base",
+    ),
     *(
         Facts(
             name=f"setfit-{name}",

@@ -116,10 +116,15 @@ class Task:
     metrics and settings."""
     has_views: bool = False
     """Whether outputs are images (3, H, W) of pixels from 0 to 1, which the report shows."""
+    has_voices: bool = False
+    """Whether outputs are waveforms (C, T) of the voices in a mixture, in any order, which the report
+    makes heard."""
     film: Callable[[Any, TaskData], Inputs | None] | None = None
     """(options, data): inputs in the order of a film, in no set, for base and OCD side by side."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Baselines that make no sense here -> why."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Options of a run that would not mean here what they say -> why."""
     neighbours: Callable[[nn.Module, Inputs], Tensor] | None = None
     """(base, inputs): features (B, F) in which inputs are near each other, where the inputs' own
     numbers say nothing of it."""

@@ -1,0 +1,136 @@
+"""Predictions of many examples in files, in bounded memory, by any number of processes.
+
+predict_to("predictions", ocd, dataset)                   # all of it, or on from where it stopped
+predict_to("predictions", ocd, dataset, shard="3/16")     # one of sixteen processes
+for part in read_predictions("predictions"):              # in the dataset's order
+    part.index, part.mean, part.std, part.base
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ocd.base import digest_of
+from ocd.data import (
+    Collate,
+    Shard,
+    Units,
+    Unseen,
+    file_digest,
+    progress_bar,
+    read_json,
+    read_tensors,
+    write_tensors,
+)
+from ocd.errors import OCDError
+from ocd.model import OCD
+
+ROWS = 4096
+"""Examples in a file."""
+
+
+@dataclass(frozen=True)
+class PredictedPart:
+    """Predictions of some examples: `index` (B,) in the dataset; `mean` and `std` (B, ...) over the
+    draws; `base` (B, ...); `draws` (K, B, ...) where they were kept."""
+
+    index: Tensor
+    mean: Tensor
+    std: Tensor
+    base: Tensor
+    draws: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def predict_to(
+    folder: str | Path,
+    ocd: OCD,
+    dataset: Any,
+    draws: int = 5,
+    *,
+    mode: str = "draws",
+    seed: int = 0,
+    shard: str | Shard = "0/1",
+    keep_draws: bool = False,
+    rows: int = ROWS,
+    collate: Collate | None = None,
+    progress: bool = True,
+) -> int:
+    """Write what `ocd.predict` gives for a dataset, `rows` examples a file; returns how many examples
+    are still missing, which others may be at.
+
+    `shard`: "I/N", one of N processes; each does its own files, then those that others left. The files
+    are the same whatever N is, and a call that was stopped goes on. No more than one file's examples
+    are in memory. `dataset`, `draws`, `mode`, `seed`, `collate`: as `predict` takes them. Raises
+    OCDError where the folder holds predictions of another generator, number of draws or size.
+    """
+    if rows < 1:
+        raise OCDError(f"rows is {rows}: at least one example a file")
+    unseen = Unseen(dataset, collate)
+    ours = Shard.parse(shard) if isinstance(shard, str) else shard
+    total = -(-len(unseen) // rows)
+    units = Units(Path(folder), _key(ocd, len(unseen), draws, mode, seed, keep_draws, rows))
+    with progress_bar(f"predict to {folder}", total, progress) as advance:
+        advance(units.num_done(total))
+        for number in units.to_do(ours, total):
+            with units.taken(number) as is_ours:
+                if not is_ours:
+                    continue
+                where = slice(number * rows, min(len(unseen), (number + 1) * rows))
+                found = ocd.predict(unseen.rows(where), draws, mode, seed)
+                tensors = {"index": torch.arange(where.start, where.stop)}
+                tensors |= {"mean": found.mean, "std": found.std}
+                assert found.base is not None
+                tensors |= {"base": found.base} | ({"draws": found.outputs} if keep_draws else {})
+                write_tensors(units.path(number), tensors)
+                digest = file_digest(units.path(number))
+                units.finish(number, rows=where.stop - where.start, sha256=digest)
+                advance(1)
+    return sum(
+        min(rows, len(unseen) - number * rows) for number in range(total) if not units.is_done(number)
+    )
+
+
+def read_predictions(folder: str | Path) -> Iterator[PredictedPart]:
+    """The files of `predict_to`, in the dataset's order, one in memory at a time. Raises OCDError where
+    one is missing, cut short or changed."""
+    path = Path(folder)
+    key = read_json(path / "units.json")["key"]
+    units = Units(path, key)
+    total = -(-key["examples"] // key["rows"])
+    for number in range(total):
+        if not units.is_done(number):
+            raise OCDError(
+                f"{folder} is not complete: {units.num_done(total)} of {total} files are there"
+            )
+        if file_digest(units.path(number)) != units.facts(number)["sha256"]:
+            raise OCDError(
+                f"{units.path(number)} is cut short or changed (wrong sha256): delete it and "
+                f"{units.marker(number).name}, and predict again"
+            )
+        yield PredictedPart(**read_tensors(units.path(number)))
+
+
+def _key(
+    ocd: OCD, examples: int, draws: int, mode: str, seed: int, keep_draws: bool, rows: int
+) -> dict[str, Any]:
+    """What the files depend on, but for the examples' own values."""
+    network, frozen = ocd.fitted()
+    return {
+        "generator": digest_of(dict(network.state_dict())),
+        "layer": frozen.name,
+        "examples": examples,
+        "draws": draws,
+        "mode": mode,
+        "seed": seed,
+        "keep_draws": keep_draws,
+        "rows": rows,
+    }

@@ -1,0 +1,116 @@
+"""Units of work that several processes share: nothing twice, nothing lost, whoever dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ocd.data import STRETCH, Shard, Units, units
+from ocd.errors import OCDError
+
+TOTAL = 3 * STRETCH + 5
+
+
+def work(folder: Path, shard: Shard, total: int = TOTAL, pause: float = 0.0, die_at: int = -1) -> None:
+    """Do what is left, and log each unit that this process did."""
+    found = Units(folder, {"what": "numbers"}, ".txt")
+    for number in found.to_do(shard, total):
+        with found.taken(number) as is_ours:
+            if not is_ours:
+                continue
+            time.sleep(pause)
+            if number == die_at:
+                os._exit(9)
+            found.path(number).write_text(str(number))
+            with (folder / f"log-{shard.number}").open("a") as log:
+                log.write(f"{number}\n")
+            found.finish(number, rows=1)
+
+
+def done_by(folder: Path) -> list[int]:
+    return [int(n) for log in sorted(folder.glob("log-*")) for n in log.read_text().split()]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_every_unit_has_one_owner(count: int) -> None:
+    for unit in range(10 * STRETCH):
+        assert sum(Shard(number, count).owns(unit) for number in range(count)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "1", "2/2", "-1/2", "a/b", "1/0", "1/2/3"])
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(OCDError, match="must be I/N"):
+        Shard.parse(text)
+    assert Shard.parse("2/8") == Shard(2, 8)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_share_the_units_and_do_none_twice(count: int, tmp_path: Path) -> None:
+    started = [
+        multiprocessing.get_context("fork").Process(
+            target=work, args=(tmp_path, Shard(number, count), TOTAL, 0.002)
+        )
+        for number in range(count)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+        assert process.exitcode == 0
+    assert sorted(done_by(tmp_path)) == list(range(TOTAL))
+    found = Units(tmp_path, {"what": "numbers"}, ".txt")
+    assert found.num_done(TOTAL) == TOTAL
+    assert [found.path(n).read_text() for n in range(TOTAL)] == [str(n) for n in range(TOTAL)]
+    assert not list((tmp_path / "claims").iterdir())
+
+
+def test_what_a_process_that_died_was_at_is_done_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = multiprocessing.get_context("fork").Process(
+        target=work, args=(tmp_path, Shard(0, 2)), kwargs={"die_at": 3}
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9
+    work(tmp_path, Shard(1, 2))
+    assert sorted(done_by(tmp_path)) == [n for n in range(TOTAL) if n != 3]  # it may still be at it
+    monkeypatch.setattr(units, "STALE", 0.0)
+    time.sleep(0.05)
+    work(tmp_path, Shard(1, 2))
+    assert sorted(done_by(tmp_path)) == list(range(TOTAL))
+
+
+def test_a_process_that_works_long_gives_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "BEAT", 0.02)
+    monkeypatch.setattr(units, "STALE", 0.5)
+    one, two = (Units(tmp_path, {"what": 1}) for _ in range(2))
+    with one.taken(0) as first:
+        assert first
+        time.sleep(0.8)
+        with two.taken(0) as second:
+            assert not second
+    with two.taken(0) as second:
+        assert second
+
+
+def test_a_unit_is_whole_only_with_its_marker(tmp_path: Path) -> None:
+    found = Units(tmp_path, {"what": 1})
+    found.path(0).write_text("half")
+    assert not found.is_done(0) and list(found.to_do(Shard(), 1)) == [0]
+    found.finish(0, rows=4)
+    assert found.is_done(0) and found.facts(0) == {"rows": 4}
+    with found.taken(0) as is_ours:
+        assert not is_ours
+
+
+def test_units_of_other_work_are_refused(tmp_path: Path) -> None:
+    Units(tmp_path, {"draws": 5})
+    with pytest.raises(OCDError, match="draws is 5, not 6"):
+        Units(tmp_path, {"draws": 6})
