@@ -1,4 +1,4 @@
-"""What docs/conf.py needs to make a site of the pages: their order, and docstrings as Sphinx reads them.
+"""What docs/conf.py needs to make a site: the order of the pages, and docstrings as Sphinx reads them.
 
     kinds(text)                          # docs/README.md -> {"Tutorial": [pages], "How to": [...], ...}
     add_structure, docstring_to_rst      # called by Sphinx for each page, for each docstring
@@ -27,6 +27,7 @@ LEFT_OUT = [
 """Folders that hold no page are named, or Sphinx would look through all of them."""
 
 HEADING = re.compile(r"^## (?P<kind>.+)$", re.MULTILINE)
+DIAGRAM = re.compile(r"```mermaid\n.*?```", re.DOTALL)
 ENTRY = re.compile(r"^- \[[^\]]+\]\((?P<link>[^)#]+)(?:#[^)]*)?\)", re.MULTILINE)
 
 
@@ -47,9 +48,23 @@ def add_structure(app: Any, name: str, source: list[str]) -> None:
     if name == INDEX:
         for kind, pages in kinds(source[0]).items():
             listed = "\n".join(f"/{page}" for page in pages)
-            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {kind}\n\n{listed}\n```\n"
+            source[0] += (
+                f"\n```{{toctree}}\n:hidden:\n:titlesonly:\n:caption: {kind}\n\n{listed}\n```\n"
+            )
+    elif "```mermaid" in source[0]:
+        source[0] = DIAGRAM.sub(_arrows, source[0])
     elif name.startswith("results/") and not name.endswith("/README"):
         source[0] = f"---\norphan: true\n---\n\n{_with_title(name, source[0])}"
+
+
+def _arrows(diagram: re.Match[str]) -> str:
+    """A diagram in Mermaid's words, which takes a script of others to draw, as a list of its arrows."""
+    to: dict[str, list[str]] = {}
+    for start, end in re.findall(r"(\w+) --> (\w+)", diagram[0]):
+        to.setdefault(start, []).append(end)
+    width = max(map(len, to))
+    rows = [f"{start:{width}} → {', '.join(ends)}" for start, ends in to.items()]
+    return "\n".join(["```text", *rows, "```"])
 
 
 def _with_title(name: str, text: str) -> str:
@@ -70,7 +85,9 @@ def to_rst(text: str) -> str:
     made = []
     for block in re.split(r"\n\s*\n", text.expandtabs().strip("\n")):
         rows = block.splitlines()
-        if all(row.startswith("    ") for row in rows):
+        if rows[0].startswith("|"):  # a table: as it is written
+            made.append("::\n\n" + "\n".join(f"    {row}" for row in rows))
+        elif all(row.startswith("    ") for row in rows):
             made.append("::\n\n" + block)
         elif rows[0].startswith("- "):
             items = re.split(r"\n(?=- )", block)

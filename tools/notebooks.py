@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "notebooks"
 
 
 def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
-    """The notebook with new outputs; it runs in `folder`. Raises CellExecutionError where a cell fails."""
+    """The notebook with new outputs, run in `folder`. Raises CellExecutionError where a cell fails."""
     notebook = nbformat.read(path, as_version=4)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     NotebookClient(
