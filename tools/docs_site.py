@@ -1,6 +1,6 @@
 """What docs/conf.py needs to make a site: the order of the pages, and docstrings as Sphinx reads them.
 
-    kinds(text)                          # docs/README.md -> {"Tutorial": [pages], "How to": [...], ...}
+    kinds(text)        # docs/README.md -> {"Tutorial": {page: its name in the index}, "How to": ...}
     add_structure, docstring_to_rst      # called by Sphinx for each page, for each docstring
 
 The index, docs/README.md, is the one place where pages are listed and sorted. The site's navigation is
@@ -28,18 +28,22 @@ LEFT_OUT = [
 
 HEADING = re.compile(r"^## (?P<kind>.+)$", re.MULTILINE)
 DIAGRAM = re.compile(r"```mermaid\n.*?```", re.DOTALL)
-ENTRY = re.compile(r"^- \[[^\]]+\]\((?P<link>[^)#]+)(?:#[^)]*)?\)", re.MULTILINE)
+ENTRY = re.compile(r"^- \[(?P<name>[^\]]+)\]\((?P<link>[^)#]+)(?:#[^)]*)?\)", re.MULTILINE)
 
 
-def kinds(text: str) -> dict[str, list[str]]:
-    """The pages that the index lists under each heading, as documents of the site, in its order."""
+def kinds(text: str) -> dict[str, dict[str, str]]:
+    """The pages that the index lists under each heading, in its order: document of the site -> name."""
     _, *parts = HEADING.split(text)
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for kind, listed in zip(parts[::2], parts[1::2], strict=True):
-        links = [match["link"] for match in ENTRY.finditer(listed)]
-        pages = [posixpath.normpath(posixpath.join(posixpath.dirname(INDEX), link)) for link in links]
-        found[kind] = [posixpath.splitext(page)[0] for page in pages]
+        found[kind] = {_document(entry["link"]): entry["name"] for entry in ENTRY.finditer(listed)}
     return found
+
+
+def _document(link: str) -> str:
+    """A link of the index as Sphinx names what it leads to."""
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(INDEX), link))
+    return posixpath.splitext(path)[0]
 
 
 def add_structure(app: Any, name: str, source: list[str]) -> None:
@@ -47,7 +51,7 @@ def add_structure(app: Any, name: str, source: list[str]) -> None:
     from their neighbours alone (a result's full report)."""
     if name == INDEX:
         for kind, pages in kinds(source[0]).items():
-            listed = "\n".join(f"/{page}" for page in pages)
+            listed = "\n".join(f"{title} </{page}>" for page, title in pages.items())
             source[0] += (
                 f"\n```{{toctree}}\n:hidden:\n:titlesonly:\n:caption: {kind}\n\n{listed}\n```\n"
             )
