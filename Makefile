@@ -39,7 +39,7 @@ lint: $(VENV)/.installed-dev ## check style, format and types
 	$(VENV)/bin/mypy
 
 docs: $(VENV)/.installed-dev ## build the documentation into build/docs; a warning is an error
-	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/docs
+	$(VENV)/bin/python -m sphinx --fresh-env --write-all --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/docs
 	@echo "The site: build/docs/index.html"
 
 dist: $(VENV)/.installed-dev ## build wheel and sdist, and try each in a new environment
