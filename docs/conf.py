@@ -29,6 +29,7 @@ templates_path = ["_templates"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # tests run the notebooks; their outputs are stored in them
 highlight_language = "text"
+toc_object_entries = False  # the navigation of all pages would be made of them: a third of the time
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

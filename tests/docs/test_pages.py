@@ -115,7 +115,9 @@ def test_all_notebooks_are_run() -> None:
     assert {path.stem for path in (DOCS / "notebooks").glob("*.ipynb")} == set(GAINS)
 
 
-@pytest.mark.parametrize("name", GAINS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "digits" else [pytest.mark.slow]) for name in GAINS]
+)
 def test_notebook_runs_and_gains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nbclient", reason="the extra docs is not installed")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
