@@ -42,7 +42,8 @@ html_additional_pages = {"index": "redirect.html"}
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 
 def setup(app: Any) -> None:
