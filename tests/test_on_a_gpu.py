@@ -150,6 +150,26 @@ def test_a_training_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest
     assert torch.allclose(again, whole, rtol=1e-2, atol=1e-2)
 
 
+def test_a_training_step_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once every example was overfitted a first time; but for the steps that are logged."""
+    step, seen = Trainer._train_step, []
+
+    def watched(trainer: Trainer) -> dict[str, Tensor]:
+        epoch = -(-len(trainer.indices) // trainer.config.batch_size)
+        is_later = trainer.step > 2 * epoch
+        seen.append(is_later)
+        torch.cuda.set_sync_debug_mode("error" if is_later else "default")
+        try:
+            return step(trainer)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(Trainer, "_train_step", watched)
+    ocd = OCD(digits_base().to(DEVICE), loss=LOSS, config=config({"training.num_steps": 40}))
+    ocd.fit(digits(), Workdir(tmp_path), progress=False)
+    assert any(seen)
+
+
 def test_a_whole_run_with_every_baseline(tmp_path: Path) -> None:
     changes = {"alternative": True, "baselines": "all", "device": DEVICE, "train_size": 200}
     settings = {key: str(value) for key, value in (SMALL | changes).items()}

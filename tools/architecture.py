@@ -18,8 +18,9 @@ PACKAGE = ROOT / "src" / "ocd"
 ORDER = (
     "cli", "applying", "runs", "estimators", "tasks", "reporting", "audit", "evaluation", "baselines",
     "model",
-    "rehearsal", "fitting", "judging", "checkpoint", "callbacks", "card", "hub",
-    "config", "prediction", "training", "lessons", "generator", "base", "data", "errors",
+    "rehearsal", "following", "fitting", "judging", "checkpoint", "callbacks", "card", "hub",
+    "config", "prediction", "training", "lessons", "generator", "base", "distributed",
+    "data", "errors",
 )  # fmt: skip
 """Rooms and top modules from top to bottom: each imports only from those after it."""
 MAX_LINES, MAX_FUNCTION, MAX_PARAMETERS = 300, 50, 7

@@ -31,9 +31,12 @@ from ocd.base import (
 from ocd.checkpoint import Checkpoint, save_checkpoint
 from ocd.config import OCDConfig
 from ocd.data import (
+    Chosen,
     Excerpt,
     dataset_size,
     progress_bar,
+    seeded,
+    some_by_chance,
 )
 from ocd.errors import OCDError
 from ocd.generator import Condition, Describe, HyperNetwork
@@ -132,10 +135,11 @@ class Fitting:
         self._overfit(course, progress)
 
     def train(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> Self:
-        """The rest of `fit`: Alg. 1 on the overfitted examples, and how draws are taken."""
+        """The rest of `fit`: Alg. 1 on the overfitted examples, and how draws are taken, which of
+        several processes the first one chooses."""
         record, source = self.lessons(dataset, work)
         trained = self._train(source, record, progress)
-        return self._choose_sampling(source, record, trained)
+        return self._choose_sampling(source, record, trained) if work.share.leads else self
 
     @property
     def _is_trial(self) -> bool:
@@ -242,17 +246,27 @@ class Fitting:
         return Condition(self.config.condition, self.describe)
 
     def problem(self, dataset: Dataset[Any]) -> Problem:
-        """What is handed in for a fit on this dataset."""
+        """What is handed in for a fit on this dataset, or on some of it (collection.max_examples)."""
+        most, belongs = self.config.collection.max_examples, self.belongs
+        some = some_by_chance(dataset, most, seeded(self.config.seed, 28))
+        if some is not None:
+            dataset = Chosen(dataset, some)
+            belongs = None if belongs is None else belongs[some]
         return Problem(
             self.base, self._loss(), dataset, self.condition, self.transform, self.excerpt,
-            self.encoder, self.outputs, fit_base=self.fit_base,
-            belongs=self.belongs,
+            self.encoder, self.outputs, fit_base=self.fit_base, belongs=belongs,
         )  # fmt: skip
 
     def open(self, dataset: Dataset[Any], work: Workdir) -> tuple[Problem, FitRecord]:
         """The problem, and the record of what was decided in this workdir so far."""
         problem = self.problem(dataset)
-        return problem, FitRecord.open(work, problem, self.config.to_dict())
+        record = FitRecord.open(work, problem, self.config.to_dict())
+        if problem.dataset is not dataset:
+            record.note(
+                f"lessons are made of {dataset_size(problem.dataset):,} of {dataset_size(dataset):,} "
+                "examples, chosen by chance (collection.max_examples)"
+            )
+        return problem, record
 
     def lessons(self, dataset: Dataset[Any], work: Workdir) -> tuple[FitRecord, LessonSource]:
         """The record of a workdir, and its overfitted examples. Raises OCDError before `overfit`."""

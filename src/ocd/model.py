@@ -38,16 +38,13 @@ from ocd.data import (
     to_device,
     write_text,
 )
+from ocd.distributed import check_alone, launched
 from ocd.errors import OCDError
 from ocd.fitting import Fitting
+from ocd.following import follow
 from ocd.generator import Describe, Embedding
 from ocd.hub import FetchOptions, PushOptions, fetched_folder, push_folder
-from ocd.lessons import (
-    Curriculum,
-    FitBase,
-    Problem,
-    Workdir,
-)
+from ocd.lessons import Curriculum, FitBase, Problem, Workdir
 from ocd.prediction import (
     AS_THE_BASE,
     AS_TUNED,
@@ -95,9 +92,8 @@ class OCD(Fitting):
 
         Selects a layer, overfits, trains, and chooses how draws are taken. `seen`: whether the base was
         trained on these examples; few of its errors are left in them then. `fit_base(dataset)` cures
-        that: it trains a base of the same architecture, from the same start, on a part of the
-        examples, `cross_fitting.num_folds` times; each example's lesson is made on the base that was
-        trained without it (ocd.lessons.cross_fitting).
+        that: it trains a base of the same architecture, from the same start, on a part of them, some
+        times; each lesson is made on the base that has not seen it (ocd.lessons.cross_fitting).
 
         `validation`: examples that neither base nor fit has seen, of the same forms. On these the
         length and spread of moves are chosen, and whether to move at all (`sampling.confidence`);
@@ -111,12 +107,13 @@ class OCD(Fitting):
         makes a batch of uneven examples, as a DataLoader's does. `callbacks`: are told of losses and
         decisions (ocd.callbacks). `verbose`: print decisions. `progress`: show bars.
 
-        With a `workdir` an interrupted fit resumes and ends with the same weights, up to rounding;
-        without one it works in a temporary folder. Raises OCDError for an empty dataset, a layer that
-        cannot be moved, a loss that does not give (B,), too many examples that are not finite, or a
-        workdir of another fit (nothing is overwritten).
+        With a `workdir` an interrupted fit resumes, and processes of torchrun fit one generator
+        (docs/scale.md); without one it works in a temporary folder. Raises OCDError for an empty
+        dataset, a layer that cannot be moved, a loss that does not give (B,), too many examples that
+        are not finite, or a workdir of another fit (nothing is overwritten).
         """
         if workdir is None:
+            check_alone("a fit without a workdir")
             given = (progress, collate, validation, seen, fit_base, groups, callbacks, verbose)
             with tempfile.TemporaryDirectory() as folder:
                 return self.fit(dataset, folder, *given)
@@ -126,7 +123,7 @@ class OCD(Fitting):
             judges = None if validation is None else as_dataset(validation, collate)
             examples = as_dataset(dataset, collate)
             self.belongs = as_groups(groups, dataset_size(examples))
-            with resumable(workdir.unfinished):
+            with resumable(None if not workdir.share.leads else workdir.unfinished):
                 return self._fit(examples, workdir, progress, judges)
 
     def _watched(
@@ -134,7 +131,7 @@ class OCD(Fitting):
     ) -> Workdir:
         """The files of a fit, whose log is listened to."""
         if not isinstance(workdir, Workdir):
-            workdir = Workdir(Path(workdir), context={"seed": self.config.seed})
+            workdir = Workdir(Path(workdir), context={"seed": self.config.seed}, share=launched())
         more = (print_notes,) if verbose else ()
         return replace(workdir, listeners=(*workdir.listeners, *callbacks, *more))
 
@@ -145,6 +142,8 @@ class OCD(Fitting):
         progress: bool,
         validation: Dataset[Any] | None,
     ) -> Self:
+        if not workdir.share.leads:
+            return follow(self, dataset, workdir)
         problem, record = self.open(dataset, workdir)
         course = self._course(problem, record, progress)
         self._select(course, progress)  # Eq. 3

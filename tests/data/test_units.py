@@ -68,8 +68,9 @@ def test_processes_share_the_units_and_do_none_twice(count: int, tmp_path: Path)
     assert not list((tmp_path / "claims").iterdir())
 
 
+@pytest.mark.parametrize("elsewhere", [True, False])
 def test_what_a_process_that_died_was_at_is_done_by_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
 ) -> None:
     process = multiprocessing.get_context("fork").Process(
         target=work, args=(tmp_path, Shard(0, 2)), kwargs={"die_at": 3}
@@ -77,8 +78,11 @@ def test_what_a_process_that_died_was_at_is_done_by_another(
     process.start()
     process.join(60)
     assert process.exitcode == 9
+    if elsewhere:  # there nobody knows whether it is alive
+        (tmp_path / "claims" / "000003").write_text("elsewhere 1\n")
     work(tmp_path, Shard(1, 2))
-    assert sorted(done_by(tmp_path)) == [n for n in range(TOTAL) if n != 3]  # it may still be at it
+    left = [3] if elsewhere else []
+    assert sorted(done_by(tmp_path)) == [n for n in range(TOTAL) if n not in left]
     monkeypatch.setattr(units, "STALE", 0.0)
     time.sleep(0.05)
     work(tmp_path, Shard(1, 2))
@@ -98,6 +102,40 @@ def test_a_process_that_works_long_gives_signs_of_life(
             assert not second
     with two.taken(0) as second:
         assert second
+
+
+def finish_all(folder: Path, shard: Shard, total: int, pause: float) -> None:
+    found = Units(folder, {"what": 1})
+    for number in found.until_done(shard, total):
+        time.sleep(pause)
+        found.finish(number, by=shard.number)
+    assert found.num_done(total) == total
+
+
+def test_a_process_may_wait_until_all_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what others are at, however slow they are."""
+    monkeypatch.setattr(units, "POLL", 0.01)
+    started = [
+        multiprocessing.get_context("fork").Process(
+            target=finish_all, args=(tmp_path, Shard(number, 2), 20, (0.001, 0.1)[number])
+        )
+        for number in range(2)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+        assert process.exitcode == 0
+    found = Units(tmp_path, {"what": 1})
+    assert {found.facts(number)["by"] for number in range(20)} == {0, 1}
+    assert not list((tmp_path / "claims").iterdir())
+
+
+def test_waiting_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "POLL", 0.0)
+    answers, said = iter([False, False, True]), []
+    units.wait_for(lambda: next(answers), "the plan", said.append)
+    assert said == ["waiting for the plan"]
 
 
 def test_a_unit_is_whole_only_with_its_marker(tmp_path: Path) -> None:

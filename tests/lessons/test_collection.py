@@ -79,11 +79,11 @@ def test_a_collection_that_was_stopped_ends_with_the_same_bytes(tmp_path, monkey
     run(tmp_path / "whole")
     with pytest.raises(Stop):
         run(tmp_path / "stopped", stop_after=37)
-    manifest = read_json(tmp_path / "stopped/deltas/manifest.json")
-    assert 0 < manifest["next_example"] < 60
-    assert not manifest["complete"]
+    done = 16 * len(list((tmp_path / "stopped/deltas").glob("part-*.json")))
+    assert 0 < done < 60
+    assert not (tmp_path / "stopped/deltas/complete.json").exists()
     resumed = run(tmp_path / "stopped")
-    assert resumed[0] == manifest["next_example"]  # what was done is not done again
+    assert resumed[0] == done  # what was done is not done again
     assert contents(tmp_path / "stopped/deltas") == contents(tmp_path / "whole/deltas")
 
 
@@ -114,8 +114,66 @@ def test_augmented_inputs_are_stored_with_their_deltas(tmp_path, encoder):
         assert torch.allclose(again.output, rows.features["output"], atol=1e-5)
         expected = overfitter.overfit(rows.inputs, rows.targets)
         assert torch.allclose(rows.delta.dense(), expected.dense(), atol=1e-6)
-        stored = read_tensors(work.deltas / "shard-00000.safetensors")
+        stored = read_tensors(work.deltas / "part-000000.safetensors")
         assert ("inputs" in stored) is ("targets" in stored) is (transform is not None)
+
+
+def jumble(inputs, generator):
+    """Whatever a batch is augmented by, all of its examples alike: the worst for chunks."""
+    return inputs + 0.1 * torch.randn(1, generator=generator)
+
+
+@pytest.mark.parametrize("transform", [None, jumble], ids=["plain", "augmented"])
+def test_a_lesson_depends_neither_on_the_chunk_nor_on_what_was_made_before(tmp_path, transform):
+    """In other chunks to rounding; in the same ones, bit by bit, whatever the process did before."""
+    found = {}
+    for name, settings in {
+        "whole": {}, "small": {"overfit.chunk_size": 5}, "units": {"collection.shard_rows": 10},
+    }.items():  # fmt: skip
+        ocd, work = make(STORED | settings, transform=transform), Workdir(tmp_path / name)
+        ocd.overfit(digits(40), work, progress=False)
+        source, _ = sources(ocd, digits(40), work)
+        found[name] = source.rows(torch.arange(40), seeded(0))
+    for other in ("small", "units"):
+        assert torch.allclose(found["whole"].inputs, found[other].inputs, atol=1e-6)
+        one, two = found["whole"].delta.dense(), found[other].delta.dense()
+        assert torch.allclose(one, two, atol=1e-6), other
+    ocd, work = make(STORED, transform=transform), Workdir(tmp_path / "again")
+    ocd.overfit(digits(40), work, progress=False)
+    before = contents(work.deltas)
+    for unit in (0, 2):  # a process that makes these alone
+        (work.deltas / f"part-00000{unit}.json").unlink()
+    (work.deltas / "complete.json").unlink()
+    again = make(STORED, transform=transform)
+    again.overfit(digits(40), Workdir(tmp_path / "again"), progress=False)
+    assert contents(work.deltas) == before
+
+
+def test_what_a_selection_asked_of_the_base_does_not_change_the_lessons(tmp_path):
+    """The layer is chosen in another batch of the base, which rounds otherwise."""
+    settings = STORED | {"layer": "auto", "selection.num_examples": 7, "selection.num_draws": 3}
+    for name in ("one", "two"):
+        make(settings).fit(digits(40), Workdir(tmp_path / name), progress=False)
+    stored = tmp_path / "two/deltas"
+    before = contents(stored)
+    for path in (*stored.rglob("part-*.json"), *stored.rglob("complete.json")):
+        path.unlink()  # the plan is there: what a second process begins with
+    make(settings).overfit(digits(40), Workdir(tmp_path / "two"), progress=False)
+    assert contents(stored) == before == contents(tmp_path / "one/deltas")
+
+
+@pytest.mark.parametrize("storage", ["store", "on_the_fly"])
+def test_of_more_examples_than_are_wanted_some_are_taken(tmp_path, storage):
+    settings = {"collection.storage": storage, "collection.max_examples": 30, "seed": 3}
+    ocd, work = make(settings), Workdir(tmp_path)
+    ocd.fit(digits(100), work, progress=False)
+    assert any("made of 30 of 100 examples" in note for note in ocd.notes)
+    source, overfitter = sources(ocd, digits(100), work)
+    assert len(source.examples) == 30
+    inputs, _ = overfitter.problem.fetch(torch.arange(30))
+    places = [int((digits(100).inputs == row).flatten(1).all(1).nonzero()[0]) for row in inputs]
+    assert places == sorted(set(places)) and places[-1] > 60
+    assert all("max_examples" not in note for note in make({}).fit(digits(40), progress=False).notes)
 
 
 class Pair(nn.Module):
@@ -168,7 +226,7 @@ def test_examples_that_are_not_finite_are_left_out_and_counted(tmp_path, storage
     assert len(rows.targets) == 39
     assert torch.equal(rows.targets, examples.targets[[i for i in range(40) if i != 7]])
     if storage == "store":
-        assert read_json(tmp_path / "deltas/manifest.json")["skipped"] == [7]
+        assert read_json(tmp_path / "deltas/complete.json")["skipped"] == [7]
         assert 7 not in source.examples
     else:
         assert overfitter.skipped == {7}

@@ -25,7 +25,7 @@ from helpers import (
     trainer_of,
 )
 from ocd import OCD, Examples, OCDError
-from ocd.data import read_tensors, seeded
+from ocd.data import read_tensors, seeded, shuffled_places
 from ocd.lessons import Workdir
 from ocd.tasks.images.augmentation import image_transform
 from ocd.tasks.images.encoder import ImageEncoder
@@ -90,6 +90,29 @@ def test_batches_are_shuffled_epochs(batch_size, size):
     assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
     halves = [batch_indices(n, batch_size, size, seed=3) for n in (6, 7)]
     assert torch.equal(torch.cat(halves), batch_indices(3, 2 * batch_size, size, seed=3))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 64, 65, 1000])
+def test_an_order_of_many_is_a_permutation_whose_parts_need_not_the_rest(size):
+    order = shuffled_places(torch.arange(size), size, seeded(3))
+    assert sorted(order.tolist()) == list(range(size))
+    some = torch.arange(0, size, 3)
+    assert torch.equal(shuffled_places(some, size, seeded(3)), order[some])
+    assert size < 64 or not torch.equal(shuffled_places(torch.arange(size), size, seeded(4)), order)
+
+
+def test_an_order_of_many_is_as_random_as_another():
+    """Neighbours come from everywhere: the mean distance of two places is a third of the size."""
+    size = 10_000
+    order = shuffled_places(torch.arange(size), size, seeded(0)).double()
+    assert abs(float((order[1:] - order[:-1]).abs().mean()) / size - 1 / 3) < 0.02
+    assert abs(float(torch.corrcoef(torch.stack([order, torch.arange(size)]))[0, 1])) < 0.05
+
+
+def test_batches_of_many_examples_are_shuffled_epochs_too(monkeypatch):
+    monkeypatch.setattr("ocd.training.batches.MOST_IN_AN_ORDER", 4)
+    test_batches_are_shuffled_epochs(5, 12)
+    assert int(batch_indices(10**6, 256, 10**9, seed=0).max()) < 10**9  # no order of all is made
 
 
 def test_rate_rises_over_three_tenths_and_falls_to_nothing():
@@ -230,6 +253,7 @@ def broken_trainer(root: Path, indices: list[int], settings: dict) -> Trainer:
     inputs[indices] = torch.nan
     broken = Examples(inputs, examples.targets)
     trainer.overfitter.problem = dataclasses.replace(trainer.overfitter.problem, dataset=broken)
+    trainer.source = dataclasses.replace(trainer.source)  # which knows nothing of them yet
     return trainer
 
 

@@ -19,9 +19,12 @@ from ocd._version import __version__
 from ocd.cli.about import doctor, settings, tasks
 from ocd.cli.applying import apply
 from ocd.cli.arguments import Folder
+from ocd.cli.options import parse_seeds, parse_settings
+from ocd.cli.planning import plan
 from ocd.cli.processes import NumProcesses, run_each
 from ocd.cli.sharing import push
 from ocd.cli.startup import defer_compiler
+from ocd.cli.units import overfit, predict
 from ocd.errors import OCDError
 
 app = typer.Typer(
@@ -90,8 +93,8 @@ def run(
         out or Path("runs") / (f"{task}-quick" if quick else task),
         preset,
         data_dir,
-        _parse_seeds(seeds),
-        _parse_settings(changes or []) | ({"quick": "true"} if quick else {}),
+        parse_seeds(seeds),
+        parse_settings(changes or []) | ({"quick": "true"} if quick else {}),
         shlex.join(["ocd", *sys.argv[1:]]),
     )
     if task in SUITES:
@@ -124,21 +127,9 @@ def select(folder: Folder) -> None:
 
 
 @app.command()
-def overfit(folder: Folder) -> None:
-    """Overfit the chosen layer on every training example, equation 1."""
-    _verb("overfit", folder)
-
-
-@app.command()
 def train(folder: Folder) -> None:
     """Train the generator on the overfitted deltas."""
     _verb("train", folder)
-
-
-@app.command()
-def predict(folder: Folder) -> None:
-    """Predict the test examples with every method of the table."""
-    _verb("predict", folder)
 
 
 @app.command()
@@ -196,7 +187,7 @@ def condition(folder: Folder) -> None:
     typer.echo(compare_conditions(Run.open(folder)))
 
 
-for command in (apply, tasks, settings, doctor, push):
+for command in (overfit, predict, apply, plan, tasks, settings, doctor, push):
     app.command()(command)
 
 
@@ -204,23 +195,6 @@ def _verb(name: str, folder: Path) -> None:
     from ocd.runs import Run
 
     Run.open(folder).do(name)
-
-
-def _parse_seeds(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise OCDError(f"--seeds is {text!r}: it must be numbers from 0 on, separated by commas")
-    return list(dict.fromkeys(int(part) for part in parts))
-
-
-def _parse_settings(items: list[str]) -> dict[str, str]:
-    pairs = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise OCDError(f"--set {item!r}: it must be key=value")
-        pairs[key] = value
-    return pairs
 
 
 def main() -> None:

@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ocd.cli.arguments import Folder
+from ocd.cli.arguments import Folder, ShardOf
 from ocd.cli.processes import NumProcesses, run_each
 from ocd.errors import OCDError
 
 if TYPE_CHECKING:
     from ocd.applying import LoadedRun, Summary
-
-ShardOf = Annotated[
-    str | None,
-    typer.Option(
-        "--shard", help="I/N: one of N processes, from 0/N to N-1/N, on one or many machines."
-    ),
-]
 
 
 def apply(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -13,25 +17,64 @@ NumProcesses = Annotated[
     int,
     typer.Option("--num-processes", min=1, help="Processes on this machine that share the work."),
 ]
+POLL = 0.05
+"""Seconds between two looks at whether a process has ended."""
+GRACE = 5.0
+"""Seconds that a process has to end when it is asked to."""
 
 
-def run_each(more: Sequence[Sequence[str]], without: Sequence[str]) -> bool:
-    """Run this command once for each of `more` arguments, all at a time, and wait for them; whether all
-    went well. `without`: options of this command that they do not get. One that fails is named, once
-    all have ended: what it has left, whoever comes next does."""
+def run_each(
+    more: Sequence[Sequence[str]], without: Sequence[str], first_is_needed: bool = False
+) -> bool:
+    """Run this command once for each of `more` arguments, all at a time, each on its part of the cores,
+    and wait for them; whether all went well. `without`: options of this command that they do not get.
+    One that fails is named, once all have ended: what it has left, whoever comes next does.
+
+    `first_is_needed`: others wait for what the first one does; they end where it fails. What ends this
+    process (Ctrl-C, SIGTERM) ends those that it started.
+    """
     command = [sys.executable, "-m", "ocd", *without_options(sys.argv[1:], without)]
-    started = [subprocess.Popen([*command, *own], stdout=subprocess.DEVNULL) for own in more]
-    try:
-        codes = [process.wait() for process in started]
-    except BaseException:  # Ctrl-C: they were told, too, and save what they have
-        for process in started:
-            process.wait()
-        raise
+    threads = max(1, (os.cpu_count() or 1) // max(1, len(more)))
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    started: list[subprocess.Popen[bytes]] = []
+    with _ended_together(started):
+        for own in more:
+            started.append(
+                subprocess.Popen([*command, *own], stdout=subprocess.DEVNULL, env=environment)
+            )
+        while any(process.poll() is None for process in started):
+            if first_is_needed and started[0].poll():
+                break
+            time.sleep(POLL)
+        codes = [process.poll() for process in started]
     for number, code in enumerate(codes):
         if code:
             place = f"process {number} of {len(codes)}"
             typer.echo(f"ocd: {place} ended with exit code {code}", err=True)
-    return not any(codes)
+    return not any(codes) or (first_is_needed and codes[0] == 0)
+
+
+@contextmanager
+def _ended_together(started: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """The processes end with this block, however it is left."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for process in started:
+            process.terminate()  # nothing where it has ended
+        until = time.monotonic() + GRACE
+        for process in started:
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def without_options(arguments: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from ocd.data.datasets import (
     as_dataset,
     dataset_size,
     fetch_rows,
+    some_by_chance,
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text, written_aside
@@ -45,7 +46,7 @@ from ocd.data.resuming import (
     resumable_part,
     write_state,
 )
-from ocd.data.seeds import seeded
+from ocd.data.seeds import seeded, shuffled_places
 from ocd.data.tensor_files import (
     file_digest,
     is_written_here,
@@ -54,7 +55,7 @@ from ocd.data.tensor_files import (
     read_tensors,
     write_tensors,
 )
-from ocd.data.units import STRETCH, Shard, Units
+from ocd.data.units import STRETCH, Shard, Units, wait_for
 
 __all__ = [
     "STRETCH",
@@ -110,11 +111,14 @@ __all__ = [
     "resumable_part",
     "rows_at_once",
     "seeded",
+    "shuffled_places",
+    "some_by_chance",
     "some_of",
     "take_excerpt",
     "take_rows",
     "tensors",
     "to_device",
+    "wait_for",
     "write_json",
     "write_state",
     "write_tensors",

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from ocd.data.columns import Columns
 from ocd.data.inputs import Inputs, Targets, as_inputs, as_targets, num_rows, take_rows
+from ocd.data.seeds import shuffled_places
 from ocd.errors import OCDError
 
 Batch = tuple[Inputs, Targets]
@@ -61,6 +62,15 @@ class Chosen(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Any:
         return self.dataset[int(self.index[index])]
+
+
+def some_by_chance(dataset: Dataset[Any], most: int, generator: torch.Generator) -> Tensor | None:
+    """Which examples to take of a dataset that has more than `most` of them, in rising order; None for
+    all. 0 sets no limit."""
+    total = dataset_size(dataset)
+    if not most or total <= most:
+        return None
+    return shuffled_places(torch.arange(most), total, generator).sort().values
 
 
 def as_dataset(data: Any, collate: Collate | None = None) -> Dataset[Any]:

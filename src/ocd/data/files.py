@@ -47,7 +47,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     os.replace(aside, path)
     # What processes that were killed have left of it.
     for left in path.parent.glob(f"{glob.escape(path.name)}.{socket.gethostname()}.*.part"):
-        if not _is_alive(left.name.split(".")[-2]):
+        if not is_alive(left.name.split(".")[-2]):
             left.unlink(missing_ok=True)
 
 
@@ -62,7 +62,8 @@ def _is_full(error: BaseException, folder: Path) -> bool:
     return "unexpected pos" in text and shutil.disk_usage(folder).free < LITTLE
 
 
-def _is_alive(pid: str) -> bool:
+def is_alive(pid: str) -> bool:
+    """Whether there is a process of this machine with this number."""
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

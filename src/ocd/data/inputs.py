@@ -179,15 +179,24 @@ def _take(part: Any, index: Tensor | slice | int, count: int) -> Any:
     return part
 
 
-def join_rows(one: Inputs, other: Inputs) -> Inputs:
-    """The examples of both, which have the same form."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.cat([one, other])
-    if isinstance(one, dict) and isinstance(other, dict):
-        return {key: torch.cat([value, other[key]]) for key, value in one.items()}
-    return tuple(torch.cat(pair) for pair in zip(one, other, strict=True))
+def join_rows(*parts: Inputs) -> Inputs:
+    """The examples of all parts, which have the same form."""
+    first: Any = parts[0]
+    columns: Any = parts
+    if isinstance(first, Tensor):
+        return torch.cat(columns)
+    if isinstance(first, dict):
+        return {key: torch.cat([part[key] for part in columns]) for key in first}
+    return tuple(torch.cat(column) for column in zip(*columns, strict=True))
 
 
-def to_device(inputs: Inputs, device: torch.device) -> Inputs:
-    """The inputs on a device; other parts than tensors stay as they are."""
-    return map_tensors(lambda tensor: tensor.to(device), inputs)
+def to_device(inputs: Any, device: torch.device) -> Any:
+    """Inputs, or some tensors, on a device; other parts than tensors stay as they are."""
+    return map_tensors(lambda tensor: _sent(tensor, device), inputs)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy to a GPU waits for nothing: its source is pinned, and kept by PyTorch until it is sent."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -19,19 +19,24 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ocd.data.files import locked, read_json, write_json
+from ocd.data.files import is_alive, locked, read_json, write_json
 from ocd.errors import OCDError
 
 STALE = 60.0
 """Seconds after which a process that says nothing is taken for dead."""
 BEAT = 10.0
 """Seconds between two signs of life."""
+POLL = 0.5
+"""Seconds between two looks at whether another process has done what is waited for."""
+REMIND = 60.0
+"""Seconds between two lines that say what is waited for."""
 STRETCH = 16
 """Units in a row that belong to one process: a file is read on, and not searched for each unit."""
 
@@ -50,6 +55,24 @@ class Shard:
         if not (slash and number.isdecimal() and of.isdecimal() and int(number) < int(of)):
             raise OCDError(f"--shard is {text!r}: it must be I/N, with I from 0 to N - 1, such as 0/8")
         return cls(int(number), int(of))
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other process."""
+        return self.of == 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process does what has to be done once, before and after the units."""
+        return self.number == 0
+
+    @property
+    def words(self) -> str:
+        """Words for the end of a name; "" where there is no other process."""
+        return "" if self.is_alone else f", shard {self.number} of {self.of}"
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
 
     def owns(self, unit: int) -> bool:
         """Whether a unit is this process's own: stretches go round."""
@@ -104,11 +127,26 @@ class Units:
                 if shard.owns(number) == own and not self.is_done(number):
                     yield number
 
+    def until_done(self, shard: Shard, total: int) -> Iterator[int]:
+        """Units that this process is at, until all are done, whoever did them: those that others are at
+        are waited for. Ends a unit where the next one is asked for."""
+        while self.num_done(total) < total:
+            for number in self.to_do(shard, total):
+                with self.taken(number) as is_ours:
+                    if is_ours:
+                        yield number
+            if self.num_done(total) < total:
+                time.sleep(POLL)
+
     @contextmanager
     def taken(self, number: int) -> Iterator[bool]:
         """Says that this process is at a unit; False where another one is, or it is done."""
         claim = self.folder / "claims" / f"{number:06d}"
         if self.is_done(number) or not self._claim(claim):
+            yield False
+            return
+        if self.is_done(number):  # by a process that ended between the two looks
+            claim.unlink(missing_ok=True)
             yield False
             return
         done = threading.Event()
@@ -134,7 +172,14 @@ class Units:
         return True
 
     def _is_stale(self, claim: Path) -> bool:
-        """By the file system's own clock: those of machines differ, and change."""
+        """Of a process of this machine, whether it is gone; else by the file system's own clock: those
+        of machines differ, and change."""
+        try:
+            host, _, pid = claim.read_text(encoding="utf-8").strip().partition(" ")
+        except FileNotFoundError:  # its process has just ended
+            return True
+        if host == socket.gethostname() and pid.isdecimal() and not is_alive(pid):
+            return True
         now = claim.parent / f".now-{socket.gethostname()}-{os.getpid()}"
         now.touch()
         try:
@@ -152,3 +197,16 @@ def _beat(claim: Path, done: threading.Event) -> None:
             os.utime(claim)
         except FileNotFoundError:
             return
+
+
+def wait_for(is_ready: Callable[[], bool], what: str, say: Callable[[str], None]) -> None:
+    """Wait until another process has done something that is done once; `say` what, now and then.
+
+    There is no end to it: the process that does it may be started later, or again.
+    """
+    said = -REMIND
+    while not is_ready():
+        if time.monotonic() - said >= REMIND:
+            say(f"waiting for {what}")
+            said = time.monotonic()
+        time.sleep(POLL)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         OCDFits,
         TrainingData,
     )
-    from ocd.evaluation.evaluating import evaluate
+    from ocd.evaluation.evaluating import Together, evaluate, run_methods
     from ocd.evaluation.method import Method, Oracle
     from ocd.evaluation.metric import Metric
     from ocd.evaluation.regression_metrics import REGRESSION_METRICS
@@ -49,7 +49,9 @@ _MODULES = {
     "OCDFits": "comparison",
     "Oracle": "method",
     "TrainingData": "comparison",
+    "Together": "evaluating",
     "evaluate": "evaluating",
+    "run_methods": "evaluating",
     "film_frames": "views",
     "list_methods": "baseline_methods",
     "pick_sounds": "sounds",
@@ -74,6 +76,7 @@ __all__ = [
     "Metric",
     "OCDFits",
     "Oracle",
+    "Together",
     "TrainingData",
     "add_differences",
     "area_under_risk_coverage",
@@ -86,6 +89,7 @@ __all__ = [
     "prepare_methods",
     "resample",
     "risk_coverage",
+    "run_methods",
 ]
 
 

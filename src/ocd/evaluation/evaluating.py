@@ -11,12 +11,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from torch import Tensor
 
-from ocd.data import Examples, State, num_rows, remembered, resumable_part, take_rows
+from ocd.data import (
+    Examples,
+    Shard,
+    State,
+    Units,
+    num_rows,
+    read_state,
+    remembered,
+    resumable_part,
+    take_rows,
+    write_state,
+)
 from ocd.errors import OCDError
 from ocd.evaluation.baseline_methods import USES_LABEL, list_methods
 from ocd.evaluation.comparison import Comparison
@@ -44,8 +56,22 @@ class Evaluation:
     outputs: dict[str, Tensor]
 
 
-def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
-    """Run every method on the test examples, and judge its outputs.
+@dataclass(frozen=True)
+class Together:
+    """Of several processes that run the methods of one table, this one's `share`; what each method
+    predicted lies in `folder`."""
+
+    folder: Path
+    share: Shard
+
+
+def run_methods(comparison: Comparison, test: Examples, together: Together) -> None:
+    """Run the methods that are this process's to run, until all have been run by some process."""
+    _Judged(comparison, test, list_methods(comparison), together).run()
+
+
+def evaluate(comparison: Comparison, test: Examples, together: Together | None = None) -> Evaluation:
+    """Run every method on the test examples, and judge its outputs. `together`: with other processes.
 
     A method that raises an OCDError is left out, with the reason in `numbers["skipped"]`. Errors of the
     base and of OCD's own variants are raised: without these there is no table. `numbers["costs"]` are
@@ -54,7 +80,7 @@ def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
     """
     criteria, targets = comparison.criteria, test.targets
     table = list_methods(comparison)
-    judged = _Judged(comparison, test, table).every()
+    judged = _Judged(comparison, test, table, together).every()
     outputs = {name: one["output"] for name, one in judged.items()}
     numbers: dict[str, Any] = {
         "methods": {
@@ -91,28 +117,58 @@ class _Judged:
     loses one of them at most; within it, fits and predictions go on from their last chunk.
     """
 
-    def __init__(self, comparison: Comparison, test: Examples, table: MethodTable) -> None:
+    def __init__(
+        self,
+        comparison: Comparison,
+        test: Examples,
+        table: MethodTable,
+        together: Together | None = None,
+    ) -> None:
         self.comparison, self.test, self.table = comparison, test, table
+        self.together = together
         self.ensemble = _ensemble(comparison)
         self.warm_up = cache(self._warm_up)
+        self.names = table.names  # in their order now: fits move some of them
 
     def every(self) -> dict[str, State]:
         """By method: its "output" (N, ...), "cost", "training_seconds" and "parameters"; of the
         ensemble also its draws and mean network. Reasons why a method is missing go into the table."""
+        self.run()
         found: dict[str, State] = {}
-        for name in self.table.names:
+        for number, name in enumerate(self.names):
             method = self.table.methods.get(name)
             if method is not None and method.uses_mean_network:  # of the draws of the ensemble before
                 output = found[self.ensemble]["mean_network"]
                 found[name] = {"output": output} | _facts(method)
                 continue
-            one = remembered(f"method {name}", partial(self._one, name))
+            one = self._kept(number) if self.together else self._remembered(name)
             self.table.notes += [note for note in one["notes"] if note not in self.table.notes]
             if "skipped" in one:
                 self.table.skipped[name] = one["skipped"]
             else:
                 found[name] = one
         return found
+
+    def run(self) -> None:
+        """With other processes: run methods until there is a file of each."""
+        if self.together is None:
+            return
+        units = self._units(self.together)
+        for number in units.until_done(self.together.share, len(self.names)):
+            method = self.table.methods.get(self.names[number])
+            if method is None or not method.uses_mean_network:
+                write_state(units.path(number), self._remembered(self.names[number]))
+            units.finish(number, method=self.names[number])
+
+    def _units(self, together: Together) -> Units:
+        return Units(together.folder, {"methods": self.names}, ".pt")
+
+    def _kept(self, number: int) -> State:
+        assert self.together is not None
+        return read_state(self._units(self.together).path(number))
+
+    def _remembered(self, name: str) -> State:
+        return remembered(f"method {name}", partial(self._one, name))
 
     def _one(self, name: str) -> State:
         before = len(self.table.notes)

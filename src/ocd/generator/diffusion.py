@@ -65,7 +65,7 @@ class Diffusion:
     def __init__(self, config: DiffusionConfig) -> None:
         self.config = config
         betas = torch.linspace(config.beta_start, config.beta_end, config.num_train_steps)
-        self.alphas_cumprod = (1.0 - betas).cumprod(dim=0)
+        self.alphas_cumprod = self._where_trained = (1.0 - betas).cumprod(dim=0)
 
     @property
     def last_step(self) -> int:
@@ -74,7 +74,8 @@ class Diffusion:
 
     def noising(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Eq. 6: Ω_t of clean codes at noise levels t."""
-        alpha = self.alphas_cumprod.to(clean.device)[t]
+        self._where_trained = self._where_trained.to(clean.device)  # sent once
+        alpha = self._where_trained[t]
         alpha = alpha.view(*t.shape, *[1] * (clean.dim() - t.dim()))
         return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
 

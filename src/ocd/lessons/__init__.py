@@ -1,11 +1,11 @@
 """Eq. 1 and Eq. 3: the layer that moves, and the overfitted deltas that the generator learns from."""
 
-from ocd.lessons.collection import is_collected
+from ocd.lessons.collection import is_collected, row_bytes
 from ocd.lessons.common_move import USES, find_common_move, groups_of
 from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfig
 from ocd.lessons.cross_fitting import FitBase
 from ocd.lessons.curriculum import NUM_GROUPS, Curriculum
-from ocd.lessons.folds import FoldedLessons
+from ocd.lessons.folds import FoldedLessons, in_order
 from ocd.lessons.gain import is_gain, mean_of_copies
 from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.overfitting import overfit_batch
@@ -50,6 +50,7 @@ __all__ = [
     "chunk_of",
     "find_common_move",
     "groups_of",
+    "in_order",
     "is_collected",
     "is_gain",
     "make_plan",
@@ -59,6 +60,7 @@ __all__ = [
     "overfit_batch",
     "overfit_in_chunks",
     "read_delta",
+    "row_bytes",
     "search_rate",
     "select_layer",
     "selection_excerpt",

@@ -8,10 +8,10 @@ import torch
 
 from ocd.data import (
     ResumableLoop,
+    Shard,
     dataset_size,
     in_chunks,
     progress_bar,
-    seeded,
     take_rows,
 )
 from ocd.errors import OCDError
@@ -22,44 +22,57 @@ from ocd.lessons.problem import Problem
 from ocd.lessons.record import FitRecord
 from ocd.lessons.sources import FreshLessons, LessonSource, StoredLessons
 from ocd.lessons.steps import check_skipped
-from ocd.lessons.store import DeltaStore
+from ocd.lessons.store import COMPLETE, DeltaStore
 from ocd.lessons.store_rows import Rows, delta_rows, example_rows, feature_rows
 
 
 def collect(
     overfitter: Overfitter,
     store: DeltaStore,
-    shard_rows: int,
     seed: int,
+    share: Shard | None = None,
     advance: Callable[[int], None] = lambda examples: None,
 ) -> None:
-    """Overfit every example that the store does not hold yet, `shard_rows` of them a file.
+    """Overfit every example that the store does not hold yet, a unit of them at a time.
 
-    An interrupted run resumes at `store.next_example`, the first example of the shard that was not
-    finished. `seed` augments; `advance(n)` is told that n more examples are done. Raises OCDError where
-    too many examples are not finite.
+    Any number of processes may do this at once (`share`: which of them this is), and all end when the
+    last unit is there. What a unit holds does not depend on who makes it, nor on what was made before.
+    An interrupted process goes on within its unit. `seed` augments; `advance(n)` is told that n more
+    examples are done. Raises OCDError where too many examples are not finite.
     """
-    total = dataset_size(overfitter.problem.dataset)
+    advance(store.num_done())
+    left_out: list[int] = []
+    for unit in store.to_do(share or Shard()):
+        rows, skipped = _overfit_unit(overfitter, store, unit, seed, advance)
+        left_out += skipped
+        check_skipped(left_out, store.total)
+        store.write(unit, rows, skipped)
+    check_skipped(store.finish()["skipped"], store.total)
+
+
+def _overfit_unit(
+    overfitter: Overfitter,
+    store: DeltaStore,
+    unit: int,
+    seed: int,
+    advance: Callable[[int], None],
+) -> tuple[Rows, list[int]]:
+    """A unit's rows, and the indices of the examples left out."""
+    examples = store.range_of(unit)
     size = chunk_size_of(overfitter.frozen, overfitter.config)
-    advance(store.next_example)
-    while store.next_example < total:
-        start, stop = store.next_example, min(total, store.next_example + shard_rows)
-        loop = ResumableLoop(f"{store.folder.name} from {start}")
-        parts: list[Rows] = loop.values.setdefault("parts", [])
-        skipped: list[int] = loop.values.setdefault("skipped", [])
-        done = loop.values.setdefault("done", start)
-        advance(done - start)
-        for chunk, (rows, left_out) in loop.saving_after(
-            in_chunks(stop, size, lambda chunk: _overfit(overfitter, chunk, seed), done)
-        ):
-            parts.append({name: values.cpu() for name, values in rows.items()})
-            skipped += left_out
-            loop.values["done"] = chunk.stop
-            advance(chunk.stop - chunk.start)
-        check_skipped(store.skipped + skipped, total)
-        joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        store.append(joined, stop, skipped)
-    store.finish()
+    loop = ResumableLoop(f"{store.folder.name} from {examples.start}")
+    parts: list[Rows] = loop.values.setdefault("parts", [])
+    skipped: list[int] = loop.values.setdefault("skipped", [])
+    done = loop.values.setdefault("done", examples.start)
+    advance(done - examples.start)
+    for chunk, (rows, left_out) in loop.saving_after(
+        in_chunks(examples.stop, size, lambda chunk: _overfit(overfitter, chunk, seed), done)
+    ):
+        parts.append({name: values.cpu() for name, values in rows.items()})
+        skipped += left_out
+        loop.values["done"] = chunk.stop
+        advance(chunk.stop - chunk.start)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, skipped
 
 
 def _overfit(overfitter: Overfitter, chunk: slice, seed: int) -> tuple[Rows, list[int]]:
@@ -69,9 +82,8 @@ def _overfit(overfitter: Overfitter, chunk: slice, seed: int) -> tuple[Rows, lis
     """
     problem, frozen = overfitter.problem, overfitter.frozen
     index = torch.arange(chunk.start, chunk.stop)
-    # One seed for each chunk: one for each example would need a Python loop over the examples.
-    inputs, targets = overfitter.fetch(index, seeded(seed, 1, chunk.start))
-    capture = None if problem.is_augmented else problem.capture(frozen, index, inputs)
+    inputs, targets = overfitter.fetch_each(index, seed)
+    capture = None if problem.is_augmented else problem.capture(frozen, index, inputs, fixed=True)
     done = overfit_chunk(
         frozen, overfitter.loss, inputs, targets, overfitter.config, problem.excerpt, capture=capture
     )
@@ -85,13 +97,22 @@ def _overfit(overfitter: Overfitter, chunk: slice, seed: int) -> tuple[Rows, lis
     return rows, index[deltas.skipped].tolist() if deltas.skipped else []
 
 
+def row_bytes(overfitter: Overfitter) -> int:
+    """Bytes of a stored lesson."""
+    rows, _ = _overfit(overfitter, slice(0, 1), 0)
+    return sum(values.numel() * values.element_size() for values in rows.values())
+
+
 def is_collected(record: FitRecord) -> bool:
     """Whether a fit has a plan, and every delta that the plan wants stored."""
     if record.plan is None:
         return False
-    if record.is_collected:  # in folds
-        return record.plan.storage != "store" or (record.work.deltas / "fold-0").exists()
-    return record.plan.storage != "store" or _open_store(record).complete
+    if record.plan.storage != "store":
+        return True
+    if not record.is_collected:
+        return DeltaStore.is_complete(record.work.deltas, record.store_key)
+    folds = sorted(record.work.deltas.glob("fold-*"))
+    return bool(folds) and all((fold / COMPLETE).exists() for fold in folds)
 
 
 def collect_lessons(
@@ -105,9 +126,9 @@ def collect_lessons(
         return
     overfitter = Overfitter.of_plan(problem, plan, config)
     total = dataset_size(problem.dataset)
+    store = _open_store(problem, record, config)
     with progress_bar(f"overfit {plan.layer}", total, progress) as advance:
-        shard_rows = config.collection.shard_rows
-        collect(overfitter, _open_store(record), shard_rows, config.seed, advance)
+        collect(overfitter, store, config.seed, record.work.share, advance)
 
 
 def open_lessons(problem: Problem, record: FitRecord, config: LessonConfig) -> LessonSource:
@@ -117,11 +138,12 @@ def open_lessons(problem: Problem, record: FitRecord, config: LessonConfig) -> L
     overfitter = Overfitter.of_plan(problem, record.plan, config)
     if record.plan.storage == "on_the_fly":
         return FreshLessons(overfitter)
-    store = _open_store(record)
+    store = _open_store(problem, record, config)
     if not store.complete:
         raise OCDError(f"the deltas in {record.work.deltas} are not complete: overfit first")
     return StoredLessons(store.reader(), overfitter)
 
 
-def _open_store(record: FitRecord) -> DeltaStore:
-    return DeltaStore.open(record.work.deltas, record.store_key)
+def _open_store(problem: Problem, record: FitRecord, config: LessonConfig) -> DeltaStore:
+    total = dataset_size(problem.dataset)
+    return DeltaStore.open(record.work.deltas, record.store_key, total, config.collection.shard_rows)

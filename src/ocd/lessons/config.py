@@ -20,6 +20,9 @@ class CollectionConfig:
     """auto (by measured cost), store (on disk), or on_the_fly (overfitted anew for every batch)."""
     shard_rows: int = 4096
     """Of store: examples in a file, and between two points at which an interrupted run can resume."""
+    max_examples: int = 10_000_000
+    """Examples that lessons are made of at most; of a larger dataset as many by chance. A generator of
+    this size has seen enough long before (docs/scale.md); 0: all."""
     num_workers: int = 0
     """Of on_the_fly: processes that read and augment batches in advance, for datasets that are slow to
     read; 0: none. Transforms then run on the CPU."""
@@ -29,6 +32,8 @@ class CollectionConfig:
             raise OCDError(f"collection.storage is {self.storage!r}: use one of {STORAGES}")
         if self.shard_rows < 1:
             raise OCDError(f"collection.shard_rows is {self.shard_rows}: it must be at least 1")
+        if self.max_examples < 0:
+            raise OCDError(f"collection.max_examples is {self.max_examples}: it must be at least 0")
         if self.num_workers < 0:
             raise OCDError(f"collection.num_workers is {self.num_workers}: it must be at least 0")
 

@@ -90,6 +90,14 @@ class FoldedLessons:
         return found
 
 
+def in_order(source: LessonSource, indices: Tensor) -> Tensor:
+    """The places of a batch in the order in which the source gives its rows: fold by fold."""
+    if not isinstance(source, FoldedLessons):
+        return indices
+    fold = torch.bucketize(indices, source._starts[1:], right=True)
+    return indices[fold.argsort(stable=True)]
+
+
 def joined(parts: list[tuple[Overfitter, LessonBatch]]) -> LessonBatch:
     """Lessons of several bases as one batch, in their order."""
     if len(parts) == 1:

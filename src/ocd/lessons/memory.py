@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, Front, FrozenBase, capture_rows, restored_capture
-from ocd.data import Inputs, example_shapes, in_chunks, num_rows, take_rows
+from ocd.data import Inputs, example_shapes, in_chunks, num_rows, take_rows, to_device
 from ocd.lessons.batch_proof import BatchProof
 
 CHUNK = 256
@@ -55,6 +55,7 @@ class BaseMemory:
     _front: Front | None = None
     _proof: BatchProof | None = None
     _known: Tensor = field(default_factory=lambda: torch.empty(0))
+    _fixed: Tensor = field(default_factory=lambda: torch.empty(0))
     _rows: dict[str, Tensor] = field(default_factory=dict)
     _folder: tempfile.TemporaryDirectory[str] | None = None
     _keeps: bool = True
@@ -62,9 +63,12 @@ class BaseMemory:
     _shapes: tuple[tuple[int, ...], ...] | None = None
     _chunk: int = 0
 
-    def capture(self, frozen: FrozenBase, index: Tensor, inputs: Inputs | None = None) -> Capture:
+    def capture(
+        self, frozen: FrozenBase, index: Tensor, inputs: Inputs | None = None, fixed: bool = False
+    ) -> Capture:
         """I(x) of these examples and what is needed to run them again: as `frozen.capture` gives it.
-        `inputs`: of these examples, if they were read already."""
+        `inputs`: of these examples, if they were read already. `fixed`: as asked for in batches that
+        depend on `index` alone, whatever was asked before: a base rounds by the size of a batch."""
         index = index.cpu()
         inputs = self.fetch(index) if inputs is None else inputs
         if self.layer != frozen.name:
@@ -75,13 +79,13 @@ class BaseMemory:
             self._stop("examples are of uneven length")
         if not self._keeps:
             return self._ask(frozen, index, inputs)
-        if not self._learn(frozen, index, inputs):
+        if not self._learn(frozen, index, inputs, fixed):
             return self._ask(frozen, index, inputs)
         like = self._template(frozen)
         if self._front is not None and not self._front.fits(like):
             self._stop(MIXED)
             return self._ask(frozen, index, inputs)
-        rows = {name: values[index].to(frozen.device) for name, values in self._rows.items()}
+        rows = {name: to_device(values[index], frozen.device) for name, values in self._rows.items()}
         return restored_capture(frozen, like, inputs, rows, self._front)
 
     def remember(self, frozen: FrozenBase, index: Tensor, capture: Capture) -> None:
@@ -91,24 +95,29 @@ class BaseMemory:
         self.asked += len(index)
         self._keep(frozen, index, capture)
 
-    def _learn(self, frozen: FrozenBase, index: Tensor, inputs: Inputs) -> bool:
+    def _learn(self, frozen: FrozenBase, index: Tensor, inputs: Inputs, fixed: bool) -> bool:
         """Ask for those of the examples that the base was not asked for; False where nothing is kept.
 
         Of few examples whole blocks are asked for, always the same ones: a base rounds by the size of
-        a batch, and a fit that resumes asks in another order.
+        a batch, and a fit that resumes asks in another order. `fixed`: those that were asked for in
+        part are asked for again.
         """
         size = self._chunk = self._chunk or _chunk_size(frozen, inputs)
+        known = self._fixed if fixed else self._known
         if self.total <= ASKED_IN_BLOCKS:
-            for block in (index // size)[~self._known[index]].unique().tolist():
+            for block in (index // size)[~known[index]].unique().tolist():
                 whole = torch.arange(block * size, min(self.total, (block + 1) * size))
-                new = whole[~self._known[whole]]
+                new = whole if fixed else whole[~self._known[whole]]
                 rows = self.fetch(new)
                 if example_shapes(rows) != self._shapes:
                     return self._stop("examples are of uneven length")
                 if not self._keep(frozen, new, self._ask(frozen, new, rows)):
                     return False
+                self._fixed[whole] = len(new) == len(whole)
             return True
         new = self._unknown(index)
+        if fixed and not bool(known[index].all()):
+            new = torch.arange(len(index))
         for chunk, capture in in_chunks(
             len(new),
             size,
@@ -116,6 +125,8 @@ class BaseMemory:
         ):
             if not self._keep(frozen, index[new[chunk]], capture):
                 return False
+        if fixed:
+            self._fixed[index] = True
         return True
 
     def _unknown(self, index: Tensor) -> Tensor:
@@ -195,6 +206,7 @@ class BaseMemory:
         self.layer, self._like, self._rows, self._keeps = layer, None, {}, True
         self._shapes, self._front, self._proof, self._chunk = None, None, None, 0
         self._known = torch.zeros(self.total, dtype=torch.bool)
+        self._fixed = torch.zeros(self.total, dtype=torch.bool)
 
 
 def _chunk_size(frozen: FrozenBase, inputs: Inputs) -> int:

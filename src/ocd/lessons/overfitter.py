@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, Delta, FrozenBase, Loss
-from ocd.data import Batch, Inputs, Targets, to_device
+from ocd.data import Batch, Inputs, Targets, join_rows, seeded, take_rows, to_device
 from ocd.lessons.config import LessonConfig
 from ocd.lessons.overfitting import overfit_batch
 from ocd.lessons.plan import Plan
@@ -51,6 +51,19 @@ class Overfitter:
         inputs, targets = self.problem.fetch(indices)
         if self.problem.transform is not None:
             inputs = self.problem.transform(inputs, generator)
+        return inputs, targets
+
+    def fetch_each(self, indices: Tensor, seed: int) -> Batch:
+        """Examples by index, each augmented alone, by a generator of its own: what comes of an example
+        does not depend on the batch that it is in."""
+        inputs, targets = self.problem.fetch(indices)
+        transform = self.problem.transform
+        if transform is not None and len(indices):
+            each = [
+                transform(take_rows(inputs, slice(row, row + 1)), seeded(seed, 1, example))
+                for row, example in enumerate(indices.tolist())
+            ]
+            inputs = join_rows(*each)
         return inputs, targets
 
     def overfit(self, inputs: Inputs, targets: Targets, capture: Capture | None = None) -> Delta:

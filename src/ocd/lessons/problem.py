@@ -75,10 +75,16 @@ class Problem:
         """Whether the base sees other inputs than the dataset's, anew in every batch."""
         return self.transform is not None or self.excerpt is not None
 
-    def capture(self, frozen: FrozenBase, indices: Tensor, inputs: Inputs | None = None) -> Capture:
+    def capture(
+        self,
+        frozen: FrozenBase,
+        indices: Tensor,
+        inputs: Inputs | None = None,
+        fixed: bool = False,
+    ) -> Capture:
         """What the base says of these examples, not augmented: asked once, and kept. `inputs`: of these
-        examples, if they were read already."""
-        return self.memory.capture(frozen, indices, inputs)
+        examples, if they were read already. `fixed`: the same bits whatever was asked before."""
+        return self.memory.capture(frozen, indices, inputs, fixed)
 
     @property
     def packed_loss(self) -> Loss:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import base_digest, digest_of
-from ocd.data import Listener, Log, dataset_size, fetch_rows, read_json, tensors, write_json
+from ocd.data import Listener, Log, Shard, dataset_size, fetch_rows, read_json, tensors, write_json
 from ocd.errors import OCDError
 from ocd.lessons.plan import Plan
 from ocd.lessons.problem import Problem
@@ -37,7 +37,8 @@ WHAT = {
 class Workdir:
     """The files of one fit in a run folder. `member` names one of several fits that share the folder,
     `deltas_of` the fit whose deltas are used, if that is another one; `bases_of` that whose bases of
-    cross-fitting are, which do not depend on the layer. `listeners`: are told what its log says."""
+    cross-fitting are, which do not depend on the layer. `listeners`: are told what its log says.
+    `share`: which of several processes this is that overfit at once."""
 
     root: Path
     member: str = ""
@@ -45,6 +46,7 @@ class Workdir:
     deltas_of: str | None = None
     bases_of: str | None = None
     listeners: tuple[Listener, ...] = ()
+    share: Shard = field(default_factory=Shard)
 
     @property
     def deltas(self) -> Path:
@@ -57,7 +59,9 @@ class Workdir:
             f"{name}/fold-{number}".lstrip("/") if name is not None else None
             for name in (self.member, self.deltas_of)
         )
-        return Workdir(self.root, own or "", self.context, lent, listeners=self.listeners)
+        return Workdir(
+            self.root, own or "", self.context, lent, listeners=self.listeners, share=self.share
+        )
 
     @property
     def bases(self) -> Path:
@@ -85,6 +89,14 @@ class Workdir:
         return self.checkpoint / "plan.json"
 
     @property
+    def is_planned(self) -> bool:
+        """Whether everything is decided that the lessons depend on."""
+        if not self.plan.exists():
+            return False
+        saved = read_json(self.plan)
+        return saved["plan"] is not None and saved["has_common_move"] is not None
+
+    @property
     def is_finished(self) -> bool:
         """Whether the fit is trained: config.json is the last file that it writes."""
         return (self.checkpoint / "config.json").exists()
@@ -93,7 +105,8 @@ class Workdir:
         """The run folder's metrics.jsonl; every line says which fit, or which part of it, it is of."""
         context = {"seed": 0, "role": "main"} | self.context
         context |= {"role": role} if role else {}
-        return Log(self.root / "metrics.jsonl", context, self.listeners)
+        path = self.root / "metrics.jsonl" if self.share.leads else None
+        return Log(path, context, self.listeners)
 
 
 @dataclass
@@ -135,14 +148,16 @@ class FitRecord:
         )  # fmt: skip
 
     def note(self, *lines: str) -> None:
-        """Add decisions and their reasons, for the report."""
+        """Add decisions and their reasons, for the report; of several processes the first writes."""
         for text in lines:
             if text not in self.notes:
                 self.notes.append(text)
                 self.work.log().write("note", text=text)
 
     def save(self) -> None:
-        """Write plan.json."""
+        """Write plan.json; of several processes the first one does."""
+        if not self.work.share.leads:
+            return
         plan = None if self.plan is None else self.plan.as_dict()
         values = {
             "key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes,

@@ -33,7 +33,8 @@ class LessonBatch:
     `features`: the parts of I(x). `inputs` (B, ...) and `targets` (B, ...), augmented. `delta`:
     (B, 1, ...), None where a baseline needs none. `capture`: of the inputs, if it was made;
     `recall(few)` gives it where the base was asked before. `parts`: of lessons in folds, the lessons
-    of each base in their order, with its overfitter.
+    of each base in their order, with its overfitter. `within`: the place of the first of them in the
+    batch of all processes, and its rows; None where there is one process.
     """
 
     features: Features
@@ -43,6 +44,7 @@ class LessonBatch:
     capture: Capture | None = None
     recall: Callable[[slice], Capture] | None = None
     parts: list[tuple[Overfitter, LessonBatch]] | None = None
+    within: tuple[int, int] | None = None
 
     def by_base(self, served: Overfitter) -> Iterator[tuple[slice, Overfitter, LessonBatch]]:
         """The lessons of each base: where they are, its overfitter, and the lessons. `served`: the
@@ -94,6 +96,7 @@ class FreshLessons:
 
     def __post_init__(self) -> None:
         self.examples = torch.arange(dataset_size(self.overfitter.problem.dataset))
+        self._known = torch.zeros(len(self.examples), dtype=torch.bool)
 
     def rows(
         self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None
@@ -105,8 +108,12 @@ class FreshLessons:
         capture = frozen.capture(inputs) if again else problem.capture(frozen, indices, inputs)
         delta = overfitter.overfit(inputs, targets, capture)
         features = problem.condition.features(frozen, inputs, capture)
+        # What was finite once is so again, unless it is augmented: the device is not waited for.
+        if not again and self._known[indices].all():
+            return LessonBatch(features, inputs, targets, delta, capture)
         good = delta.isfinite() & capture.output.reshape(len(capture), -1).isfinite().all(dim=1)
         if good.all():
+            self._known[indices] = True
             return LessonBatch(features, inputs, targets, delta, capture)
         kept = good.nonzero()[:, 0]
         overfitter.skipped.update(indices[~good.cpu()].tolist())
@@ -131,7 +138,7 @@ class StoredLessons:
 
     def __post_init__(self) -> None:
         self.examples = self.reader.examples
-        self._keeps_inputs = any(name.startswith("inputs") for name in (self.reader.shards or [{}])[0])
+        self._keeps_inputs = any(name.startswith("inputs") for name in self.reader.names)
 
     def rows(
         self, indices: Tensor, generator: torch.Generator, batch: Batch | None = None
@@ -142,7 +149,7 @@ class StoredLessons:
             inputs, targets = read_examples("inputs", rows), read_examples("targets", rows)
         else:
             inputs, targets = problem.fetch(rows["index"])
-        rows = {name: values.to(frozen.device) for name, values in rows.items()}
+        rows = to_device(rows, frozen.device)
         features = problem.condition.only_wanted(read_features(rows))
         delta = read_delta(rows, frozen.weight_shape)
         inputs, targets = to_device(inputs, frozen.device), to_device(targets, frozen.device)

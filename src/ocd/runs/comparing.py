@@ -14,6 +14,7 @@ from ocd.baselines import (
     reason_unavailable,
     training_failure,
 )
+from ocd.data import dataset_size
 from ocd.evaluation import Comparison, FittedBaselines, MethodSettings, OCDFits, TrainingData
 from ocd.lessons import FoldedLessons, LessonSource, StoredLessons
 from ocd.model import OCD
@@ -32,6 +33,8 @@ def make_comparison(run: Run, seed: int) -> Comparison:
     fitted = run.load(ocd, main)
     _, source = ocd.lessons(run.lessons(seed), main)
     stored = source.reader if isinstance(source, StoredLessons) and ocd.transform is None else None
+    if dataset_size(source.overfitter.problem.dataset) != len(run.lessons(seed)):
+        stored = None  # of some examples, which have other numbers there
     options = run.run_options
     return Comparison(
         criteria=run.task,

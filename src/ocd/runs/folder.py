@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig
-from ocd.data import Examples, Log, Place, locked, read_json, resumable, some_of, write_json
+from ocd.data import Examples, Log, Place, Shard, locked, read_json, resumable, some_of, write_json
+from ocd.distributed import launched
 from ocd.errors import OCDError
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
@@ -53,6 +54,8 @@ class RunFolder:
     """The seed whose training examples these are, of a task whose seeds draw their own."""
     origin: RunFolder | None = field(default=None, repr=False)
     """The run of all seeds that this one is of."""
+    share: Shard = field(default_factory=launched)
+    """Which of several processes this is that work on one verb at once."""
 
     @classmethod
     def create(
@@ -259,6 +262,13 @@ class RunFolder:
             seconds["base"] = None
         return seconds
 
+    def num_steps(self, seed: int) -> int:
+        """Steps that the generator of a seed was trained for."""
+        lines = (self.root / "metrics.jsonl").read_text().split("\n")[:-1]
+        events = [event for event in map(json.loads, lines) if event["event"] == "train"]
+        own = [e["step"] for e in events if e["seed"] == seed and e["role"] == "main"]
+        return max(own, default=0)
+
     def base_path(self, seed: int) -> Path:
         """The file of a seed's base."""
         return self.root / "base" / f"seed-{seed}.safetensors"
@@ -282,11 +292,13 @@ class RunFolder:
     @contextmanager
     def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
         """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
-        processes too, are logged at its end. `of`: tells phases of the same name apart."""
-        where = self.unfinished(seed) / (of or name)
+        processes too, are logged. `of`: tells phases of one name apart. The first of several processes
+        ends when all units are done: its time is the phase's."""
+        where = self.unfinished(seed) / f"{of or name}{self.share.words}"
         with kept_in(self.root / "features"), resumable(where) as place:
             try:
                 yield place
             finally:
-                self.log(seed).write("phase", phase=name, seconds=round(place.seconds, 3))
+                phase = name if self.share.leads else f"{name}{self.share.words}"
+                self.log(seed).write("phase", phase=phase, seconds=round(place.seconds, 3))
                 place.restart_clock()

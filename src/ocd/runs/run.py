@@ -22,7 +22,7 @@ from torch import nn
 
 from ocd.config import OCDConfig
 from ocd.data import Examples, read_json, read_tensors, take_rows, write_json, write_tensors
-from ocd.evaluation import evaluate, film_frames, pick_sounds
+from ocd.evaluation import evaluate, film_frames, pick_sounds, run_methods
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
 from ocd.prediction import Reference
@@ -31,6 +31,7 @@ from ocd.runs.comparing import make_comparison
 from ocd.runs.folder import RunFolder
 from ocd.runs.progress import say_progress
 from ocd.runs.settings import CROSS_FITTED, VARIANTS
+from ocd.runs.shares import await_plan, await_selection, await_training, together_of
 
 VERBS = ("select", "overfit", "train", "predict", "report")
 
@@ -101,11 +102,13 @@ class Run(RunFolder):
     @of_seed
     def overfit(self, seed: int) -> None:
         """Eq. 1 for every example, at the layer of the run and at the alternative layer."""
+        await_selection(self, seed)
         self.select(seed)
         for role, ocd, work in self.fits(seed):
-            lessons = self.lessons_of(role, seed)
             if work.is_finished:
                 continue
+            await_plan(self, work)
+            lessons = self.lessons_of(role, seed)
             if is_collected(ocd.open(lessons, work)[1]):
                 continue
             with self.phase("overfit" if role == "main" else role, seed):
@@ -121,7 +124,10 @@ class Run(RunFolder):
             lessons = self.lessons_of(role, seed)
             with self.phase("train" if role == "main" else role, seed):
                 ocd.train(lessons, work)
-            self.enter(work.checkpoint)
+            if self.share.leads:
+                self.enter(work.checkpoint)
+        if not self.share.leads:
+            return
         if self.data.reader is not None:  # else there are no new inputs to be judged by it
             self.reference(seed)
         if self.run_options.has_baselines:
@@ -158,11 +164,17 @@ class Run(RunFolder):
         """Predict the test examples with every method of the table."""
         path = self.root / "predictions" / f"seed-{seed}.json"
         if path.exists():
+            if self.share.is_alone:  # of phases killed at their very end, and of several processes
+                shutil.rmtree(self.unfinished(seed), ignore_errors=True)
             return
+        await_training(self, seed)
         self.train(seed)
-        comparison = make_comparison(self, seed)
+        comparison, together = make_comparison(self, seed), together_of(self, seed)
         with self.phase("predict", seed):
-            evaluation = evaluate(comparison, self.data.test)
+            if together is not None and not self.share.leads:
+                run_methods(comparison, self.data.test, together)
+                return
+            evaluation = evaluate(comparison, self.data.test, together)
             views = dict(evaluation.views)
             if self.task.film is not None and seed == self.seeds[0]:
                 frames = self.task.film(self.options, self.data)
@@ -188,7 +200,8 @@ class Run(RunFolder):
             write_tensors(path.with_suffix(".safetensors"), evaluation.tensors)
             write_json(path, evaluation.numbers)
         self.enter(path, path.with_suffix(".safetensors"))
-        shutil.rmtree(self.unfinished(seed), ignore_errors=True)  # of phases killed at their very end
+        if self.share.is_alone:
+            shutil.rmtree(self.unfinished(seed), ignore_errors=True)
 
     def report(self) -> dict[str, Any]:
         """Write results.json, report.md and the figures from the files of the run; returns the
@@ -236,7 +249,7 @@ class Run(RunFolder):
             member = f"seed-{seed}" if role == "main" else f"seed-{seed}-{role}"
             config = self.config.replace({**main, **settings})
             ocd = self.unfitted(base, config, seed, self.run_options.encode_x)
-            work = Workdir(self.root, member, {"seed": seed, "role": role})
+            work = Workdir(self.root, member, {"seed": seed, "role": role}, share=self.share)
             if self._is_cross_fitted(role):  # all such fits of a seed on the same bases
                 ocd.seen, ocd.fit_base = True, base_trainer(self, seed)
                 work = dataclasses.replace(work, bases_of=f"seed-{seed}")

@@ -7,7 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ocd.data import seeded, some_of
+from ocd.data import Batch, seeded, shuffled_places, some_of, take_rows
+from ocd.lessons import LessonSource
 
 ENOUGH_TO_JUDGE = 512
 """Examples that are held out where there are enough of them: on fewer, only large gains are sure."""
@@ -38,6 +39,10 @@ def split_indices(
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
+MOST_IN_AN_ORDER = 2**22
+"""Examples up to which an epoch's whole order is made and kept; of more, a batch's part of it alone."""
+
+
 @lru_cache(maxsize=4)
 def _shuffled(size: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(size, generator=seeded(seed, 3, epoch))
@@ -47,5 +52,24 @@ def batch_indices(number: int, batch_size: int, size: int, seed: int) -> Tensor:
     """The `number`-th batch of an endless stream of shuffled epochs over `size` indices."""
     wanted = torch.arange(number * batch_size, (number + 1) * batch_size)
     epochs, within = wanted // size, wanted % size
-    parts = [_shuffled(size, seed, int(epoch))[within[epochs == epoch]] for epoch in epochs.unique()]
+    parts = []
+    for epoch in epochs.unique().tolist():
+        places = within[epochs == epoch]
+        if size <= MOST_IN_AN_ORDER:
+            parts.append(_shuffled(size, seed, epoch)[places])
+        else:
+            parts.append(shuffled_places(places, size, seeded(seed, 3, epoch)))
     return torch.cat(parts)
+
+
+def augmented_batch(source: LessonSource, indices: Tensor, generator: torch.Generator) -> Batch | None:
+    """Inputs and targets of a whole batch, augmented; None where the source's are not, or it reads them
+    itself."""
+    if not source.reads_dataset or source.overfitter.problem.transform is None:
+        return None
+    return source.overfitter.fetch(source.examples[indices], generator)
+
+
+def own_part(read: Batch | None, own: slice) -> Batch | None:
+    """Some rows of a batch that was read in advance."""
+    return None if read is None else (take_rows(read[0], own), take_rows(read[1], own))

@@ -53,7 +53,7 @@ def train_generator(
     objective = DiffusionObjective(
         source.overfitter, training.num_noise_levels, training.task_loss_weight
     )
-    files = TrainingFiles(work.log(), work.checkpoint / "training.pt", record.key["all"])
+    files = TrainingFiles(work.log(), work.checkpoint / "training.pt", record.key["all"], work.share)
     trainer = Trainer(made.network, source, objective, training, seed, files)
     if trainer.config.num_steps < training.num_steps:
         record.note(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ocd.base import example_losses
+from ocd.data import to_device
 from ocd.generator import Embedding, HyperNetwork
 from ocd.lessons import LessonBatch, Overfitter
 
@@ -91,9 +92,13 @@ class DiffusionObjective:
         with torch.autocast(self.overfitter.frozen.device.type, enabled=False):  # targets stay exact
             codes = network.codec.encode(rows.delta)[:, 0]
         steps = network.diffusion.config.num_train_steps
-        t = torch.randint(0, steps, (len(codes), num_levels), generator=generator)
-        noise = torch.randn(len(codes), num_levels, *network.diffused_shape, generator=generator)
-        return network.losses(embedding, codes, t.to(codes.device), noise.to(codes.device))
+        # Of several processes each draws for the whole batch, so that an example's noise is the same.
+        first, total = rows.within or (0, len(codes))
+        own = slice(first, first + len(codes))
+        t = torch.randint(0, steps, (total, num_levels), generator=generator)[own]
+        noise = torch.randn(total, num_levels, *network.diffused_shape, generator=generator)[own]
+        t, noise = to_device((t, noise), codes.device)
+        return network.losses(embedding, codes, t, noise)
 
     def _task_loss(
         self,

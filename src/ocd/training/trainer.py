@@ -12,22 +12,25 @@ base's passes do not round by the size of a batch, since a resumed fit may ask i
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ocd.data import Batch, Log, SaveTimer, every_second, read_state, seeded, write_state
+from ocd.data import Batch, Log, SaveTimer, Shard, every_second, read_state, seeded, write_state
+from ocd.distributed import team_of
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork
-from ocd.lessons import LessonBatch, LessonSource
-from ocd.training.batches import batch_indices, split_indices
+from ocd.lessons import LessonBatch, LessonSource, in_order
+from ocd.training.averaging import ema_update
+from ocd.training.batches import augmented_batch, batch_indices, own_part, split_indices
 from ocd.training.config import TrainingConfig, rate_factor, shortened
+from ocd.training.finite import Finiteness
 from ocd.training.objectives import Objective
+from ocd.training.optimizing import make_optimizer
 from ocd.training.prefetch import Batches, fetch_ahead
 
 TRAINING_FORMAT = 3
@@ -40,11 +43,13 @@ LOG_EVERY = 20
 @dataclass(frozen=True)
 class TrainingFiles:
     """Where a training writes: its log and its checkpoint. `key`: a hash of everything that the
-    training depends on, by which a checkpoint is known as its own."""
+    training depends on, by which a checkpoint is known as its own. `share`: which of several processes
+    that train this network this is (ocd.distributed); the first one alone writes."""
 
     log: Log
     checkpoint: Path
     key: str
+    share: Shard = field(default_factory=Shard)
 
 
 class Trainer:
@@ -61,7 +66,7 @@ class Trainer:
     ) -> None:
         self.network, self.source, self.objective = network, source, objective
         self.overfitter = source.overfitter
-        self.seed, self.files = seed, files
+        self.seed, self.files, self.team = seed, files, team_of(files.share)
         belongs = source.overfitter.problem.belongs
         self.indices, self.held_out = split_indices(
             source.examples, config.validation_share, seed, source.reserved, belongs
@@ -70,11 +75,12 @@ class Trainer:
             raise OCDError("no example is left to train on: every one was skipped")
         self.config = shortened(config, len(self.indices))
         # What the best weights are chosen on says no more whether moves gain.
-        first = every_second(source.examples[self.held_out], belongs)
-        self.choosing = self.held_out[first] if config.keep_best else self.held_out[:0]
-        self.average = AveragedModel(network, multi_avg_fn=_ema_update(config.ema_decay))
+        half = self.held_out[every_second(source.examples[self.held_out], belongs)]
+        self.choosing = half if config.keep_best else self.held_out[:0]
+        self.average = AveragedModel(network, multi_avg_fn=ema_update(config.ema_decay))
         self.average.eval()
-        self.optimizer = self._make_optimizer()
+        self.optimizer = make_optimizer(network, config)
+        self.finite = Finiteness(self.overfitter.frozen.device)
         self.step = 0
         self.best: float | None = None
         self.best_weights: dict[str, Tensor] | None = None
@@ -84,6 +90,8 @@ class Trainer:
 
     def run(self, advance: Callable[[int], None] = lambda steps: None) -> nn.Module:
         """Train to the end and return the averaged network, in eval mode."""
+        if self.team is not None:
+            self.team.start_alike(self.network)
         advance(self.step)
         self._ahead = self._read_ahead()
         while self.step < self.config.num_steps:
@@ -100,32 +108,45 @@ class Trainer:
 
     # ------------------------------------------------------------ one step
 
-    def _train_step(self) -> dict[str, float]:
-        """One optimiser step. {} where no example of the batch is finite: then nothing moves."""
+    def _train_step(self) -> dict[str, Tensor]:
+        """One optimiser step; its losses, on their device: a step waits for nothing there. {} where no
+        example of the batch is finite: then nothing moves."""
         config = self.config
         self.network.train()
         factor = rate_factor(self.step, config.num_steps, config.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * factor * group["factor"]
-        rows = self._batch()
-        if not len(rows):
+        losses = self._gradients()
+        if not losses:
             return {}
-        losses = self._losses(rows, seeded(self.seed, 5, self.step), self.step)
-        losses["loss"].backward()
-        totals = {name: float(value.detach()) for name, value in losses.items()}
-        if not math.isfinite(totals["loss"]) or not self._clip():
-            raise OCDError(
-                f"the training loss or its gradient is not finite at step {self.step}: lower "
-                "training.lr; the last checkpoint is kept"
-            )
+        self.finite.follow(self.step, losses["loss"], *self._clip())
+        self.optimizer.found_inf = self.finite.is_broken  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self.network)
-        return totals
+        return losses
+
+    def _gradients(self) -> dict[str, Tensor]:
+        """The losses of a batch, whose gradients the network has then; {} where none is finite."""
+        rows, losses = self._batch(), {}
+        if len(rows):
+            losses = self._losses(rows, seeded(self.seed, 5, self.step), self.step)
+            losses["loss"].backward()
+        if self.team is not None:
+            return self.team.average(self.network, losses, len(rows))
+        return {name: value.detach() for name, value in losses.items()}
 
     def _batch(self) -> LessonBatch:
+        """The lessons of this step; of several processes this one's part of them."""
         read = None if self._ahead is None else next(self._ahead)
-        return self._rows(self._indices_of(self.step), self._augmentation(self.step), read)
+        indices, augmentation = self._indices_of(self.step), self._augmentation(self.step)
+        if self.team is None:
+            return self._rows(indices, augmentation, read)
+        if read is None:  # what augments a batch does so as a whole
+            read = augmented_batch(self.source, indices, augmentation)
+        own, indices = self.team.own(len(indices)), in_order(self.source, indices)
+        rows = self._rows(indices[own], augmentation, own_part(read, own))
+        return replace(rows, within=(own.start, len(indices)))
 
     def _losses(
         self, rows: LessonBatch, generator: torch.Generator, dropout_seed: int
@@ -141,23 +162,28 @@ class Trainer:
             (torch.cuda if on_gpu else torch.default_generator).manual_seed(dropout_seed)
             return self.objective.losses(self.network, rows, generator)
 
-    def _clip(self) -> bool:
-        """Clip the gradients; whether they are finite. A scale network with encoders of its own is
-        clipped apart, as in the released code."""
+    def _clip(self) -> list[Tensor]:
+        """Clip the gradients; their norms before. A scale network with encoders of its own is clipped
+        apart, as in the released code."""
         parts = [list(self.network.parameters())]
         if isinstance(self.network, HyperNetwork) and self.network.scale_conditioning is not None:
             parts = [group["params"] for group in self.optimizer.param_groups]
-        norms = [nn.utils.clip_grad_norm_(part, CLIP_NORM) for part in parts]
-        return all(bool(norm.isfinite()) for norm in norms)
+        return [nn.utils.clip_grad_norm_(part, CLIP_NORM) for part in parts]
 
-    def _after_step(self, losses: dict[str, float]) -> None:
+    def _after_step(self, losses: dict[str, Tensor]) -> None:
         last = self.step == self.config.num_steps
-        if losses and (self.step % LOG_EVERY == 0 or last):
+        logs = self.step % LOG_EVERY == 0 or last
+        validates = len(self.held_out) > 0 and (self.step % self.config.validate_every == 0 or last)
+        saves = self.step % CHECKPOINT_EVERY == 0 or self._timer.is_due
+        if logs or validates or saves:
+            self.finite.check()
+        if losses and logs:
             rate = self.optimizer.param_groups[0]["lr"]
-            self.files.log.write("train", step=self.step, **losses, lr=rate)
-        if len(self.held_out) and (self.step % self.config.validate_every == 0 or last):
+            said = {name: float(value) for name, value in losses.items()}
+            self.files.log.write("train", step=self.step, **said, lr=rate)
+        if validates:
             self._validate()
-        if self.step % CHECKPOINT_EVERY == 0 or self._timer.is_due:
+        if saves:
             self.save()
 
     @torch.no_grad()
@@ -227,18 +253,10 @@ class Trainer:
         network: nn.Module = self.average.module
         return network
 
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        scale = list(_scale_parameters(self.network))
-        chosen = {id(parameter) for parameter in scale}
-        rest = [p for p in self.network.parameters() if p.requires_grad and id(p) not in chosen]
-        groups = [{"params": rest, "factor": 1.0}]
-        if scale:
-            groups.append({"params": scale, "factor": self.config.scale_lr_factor})
-        decay = self.config.weight_decay
-        return torch.optim.AdamW(groups, lr=self.config.lr, weight_decay=decay, fused=True)
-
     def save(self) -> None:
-        """Write everything that the next step depends on aside, and rename it."""
+        """Write all that the next step depends on; of several processes the first one does."""
+        if not self.files.share.leads:
+            return
         state = {
             "format_version": TRAINING_FORMAT,
             "key": self.files.key,
@@ -269,26 +287,3 @@ class Trainer:
         self.step, self.best = state["step"], state["best"]
         self.best_weights = state["best_weights"]
         return True
-
-
-def _ema_update(
-    decay: float,
-) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    @torch.no_grad()
-    def update(
-        averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int
-    ) -> None:
-        # The first steps count more, so that a short run does not average in its random start.
-        number = float(num_averaged)
-        weight = 1 - min(decay, (1 + number) / (10 + number))
-        torch._foreach_lerp_(list(averaged), list(current), weight)
-
-    return update
-
-
-def _scale_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
-    """The parameters of a generator's scale network, which has a learning rate of its own."""
-    if isinstance(network, HyperNetwork):
-        for part in (network.scale, network.scale_conditioning):
-            if part is not None:
-                yield from part.parameters()

@@ -1,0 +1,38 @@
+"""The verbs that any number of processes take a part in: `ocd overfit` and `ocd predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from ocd.cli.arguments import Folder, ShardOf
+from ocd.cli.processes import NumProcesses, run_each
+from ocd.errors import OCDError
+
+
+def overfit(folder: Folder, shard: ShardOf = None, num_processes: NumProcesses = 1) -> None:
+    """Overfit the chosen layer on every training example, equation 1."""
+    _do("overfit", folder, shard, num_processes)
+
+
+def predict(folder: Folder, shard: ShardOf = None, num_processes: NumProcesses = 1) -> None:
+    """Predict the test examples with every method of the table."""
+    _do("predict", folder, shard, num_processes)
+
+
+def _do(verb: str, folder: Path, shard: str | None, num_processes: int) -> None:
+    """Alone, as one of several processes, or by several that are started here."""
+    from ocd.data import Shard
+    from ocd.runs import Run, do_shared
+
+    if num_processes > 1 and shard is not None:
+        raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
+    if num_processes == 1:
+        do_shared(folder, verb, None if shard is None else Shard.parse(shard))
+        return
+    Run.open(folder)  # what is wrong with the folder is said once
+    each = [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)]
+    if not run_each(each, without=["--num-processes"], first_is_needed=True):
+        raise typer.Exit(1)
+    do_shared(folder, verb, Shard())  # all is there: what the processes left over is removed

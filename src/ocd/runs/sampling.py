@@ -1,0 +1,118 @@
+"""What a run costs on this machine, measured on a sample of its own examples."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ocd.data import dataset_size, take_rows, tensors
+from ocd.errors import OCDError
+from ocd.lessons import FoldedLessons, row_bytes
+
+if TYPE_CHECKING:
+    from ocd.runs.run import Run
+
+MOST = 256
+"""Examples of the sample."""
+LONG_ENOUGH = 1.0
+"""Seconds for which each kind of work is repeated."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Costs on this machine. Seconds an example: of the base's `forward` pass, of a `lesson` (Eq. 1,
+    with its pass) and of its `draws`. Seconds of a training of `steps` steps, of the selection, of the
+    base's own training: as the run logged them, None where it did not do this. Bytes an example: of a
+    stored lesson, of an input with its target, of an answer. `memory`: bytes of a process that did all
+    of this. `flops`: of the base's pass of one example."""
+
+    examples: int
+    forward: float
+    lesson: float
+    draws: float
+    steps: int
+    train: float | None
+    select: float | None
+    base: float | None
+    lesson_bytes: int
+    example_bytes: int
+    answer_bytes: int
+    memory: int
+    flops: int
+    device: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name."""
+        return asdict(self)
+
+
+def measure_sample(run: Run) -> Sample:
+    """Overfit and predict a few examples of a finished run, each for a second.
+
+    Raises OCDError where the run's first seed is not trained.
+    """
+    seed = run.seeds[0]
+    run = run.at(seed)
+    if not run.selection_path(seed).exists():
+        raise OCDError(f"{run.root} has no trained generator yet: finish the run first (ocd train)")
+    _, ocd, work = next(run.fits(seed))
+    if not work.is_finished:
+        raise OCDError(f"{run.root} has no trained generator yet: finish the run first (ocd train)")
+    _, source = ocd.lessons(run.lessons_of("main", seed), work)
+    own = source.folds[0][1] if isinstance(source, FoldedLessons) else source
+    overfitter = own.overfitter
+    count = min(MOST, dataset_size(overfitter.problem.dataset))
+    fitted = run.load(ocd, work)
+    inputs, targets = overfitter.fetch(torch.arange(count), torch.Generator())
+    draws = run.run_options.num_draws
+    with FlopCounterMode(display=False) as flops:
+        overfitter.frozen.answer(take_rows(inputs, slice(0, 1)))
+    answer = fitted.predict(take_rows(inputs, slice(0, 1)), draws=draws)
+    seconds = run.phase_seconds(seed)
+    return Sample(
+        examples=count,
+        forward=_seconds(lambda: overfitter.frozen.answer(inputs)) / count,
+        lesson=_seconds(lambda: overfitter.overfit(inputs, targets)) / count,
+        draws=_seconds(lambda: fitted.predict(inputs, draws=draws)) / count,
+        steps=run.num_steps(seed),
+        train=seconds.get("train"),
+        select=seconds.get("select"),
+        base=seconds.get("base"),
+        lesson_bytes=row_bytes(overfitter),
+        example_bytes=sum(_bytes(one) for one in (*tensors(inputs), *tensors(targets))) // count,
+        answer_bytes=8 + 3 * _bytes(answer.mean),  # its place; mean, deviation and the base's
+        memory=_most_memory(),
+        flops=flops.get_total_flops(),
+        device=str(overfitter.frozen.device),
+    )
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    """The least of some tries, after one that is not counted."""
+    work()
+    start = time.perf_counter()
+    found: list[float] = []
+    while not found or time.perf_counter() - start < LONG_ENOUGH:
+        began = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def _most_memory() -> int:
+    """The most that this process had, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,56 @@
+"""What each process of a training runs, started as torchrun does: `python fitting_in_processes.py DIR`.
+
+train   the training of a fit whose lessons are made already; stops after STOP_AT steps if that is set
+fit     a whole fit in Python, and a prediction
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import TINY
+from ocd.data import write_tensors
+from ocd.distributed import launched
+from ocd.lessons import Workdir
+from ocd.training import Trainer
+from small_run import shrink
+
+SETTINGS = {"training.num_steps": 30, "training.batch_size": 24, "seed": 3}
+COUNT = 120
+
+
+class Stopped(Exception):
+    """As a process that is killed."""
+
+
+def main(what: str, root: Path, settings: dict[str, object]) -> None:
+    torch.set_num_threads(1)
+    patch = pytest.MonkeyPatch()
+    shrink(patch)
+    tiny = TINY["linear"]
+    ocd, examples = tiny.ocd(SETTINGS | settings), tiny.examples(COUNT)
+    if what == "fit":
+        ocd.fit(examples, root, progress=False)
+        outputs = ocd.predict(tiny.inputs(9, seed=4), draws=3).outputs
+        write_tensors(root / f"predicted-{launched().number}.safetensors", {"outputs": outputs})
+        return
+    if stop_at := int(os.environ.get("STOP_AT", "0")):
+        step = Trainer._after_step
+
+        def stopping(self: Trainer, losses: dict[str, float]) -> None:
+            step(self, losses)
+            if self.step == stop_at:
+                os._exit(3)
+
+        patch.setattr(Trainer, "_after_step", stopping)
+    ocd.train(examples, Workdir(root, share=launched()), progress=False)
+
+
+if __name__ == "__main__":
+    storage, transform = sys.argv[3:5]
+    main(sys.argv[1], Path(sys.argv[2]), {"collection.storage": storage, "common_move": transform})

@@ -1,0 +1,167 @@
+"""A training in two processes is that of one, to rounding; and goes on with another number of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fitting_in_processes import COUNT, SETTINGS
+
+from helpers import TINY
+from ocd import OCDError
+from ocd.data import Shard, read_tensors
+from ocd.distributed import Team, check_alone, launched, team_of
+from ocd.lessons import Workdir
+
+SCRIPT = Path(__file__).parent / "fitting_in_processes.py"
+
+
+def launch(count: int, *arguments: object, stop_at: int = 0) -> None:
+    """Processes with the environment that torchrun gives them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    paths = os.pathsep.join([str(SCRIPT.parent.parent), *sys.path])
+    common = {
+        **os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "STOP_AT": str(stop_at),
+        "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }  # fmt: skip
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), *map(str, arguments)],
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(count)
+    ]  # fmt: skip
+    for process in started:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == (3 if stop_at else 0), errors
+
+
+def losses(root: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if line["event"] == "train"}
+
+
+def overfitted(root: Path, storage: str, common_move: str) -> Path:
+    """A fit in one process up to its training."""
+    settings = SETTINGS | {"collection.storage": storage, "common_move": common_move}
+    tiny = TINY["linear"]
+    tiny.ocd(settings).overfit(tiny.examples(COUNT), Workdir(root), progress=False)
+    return root
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("storage", ["store", pytest.param("on_the_fly", marks=SLOW)])
+@pytest.mark.parametrize("common_move", ["never", "always"])  # of one base, and in folds
+def test_two_processes_train_as_one_does(tmp_path: Path, storage: str, common_move: str) -> None:
+    begun = overfitted(tmp_path / "begun", storage, common_move)
+    shutil.copytree(begun, tmp_path / "two")
+    launch(1, "train", begun, storage, common_move)
+    launch(2, "train", tmp_path / "two", storage, common_move)
+    one, two = losses(begun), losses(tmp_path / "two")
+    assert one.keys() == two.keys() == {5, 10, 15, 20, 25, 30}
+    for step, loss in one.items():
+        assert two[step] == pytest.approx(loss, rel=1e-3), step
+    weights = [read_tensors(r / "checkpoint/model.safetensors") for r in (begun, tmp_path / "two")]
+    for name, values in weights[0].items():
+        torch.testing.assert_close(weights[1][name], values, rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), pytest.param(1, 2, marks=SLOW)])
+def test_a_training_goes_on_with_another_number_of_processes(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    begun = overfitted(tmp_path / "begun", "store", "never")
+    shutil.copytree(begun, tmp_path / "other")
+    launch(1, "train", begun, "store", "never")
+    launch(before, "train", tmp_path / "other", "store", "never", stop_at=15)
+    assert (tmp_path / "other/checkpoint/training.pt").exists()
+    assert not (tmp_path / "other/checkpoint/config.json").exists()
+    launch(after, "train", tmp_path / "other", "store", "never")
+    steps = list(losses(tmp_path / "other"))
+    assert steps == [5, 10, 15, 20, 25, 30]
+    for step, loss in losses(begun).items():
+        assert losses(tmp_path / "other")[step] == pytest.approx(loss, rel=1e-3), step
+
+
+def test_a_whole_fit_in_two_processes(tmp_path: Path) -> None:
+    """One folder, one generator, and both predict the same."""
+    launch(2, "fit", tmp_path / "two", "store", "auto")
+    first, second = (
+        read_tensors(tmp_path / f"two/predicted-{rank}.safetensors")["outputs"] for rank in range(2)
+    )
+    assert torch.equal(first, second)
+    lines = (tmp_path / "two/metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines if '"train"' in line]
+    assert steps == sorted(set(steps))  # one of them writes the log
+
+
+def test_a_part_without_examples_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Averages are those of the whole batch, however it is parted."""
+    torch.manual_seed(0)
+    network, inputs = torch.nn.Linear(4, 2), torch.randn(7, 4)
+    whole = torch.nn.Linear(4, 2)
+    whole.load_state_dict(network.state_dict())
+    whole(inputs).square().mean().backward()
+    for parts in ([slice(0, 2), slice(2, 7)], [slice(0, 7), slice(7, 7)]):
+        sums: list[torch.Tensor] = []
+
+        def collect(flat: torch.Tensor, to: list[torch.Tensor] = sums) -> None:
+            to.append(flat.clone())
+
+        monkeypatch.setattr("torch.distributed.all_reduce", collect)
+        for number, part in enumerate(parts):
+            copy = torch.nn.Linear(4, 2)
+            copy.load_state_dict(network.state_dict())
+            few = {}
+            if len(inputs[part]):
+                few = {"loss": copy(inputs[part]).square().mean()}
+                few["loss"].backward()
+            Team(Shard(number, 2)).average(copy, few, len(inputs[part]))
+        total = sum(sums)
+
+        def add(flat: torch.Tensor, total: torch.Tensor = total) -> None:
+            flat.copy_(total)
+
+        monkeypatch.setattr("torch.distributed.all_reduce", add)
+        copy = torch.nn.Linear(4, 2)
+        means = Team(Shard(1, 2)).average(copy, {}, 0)
+        wanted = float(whole(inputs).detach().square().mean())
+        assert float(means["loss"]) == pytest.approx(wanted, rel=1e-5)
+        for one, other in zip(copy.parameters(), whole.parameters(), strict=True):
+            torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_parts_of_a_batch_are_all_of_it() -> None:
+    for count in (0, 1, 7, 24):
+        parts = [list(range(count))[Team(Shard(n, 5)).own(count)] for n in range(5)]
+        assert [row for part in parts for row in part] == list(range(count))
+
+
+def test_who_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert launched() == Shard() and team_of(launched()) is None
+    check_alone("this")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert launched() == Shard(1, 2)
+    with pytest.raises(OCDError, match="this is for one process"):
+        check_alone("this")
+    with pytest.raises(OCDError, match="a fit without a workdir is for one process"):
+        TINY["linear"].ocd().fit(TINY["linear"].examples(10))
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(OCDError, match="are not numbers"):
+        launched()

@@ -1,0 +1,201 @@
+"""A verb by several processes: the same bits as by one, also where one of them is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import contents
+from ocd.cli import main
+from ocd.data import Shard, read_json, read_tensors
+from ocd.runs import Run, do_shared
+from small_run import SMALL, shrink
+
+SETTINGS = SMALL | {
+    "train_size": 400, "collection.storage": "store", "collection.shard_rows": 16, "baselines": "few",
+}  # fmt: skip
+
+
+def make(root: Path, **settings: object) -> Run:
+    merged = SETTINGS | settings
+    return Run.create("digits", root, settings={key: str(value) for key, value in merged.items()})
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process made, up to the deltas; and a copy in which nothing is overfitted yet."""
+    root = tmp_path_factory.mktemp("one")
+    make(root / "begun").select(0)
+    shutil.copytree(root / "begun", root / "whole")
+    make(root / "whole").overfit(0)
+    return root
+
+
+def fork(root: Path, verb: str, shard: str) -> BaseProcess:
+    def body() -> None:
+        torch.set_num_threads(1)
+        shrink(pytest.MonkeyPatch())
+        pytest.MonkeyPatch().setattr("ocd.data.units.POLL", 0.01)
+        do_shared(root, verb, Shard.parse(shard))
+
+    process = multiprocessing.get_context("fork").Process(target=body)
+    process.start()
+    return process
+
+
+def all_of(root: Path, verb: str, count: int) -> None:
+    started = [fork(root, verb, f"{number}/{count}") for number in range(count)]
+    for process in started:
+        process.join(240)
+        assert process.exitcode == 0
+
+
+def deltas(root: Path) -> dict[str, str]:
+    return contents(root / "deltas")
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_several_processes_overfit_to_the_same_bits(one: Path, tmp_path: Path, count: int) -> None:
+    shutil.copytree(one / "begun", tmp_path / "run")
+    all_of(tmp_path / "run", "overfit", count)
+    assert deltas(tmp_path / "run") == deltas(one / "whole")
+    assert len(deltas(one / "whole")) > 50
+    plans = [
+        read_json(root / "checkpoint/seed-0/plan.json") for root in (tmp_path / "run", one / "whole")
+    ]
+    assert plans[0]["plan"] == plans[1]["plan"]
+
+
+def test_the_phase_lasts_as_long_as_the_first_process(one: Path, tmp_path: Path) -> None:
+    """In the report a phase by several processes is not the sum of their times."""
+    shutil.copytree(one / "begun", tmp_path / "run")
+    start = time.monotonic()
+    all_of(tmp_path / "run", "overfit", 2)
+    run = Run.open(tmp_path / "run")
+    assert run.phase_seconds(0)["overfit"] < time.monotonic() - start
+    phases = {name for name in run.phase_seconds(0) if name.startswith("overfit")}
+    assert phases <= {"overfit", "overfit, shard 1 of 2"}
+
+
+def test_the_work_of_a_killed_process_is_done_by_others(one: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(one / "begun", root)
+    first, second = fork(root, "overfit", "0/2"), fork(root, "overfit", "1/2")
+    until = time.monotonic() + 120
+    while not list((root / "deltas").rglob("part-000003.json")) and time.monotonic() < until:
+        time.sleep(0.002)
+    second.kill()
+    second.join()
+    first.join(240)
+    assert (second.exitcode, first.exitcode) == (-signal.SIGKILL, 0)
+    assert deltas(root) == deltas(one / "whole")  # what was being written is gone too
+
+
+def test_a_later_process_waits_for_the_first_one(one: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(one / "begun", root)
+    second = fork(root, "overfit", "1/2")
+    time.sleep(2)
+    assert second.is_alive() and not (root / "checkpoint").exists()
+    first = fork(root, "overfit", "0/2")
+    for process in (first, second):
+        process.join(240)
+        assert process.exitcode == 0
+    assert deltas(root) == deltas(one / "whole")
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_processes_predict_to_the_same_bits(one: Path, tmp_path: Path, count: int) -> None:
+    make(one / "whole").train(0)
+    root = tmp_path / "run"
+    shutil.copytree(one / "whole", root)
+    make(one / "whole").predict(0)
+    all_of(root, "predict", count)
+    found, expected = (
+        read_tensors(r / "predictions/seed-0.safetensors") for r in (root, one / "whole")
+    )
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert torch.equal(found[name].nan_to_num(), values.nan_to_num()), name
+    numbers = [read_json(r / "predictions/seed-0.json") for r in (root, one / "whole")]
+    for name in ("methods", "parameters", "skipped", "uses_label"):
+        assert numbers[0][name] == numbers[1][name]
+    Run.open(root).do("predict")  # by one process: nothing is left to do, and nothing left over
+    assert not list((root / "unfinished").iterdir())
+    assert Run.open(root).report()["methods"] == Run.open(one / "whole").report()["methods"]
+
+
+def ocd(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ocd", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+
+
+def test_the_command_starts_processes(tmp_path: Path) -> None:
+    whole, many = tmp_path / "whole", tmp_path / "many"
+    make(whole, baselines="none").select(0)
+    shutil.copytree(whole, many)
+    done = ocd("overfit", many, "--num-processes", 2)
+    assert done.returncode == 0, done.stderr
+    assert ocd("overfit", whole).returncode == 0
+    assert deltas(many) == deltas(whole) and deltas(whole)
+
+
+def test_a_process_that_fails_ends_the_others(one: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(one / "begun", root)
+    (root / "base/seed-0.safetensors").write_bytes(b"damaged")
+    done = ocd("overfit", root, "--num-processes", 2)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "base/seed-0.safetensors" in done.stderr
+    assert "process 0 of 2 ended with exit code 2" in done.stderr
+
+
+def test_ending_the_command_ends_its_processes(one: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(one / "begun", root)
+    command = [sys.executable, "-m", "ocd", "overfit", str(root), "--num-processes", "2"]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    children: list[int] = []
+    until = time.monotonic() + 60
+    while len(children) < 2 and time.monotonic() < until:
+        path = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        children = [int(number) for number in path.read_text().split()]
+        time.sleep(0.01)
+    parent.send_signal(signal.SIGTERM)
+    _, errors = parent.communicate(timeout=30)
+    assert parent.returncode == 128 + signal.SIGTERM, errors
+    assert len(children) == 2
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
+    assert "Traceback" not in errors
+    Run.open(root).do("overfit")
+    assert (root / "checkpoint/seed-0/plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shard", "2/2"], "must be I/N, with I from 0 to N - 1"),
+        (["--shard", "1/2", "--num-processes", "2"], "use one"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["overfit", "predict"])
+def test_wrong_numbers_are_one_line(
+    one: Path, verb: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+        patch.setattr(sys, "argv", ["ocd", verb, str(one / "begun"), *options])
+        main()
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
