@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -93,9 +95,31 @@ def test_programs_of_a_page_run_and_print_what_it_says(
         assert capsys.readouterr().out == said
 
 
-def test_network_of_the_csv_page_is_one() -> None:
-    import torch
+@pytest.mark.slow
+def test_commands_of_the_csv_page_run_as_written(tmp_path: Path) -> None:
+    text = (DOCS / "how-to" / "csv.md").read_text(encoding="utf-8")
+    random = np.random.default_rng(0)
+    rows = ["house,rooms,zip,sold,note,price"]
+    for house, rooms in enumerate(random.integers(1, 7, size=160)):
+        note, month = random.choice(["garden", "balcony", ""]), random.integers(1, 13)
+        price = 20_000 * rooms + 15_000 * (note == "garden") + random.normal(0, 5_000)
+        place = random.choice(["1010", "1020"])
+        rows.append(f'h{house},{rooms},{place},2020-{month:02d}-01,{note},"{price:,.0f} €"')
+    (tmp_path / "homes.csv").write_text("\n".join(rows), encoding="utf-8")
+    (tmp_path / "new.csv").write_text("\n".join(rows[:11]), encoding="utf-8")
+    for name, program in SAVED.findall(text):
+        (tmp_path / name).write_text(program, encoding="utf-8")
+    blocks = re.findall(r"```\n((?:pip|ocd) .*?)```", text, re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    commands = [line for line in lines if line.startswith("ocd ")]
+    assert [command.split()[1] for command in commands] == ["run", "apply", "run"]
+    for command in commands:
+        call(command, tmp_path)
+    assert len((tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()) == 11
+    assert (tmp_path / "runs" / "own" / "report.md").is_file()
 
+
+def test_network_of_the_csv_page_is_one() -> None:
     names: dict[str, object] = {}
     ((program, _),) = BLOCK.findall((DOCS / "how-to" / "csv.md").read_text(encoding="utf-8"))
     exec(compile(program, "csv.md", "exec"), names)
