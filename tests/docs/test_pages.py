@@ -12,8 +12,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from torch import nn
+
+from ocd import OCD, Examples, OCDConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -96,7 +100,9 @@ def test_programs_of_a_page_run_and_print_what_it_says(
 
 
 @pytest.mark.slow
-def test_commands_of_the_csv_page_run_as_written(tmp_path: Path) -> None:
+def test_commands_of_the_csv_page_run_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = (DOCS / "how-to" / "csv.md").read_text(encoding="utf-8")
     random = np.random.default_rng(0)
     rows = ["house,rooms,zip,sold,note,price"]
@@ -117,6 +123,17 @@ def test_commands_of_the_csv_page_run_as_written(tmp_path: Path) -> None:
         call(command, tmp_path)
     assert len((tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()) == 11
     assert (tmp_path / "runs" / "own" / "report.md").is_file()
+    check_program_of_apply(tmp_path, monkeypatch)
+
+
+def check_program_of_apply(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program of docs/apply.md with this run; its service has a test of its own."""
+    program, _ = BLOCK.findall((DOCS / "apply.md").read_text(encoding="utf-8"))[0]
+    (folder / "runs" / "table-quick").rename(folder / "runs" / "homes")
+    monkeypatch.chdir(folder)
+    names: dict[str, object] = {"frame": pd.read_csv(folder / "new.csv")}
+    exec(compile(program, "apply.md", "exec"), names)
+    assert len(names["answers"].ocd) == 10  # type: ignore[attr-defined]
 
 
 def test_network_of_the_csv_page_is_one() -> None:
@@ -125,6 +142,53 @@ def test_network_of_the_csv_page_is_one() -> None:
     exec(compile(program, "csv.md", "exec"), names)
     made = names["network"](5, 2)  # type: ignore[operator]
     assert made(torch.zeros(3, 5)).shape == (3, 2)
+
+
+def small_fit() -> dict[str, object]:
+    """What the programs of docs/lessons.md and docs/scale.md take as given."""
+    torch.manual_seed(0)
+    inputs = torch.randn(80, 3)
+    examples = Examples(inputs, inputs.sum(1, keepdim=True))
+    config = OCDConfig(layer="2").replace({"training.num_steps": 5, "overfit.lr": 0.1})
+
+    def train(dataset: object) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - targets).square().mean(1)
+
+    model = OCD(train(None), loss=loss, config=config)
+    return {"ocd": model, "unseen": examples, "training": examples, "dataset": examples, "train": train}
+
+
+def test_program_of_the_page_of_lessons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ((program, _),) = BLOCK.findall((DOCS / "lessons.md").read_text(encoding="utf-8"))
+    names = small_fit()
+    exec(compile(program, "lessons.md", "exec"), names)
+    assert names["ocd"].notes  # type: ignore[attr-defined]
+
+
+def test_first_program_of_the_page_of_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one is in the engines' words; tests/applying has them."""
+    monkeypatch.chdir(tmp_path)
+    program, _ = BLOCK.findall((DOCS / "scale.md").read_text(encoding="utf-8"))[0]
+    names = small_fit()
+    names["ocd"].fit(names["dataset"], progress=False)  # type: ignore[attr-defined]
+    exec(compile(program.replace("0/16", "0/1"), "scale.md", "exec"), names)
+    assert names["left"] == 0
+    assert names["part"].mean.shape == (80, 1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_programs_of_the_page_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, one after another; tests/test_readme.py compares what the first one prints."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for program, _ in BLOCK.findall((DOCS / "library.md").read_text(encoding="utf-8")):
+        exec(compile(program, "library.md", "exec"), names)
+    assert (tmp_path / "runs" / "tensorboard").is_dir()
+    assert names["model"].predict(names["X"]).shape == (442,)  # type: ignore[attr-defined,index]
 
 
 GAINS = {
