@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint dev dist audit clean
+.PHONY: help demo test bench lint docs dev dist audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -37,6 +37,10 @@ lint: $(VENV)/.installed-dev ## check style, format and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/.installed-dev ## build the documentation into build/docs; a warning is an error
+	$(VENV)/bin/python -m sphinx --fresh-env --write-all --fail-on-warning --keep-going --quiet -c docs -d build/doctrees . build/docs
+	@echo "The site: build/docs/index.html"
 
 dist: $(VENV)/.installed-dev ## build wheel and sdist, and try each in a new environment
 	$(VENV)/bin/python tools/dist.py

@@ -16,7 +16,7 @@ from ocd.tasks import SUITES, get_task
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 NOTES = sorted((ROOT / "results").rglob("notes.md"))
 WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, *NOTES]
 RESULTS = runpy.run_path(str(ROOT / "tools" / "results_pages.py"))
@@ -66,9 +66,8 @@ def test_every_file_that_a_page_links_to_exists(page):
 
 def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    assert not [
-        page.name for page in DOCS if f"({page.name})" not in index and page.name != "README.md"
-    ]
+    names = [page.relative_to(ROOT / "docs").as_posix() for page in DOCS]
+    assert not [name for name in names if f"({name})" not in index and name != "README.md"]
 
 
 # The page of the architecture has commands for what its reader is to add.

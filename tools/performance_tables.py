@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE_NAMES = ("performance", "models", "experiments", "selection", "lessons", "speech")
+PAGE_NAMES = ("performance", "models", "experiments", "selection", "lessons", "speech", "scale")
 PAGES = tuple(ROOT / "docs" / f"{name}.md" for name in PAGE_NAMES)
 MEASURED = ROOT / "results" / "benchmarks"
 BLOCK = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -52,6 +52,40 @@ def _ratio(found: dict[str, Any], one: str, other: str) -> str:
         return "–"
     ratio = found[one]["microseconds"] / found[other]["microseconds"]
     return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
+
+
+def scale() -> str:
+    """Hours, memory and disk of ten million examples, and of other numbers computed from them."""
+    found = _read("scale")
+    measured, most = found["examples"], found["examples"]
+    head = ["examples", "", "overfit [h]", "train [min]", "predict [h]", "lessons", "answers", "memory"]
+    rows = []
+    for count in (10**6, measured, 10**8, 10**9):
+        share, lessons = count / measured, min(count, most) / measured
+        seconds, known = found["seconds"], "measured" if count == measured else "computed"
+        rows.append([
+            f"{count:,}", known,
+            _number(seconds["overfit"] * lessons / 3600), _number(seconds["train"] / 60),
+            _number(seconds["predict"] * share / 3600),
+            f"{found['store_gb'] * lessons:,.1f} GB", f"{found['predictions_gb'] * share:,.1f} GB",
+            f"{max(found['peak_memory_gb'].values()):.1f} GB" if count == measured else "–",
+        ])  # fmt: skip
+    return _table(head, rows)
+
+
+def processes() -> str:
+    """Seconds of overfitting and predicting by several processes on this machine, and how much less."""
+    found = _read("processes")["seconds"]
+    rows = [
+        [
+            f"{number}", *(f"{of[what]:.0f}" for what in ("overfit", "predict")),
+            *(f"{found['1'][what] / of[what]:.2f}" for what in ("overfit", "predict")),
+        ]
+        for number, of in found.items()
+    ]  # fmt: skip
+    return _table(
+        ["processes", "overfit [s]", "predict [s]", "overfit, times faster", "predict, times faster"], rows
+    )
 
 
 def overfit() -> str:
@@ -286,6 +320,8 @@ TABLES: dict[str, Callable[[], str]] = {
         variants,
         lessons,
         separation,
+        scale,
+        processes,
     )
 }
 
