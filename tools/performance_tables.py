@@ -83,9 +83,8 @@ def processes() -> str:
         ]
         for number, of in found.items()
     ]  # fmt: skip
-    return _table(
-        ["processes", "overfit [s]", "predict [s]", "overfit, times faster", "predict, times faster"], rows
-    )
+    faster = ("overfit, times faster", "predict, times faster")
+    return _table(["processes", "overfit [s]", "predict [s]", *faster], rows)
 
 
 def overfit() -> str:
