@@ -320,7 +320,6 @@ TABLES: dict[str, Callable[[], str]] = {
         lessons,
         separation,
         scale,
-        processes,
     )
 }
 

@@ -666,3 +666,18 @@ def test_the_best_weights_are_kept_also_over_a_stop(tmp_path):
     again = make("stopped")
     assert again.resume() and again.step == 8
     assert same_state(expected, state_of(again.run()))
+
+
+def test_weights_are_chosen_on_all_examples_set_aside_for_it(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path, {"training.validation_share": 0.5, "training.batch_size": 8})
+    judge, judged = trainer.objective.judge, []
+
+    def counted(network, rows, generator):
+        judged.append((len(rows), judge(network, rows, generator)))
+        return judged[-1][1]
+
+    monkeypatch.setattr(type(trainer.objective), "judge", lambda _, *given: counted(*given))
+    found = trainer._judge(trainer.network.eval())
+    assert sum(count for count, _ in judged) == len(trainer.choosing) > 2 * 8
+    mean = sum(count * losses for count, losses in judged) / len(trainer.choosing)
+    assert found == pytest.approx(float(mean.min()), rel=1e-5)

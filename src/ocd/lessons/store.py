@@ -29,7 +29,7 @@ from ocd.errors import OCDError
 FORMAT_VERSION = 2
 COMPLETE = "complete.json"
 """The file that says that every unit is done."""
-MOST_OPEN = 512
+MOST_OPEN = 4096
 """Files that a reader keeps mapped at a time."""
 CHECKED_AT_ONCE = 256
 """Files up to which all are checked before the first row is read; of more, each when it is opened."""

@@ -204,14 +204,22 @@ class Trainer:
         self.files.log.write("validate", step=self.step, loss=mean)
         if not self.config.keep_best:
             return
-        rows = self._rows(self.choosing[: self.config.batch_size], seeded(self.seed, 6, 0))
-        if not len(rows):
-            return
-        judged = self.objective.judge(network, rows, seeded(self.seed, 7, 0))
-        found = float(judged.nan_to_num(torch.inf).min())
-        if self.best is None or found < self.best:
+        found = self._judge(network)
+        if found is not None and (self.best is None or found < self.best):
             self.best = found
             self.best_weights = copy.deepcopy(network.state_dict())
+
+    @torch.no_grad()
+    def _judge(self, network: nn.Module) -> float | None:
+        """The base's loss under the mean moves, at the best of some lengths, on all examples that are
+        set aside to choose weights; None where none of them is finite."""
+        judged, count = torch.zeros(()), 0
+        for number, indices in enumerate(self.choosing.split(self.config.batch_size)):
+            rows = self._rows(indices, seeded(self.seed, 6, number))
+            if len(rows):
+                found = self.objective.judge(network, rows, seeded(self.seed, 7, number))
+                judged, count = judged + found.cpu() * len(rows), count + len(rows)
+        return float((judged / count).nan_to_num(torch.inf).min()) if count else None
 
     # ------------------------------------------------------------ batches
 
