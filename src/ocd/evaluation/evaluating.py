@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from statistics import median
 from typing import Any
@@ -21,6 +21,7 @@ from ocd.errors import OCDError
 from ocd.evaluation.baseline_methods import USES_LABEL, list_methods
 from ocd.evaluation.comparison import Comparison
 from ocd.evaluation.distributions import distribution_predictors, score_distributions
+from ocd.evaluation.joint import joint_predictors, score_joint, shown_draws
 from ocd.evaluation.method import Method, MethodTable
 from ocd.evaluation.per_example import per_example_values
 from ocd.evaluation.views import pick_views
@@ -34,7 +35,7 @@ class Evaluation:
     `numbers`: values by method and metric, costs and sizes, as JSON has them. `tensors`: values of each
     test example, (N,), by name. `views`: images (M, 3, H, W) for the report, whole numbers to 255; {}
     where outputs are no images. `notes`: lines for the report. `outputs` (N, ...): of the base and of
-    OCD's ensemble.
+    OCD's ensemble. `shown`: draws of whole answers, for the report; {} where a task has no such.
     """
 
     numbers: dict[str, Any]
@@ -42,6 +43,7 @@ class Evaluation:
     views: dict[str, Tensor]
     notes: list[str]
     outputs: dict[str, Tensor]
+    shown: dict[str, Tensor] = field(default_factory=dict)
 
 
 def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
@@ -74,9 +76,15 @@ def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
         predictors = distribution_predictors(comparison, table)
         numbers["distribution"], scores = score_distributions(predictors, test, table.skipped)
         tensors |= scores
+    shown: dict[str, Tensor] = {}
+    if criteria.compose is not None:
+        wholes = joint_predictors(comparison, table)
+        numbers["joint"], scores = score_joint(wholes, test, outputs["base"], table.skipped)
+        tensors |= scores
+        shown = shown_draws(wholes, test, criteria.compose)
     views = pick_views(outputs, targets) if criteria.has_views else {}
     ours = {"base": outputs["base"], "ocd": outputs[_ensemble(comparison)]}
-    return Evaluation(numbers, tensors, views, table.notes, ours)
+    return Evaluation(numbers, tensors, views, table.notes, ours, shown)
 
 
 def _ensemble(comparison: Comparison) -> str:

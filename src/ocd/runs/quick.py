@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ocd.baselines import DRAWN
 from ocd.errors import OCDError
 from ocd.reporting import left_out_titles
 from ocd.runs.settings import RunOptions
@@ -72,7 +73,9 @@ def _rows(run: RunFolder, options: RunOptions) -> list[str]:
         rows += ["label_network"] if has_encoder and not large else []
         rows += [f"deep_ensemble_{options.num_bases}"] if options.num_bases > 1 else []
         rows += [*task.other_bases]
-        rows += [f"mc_dropout_{options.num_draws}"] if task.has_distribution else []
+        drawn = task.compose is not None
+        rows += [*DRAWN] if drawn else []
+        rows += [f"mc_dropout_{options.num_draws}"] if task.has_distribution or drawn else []
     return rows
 
 

@@ -176,6 +176,10 @@ class Run(RunFolder):
                 sounds_path = self.root / "sounds" / f"seed-{seed}.safetensors"
                 write_tensors(sounds_path, pick_sounds(base, ocd, self.data.test.targets))
                 self.enter(sounds_path)
+            if evaluation.shown and seed == self.seeds[0]:
+                draws_path = self.root / "draws" / f"seed-{seed}.safetensors"
+                write_tensors(draws_path, evaluation.shown)
+                self.enter(draws_path)
             for note in evaluation.notes:
                 self.log(seed).write("note", text=note)
             if self.data.reader is not None and not (self.root / "examples").exists():
