@@ -41,7 +41,7 @@ def read_series(path: Path, columns: str) -> Series:
             raise OCDError(f"series {path} has no column of numbers {name!r}{nearest(name, numeric)}")
     if not wanted:
         raise OCDError(f"series {path} has no column of numbers")
-    values = frame[wanted].to_numpy(dtype=np.float32)
+    values = frame[wanted].to_numpy(dtype=np.float32).copy()
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]
@@ -74,7 +74,7 @@ def windows(
     """`count` windows (L) with what follows (H), all of whose answers lie in rows `start` to `end`, at
     random places; all where there are fewer. Also the row at which each answer begins."""
     first = max(start, lookback)
-    places = torch.arange(first, end - horizon + 1)
+    places = torch.arange(first, max(first, end - horizon + 1))
     if not len(places):
         raise OCDError(
             f"rows {start} to {end} hold no window of {lookback} and {horizon} values: give a longer "
