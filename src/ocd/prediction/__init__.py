@@ -28,11 +28,13 @@ from ocd.prediction.uncertainty import (
     softmax_entropy,
     spread,
 )
+from ocd.prediction.verifying import Choose, best_draws
 
 __all__ = [
     "AS_THE_BASE",
     "AS_TUNED",
     "UNLIKE",
+    "Choose",
     "DrawRequest",
     "FittedGenerator",
     "HeldOut",
@@ -42,6 +44,7 @@ __all__ = [
     "Reference",
     "SamplingConfig",
     "apply_deltas",
+    "best_draws",
     "check_count",
     "covered_by_interval",
     "crps_per_example",
