@@ -207,8 +207,8 @@ class OCD(Fitting):
         inputs alone, whose targets are not looked at. `draws`: K. mode "draws" samples K deltas an
         example; "mean" gives the expected delta in one pass (K = 1). An example's draws depend on its
         own input and on `seed` alone, not on the rest of the batch. `use_mean_scale` is the paper's
-        ablation "no scale". `choose`: keep the best draw (ocd.prediction.verifying). Raises OCDError for
-        another mode, and for no draw or no input.
+        ablation "no scale". `choose`: keep the best draw (ocd.prediction.verifying). Raises OCDError
+        for another mode, and for no draw or no input.
         """
         unseen = Unseen(inputs, collate)
         request = DrawRequest(draws if mode == "draws" else 1, mode, seed, use_mean_scale)

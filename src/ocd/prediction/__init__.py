@@ -19,6 +19,7 @@ from ocd.prediction.sampling import (
     SamplingConfig,
     join_by_mean,
 )
+from ocd.prediction.scoring import SPREADS
 from ocd.prediction.uncertainty import (
     covered_by_interval,
     crps_per_example,
@@ -33,6 +34,7 @@ from ocd.prediction.verifying import Choose, best_draws
 __all__ = [
     "AS_THE_BASE",
     "AS_TUNED",
+    "SPREADS",
     "UNLIKE",
     "Choose",
     "DrawRequest",

@@ -83,7 +83,8 @@ SETTINGS: dict[str, object] = {
     "goal": "distribution",
     # The delta itself is diffused: how far goes with where to.
     "scale.kind": "constant",
-    "training.num_steps": 2500,
+    "training.num_steps": 1500,
+    "training.weight_decay": 0.2,
     "training.max_epochs": 0,
     "training.validate_every": 250,
     "sampling.scale_factor": 1.0,

@@ -13,12 +13,17 @@ The first two know each number of an answer apart from the others: their draws d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from ocd.baselines.trained.conditioned import ConditionedNetwork
 from ocd.data import Inputs
-from ocd.generator import Diffusion, DiffusionConfig, Features, example_keys, example_noise
+from ocd.generator import Diffusion, DiffusionConfig, Features, apart, example_keys, example_noise
+from ocd.lessons import LessonBatch
+from ocd.prediction import SPREADS
+from ocd.training import energy_scores
 
 LEVELS = tuple((i + 1) / 20 for i in range(19))
 """Of the quantiles: 5 to 95 %."""
@@ -80,10 +85,11 @@ class OutputDiffusion(nn.Module):
     """OCD's diffusion on target - f(x), in units of its root mean square.
 
     `network` answers for noisy codes (B, K, *shape) in place of none. `unit` is taken from the first
-    batch that it learns from.
+    batch that it learns from. `spread`: of its draws around their mean, chosen as OCD's is.
     """
 
     unit: Tensor
+    spread: Tensor
 
     def __init__(
         self, network: ConditionedNetwork, config: DiffusionConfig, num_noise_levels: int
@@ -92,6 +98,7 @@ class OutputDiffusion(nn.Module):
         self.network, self.diffusion = network, Diffusion(config)
         self.num_noise_levels = num_noise_levels
         self.register_buffer("unit", torch.zeros(()))
+        self.register_buffer("spread", torch.ones(()))
 
     def losses(
         self,
@@ -124,7 +131,25 @@ class OutputDiffusion(nn.Module):
             answer: Tensor = self.network.network(code, level, embedding)
             return answer
 
-        return base[:, None] + self.unit * self.diffusion.sample(denoise, noise)
+        found = self.diffusion.sample(denoise, noise)
+        if self.spread != 1:
+            mean = self.diffusion.mean(denoise, noise[:, :1])
+            found = mean + self.spread * apart(found, mean)
+        return base[:, None] + self.unit * found
+
+    @torch.no_grad()
+    def choose_spread(self, batches: Iterable[LessonBatch]) -> None:
+        """Set the spread with which draws have the smallest energy score on held-out examples."""
+        if self.diffusion.config.prediction != "x0":  # it has no mean in one pass to widen from
+            return
+        totals = dict.fromkeys(SPREADS, 0.0)
+        for rows in batches:
+            assert rows.capture is not None and isinstance(rows.targets, Tensor)
+            for spread in SPREADS:
+                self.spread.fill_(spread)
+                given = (rows.features, rows.inputs, rows.capture.output)
+                totals[spread] += float(energy_scores(self.draws(*given, 20, 0), rows.targets).sum())
+        self.spread.fill_(min(totals, key=totals.__getitem__))
 
 
 Drawn = GaussianHead | QuantileHead | OutputDiffusion

@@ -39,7 +39,7 @@ class Options:
     train_size: int = field(
         default=40_000, metadata={"help": "training images, of which `held_out` is OCD's share"}
     )
-    test_size: int = field(default=2_000, metadata={"help": "test images to use"})
+    test_size: int = field(default=1_000, metadata={"help": "test images to use"})
     width: int = field(default=256, metadata={"help": "hidden width of the base, an MLP"})
     base_steps: int = field(default=1500, metadata={"help": "steps of the base's training"})
 

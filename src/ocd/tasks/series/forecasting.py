@@ -39,7 +39,7 @@ class Options:
         default=40_000,
         metadata={"help": "windows, of which `held_out` is OCD's share, from later rows"},
     )
-    test_size: int = field(default=2_000, metadata={"help": "test windows"})
+    test_size: int = field(default=1_000, metadata={"help": "test windows"})
     width: int = field(default=128, metadata={"help": "hidden width of mlp and gru"})
     base_steps: int = field(default=1500, metadata={"help": "steps of the base's training"})
 
