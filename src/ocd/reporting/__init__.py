@@ -8,6 +8,7 @@ So a report can be made again at any time, also by another version.
 """
 
 from ocd.reporting.condition import condition_table
+from ocd.reporting.joint import joint_table
 from ocd.reporting.opening import left_out_titles, opening_lines
 from ocd.reporting.report import markdown_table, results_in_short, write_report
 from ocd.reporting.side_by_side import Reported, runs_markdown, runs_table, side_by_side
@@ -19,6 +20,7 @@ __all__ = [
     "Reported",
     "condition_table",
     "draw_gains",
+    "joint_table",
     "left_out_titles",
     "markdown_table",
     "opening_lines",

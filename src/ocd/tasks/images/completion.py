@@ -17,12 +17,20 @@ from torch.nn import functional as F
 from ocd.data import Examples
 from ocd.errors import OCDError
 from ocd.evaluation import REGRESSION_METRICS
-from ocd.tasks import point_training
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.hub_files import hub_file
 from ocd.tasks.images import cifar10, mnist
 from ocd.tasks.images.hub_images import read_images
-from ocd.tasks.task import Progress, Task, TaskData, check_count
+from ocd.tasks.point_training import (
+    LEFT_OUT,
+    RUN_SETTINGS,
+    SETTINGS,
+    Encoder,
+    mean_of_draws,
+    squared_error,
+    train_point,
+)
+from ocd.tasks.task import Progress, Task, TaskData, check_count, load_base
 
 SETS = ("mnist", "cifar10")
 SIDES = {"mnist": 28, "cifar10": 32}
@@ -32,6 +40,9 @@ SIDES = {"mnist": 28, "cifar10": 32}
 class Options:
     """What `--set` can change in this task."""
 
+    base: str | None = field(
+        default=None, metadata={"help": "a file with the base's weights, not to train one"}
+    )
     dataset: str = field(default="mnist", metadata={"help": f"the images: {', '.join(SETS)}"})
     shrink: int = field(
         default=2, metadata={"help": "pixels a side that are averaged to one: 2 makes 28x28 14x14"}
@@ -124,13 +135,16 @@ def make_base(options: Options, data: TaskData) -> nn.Module:
 def train_base(
     base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
 ) -> None:
-    """By the squared error of the pixels."""
-    point_training.train_point(base, data, options.base_steps, 2e-3, seed, progress)
+    """Loads `options.base` where there is one, else trains by the squared error of the pixels."""
+    if options.base is not None:
+        load_base(base, options.base)
+        return
+    train_point(base, data, options.base_steps, 2e-3, seed, progress)
 
 
 def make_encoder(options: Options, data: TaskData) -> nn.Module:
     """The encoder of x: the given half (B, size) -> (B, 256)."""
-    return point_training.Encoder(options.size)
+    return Encoder(options.size)
 
 
 def specialise(options: Options) -> Task:
@@ -144,17 +158,17 @@ TASK = Task(
     load=load,
     make_base=make_base,
     train_base=train_base,
-    loss=point_training.squared_error,
+    loss=squared_error,
     metrics=REGRESSION_METRICS,
-    join_draws=point_training.mean_of_draws,
+    join_draws=mean_of_draws,
     make_encoder=make_encoder,
     make_transform=lambda options: None,
     compose=compose((1, 14, 14)),
     specialise=specialise,
     layer="head",
-    settings=point_training.SETTINGS,
-    run_settings=point_training.RUN_SETTINGS,
-    left_out=point_training.LEFT_OUT,
+    settings=SETTINGS,
+    run_settings=RUN_SETTINGS,
+    left_out=LEFT_OUT,
 )
 
 TASKS = {TASK.name: TASK}

@@ -11,11 +11,19 @@ from torch import Tensor, nn
 from ocd.data import Examples, join_rows
 from ocd.errors import OCDError
 from ocd.evaluation import REGRESSION_METRICS
-from ocd.tasks import point_training
 from ocd.tasks.catalog import CATALOG
+from ocd.tasks.point_training import (
+    LEFT_OUT,
+    SETTINGS,
+    Encoder,
+    mean_of_draws,
+    squared_error,
+    train_point,
+)
+from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.windows import Ends, read_series, windows
-from ocd.tasks.task import Progress, Task, TaskData
+from ocd.tasks.task import Progress, Task, TaskData, load_base
 
 WEEK = 168
 """Rows that are one piece of evidence, and on one side of every split: windows of them overlap."""
@@ -25,6 +33,9 @@ WEEK = 168
 class Options:
     """What `--set` can change in this task."""
 
+    base: str | None = field(
+        default=None, metadata={"help": "a file with the base's weights, not to train one"}
+    )
     file: str = field(
         default="ETTh1.csv",
         metadata={"help": "a CSV with a header, a row a time step; below --data-dir if it is given"},
@@ -90,8 +101,11 @@ def make_base(options: Options, data: TaskData) -> nn.Module:
 def train_base(
     base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
 ) -> None:
-    """By the squared error of all steps."""
-    point_training.train_point(base, data, options.base_steps, 1e-3, seed, progress)
+    """Loads `options.base` where there is one, else trains by the squared error of all steps."""
+    if options.base is not None:
+        load_base(base, options.base)
+        return
+    train_point(base, data, options.base_steps, 1e-3, seed, progress)
 
 
 def make_encoder(options: Options, data: TaskData) -> nn.Module:
@@ -99,7 +113,7 @@ def make_encoder(options: Options, data: TaskData) -> nn.Module:
     return WindowEncoder(options.lookback)
 
 
-class WindowEncoder(point_training.Encoder):
+class WindowEncoder(Encoder):
     """Of a window less its last value, and that value."""
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -107,7 +121,7 @@ class WindowEncoder(point_training.Encoder):
         return super().forward(torch.cat([inputs[:, :-1] - last, last], dim=1))
 
 
-RUN_SETTINGS = point_training.RUN_SETTINGS | {"held_out": 0.4}
+RUN_SETTINGS = SHARED_SETTINGS | {"held_out": 0.4}
 
 TASK = Task(
     **asdict(CATALOG["series"]),
@@ -115,16 +129,16 @@ TASK = Task(
     load=load,
     make_base=make_base,
     train_base=train_base,
-    loss=point_training.squared_error,
+    loss=squared_error,
     metrics=REGRESSION_METRICS,
-    join_draws=point_training.mean_of_draws,
+    join_draws=mean_of_draws,
     make_encoder=make_encoder,
     make_transform=lambda options: None,
     compose=compose,
     layer="head",
-    settings=point_training.SETTINGS | {"training.validation_share": 0.25, "denoiser.width": 128},
+    settings=SETTINGS | {"training.validation_share": 0.25, "denoiser.width": 128},
     run_settings=RUN_SETTINGS,
-    left_out=point_training.LEFT_OUT,
+    left_out=LEFT_OUT,
 )
 
 TASKS = {TASK.name: TASK}
