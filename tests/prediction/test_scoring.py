@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import config
+from helpers import LOSS, config, digits, digits_base
 from ocd import OCD, Examples, OCDError
 from ocd.prediction import HeldOut
 from ocd.prediction.sampling import EnsembleLoss, SamplingConfig, join_by_mean
-from ocd.prediction.scoring import SPREADS, WORSE, choose_by_score
+from ocd.prediction.scoring import SPREADS, TRIVIAL, choose_by_score
 from ocd.training import energy_scores
 
 SETTINGS = {
@@ -107,7 +107,7 @@ def test_draws_that_are_worse_than_residuals_are_said_to_be(ocd):
         targets = ocd.base(inputs) + 0.3 * torch.randn(300, 4, generator=generator)
     wide = SamplingConfig(spread=2.0)
     note = choose_by_score(ocd.generator(), HeldOut(inputs, targets), JUDGE, wide)
-    assert note.endswith(WORSE) and "spread 2 around" in note
+    assert note.endswith(f"worse than {TRIVIAL}") and "spread 2 around" in note
     assert "residuals of other examples has" in note
 
 
@@ -126,3 +126,31 @@ def test_what_cannot_be_is_refused():
         config({"goal": "all"})
     with pytest.raises(OCDError, match="'one_step' learns from a score of draws alone"):
         config({"diffusion.solver": "one_step"})
+
+
+def test_of_classes_it_is_the_log_score(tmp_path):
+    """Draws answer by their mean probability, and what is trivial is the base's own."""
+    settings = {"layer": "fc1", "overfit.lr": 0.2, "goal": "distribution"}
+    made = OCD(digits_base(), loss=LOSS, config=config(settings)).fit(digits(120), progress=False)
+    (note,) = [note for note in made.notes if note.startswith("sampling")]
+    assert "judged by the log score on" in note and "the base's answer with residuals" not in note
+
+
+def test_a_generator_without_a_mean_keeps_its_draws(ocd):
+    made = fit({"diffusion.prediction": "epsilon", "training.num_steps": 20})
+    (note,) = [note for note in made.notes if note.startswith("sampling")]
+    assert "spread 1 around 1 of the expected delta" in note
+
+
+def test_examples_without_a_finite_loss_judge_nothing(ocd):
+    inputs, targets = vars_of(two_answers(40, 8))
+    fitted = ocd.generator()
+    right = choose_by_score(fitted, HeldOut(inputs, targets), JUDGE, SamplingConfig())
+    more = HeldOut(
+        torch.cat([inputs, torch.full((3, 3), torch.nan)]), torch.cat([targets, targets[:3]])
+    )
+    assert "on 40 held-out" in choose_by_score(fitted, more, JUDGE, SamplingConfig())
+    assert "on 40 held-out" in right
+    none = HeldOut(inputs * torch.nan, targets)
+    note = choose_by_score(fitted, none, JUDGE, SamplingConfig())
+    assert "the base's loss is finite on none of the 40 held-out lessons" in note

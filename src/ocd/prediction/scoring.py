@@ -34,8 +34,8 @@ SPREADS = (1.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0)
 NUM_DRAWS = 20
 HARM = 0.95
 """One-sided confidence at which a centre makes the answer worse, or draws are worse than residuals."""
-WORSE = "worse than the base's answer with residuals of other examples"
-"""In the note of draws that describe held-out targets worse than a trivial distribution does."""
+TRIVIAL = "the base's answer with residuals of other examples"
+"""What draws have to beat, in notes."""
 
 
 @dataclass(frozen=True)
@@ -183,13 +183,14 @@ def choose_by_score(
         f"sampling: draws are a distribution (goal), judged by the {trial.kind} score on {len(best)} "
         f"{held_out.words}: spread {spread:g} around {centre:g} of the expected delta has "
         f"{float(best.mean()):.4g}, where the paper's way, 1 and 1, has {paper:.4g}; "
-        f"{_against_residuals(best, trial.residual_scores())}"
+        f"{_against_residuals(best, trial.residual_scores(), trial.kind)}"
     )
 
 
-def _against_residuals(best: Tensor, trivial: Tensor) -> str:
+def _against_residuals(best: Tensor, trivial: Tensor, kind: str) -> str:
     """Words on how draws compare with the trivial distribution."""
-    says = f"the base's answer with residuals of other examples has {float(trivial.mean()):.4g}"
+    what = "the base's own answer" if kind == "log" else TRIVIAL
+    says = f"{what} has {float(trivial.mean()):.4g}"
     if bool(is_gain((best - trivial)[None], HARM)):
-        return f"{says}: these draws are {WORSE}"
+        return f"{says}: these draws are worse than {what}"
     return says

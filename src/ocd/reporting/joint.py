@@ -82,7 +82,7 @@ def judge_joint(found: Json) -> Json:
 
 
 def _change(before: float, after: float) -> str:
-    places = max(3, decimals([before, after]))
+    places = decimals([before, after])
     return f"{before:.{places}f} → {after:.{places}f}, {100 * (after / before - 1):+.1f} %"
 
 
