@@ -28,6 +28,7 @@ from ocd.reporting.plotting import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = (BLUE, BLACK, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY)
@@ -63,28 +64,35 @@ def draw_images(shown: Mapping[str, Array]) -> Figure:
 
     methods = [name for name in shown if name not in ("truth", "base")]
     methods.sort(key=lambda name: name != OURS)
-    count, rows = len(shown[OURS]), len(shown["truth"])
-    columns = 2 + count * len(methods)
+    blocks = [("truth", shown["truth"][None]), ("base", shown["base"][None])]
+    blocks += [(joint_title(name), shown[name]) for name in methods]
+    rows = len(shown["truth"])
+    widths = [width for _, block in blocks for width in (*[1.0] * len(block), 0.25)][:-1]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(0.62 * columns + 0.4, 0.62 * rows + 0.7), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False)
-    for row in range(rows):
-        images = [shown["truth"][row], shown["base"][row]]
-        for name in methods:
-            images += [draw[row] for draw in shown[name]]
-        for axes, image in zip(grid[row], images, strict=True):
-            pixels = np.clip(image, 0, 1).transpose(1, 2, 0)
-            axes.imshow(
-                pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray_r", vmin=0, vmax=1
-            )
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_color(GREY)
-    for place, text in enumerate(["truth", "base"]):
-        grid[0][place].set_title(text, fontsize=9)
-    for number, name in enumerate(methods):
-        head = grid[0][2 + number * count].set_title(joint_title(name), fontsize=9, loc="left")
-        head.set_in_layout(False)  # it is wider than its image
+        figure = Figure(figsize=(0.62 * sum(widths), 0.62 * rows + 0.35))
+        grid = figure.subplots(rows, len(widths), squeeze=False, width_ratios=widths)
+        # By hand: a layout that is found would make room for titles that are wider than an image.
+        top = 1 - 0.35 / (0.62 * rows + 0.35)
+        figure.subplots_adjust(0.005, 0.01, 0.995, top, wspace=0.06, hspace=0.06)
+    for row, line in enumerate(grid):
+        places = iter(line)
+        for number, (name, block) in enumerate(blocks):
+            if number:
+                next(places).set_axis_off()  # the gap between two blocks
+            for place, images in enumerate(block):
+                axes = next(places)
+                _show(axes, images[row])
+                if not row and not place:
+                    axes.set_title(name, fontsize=9, loc="left")
     return figure
+
+
+def _show(axes: Axes, image: Array) -> None:
+    """An image (C, H, W) from 0 to 1, dark on white where it is grey."""
+    pixels = np.clip(image, 0, 1).transpose(1, 2, 0)
+    axes.imshow(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray_r", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(GREY)
 
 
 def draw_scenarios(shown: Mapping[str, Array]) -> Figure:
