@@ -21,7 +21,7 @@ from ocd.runs import Run, audit_run
 from ocd.runs.comparing import make_comparison
 from ocd.tasks import get_task
 from ocd.tasks.tables import quantiles, svmlight, training
-from ocd.tasks.tables.mslr import MSLR, STAND_IN, load
+from ocd.tasks.tables.mslr import ANY, MSLR, load
 from ocd.tasks.tables.networks import PeriodicEncoder, make_base
 from ocd.tasks.tables.options import NetworkOptions, TableData
 from ocd.tasks.tables.svmlight import read_svmlight
@@ -292,7 +292,7 @@ def test_mslr_is_read_in_its_own_layout(tmp_path: Path) -> None:
     with pytest.raises(OCDError, match="train_size is 90: it must be from 1 to 70"):
         load(MSLR, NetworkOptions(train_size=90), tmp_path)
     with pytest.raises(OCDError, match="give --data-dir, a folder with rank.train and rank.test"):
-        load(STAND_IN, NetworkOptions(), None)
+        load(ANY, NetworkOptions(), None)
 
 
 # The whole

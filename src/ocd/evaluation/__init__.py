@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ocd.evaluation.evaluating import evaluate
     from ocd.evaluation.method import Method, Oracle
     from ocd.evaluation.metric import Metric
+    from ocd.evaluation.ranking_metrics import RANKING_METRICS
     from ocd.evaluation.regression_metrics import REGRESSION_METRICS
     from ocd.evaluation.separation_metrics import SEPARATION_METRICS
     from ocd.evaluation.sounds import pick_sounds
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "CLASSIFIER_METRICS": "classifier_metrics",
     "MATTHEWS": "classifier_metrics",
+    "RANKING_METRICS": "ranking_metrics",
     "REGRESSION_METRICS": "regression_metrics",
     "SEPARATION_METRICS": "separation_metrics",
     "USES_LABEL": "baseline_methods",
@@ -60,6 +62,7 @@ _MODULES = {
 __all__ = [
     "CLASSIFIER_METRICS",
     "MATTHEWS",
+    "RANKING_METRICS",
     "REGRESSION_METRICS",
     "SEPARATION_METRICS",
     "USES_LABEL",

@@ -20,10 +20,12 @@ from ocd.data import Examples, State, num_rows, remembered, resumable_part, take
 from ocd.errors import OCDError
 from ocd.evaluation.baseline_methods import USES_LABEL, list_methods
 from ocd.evaluation.comparison import Comparison
+from ocd.evaluation.criteria import Criteria
 from ocd.evaluation.distributions import distribution_predictors, score_distributions
 from ocd.evaluation.joint import joint_predictors, score_joint, shown_draws
 from ocd.evaluation.method import Method, MethodTable
 from ocd.evaluation.per_example import per_example_values
+from ocd.evaluation.ranking_metrics import expected_ranks
 from ocd.evaluation.views import pick_views
 from ocd.prediction import Prediction
 
@@ -46,8 +48,9 @@ class Evaluation:
     shown: dict[str, Tensor] = field(default_factory=dict)
 
 
-def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
-    """Run every method on the test examples, and judge its outputs.
+def evaluate(comparison: Comparison, test: Examples, queries: Tensor | None = None) -> Evaluation:
+    """Run every method on the test examples, and judge its outputs. `queries` (N,): which of them are
+    ranked together, where a task ranks.
 
     A method that raises an OCDError is left out, with the reason in `numbers["skipped"]`. Errors of the
     base and of OCD's own variants are raised: without these there is no table. `numbers["costs"]` are
@@ -60,8 +63,7 @@ def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
     outputs = {name: one["output"] for name, one in judged.items()}
     numbers: dict[str, Any] = {
         "methods": {
-            name: {metric: facts.fn(output, targets) for metric, facts in criteria.metrics.items()}
-            for name, output in outputs.items()
+            name: _values(criteria, output, targets, queries) for name, output in outputs.items()
         },
         "costs": {name: one["cost"] for name, one in judged.items() if "cost" in one},
         "training_seconds": {name: one["training_seconds"] for name, one in judged.items()},
@@ -71,6 +73,12 @@ def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
         "num_test": num_rows(test.inputs),
     }
     draws = judged[_ensemble(comparison)]["draws"]
+    if queries is not None and any(facts.by_query for facts in criteria.metrics.values()):
+        ranked = expected_ranks(draws, queries)
+        by_place = {name: facts.by_query for name, facts in criteria.metrics.items() if facts.by_query}
+        numbers["methods"][f"ocd_expected_rank_{len(draws)}"] = {
+            name: judge(ranked, targets, queries) for name, judge in by_place.items()
+        }
     tensors = per_example_values(criteria, targets, outputs, draws)
     if criteria.has_distribution:
         predictors = distribution_predictors(comparison, table)
@@ -85,6 +93,14 @@ def evaluate(comparison: Comparison, test: Examples) -> Evaluation:
     views = pick_views(outputs, targets) if criteria.has_views else {}
     ours = {"base": outputs["base"], "ocd": outputs[_ensemble(comparison)]}
     return Evaluation(numbers, tensors, views, table.notes, ours, shown)
+
+
+def _values(
+    criteria: Criteria, output: Tensor, targets: Tensor, queries: Tensor | None
+) -> dict[str, float]:
+    """Every metric of one method's outputs."""
+    facts = criteria.metrics.items()
+    return {name: metric.value(output, targets, queries) for name, metric in facts}
 
 
 def _ensemble(comparison: Comparison) -> str:

@@ -19,6 +19,7 @@ METHODS = (  # the tables' order: the group, a pattern of the key, and what peop
     (OWN, r"ocd", "OCD, one draw"),
     (OWN, r"ocd_ensemble_(\d+)", "OCD, ensemble of {} draws"),
     (OWN, r"ocd_mean_network_(\d+)", "OCD, mean network of {} draws"),
+    (OWN, r"ocd_expected_rank_(\d+)", "OCD, by mean place in {} draws"),
     (OWN, r"ocd_mean", "OCD, mean in one pass"),
     (OWN, r"ocd_plain_(\d+)", "OCD as in 0.1, ensemble of {} draws"),
     (OWN, r"ocd_common_(\d+)", "OCD, seen lessons and common move, {} draws"),

@@ -162,7 +162,7 @@ class Run(RunFolder):
         self.train(seed)
         comparison = make_comparison(self, seed)
         with self.phase("predict", seed):
-            evaluation = evaluate(comparison, self.data.test)
+            evaluation = evaluate(comparison, self.data.test, self.data.test_groups)
             views = dict(evaluation.views)
             if self.task.film is not None and seed == self.seeds[0]:
                 frames = self.task.film(self.options, self.data)

@@ -35,7 +35,8 @@ class TaskData:
 
     `reader`: reads new inputs as these were read; None where a task cannot. `notes`: how the data were
     read, where a person might expect otherwise. `warnings`: what makes results on them doubtful.
-    `groups` (N,): a number for the training examples that belong together (ocd.data.groups). `in_time`:
+    `groups` (N,): a number for the training examples that belong together (ocd.data.groups);
+    `test_groups` (M,): the same of the test examples, where these are ranked within them. `in_time`:
     whether those kept from the base (`held_out`) are the last ones, which are later, not any.
     """
 
@@ -45,6 +46,7 @@ class TaskData:
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     groups: Tensor | None = field(default=None, kw_only=True)
+    test_groups: Tensor | None = field(default=None, kw_only=True)
     in_time: bool = field(default=False, kw_only=True)
 
 
