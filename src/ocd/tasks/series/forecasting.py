@@ -25,8 +25,9 @@ from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.windows import Ends, read_series, windows
 from ocd.tasks.task import Progress, Task, TaskData, load_base
 
-WEEK = 168
-"""Rows that are one piece of evidence, and on one side of every split: windows of them overlap."""
+TOGETHER = 84
+"""Rows, half a week of hours, whose windows are one piece of evidence, and on one side of every split:
+windows overlap."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Options:
     lookback: int = field(default=96, metadata={"help": "steps that are given"})
     horizon: int = field(default=24, metadata={"help": "steps that are forecast"})
     train_size: int = field(
-        default=40_000,
+        default=20_000,
         metadata={"help": "windows, of which `held_out` is OCD's share, from later rows"},
     )
     test_size: int = field(default=1_000, metadata={"help": "test windows"})
@@ -83,7 +84,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
             f"{len(series.names)} series of {len(values):,} steps, each forecast by itself; rows to "
             f"{ends.train:,} for the base, to {ends.validation:,} for OCD, to {ends.test:,} to test",
         ),
-        groups=rows // WEEK,
+        groups=rows // TOGETHER,
         in_time=True,
     )
 
