@@ -89,7 +89,7 @@ def fit_baseline(
     except OCDError as error:  # one baseline that diverges must not cost the whole table
         write_json(work.checkpoint / "config.json", {"baseline": kind, "failed": str(error)})
         return
-    if isinstance(trained, OutputDiffusion):
+    if isinstance(trained, OutputDiffusion) and len(trainer.held_out):
         chunks = trainer.held_out.split(config.batch_size)
         trained.choose_spread(examples.rows(few, torch.Generator()) for few in chunks)
     weights = work.checkpoint / "model.safetensors"
