@@ -113,3 +113,13 @@ def test_targets_without_a_score_are_refused(tmp_path):
     rows = dataclasses.replace(rows, targets=rows.targets[:, None].float())
     with pytest.raises(OCDError, match="training.score_weight needs targets that draws can be scored"):
         dataclasses.replace(plain, score_weight=1.0).losses(trainer.network, rows, seeded(4))
+
+
+def test_parts_of_large_examples_are_not_scored(tmp_path):
+    trainer, plain, rows = make(tmp_path)
+    problem = dataclasses.replace(trainer.overfitter.problem, excerpt=lambda *given: given)
+    objective = dataclasses.replace(
+        plain, score_weight=1.0, overfitter=dataclasses.replace(trainer.overfitter, problem=problem)
+    )
+    with pytest.raises(OCDError, match="scored as whole answers, and these examples are too large"):
+        objective.losses(trainer.network, rows, seeded(4))

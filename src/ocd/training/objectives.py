@@ -137,6 +137,11 @@ class DiffusionObjective:
         parts = []
         for where, overfitter, lessons in rows.by_base(self.overfitter):
             frozen = overfitter.frozen
+            if overfitter.problem.excerpt is not None:
+                raise OCDError(
+                    "draws are scored as whole answers, and these examples are too large for that "
+                    "(overfitted on excerpts): set goal to 'answer' and training.score_weight to 0"
+                )
             capture = lessons.captured(frozen)
             kind = kind_of_score(frozen.outputs.named(capture.output), lessons.targets)
             if kind is None:
