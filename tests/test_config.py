@@ -25,7 +25,7 @@ def another(key: str, value: object) -> object:
         "denoiser.embedding": 64, "diffusion.prediction": "epsilon", "diffusion.solver": "dpm",
         "scale.normalization": "std", "scale.kind": "log", "training.schedule": "constant",
         "training.ema_decay": 0.5, "training.validation_share": 0.5, "sampling.coverage": 0.5,
-        "sampling.confidence": 0.9, "common_move": "never",
+        "sampling.confidence": 0.9, "common_move": "never", "goal": "distribution",
     }  # fmt: skip
     if key in words:
         return words[key] if words[key] != value else "joint"

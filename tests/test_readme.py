@@ -34,8 +34,11 @@ def test_readme_is_short():
 def test_table_is_that_of_the_committed_results():
     assert TABLE["filled"](README) == README
     folders = {name_of(folder).removeprefix("results/") for folder in RESULTS["folders"]()}
-    assert set(TABLE["RESULTS"]) == folders
-    assert all(f"(results/{folder}/README.md)" in README for folder in folders)
+    assert set(TABLE["RESULTS"]) | set(TABLE["DRAWS"]) == folders
+    assert all(f"(results/{folder}/README.md)" in README for folder in TABLE["RESULTS"])
+    draws = (ROOT / "docs" / "draws.md").read_text(encoding="utf-8")
+    assert TABLE["filled"](draws) == draws
+    assert all(f"(../results/{folder}/README.md)" in draws for folder in TABLE["DRAWS"])
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "library.md"], ids=name_of)

@@ -1,6 +1,6 @@
-"""Put the committed results into README.md: `python tools/readme_table.py`. A test checks it.
-
-One line for each result: the task's loss of the base, of OCD's ensemble, of the oracle and of the best
+"""Put the committed results into README.md and docs/draws.md: `python tools/readme_table.py`. A test
+checks it. Results whose draws are judged as whole answers are in docs/draws.md, others in README.md:
+there, one line for each: the task's loss of the base, of OCD's ensemble, of the oracle and of the best
 baseline that costs at most as much as OCD, and what can be said of the differences.
 """
 
@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"<!-- table: results -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- table: (results|draws) -->\n.*?<!-- end -->", re.DOTALL)
 RESULTS = {
     "digits": "digits",
     "mnist": "mnist",
@@ -33,6 +33,21 @@ RESULTS = {
     "text/amazon-cf": "setfit-amazon-cf",
 }
 """Folder below results/ -> its name in the table."""
+DRAWS = {
+    "draws/completion": "completion",
+    "draws/series-24": "series, 24 steps",
+}
+"""The same of docs/draws.md."""
+DRAWS_HEAD = (
+    "task (seeds)",
+    "base alone",
+    "base + residuals",
+    "nearest residuals",
+    "output diffusion",
+    "OCD's draws",
+    "against base + residuals",
+    "against the output diffusion",
+)
 HEAD = (
     "task (loss, seeds)",
     "base",
@@ -72,6 +87,28 @@ def _row(folder: str, name: str, root: Path) -> list[str]:
     ]
 
 
+def draws_table(root: Path = ROOT) -> str:
+    """The energy scores of every way to draw whole answers."""
+    rows = []
+    for folder, name in DRAWS.items():
+        results = json.loads((root / "results" / folder / "results.json").read_text(encoding="utf-8"))
+        found = results["joint"]
+        cells = [f"[{name}](../results/{folder}/README.md) ({len(results['seeds'])})"]
+        order = ("base", "base_residuals", "nearest_residuals", "output_diffusion", "ocd")
+        cells += [f"{mean(found[method]['energy']):.4f}" for method in order]
+        cells += [_drawn(found, method) for method in ("base_residuals", "output_diffusion")]
+        rows.append(cells)
+    rule = ["---", *["---:"] * 5, *["---"] * 2]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (DRAWS_HEAD, rule, *rows))
+
+
+def _drawn(found: dict[str, Any], method: str) -> str:
+    """By how many per cent OCD's energy score is lower, with the interval of the difference."""
+    ours, theirs = (mean(found[name]["energy"]) for name in ("ocd", method))
+    low, high = found[method]["against"]["interval"]
+    return f"{100 * (ours / theirs - 1):+.1f} %, {low:+.4f} to {high:+.4f}"
+
+
 def _method(against: dict[str, Any], results: dict[str, Any]) -> str:
     """The key of the method that OCD is set against."""
     return next(
@@ -97,10 +134,13 @@ def _places(value: float) -> int:
 
 
 def filled(text: str, root: Path = ROOT) -> str:
-    """The text with its `<!-- table: results -->` block made from what is committed."""
-    return BLOCK.sub(lambda _: f"<!-- table: results -->\n{table(root)}\n<!-- end -->", text)
+    """The text with its `<!-- table: ... -->` block made from what is committed."""
+    tables = {"results": table, "draws": draws_table}
+    return BLOCK.sub(
+        lambda block: f"<!-- table: {block[1]} -->\n{tables[block[1]](root)}\n<!-- end -->", text
+    )
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in (ROOT / "README.md", ROOT / "docs" / "draws.md"):
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ocd.reporting import markdown_table, opening_lines
+from ocd.reporting import joint_table, markdown_table, opening_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTES = re.compile(r"# (?P<title>.*?)\n+```\n(?P<command>.*?)\n```\n+(?P<text>.*)", re.DOTALL)
@@ -26,6 +26,8 @@ CAPTIONS = {
     ),
     "voices_median": "The same of the mixture whose gain is the median.",
     "voices_worst": "The same of the mixture with OCD's largest loss.",
+    "draws": "Test examples of the first seed: the truth, the base's answer, and draws of it.",
+    "crps_by_step": "The CRPS of each step of the answer by itself: lower is better.",
     "coverage": (
         "How many test targets the central intervals cover: on the diagonal as many as they claim."
     ),
@@ -54,6 +56,13 @@ LEGEND = (
 )
 
 
+DRAWS_LEGEND = (
+    "Energy score: how far draws lie from the truth less half of how far they lie apart. Covered: test "
+    "answers that lie as a whole in the band of their draws. Told from truth: by a classifier, 50 % is "
+    "as good as true. Difference: in the energy score, positive where OCD is better."
+)
+
+
 def folders(root: Path = ROOT) -> list[Path]:
     """The folders below results/ that hold a run's results."""
     return sorted(path.parent for path in (root / "results").rglob("results.json"))
@@ -73,6 +82,7 @@ def page(folder: Path, root: Path = ROOT) -> str:
         f"```\n{notes['command']}\n```",
         _what_was_run(results),
         "## Results",
+        *_draws(results),
         markdown_table(results),
         f"{LEGEND} [docs/baselines.md]({up}docs/baselines.md).",
         "## Notes",
@@ -84,6 +94,14 @@ def page(folder: Path, root: Path = ROOT) -> str:
         "the way; [results.json](results.json) has the values of each seed.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _draws(results: dict[str, Any]) -> list[str]:
+    """The table of draws of whole answers, where a task has such."""
+    found = results.get("joint")
+    if not found:
+        return []
+    return [joint_table(found), DRAWS_LEGEND, "The answers, which are the means of the draws:"]
 
 
 def _what_was_run(results: dict[str, Any]) -> str:

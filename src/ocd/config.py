@@ -31,7 +31,7 @@ from ocd.lessons import (
     SelectionConfig,
 )
 from ocd.prediction import SamplingConfig
-from ocd.training import TrainingConfig
+from ocd.training import TrainingConfig, check_goal
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class OCDConfig:
     common_move: str = "auto"
     """Whether the layer is first fine-tuned once for all, and the generator learns what is left to each
     input: auto (where that lowers the loss of lessons that it was not fitted on), always or never."""
+    goal: str = "auto"
+    """What draws are for: answer (their mean), distribution (where targets may be, by a proper score),
+    or auto (distribution where a target has several numbers in the outputs' shape; docs/draws.md)."""
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     overfit: OverfitConfig = field(default_factory=OverfitConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
@@ -65,6 +68,7 @@ class OCDConfig:
             raise OCDError(f"layer is {self.layer!r}: it must be a name, or auto")
         if self.common_move not in USES:
             raise OCDError(f"common_move is {self.common_move!r}: use one of {', '.join(USES)}")
+        check_goal(self.goal, self.diffusion.solver, self.training.score_weight)
         for entry in fields(self):
             value: Any = getattr(self, entry.name)
             wanted: Any = entry.default_factory

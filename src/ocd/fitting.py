@@ -18,26 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import (
-    Fingerprint,
-    FrozenBase,
-    Loss,
-    Output,
-    Outputs,
-    find_layer,
-    list_layers,
-    unwrapped,
-)
+from ocd.base import Fingerprint, FrozenBase, Loss, Output, Outputs, find_layer, list_layers, unwrapped
 from ocd.checkpoint import Checkpoint, save_checkpoint
 from ocd.config import OCDConfig
-from ocd.data import (
-    Chosen,
-    Excerpt,
-    dataset_size,
-    progress_bar,
-    seeded,
-    some_by_chance,
-)
+from ocd.data import Chosen, Excerpt, dataset_size, progress_bar, seeded, some_by_chance
 from ocd.errors import OCDError
 from ocd.generator import Condition, Describe, HyperNetwork
 from ocd.judging import Judges
@@ -55,12 +39,7 @@ from ocd.lessons import (
     select_layer,
     selection_excerpt,
 )
-from ocd.prediction import (
-    FittedGenerator,
-    Join,
-    join_by_mean,
-    settle_sampling,
-)
+from ocd.prediction import FittedGenerator, Join, join_by_mean, settle_sampling
 from ocd.training import Trained, shortened, train_generator
 
 TRIAL_STEPS = 10
@@ -145,6 +124,13 @@ class Fitting:
     def _is_trial(self) -> bool:
         return self.config.training.num_steps < TRIAL_STEPS
 
+    @property
+    def _goal(self) -> str:
+        """`goal`, with "auto" settled where the settings alone settle it: intervals have a rule of
+        their own, and parts of large examples say nothing of what belongs together in one."""
+        parts = self.excerpt is not None or self.config.sampling.coverage > 0
+        return "answer" if self.config.goal == "auto" and parts else self.config.goal
+
     def _course(self, problem: Problem, record: FitRecord, progress: bool = True) -> Curriculum:
         return Curriculum.of(problem, record, self.config.lessons, progress)
 
@@ -196,7 +182,7 @@ class Fitting:
         """Alg. 1; says too which examples were held out from the generator."""
         config = self.config
         trained = train_generator(
-            source, record, config.generator, config.training, config.seed, progress
+            source, record, config.generator, config.training, config.seed, progress, self._goal
         )
         self.hypernetwork, self.frozen = trained.network, source.overfitter.frozen
         return trained
@@ -223,7 +209,8 @@ class Fitting:
                 f"a training of {config.training.num_steps} steps is a trial: whether it gains is not "
                 f"judged (training.num_steps from {TRIAL_STEPS} on is)"
             )
-        record.note(settle_sampling(self.generator(), overfitter, examples, self.join, sampling))
+        settle = (self.generator(), overfitter, examples, self.join, sampling, self._goal)
+        record.note(settle_sampling(*settle))
         problem = overfitter.problem
         if not problem.is_augmented and not isinstance(source, FoldedLessons):
             record.note(problem.memory.note())

@@ -48,9 +48,11 @@ from ocd.lessons import Curriculum, FitBase, Problem, Workdir
 from ocd.prediction import (
     AS_THE_BASE,
     AS_TUNED,
+    Choose,
     DrawRequest,
     Prediction,
     apply_deltas,
+    best_draws,
     check_count,
     joined_chunks,
     unmoved,
@@ -196,6 +198,7 @@ class OCD(Fitting):
         chunk_size: int | None = None,
         use_mean_scale: bool = False,
         collate: Collate | None = None,
+        choose: Choose | None = None,
     ) -> Prediction:
         """Alg. 2 for unseen inputs: f(x; θ + delta) for every generated delta. No label is seen.
 
@@ -203,7 +206,8 @@ class OCD(Fitting):
         inputs alone, whose targets are not looked at. `draws`: K. mode "draws" samples K deltas an
         example; "mean" gives the expected delta in one pass (K = 1). An example's draws depend on its
         own input and on `seed` alone, not on the rest of the batch. `use_mean_scale` is the paper's
-        ablation "no scale". Raises OCDError for another mode, and for no draw or no input.
+        ablation "no scale". `choose`: keep the best draw (ocd.prediction.verifying). Raises OCDError
+        for another mode, and for no draw or no input.
         """
         unseen = Unseen(inputs, collate)
         request = DrawRequest(draws if mode == "draws" else 1, mode, seed, use_mean_scale)
@@ -222,7 +226,8 @@ class OCD(Fitting):
             embedding = fitted.embed(rows, capture)
             codes = fitted.draw(rows, embedding, request)
             delta = fitted.decode(codes, capture)
-            return apply_deltas(fitted.frozen, capture, delta)
+            found = apply_deltas(fitted.frozen, capture, delta)
+            return found if choose is None else best_draws(found, rows, choose)
 
         def one() -> Inputs:
             return to_device(unseen.rows(slice(0, 1)), fitted.frozen.device)

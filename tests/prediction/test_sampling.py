@@ -227,8 +227,16 @@ def test_the_smallest_spread_that_covers_its_share(regression, level, factor) ->
 def test_a_fit_is_told_which_way_its_spread_was_chosen(regression) -> None:
     _, examples = regression
     tiny = TINY["linear"]
-    for coverage, words in ((0.0, "has the loss"), (0.6, "cover ")):
-        settings = config({"layer": "0", "overfit.lr": 0.1, "sampling.coverage": coverage})
+    ways = (
+        (0.0, "answer", "has the loss"),
+        (0.6, "auto", "cover "),
+        (0.0, "auto", "judged by the energy score"),
+        (0.6, "distribution", "judged by the energy score"),
+    )
+    for coverage, goal, words in ways:
+        settings = config(
+            {"layer": "0", "overfit.lr": 0.1, "sampling.coverage": coverage, "goal": goal}
+        )
         ocd = OCD(tiny.base(), loss=squared_error, config=settings)
         ocd.fit(examples, progress=False)
         (note,) = [note for note in ocd.notes if note.startswith("sampling")]

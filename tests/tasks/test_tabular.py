@@ -21,7 +21,7 @@ from ocd.runs import Run, audit_run
 from ocd.runs.comparing import make_comparison
 from ocd.tasks import get_task
 from ocd.tasks.tables import quantiles, svmlight, training
-from ocd.tasks.tables.mslr import MSLR, STAND_IN, load
+from ocd.tasks.tables.mslr import ANY, MSLR, load
 from ocd.tasks.tables.networks import PeriodicEncoder, make_base
 from ocd.tasks.tables.options import NetworkOptions, TableData
 from ocd.tasks.tables.svmlight import read_svmlight
@@ -292,7 +292,7 @@ def test_mslr_is_read_in_its_own_layout(tmp_path: Path) -> None:
     with pytest.raises(OCDError, match="train_size is 90: it must be from 1 to 70"):
         load(MSLR, NetworkOptions(train_size=90), tmp_path)
     with pytest.raises(OCDError, match="give --data-dir, a folder with rank.train and rank.test"):
-        load(STAND_IN, NetworkOptions(), None)
+        load(ANY, NetworkOptions(), None)
 
 
 # The whole
@@ -410,3 +410,17 @@ def test_coverage_is_for_continuous_targets() -> None:
         )  # fmt: skip
     with pytest.raises(OCDError, match="sampling.coverage is 1: it must be from 0 to below 1"):
         OCDConfig().replace({"sampling.coverage": 1.0})
+
+
+def test_rankings_of_any_width_know_their_queries(tmp_path):
+    """As MQ2007 has them: a qid in each line, features that are nought left out."""
+    (tmp_path / "rank.train").write_text("0 qid:7 \n2 qid:7 1:0.5 3:1\n1 qid:9 2:0.1 # doc\n" * 4)
+    (tmp_path / "rank.test").write_text("1 qid:3 1:0.5\n0 qid:4 5:1\n")
+    data = load(ANY, NetworkOptions(), tmp_path)
+    assert data.train.inputs.shape == (12, 5) and data.test.inputs.shape == (2, 5)
+    assert data.groups.tolist() == [7, 7, 9] * 4 and data.test_groups.tolist() == [3, 4]
+    assert svmlight.largest_feature(tmp_path / "rank.train") == 3
+    (tmp_path / "rank.test").write_text("1 qid:3 1:0.5\n0 qid:4 five:1\n")
+    with pytest.raises(OCDError, match=r"rank.test, line 2: 'five:1' is no feature such as 3:0.5"):
+        load(ANY, NetworkOptions(), tmp_path)
+    assert "ndcg_10" in get_task("ltr").metrics and "ndcg_10" not in get_task("california").metrics

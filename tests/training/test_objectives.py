@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 import reference
 from helpers import LOSS, PCA, STORED, prepared, state_of, trainer_of
+from ocd import OCDError
 from ocd.data import seeded
 from ocd.generator import HyperNetwork
 from ocd.lessons import LessonBatch
 from ocd.training import Trainer
-from ocd.training.objectives import DiffusionObjective
+from ocd.training.objectives import SCORED_DRAWS, DiffusionObjective
 
 
 def make(root, settings: dict | None = None, num_levels: int = 3, weight: float = 0.0):
@@ -79,3 +82,44 @@ def test_gradients_reach_the_whole_generator_and_never_the_base(tmp_path):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     assert all(p.grad is None for p in base.parameters())
     assert all(torch.equal(value, before[name]) for name, value in base.state_dict().items())
+
+
+@pytest.mark.parametrize("solver", ["ddim", "one_step"])
+def test_the_score_is_that_of_draws_through_a_copy_of_the_base(tmp_path, solver):
+    """Of classes: minus the log of the draws' mean probability, with noise from the same generator."""
+    settings = {"diffusion.solver": solver, "training.score_weight": 2.0}
+    trainer, plain, rows = make(tmp_path, settings)
+    network, frozen = trainer.network.eval(), trainer.overfitter.frozen
+    objective = dataclasses.replace(plain, score_weight=2.0)
+    generator = seeded(4)
+    losses = objective.losses(network, rows, generator)
+    again = seeded(4)
+    without = plain.losses(network, rows, again)  # the same levels and noise first
+    noise = torch.randn(len(rows), SCORED_DRAWS, *network.diffused_shape, generator=again)
+    embedding = network.embed(rows.features, rows.inputs)
+    delta = network.decode(network.raw_codes(embedding, noise), frozen.capture(rows.inputs).positions)
+    with torch.no_grad():
+        answers = reference.run(frozen.base, frozen.name, rows.inputs, delta.dense())  # (B, K, C)
+    chances = answers.softmax(dim=-1).transpose(0, 1)
+    wanted = -chances.mean(dim=0)[torch.arange(len(rows)), rows.targets].log().mean()
+    assert torch.allclose(losses["score"], wanted, atol=1e-5)
+    assert torch.allclose(losses["loss"], without["loss"] + 2 * wanted, atol=1e-5)
+    losses["loss"].backward()
+    assert float(network.denoiser.enter.weight.grad.norm()) > 0
+
+
+def test_targets_without_a_score_are_refused(tmp_path):
+    trainer, plain, rows = make(tmp_path)
+    rows = dataclasses.replace(rows, targets=rows.targets[:, None].float())
+    with pytest.raises(OCDError, match="training.score_weight needs targets that draws can be scored"):
+        dataclasses.replace(plain, score_weight=1.0).losses(trainer.network, rows, seeded(4))
+
+
+def test_parts_of_large_examples_are_not_scored(tmp_path):
+    trainer, plain, rows = make(tmp_path)
+    problem = dataclasses.replace(trainer.overfitter.problem, excerpt=lambda *given: given)
+    objective = dataclasses.replace(
+        plain, score_weight=1.0, overfitter=dataclasses.replace(trainer.overfitter, problem=problem)
+    )
+    with pytest.raises(OCDError, match="scored as whole answers, and these examples are too large"):
+        objective.losses(trainer.network, rows, seeded(4))

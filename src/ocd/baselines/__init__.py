@@ -21,20 +21,22 @@ from ocd.baselines.fine_tuned_base import fine_tune
 from ocd.baselines.laplace import fit_laplace
 from ocd.baselines.mc_dropout import MCDropout
 from ocd.baselines.nearest_labels import fit_nearest_labels
-from ocd.baselines.nearest_neighbor import NearestNeighbor
+from ocd.baselines.nearest_neighbor import NearestNeighbor, flat_inputs
 from ocd.baselines.ocd_variant import OCDVariant
 from ocd.baselines.overfit_test import OverfitTest, OverfitTestAllLayers
 from ocd.baselines.random_direction import RandomDirection
 from ocd.baselines.renewed_statistics import fit_renewed_statistics, has_batch_norms
+from ocd.baselines.residuals import NearestResiduals, ResidualDraws
 from ocd.baselines.shared_delta import mean_delta
 from ocd.baselines.temperature import fit_temperature
 from ocd.baselines.tent import Tent
 from ocd.baselines.trained.fitting import MainFit, fit_baseline, load_baseline, training_failure
-from ocd.baselines.trained.kinds import EQUAL_TIME, TRAINED, network_kind, reason_unavailable
+from ocd.baselines.trained.kinds import DRAWN, EQUAL_TIME, TRAINED, network_kind, reason_unavailable
 from ocd.baselines.trained.predictor import TrainedBaseline
 from ocd.baselines.unchanged_base import UnchangedBase, base_outputs
 
 __all__ = [
+    "DRAWN",
     "EQUAL_TIME",
     "TRAINED",
     "Boosting",
@@ -43,10 +45,12 @@ __all__ = [
     "MCDropout",
     "MainFit",
     "NearestNeighbor",
+    "NearestResiduals",
     "OCDVariant",
     "OverfitTest",
     "OverfitTestAllLayers",
     "RandomDirection",
+    "ResidualDraws",
     "Tent",
     "TrainedBaseline",
     "UnchangedBase",
@@ -58,6 +62,7 @@ __all__ = [
     "fit_nearest_labels",
     "fit_renewed_statistics",
     "fit_temperature",
+    "flat_inputs",
     "has_batch_norms",
     "load_baseline",
     "mean_delta",

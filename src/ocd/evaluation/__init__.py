@@ -25,9 +25,10 @@ if TYPE_CHECKING:
         OCDFits,
         TrainingData,
     )
-    from ocd.evaluation.evaluating import Together, evaluate, run_methods
+    from ocd.evaluation.evaluating import Evaluation, Together, evaluate, run_methods
     from ocd.evaluation.method import Method, Oracle
     from ocd.evaluation.metric import Metric
+    from ocd.evaluation.ranking_metrics import RANKING_METRICS
     from ocd.evaluation.regression_metrics import REGRESSION_METRICS
     from ocd.evaluation.separation_metrics import SEPARATION_METRICS, in_voices_order
     from ocd.evaluation.sounds import pick_sounds
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "CLASSIFIER_METRICS": "classifier_metrics",
     "MATTHEWS": "classifier_metrics",
+    "RANKING_METRICS": "ranking_metrics",
     "REGRESSION_METRICS": "regression_metrics",
     "SEPARATION_METRICS": "separation_metrics",
     "USES_LABEL": "baseline_methods",
@@ -49,6 +51,7 @@ _MODULES = {
     "OCDFits": "comparison",
     "Oracle": "method",
     "TrainingData": "comparison",
+    "Evaluation": "evaluating",
     "Together": "evaluating",
     "evaluate": "evaluating",
     "run_methods": "evaluating",
@@ -63,12 +66,14 @@ _MODULES = {
 __all__ = [
     "CLASSIFIER_METRICS",
     "MATTHEWS",
+    "RANKING_METRICS",
     "REGRESSION_METRICS",
     "SEPARATION_METRICS",
     "USES_LABEL",
     "VIEW_METRICS",
     "Array",
     "Comparison",
+    "Evaluation",
     "FittedBaselines",
     "Json",
     "Method",

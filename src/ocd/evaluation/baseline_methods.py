@@ -17,6 +17,7 @@ from functools import partial
 from torch import Tensor
 
 from ocd.baselines import (
+    DRAWN,
     DeepEnsemble,
     MCDropout,
     NearestNeighbor,
@@ -151,7 +152,8 @@ def _add_trained_baselines(comparison: Comparison, table: MethodTable) -> None:
         seconds = comparison.seconds.get(kind)
         if kind == "delta_regression" and seconds is not None:  # it needs the overfitted deltas too
             seconds += comparison.seconds.get("overfit") or 0.0
-        table.methods[kind] = Method(baseline, 1, size, seconds)
+        draws = comparison.settings.num_draws if kind in DRAWN else 1
+        table.methods[kind] = Method(baseline, draws, size, seconds)
 
 
 def _add_calibrated_bases(comparison: Comparison, table: MethodTable) -> None:
@@ -198,6 +200,7 @@ def _add_other_bases(comparison: Comparison, table: MethodTable) -> None:
         table.add_fitted("nearest_labels", nearest)
     if comparison.criteria.is_table:
         table.add_fitted("boosting", lambda: Method(fit_boosting(labelled, settings.seed), 1, None))
-    if comparison.criteria.has_distribution and settings.has_further_baselines:
+    draws_are_judged = comparison.criteria.has_distribution or comparison.criteria.compose is not None
+    if draws_are_judged and settings.has_further_baselines:
         draws = settings.num_draws
         table.add_fitted(f"mc_dropout_{draws}", lambda: Method(MCDropout(base), draws, size))

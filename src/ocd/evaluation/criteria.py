@@ -41,6 +41,11 @@ class Criteria(Protocol):
         """Whether targets are continuous, so that draws are judged as their distribution too."""
 
     @property
+    def compose(self) -> Callable[[Inputs, Tensor], Tensor] | None:
+        """(inputs, answers (B, ...)) -> the whole of which an answer is a part, (B, C, H, W) from 0 to
+        1 or (B, T), where draws of answers are judged as wholes; None where they are not."""
+
+    @property
     def neighbours(self) -> Callable[[nn.Module, Inputs], Tensor] | None:
         """(base, inputs): features (B, F) in which inputs are near each other; None: the inputs."""
 

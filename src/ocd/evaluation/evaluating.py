@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
@@ -32,9 +32,12 @@ from ocd.data import (
 from ocd.errors import OCDError
 from ocd.evaluation.baseline_methods import USES_LABEL, list_methods
 from ocd.evaluation.comparison import Comparison
+from ocd.evaluation.criteria import Criteria
 from ocd.evaluation.distributions import distribution_predictors, score_distributions
+from ocd.evaluation.joint import joint_predictors, score_joint, shown_draws
 from ocd.evaluation.method import Method, MethodTable
 from ocd.evaluation.per_example import per_example_values
+from ocd.evaluation.ranking_metrics import expected_ranks
 from ocd.evaluation.views import pick_views
 from ocd.prediction import Prediction
 
@@ -46,7 +49,7 @@ class Evaluation:
     `numbers`: values by method and metric, costs and sizes, as JSON has them. `tensors`: values of each
     test example, (N,), by name. `views`: images (M, 3, H, W) for the report, whole numbers to 255; {}
     where outputs are no images. `notes`: lines for the report. `outputs` (N, ...): of the base and of
-    OCD's ensemble.
+    OCD's ensemble. `shown`: draws of whole answers, for the report; {} where a task has no such.
     """
 
     numbers: dict[str, Any]
@@ -54,6 +57,7 @@ class Evaluation:
     views: dict[str, Tensor]
     notes: list[str]
     outputs: dict[str, Tensor]
+    shown: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,14 @@ def run_methods(comparison: Comparison, test: Examples, together: Together) -> N
     _Judged(comparison, test, list_methods(comparison), together).run()
 
 
-def evaluate(comparison: Comparison, test: Examples, together: Together | None = None) -> Evaluation:
+def evaluate(
+    comparison: Comparison,
+    test: Examples,
+    together: Together | None = None,
+    queries: Tensor | None = None,
+) -> Evaluation:
     """Run every method on the test examples, and judge its outputs. `together`: with other processes.
+    `queries` (N,): which of them are ranked together, where a task ranks.
 
     A method that raises an OCDError is left out, with the reason in `numbers["skipped"]`. Errors of the
     base and of OCD's own variants are raised: without these there is no table. `numbers["costs"]` are
@@ -84,8 +94,7 @@ def evaluate(comparison: Comparison, test: Examples, together: Together | None =
     outputs = {name: one["output"] for name, one in judged.items()}
     numbers: dict[str, Any] = {
         "methods": {
-            name: {metric: facts.fn(output, targets) for metric, facts in criteria.metrics.items()}
-            for name, output in outputs.items()
+            name: _values(criteria, output, targets, queries) for name, output in outputs.items()
         },
         "costs": {name: one["cost"] for name, one in judged.items() if "cost" in one},
         "training_seconds": {name: one["training_seconds"] for name, one in judged.items()},
@@ -95,14 +104,34 @@ def evaluate(comparison: Comparison, test: Examples, together: Together | None =
         "num_test": num_rows(test.inputs),
     }
     draws = judged[_ensemble(comparison)]["draws"]
+    if queries is not None and any(facts.by_query for facts in criteria.metrics.values()):
+        ranked = expected_ranks(draws, queries)
+        by_place = {name: facts.by_query for name, facts in criteria.metrics.items() if facts.by_query}
+        numbers["methods"][f"ocd_expected_rank_{len(draws)}"] = {
+            name: judge(ranked, targets, queries) for name, judge in by_place.items()
+        }
     tensors = per_example_values(criteria, targets, outputs, draws)
     if criteria.has_distribution:
         predictors = distribution_predictors(comparison, table)
         numbers["distribution"], scores = score_distributions(predictors, test, table.skipped)
         tensors |= scores
+    shown: dict[str, Tensor] = {}
+    if criteria.compose is not None:
+        wholes = joint_predictors(comparison, table)
+        numbers["joint"], scores = score_joint(wholes, test, outputs["base"], table.skipped)
+        tensors |= scores
+        shown = shown_draws(wholes, test, criteria.compose)
     views = pick_views(outputs, targets) if criteria.has_views else {}
     ours = {"base": outputs["base"], "ocd": outputs[_ensemble(comparison)]}
-    return Evaluation(numbers, tensors, views, table.notes, ours)
+    return Evaluation(numbers, tensors, views, table.notes, ours, shown)
+
+
+def _values(
+    criteria: Criteria, output: Tensor, targets: Tensor, queries: Tensor | None
+) -> dict[str, float]:
+    """Every metric of one method's outputs."""
+    facts = criteria.metrics.items()
+    return {name: metric.value(output, targets, queries) for name, metric in facts}
 
 
 def _ensemble(comparison: Comparison) -> str:

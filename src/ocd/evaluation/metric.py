@@ -26,9 +26,17 @@ class Metric:
     unit: str = ""
     per_example: Callable[[Tensor, Tensor], Tensor] | None = None
     """(outputs, targets) -> (N,), whose mean is the value; None for a metric that is no such mean."""
+    by_query: Callable[[Tensor, Tensor, Tensor], float] | None = None
+    """(outputs, targets, queries (N,)) -> the value, where rows of a query are judged together."""
     of_answers: bool = False
     """Whether it is computed of the classes that are answered alone, so that a report that has these
     can compute it anew."""
+
+    def value(self, outputs: Tensor, targets: Tensor, queries: Tensor | None) -> float:
+        """The value, with the queries that rows belong to where these are known and count."""
+        if self.by_query is None or queries is None:
+            return self.fn(outputs, targets)
+        return self.by_query(outputs, targets, queries)
 
 
 def import_torchmetrics(part: str) -> Any:

@@ -14,7 +14,7 @@ from ocd.generator.conditioning import (
 )
 from ocd.generator.config import GeneratorConfig, Shapes
 from ocd.generator.denoisers import DenoiserConfig, MLPDenoiser
-from ocd.generator.diffusion import DiffusionConfig
+from ocd.generator.diffusion import Diffusion, DiffusionConfig
 from ocd.generator.hypernetwork import Embedding, HyperNetwork, apart
 from ocd.generator.noise import example_keys, example_noise
 from ocd.generator.scale import ScaleConfig
@@ -28,6 +28,7 @@ __all__ = [
     "Conditioning",
     "DenoiserConfig",
     "Describe",
+    "Diffusion",
     "DiffusionConfig",
     "Embedding",
     "Features",

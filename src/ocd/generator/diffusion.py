@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 Denoise = Callable[[Tensor, int], Tensor]
 PREDICTIONS = ("x0", "epsilon")
-SOLVERS = ("ddim", "dpm")
+SOLVERS = ("ddim", "dpm", "one_step")
+MEAN_NOISES = 32
+"""Noises over which the answers of a generator of one step are averaged for its mean."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class DiffusionConfig:
     num_sampling_steps: int = 10
     """Denoiser passes of one draw."""
     solver: str = "ddim"
-    """ddim (released, without noise on the way), or dpm: DPM-Solver++ of second order, for few
-    steps."""
+    """ddim (released, without noise on the way); dpm: DPM-Solver++ of second order, for few steps; or
+    one_step (beyond the paper): no diffusion, one pass from noise to a code, which is learnt by a
+    proper score of draws alone (`training.score_weight`)."""
 
     def __post_init__(self) -> None:
         if self.prediction not in PREDICTIONS:
@@ -66,6 +69,11 @@ class Diffusion:
         self.config = config
         betas = torch.linspace(config.beta_start, config.beta_end, config.num_train_steps)
         self.alphas_cumprod = self._where_trained = (1.0 - betas).cumprod(dim=0)
+
+    @property
+    def is_one_step(self) -> bool:
+        """Whether one pass makes a code from noise, and nothing is denoised."""
+        return self.config.solver == "one_step"
 
     @property
     def last_step(self) -> int:
@@ -113,6 +121,8 @@ class Diffusion:
 
     def sample(self, denoise: Denoise, noise: Tensor) -> Tensor:
         """Alg. 2: from Ω_T = noise to Ω_0. `denoise(code, t)` answers for one noise level at a time."""
+        if self.is_one_step:
+            return denoise(noise, self.last_step)
         if self.config.solver == "ddim":
             return self._sample_ddim(denoise, noise)
         scheduler = self.scheduler()
@@ -150,4 +160,10 @@ class Diffusion:
                 "mode='mean' needs diffusion.prediction = 'x0'; this generator predicts the noise: "
                 "use mode='draws' and the prediction's mean_network"
             )
+        if self.is_one_step:
+            half = torch.randn(
+                MEAN_NOISES // 2, *like.shape[2:], generator=torch.Generator().manual_seed(0)
+            )
+            noise = torch.cat([half, -half]).to(like)
+            return denoise(noise.expand(len(like), *noise.shape), self.last_step).mean(1, keepdim=True)
         return denoise(torch.zeros_like(like), self.last_step)

@@ -135,6 +135,8 @@ class HyperNetwork(nn.Module):
         noise levels an example.
         """
         scale = code_scale(codes, self.scale_config.normalization)
+        if self.diffusion.is_one_step:  # there is no direction to denoise: a score of draws is learnt
+            return {"loss": self.spread.new_zeros(())}
         if self.constant:
             scale = self.mean_scale.expand(len(codes))
         direction = codes / scale.view(-1, *[1] * (codes.dim() - 1))

@@ -19,6 +19,7 @@ from ocd.prediction.sampling import (
     SamplingConfig,
     join_by_mean,
 )
+from ocd.prediction.scoring import SPREADS
 from ocd.prediction.uncertainty import (
     covered_by_interval,
     crps_per_example,
@@ -28,11 +29,14 @@ from ocd.prediction.uncertainty import (
     softmax_entropy,
     spread,
 )
+from ocd.prediction.verifying import Choose, best_draws
 
 __all__ = [
     "AS_THE_BASE",
     "AS_TUNED",
+    "SPREADS",
     "UNLIKE",
+    "Choose",
     "DrawRequest",
     "FittedGenerator",
     "HeldOut",
@@ -42,6 +46,7 @@ __all__ = [
     "Reference",
     "SamplingConfig",
     "apply_deltas",
+    "best_draws",
     "check_count",
     "covered_by_interval",
     "crps_per_example",

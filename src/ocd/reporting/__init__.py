@@ -8,6 +8,7 @@ So a report can be made again at any time, also by another version.
 """
 
 from ocd.reporting.condition import condition_table
+from ocd.reporting.joint import joint_table
 from ocd.reporting.listening import decibels
 from ocd.reporting.opening import left_out_titles, opening_lines
 from ocd.reporting.page import as_fragment, write_page
@@ -24,6 +25,7 @@ __all__ = [
     "condition_table",
     "decibels",
     "draw_gains",
+    "joint_table",
     "left_out_titles",
     "markdown_table",
     "opening_lines",

@@ -9,15 +9,16 @@ imported only when something is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ocd.evaluation import Array, Json
 from ocd.reporting.comparison_figure import MethodPoint, draw_comparison
 from ocd.reporting.distribution import draw_coverage
+from ocd.reporting.joint_figures import joint_figures
 from ocd.reporting.plotting import LOSS_FLOOR, save
 from ocd.reporting.prediction_figures import draw_base_vs_ocd, draw_risk_coverage, draw_worst_examples
 from ocd.reporting.training_figures import Curve, LayerScore, draw_layer_scores, draw_training
@@ -78,7 +79,8 @@ class FigureData:
     for N test examples. `layers`: the scores of Eq. 3. `training`, `validation`: losses by step, by
     seed. `pooled`: losses (N,) of base and ensemble, averaged over the seeds. `first`: losses of the
     first seed, (N,), or (K, N) of its draws. `loss_name`: in words. `views`: images of a task that
-    has such. `distribution`: scores of continuous targets.
+    has such. `distribution`: scores of continuous targets. `joint`: of whole answers. `shown`: draws of
+    these.
     """
 
     points: Sequence[MethodPoint]
@@ -91,6 +93,8 @@ class FigureData:
     loss_name: str
     views: Mapping[str, Pixels]
     distribution: Json
+    joint: Json = field(default_factory=dict)
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
 
 def draw_all(folder: Path, data: FigureData) -> list[str]:
@@ -121,6 +125,7 @@ def draw_all(folder: Path, data: FigureData) -> list[str]:
     if data.distribution:
         save(draw_coverage(data.distribution), folder / "coverage.png")
         lines.append(f"![coverage](figures/coverage.png)\n\n{COVERAGE_CAPTION}")
+    lines += joint_figures(folder, data.joint, data.shown)
     for name, (possible, draw) in plans.items():
         path = folder / f"{name}.png"
         caption, reason = CAPTIONS[name]

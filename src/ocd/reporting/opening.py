@@ -57,7 +57,6 @@ def left_out_titles(methods: Sequence[str]) -> list[str]:
 
 def opening_lines(verdict: Json) -> list[str]:
     """The first paragraphs of a report, which the command prints too. `verdict`: of results.json."""
-    first = [
-        verdict[part]["sentence"] for part in ("data", "quick", "distribution") if verdict.get(part)
-    ]
+    parts = ("data", "quick", "distribution", "joint")
+    first = [verdict[part]["sentence"] for part in parts if verdict.get(part)]
     return [*first, verdict["sentence"]]

@@ -20,6 +20,7 @@ from ocd.reporting.distribution import distribution_section
 from ocd.reporting.error_ranking import own_score_sentence, risk_curves
 from ocd.reporting.exhibits import exhibits_section
 from ocd.reporting.figures import FigureData, draw_all
+from ocd.reporting.joint import joint_section
 from ocd.reporting.listening import listening_section, read_sounds
 from ocd.reporting.methods import ORACLES, group, title
 from ocd.reporting.opening import opening_lines
@@ -88,6 +89,7 @@ def _markdown(run: RunRecords, results: Json, drawn: Sequence[str], heard: Seque
         one_draw_table(results),
         ONE_DRAW,
         *distribution_section(results),
+        *joint_section(results),
         *published_section(run, results),
         *exhibits_section(run),
         *heard,
@@ -221,6 +223,8 @@ def _draw(run: RunRecords, results: Json, folder: Path) -> list[str]:
         loss_name=words(results["verdict"]["metric"]),
         views=read_views(folder.parent / "views" / f"seed-{run.seeds[0]}.safetensors"),
         distribution=results.get("distribution", {}),
+        joint=results.get("joint", {}),
+        shown=read_views(folder.parent / "draws" / f"seed-{run.seeds[0]}.safetensors"),
     )
     return draw_all(folder, data)
 

@@ -15,6 +15,7 @@ from ocd.evaluation import Json
 from ocd.reporting.coverage import judge_coverage
 from ocd.reporting.distribution import distribution_results
 from ocd.reporting.error_ranking import rank_errors
+from ocd.reporting.joint import joint_results, judge_joint
 from ocd.reporting.methods import table_order, uses_label
 from ocd.reporting.opening import data_facts, quick_facts
 from ocd.reporting.records import RunRecords
@@ -73,6 +74,9 @@ def make_results(run: RunRecords) -> Json:
     if distribution := distribution_results(run):
         results["distribution"] = distribution
         verdict["distribution"] = judge_coverage(run, distribution)
+    if joint := joint_results(run):
+        results["joint"] = joint
+        verdict["joint"] = judge_joint(joint)
     return results | {"verdict": verdict}
 
 

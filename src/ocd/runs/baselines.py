@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ocd.baselines import (
+    DRAWN,
     EQUAL_TIME,
     TRAINED,
     MainFit,
@@ -64,7 +65,8 @@ def baseline_kinds(run: Run) -> list[str]:
     """The trained baselines of this run, in the order in which they are trained."""
     if run.run_options.baselines == "few":
         return [*FEW]
-    kinds = [*TRAINED, *([EQUAL_TIME] if run.run_options.baselines == "more" else [])]
+    drawn = DRAWN if run.task.compose is not None else ()
+    kinds = [*TRAINED, *drawn, *([EQUAL_TIME] if run.run_options.baselines == "more" else [])]
     return [kind for kind in kinds if kind not in run.task.left_out]
 
 

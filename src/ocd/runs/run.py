@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from ocd.config import OCDConfig
-from ocd.data import Examples, read_json, read_tensors, take_rows, write_json, write_tensors
-from ocd.evaluation import evaluate, film_frames, pick_sounds, run_methods
+from ocd.data import Examples, read_json, read_tensors, write_json, write_tensors
+from ocd.evaluation import evaluate, run_methods
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
 from ocd.prediction import Reference
@@ -32,6 +32,7 @@ from ocd.runs.folder import RunFolder
 from ocd.runs.progress import say_progress
 from ocd.runs.settings import CROSS_FITTED, VARIANTS
 from ocd.runs.shares import await_plan, await_selection, await_training, together_of
+from ocd.runs.shown import keep_shown
 
 VERBS = ("select", "overfit", "train", "predict", "report")
 
@@ -174,30 +175,8 @@ class Run(RunFolder):
             if together is not None and not self.share.leads:
                 run_methods(comparison, self.data.test, together)
                 return
-            evaluation = evaluate(comparison, self.data.test, together)
-            views = dict(evaluation.views)
-            if self.task.film is not None and seed == self.seeds[0]:
-                frames = self.task.film(self.options, self.data)
-                views |= {} if frames is None else film_frames(comparison.fits.main, frames)
-            if views:
-                views_path = self.root / "views" / f"seed-{seed}.safetensors"
-                write_tensors(views_path, views)
-                self.enter(views_path)
-            if self.task.has_voices and seed == self.seeds[0]:
-                base, ocd = (evaluation.outputs[name] for name in ("base", "ocd"))
-                sounds_path = self.root / "sounds" / f"seed-{seed}.safetensors"
-                write_tensors(sounds_path, pick_sounds(base, ocd, self.data.test.targets))
-                self.enter(sounds_path)
-            for note in evaluation.notes:
-                self.log(seed).write("note", text=note)
-            if self.data.reader is not None and not (self.root / "examples").exists():
-                few = take_rows(self.data.test.inputs, slice(0, 5))
-                self.data.reader.example(few, self.root / "examples")  # for `ocd apply`
-                self.enter(*sorted((self.root / "examples").glob("*")))
-            if self.task.exhibit is not None:
-                shown = self.task.exhibit(self.data, *(evaluation.outputs[n] for n in ("base", "ocd")))
-                write_json(self.root / "exhibits" / f"seed-{seed}.json", shown)
-                self.enter(self.root / "exhibits" / f"seed-{seed}.json")
+            evaluation = evaluate(comparison, self.data.test, together, self.data.test_groups)
+            keep_shown(self, seed, comparison, evaluation)
             write_tensors(path.with_suffix(".safetensors"), evaluation.tensors)
             write_json(path, evaluation.numbers)
         self.enter(path, path.with_suffix(".safetensors"))

@@ -35,7 +35,9 @@ class TaskData:
 
     `reader`: reads new inputs as these were read; None where a task cannot. `notes`: how the data were
     read, where a person might expect otherwise. `warnings`: what makes results on them doubtful.
-    `groups` (N,): a number for the training examples that belong together (ocd.data.groups).
+    `groups` (N,): a number for the training examples that belong together (ocd.data.groups);
+    `test_groups` (M,): the same of the test examples, where these are ranked within them. `in_time`:
+    whether those kept from the base (`held_out`) are the last ones, which are later, not any.
     """
 
     train: Examples
@@ -44,6 +46,8 @@ class TaskData:
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     groups: Tensor | None = field(default=None, kw_only=True)
+    test_groups: Tensor | None = field(default=None, kw_only=True)
+    in_time: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,9 @@ class Task:
     """Whether inputs are features (B, D), for which there are baselines that are no networks."""
     has_distribution: bool = False
     """Whether targets are continuous, so that draws are judged as a distribution of them too."""
+    compose: Callable[[Any, Tensor], Tensor] | None = None
+    """(inputs, answers (B, ...)) -> the whole of which an answer is a part: images (B, C, H, W) from 0
+    to 1, or series (B, T). Where there is one, draws of answers are judged as wholes, and shown."""
     specialise: Callable[[Any], Task] | None = None
     """(options): the task that it is with these options, where what they say decides its loss,
     metrics and settings."""

@@ -31,6 +31,10 @@ class TrainingConfig:
     """The scale network's learning rate over the denoiser's; 5 in the released code."""
     task_loss_weight: float = 0.0
     """Beyond the paper: weight of the base's own loss under the mean generated delta."""
+    score_weight: float = 0.0
+    """Beyond the paper: weight of a proper score of four draws an example, which says how well they
+    describe where its target may be (energy score or CRPS; of classes the log score). With
+    diffusion.solver one_step it is what the generator learns from."""
     ema_decay: float = 0.998
     """Decay of the averaged weights, which are the ones that predict."""
     validation_share: float = 0.05
@@ -48,7 +52,7 @@ class TrainingConfig:
         counts = ("num_steps", "batch_size", "num_noise_levels", "validate_every")
         limits = {name: (getattr(self, name) >= 1, "at least 1") for name in counts}
         limits["lr"] = (self.lr > 0, "above 0")
-        for name in ("task_loss_weight", "max_epochs"):
+        for name in ("task_loss_weight", "score_weight", "max_epochs"):
             limits[name] = (getattr(self, name) >= 0, "at least 0")
         for name in ("validation_share", "ema_decay"):
             limits[name] = (0 <= getattr(self, name) < 1, "at least 0 and below 1")

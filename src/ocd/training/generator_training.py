@@ -34,8 +34,10 @@ def train_generator(
     training: TrainingConfig,
     seed: int,
     progress: bool = True,
+    goal: str = "answer",
 ) -> Trained:
-    """Alg. 1 on the lessons of a fit; resumes from `checkpoint/training.pt` in the work folder."""
+    """Alg. 1 on the lessons of a fit; resumes from `checkpoint/training.pt` in the work folder. `goal`:
+    whether the best weights are those of the best answer, or of the best draws."""
     plan, work = record.plan, record.work
     assert plan is not None
     among, _ = split_indices(
@@ -51,7 +53,11 @@ def train_generator(
     record.note(*made.notes)
     record.save()
     objective = DiffusionObjective(
-        source.overfitter, training.num_noise_levels, training.task_loss_weight
+        source.overfitter,
+        training.num_noise_levels,
+        training.task_loss_weight,
+        training.score_weight,
+        goal,
     )
     files = TrainingFiles(work.log(), work.checkpoint / "training.pt", record.key["all"], work.share)
     trainer = Trainer(made.network, source, objective, training, seed, files)

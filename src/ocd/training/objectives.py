@@ -13,10 +13,16 @@ import torch
 from torch import Tensor
 
 from ocd.base import example_losses
-from ocd.data import to_device
+from ocd.data import take_rows, to_device
+from ocd.errors import OCDError
 from ocd.generator import Embedding, HyperNetwork
 from ocd.lessons import LessonBatch, Overfitter
+from ocd.training.scores import distribution_score, kind_of_score, score_of
 
+SCORED_DRAWS = 4
+"""Draws of an example that a step of training scores: a score weighs how far apart they lie."""
+JUDGED_DRAWS = 8
+"""Draws by whose score the best weights are chosen."""
 LENGTHS = (0.25, 0.5, 1.0)
 """Shares of the generated delta at which the best weights are judged: how long moves are is chosen
 after training (ocd.prediction.sampling)."""
@@ -42,11 +48,14 @@ class Objective(Protocol):
 @dataclass(frozen=True)
 class DiffusionObjective:
     """Eq. 7 and Eq. 8, and beyond the paper `task_loss_weight` times the base's own loss under the
-    mean generated delta, through the part behind the layer."""
+    mean generated delta, and `score_weight` times a proper score of some draws (ocd.training.scores),
+    both through the part behind the layer. `goal`: what the best weights are for."""
 
     overfitter: Overfitter
     num_noise_levels: int
     task_loss_weight: float = 0.0
+    score_weight: float = 0.0
+    goal: str = "answer"
 
     def losses(
         self, network: HyperNetwork, rows: LessonBatch, generator: torch.Generator
@@ -56,16 +65,26 @@ class DiffusionObjective:
         if self.task_loss_weight:
             losses["task_loss"] = self._task_loss(network, rows, embedding, generator)
             losses["loss"] = losses["loss"] + self.task_loss_weight * losses["task_loss"]
+        if self.score_weight:
+            losses["score"] = self._scores(network, rows, embedding, generator, SCORED_DRAWS).mean()
+            losses["loss"] = losses["loss"] + self.score_weight * losses["score"]
         return losses
 
     def held_out(self, network: HyperNetwork, rows: LessonBatch, generator: torch.Generator) -> Tensor:
-        """The paper's objective alone, at eight noise levels an example."""
+        """The paper's objective alone, at eight noise levels an example; of a generator of one step,
+        which denoises nothing, the score of its draws."""
         embedding = network.embed(rows.features, rows.inputs)
+        if network.diffusion.is_one_step:
+            return self._scores(network, rows, embedding, generator, JUDGED_DRAWS).mean()
         return self._denoising(network, rows, embedding, 8, generator)["loss"]
 
     def judge(self, network: HyperNetwork, rows: LessonBatch, generator: torch.Generator) -> Tensor:
-        """The base's own loss under the mean generated delta, at several lengths of it; where the
-        generator has no mean in one pass, the paper's objective."""
+        """The base's own loss under the mean generated delta, at several lengths of it; where a
+        distribution is asked for, the score of some draws; where the generator has no mean in one pass,
+        the paper's objective."""
+        if self._wants_draws(rows):
+            embedding = network.embed(rows.features, rows.inputs)
+            return self._scores(network, rows, embedding, generator, JUDGED_DRAWS).mean()[None]
         if network.diffusion.config.prediction != "x0":
             return self.held_out(network, rows, generator)[None]
         codes = network.mean_codes(network.embed(rows.features, rows.inputs))
@@ -79,6 +98,14 @@ class DiffusionObjective:
             every = torch.cat(parts)
             losses.append(every.mean())
         return torch.stack(losses)
+
+    def _wants_draws(self, rows: LessonBatch) -> bool:
+        """Whether draws are judged, and not their mean."""
+        _, overfitter, lessons = next(rows.by_base(self.overfitter))
+        frozen = overfitter.frozen
+        few = frozen.outputs.named(lessons.captured(frozen, slice(0, 1)).output)
+        targets = take_rows(lessons.targets, slice(0, 1))
+        return distribution_score(self.goal, few, targets) is not None
 
     def _denoising(
         self,
@@ -99,6 +126,37 @@ class DiffusionObjective:
         noise = torch.randn(total, num_levels, *network.diffused_shape, generator=generator)[own]
         t, noise = to_device((t, noise), codes.device)
         return network.losses(embedding, codes, t, noise)
+
+    def _scores(
+        self,
+        network: HyperNetwork,
+        rows: LessonBatch,
+        embedding: Embedding,
+        generator: torch.Generator,
+        num_draws: int,
+    ) -> Tensor:
+        """The score of each example's draws, (B,), as the paper draws them (spread 1)."""
+        noise = torch.randn(len(rows), num_draws, *network.diffused_shape, generator=generator)
+        codes = network.raw_codes(embedding, noise.to(embedding.denoiser.device))
+        parts = []
+        for where, overfitter, lessons in rows.by_base(self.overfitter):
+            frozen = overfitter.frozen
+            if overfitter.problem.excerpt is not None:
+                raise OCDError(
+                    "draws are scored as whole answers, and these examples are too large for that "
+                    "(overfitted on excerpts): set goal to 'answer' and training.score_weight to 0"
+                )
+            capture = lessons.captured(frozen)
+            kind = kind_of_score(frozen.outputs.named(capture.output), lessons.targets)
+            if kind is None:
+                raise OCDError(
+                    "training.score_weight needs targets that draws can be scored by: numbers in the "
+                    "shape of the outputs, or classes (B,) of logits; set it to 0"
+                )
+            outputs = frozen.run(capture, network.decode(codes[where], capture.positions))
+            assert isinstance(lessons.targets, Tensor)  # else it had no kind
+            parts.append(score_of(kind)(frozen.outputs.named(outputs).float(), lessons.targets))
+        return torch.cat(parts)
 
     def _task_loss(
         self,

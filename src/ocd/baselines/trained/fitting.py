@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from ocd.baselines.trained.drawn import OutputDiffusion
 from ocd.baselines.trained.examples import LabelledExamples
 from ocd.baselines.trained.kinds import network_kind
 from ocd.baselines.trained.networks import SharedWeight, make_network
@@ -88,6 +89,9 @@ def fit_baseline(
     except OCDError as error:  # one baseline that diverges must not cost the whole table
         write_json(work.checkpoint / "config.json", {"baseline": kind, "failed": str(error)})
         return
+    if isinstance(trained, OutputDiffusion) and len(trainer.held_out):
+        chunks = trainer.held_out.split(config.batch_size)
+        trained.choose_spread(examples.rows(few, torch.Generator()) for few in chunks)
     weights = work.checkpoint / "model.safetensors"
     write_tensors(weights, trained.state_dict())
     finished = {"baseline": kind, "weights": file_digest(weights), "num_steps": trainer.step}

@@ -9,6 +9,8 @@ from ocd.model import OCD
 
 TRAINED = ("delta_regression", "label_head", "label_network", "fine_tuned_layer")
 """The trained baselines, in the order in which a run trains them."""
+DRAWN = ("gaussian_head", "quantile_head", "output_diffusion")
+"""Trained baselines that draw answers, beside OCD where draws are judged as a whole."""
 EQUAL_TIME = "label_network_equal_time"
 """label_network again, trained for as many seconds as OCD took in place of as many steps."""
 
@@ -25,7 +27,9 @@ def reason_unavailable(kind: str, ocd: OCD) -> str | None:
         return None
     if ocd.config.denoiser.kind != "mlp":
         return "it would have the size of an MLP denoiser, and denoiser.kind is another"
-    if network in ("label_head", "label_network") and ocd.excerpt is not None:
+    if network in DRAWN and ocd.outputs.output is not None:
+        return "the base answers with more than one tensor"
+    if network in ("label_head", "label_network", *DRAWN) and ocd.excerpt is not None:
         return "examples are large (overfitted on excerpts), and it would answer a whole one at once"
     if network == "label_network" and ocd.encoder is None:
         return "it is the encoder of x with a head, and this OCD has no encoder of x"

@@ -2,56 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from ocd.base import DenseDelta, FrozenBase, independent_copy
-from ocd.baselines.trained.kinds import network_kind, reason_unavailable
-from ocd.data import Inputs, call, take_rows, to_device
+from ocd.baselines.trained.conditioned import ConditionedNetwork
+from ocd.baselines.trained.drawn import LEVELS, Drawn, GaussianHead, OutputDiffusion, QuantileHead
+from ocd.baselines.trained.kinds import DRAWN, network_kind, reason_unavailable
+from ocd.data import Inputs, take_rows, to_device
 from ocd.errors import OCDError
-from ocd.generator import Conditioning, DenoiserConfig, Features, MLPDenoiser
+from ocd.generator import Conditioning
 from ocd.model import OCD
-
-
-class ConditionedNetwork(nn.Module):
-    """OCD's conditioning, encoder of x and MLP, with one output for each example: (B, *out_shape).
-
-    The MLP is the denoiser's, for the same size. It is given a noisy code of zeros, and t = 0.
-    `conditioning`: None for a network that sees x alone. `unit`: the output is multiplied by this
-    number; 1, or the mean scale of the training codes.
-    """
-
-    unit: Tensor
-
-    def __init__(
-        self,
-        out_shape: tuple[int, ...],
-        config: DenoiserConfig,
-        conditioning: Conditioning | None,
-        encoder: nn.Module | None,
-        encoder_size: int,
-    ) -> None:
-        super().__init__()
-        self.out_shape = out_shape
-        self.conditioning = conditioning
-        self.encoder = encoder
-        # Conditioning has this layer too. Without I(x) it is all that is left of it.
-        self.encode_x = nn.Linear(encoder_size, config.embedding_size) if conditioning is None else None
-        self.network = MLPDenoiser(out_shape, config)
-        self.register_buffer("unit", torch.ones(()))
-
-    def forward(self, features: Features, inputs: Inputs) -> Tensor:
-        """Outputs (B, *out_shape). `features`: the parts of I(x), {} where x alone is seen."""
-        encoded = call(self.encoder, inputs) if self.encoder is not None else None
-        if self.conditioning is not None:
-            embedding = self.conditioning(features, encoded)
-        else:
-            assert self.encode_x is not None and encoded is not None
-            embedding = self.encode_x(encoded)
-        no_code = embedding.new_zeros(len(embedding), 1, *self.out_shape)
-        t = torch.zeros(1, 1, dtype=torch.long, device=embedding.device)
-        output: Tensor = self.network(no_code, t, embedding)[:, 0]
-        return output * self.unit
 
 
 class SharedWeight(nn.Module):
@@ -83,6 +46,8 @@ def make_network(kind: str, ocd: OCD, inputs: Inputs) -> nn.Module:
     output = frozen.capture(few).output
     with torch.random.fork_rng():
         torch.manual_seed(ocd.config.seed)
+        if kind in DRAWN:
+            return _make_drawn(kind, ocd, tuple(output.shape[1:])).to(frozen.device)
         network = _make_conditioned(network_kind(kind), ocd, tuple(output.shape[1:]))
     if kind == "delta_regression":
         network.unit.copy_(generator.mean_scale)
@@ -109,3 +74,18 @@ def _make_conditioned(kind: str, ocd: OCD, output_shape: tuple[int, ...]) -> Con
         None if ocd.encoder is None else independent_copy(ocd.encoder),
         shapes.encoder_features,
     )
+
+
+def _make_drawn(kind: str, ocd: OCD, output_shape: tuple[int, ...]) -> Drawn:
+    """A baseline that draws; a head's first answer is the base's own."""
+    if kind == "output_diffusion":
+        network = _make_conditioned(kind, ocd, output_shape)
+        config, training = ocd.config.diffusion, ocd.config.training
+        if config.solver == "one_step":  # what it is compared with diffuses nothing
+            config = replace(config, solver="ddim")
+        return OutputDiffusion(network, config, training.num_noise_levels)
+    count = 2 if kind == "gaussian_head" else len(LEVELS)
+    network = _make_conditioned(kind, ocd, (count, *output_shape))
+    nn.init.zeros_(network.network.leave.weight)
+    nn.init.zeros_(network.network.leave.bias)
+    return GaussianHead(network) if kind == "gaussian_head" else QuantileHead(network)

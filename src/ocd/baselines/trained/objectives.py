@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from ocd.base import example_losses
+from ocd.baselines.trained.conditioned import ConditionedNetwork
+from ocd.baselines.trained.drawn import GaussianHead, OutputDiffusion, QuantileHead
 from ocd.baselines.trained.kinds import network_kind
-from ocd.baselines.trained.networks import ConditionedNetwork
 from ocd.generator import Codec
 from ocd.lessons import LessonBatch, Overfitter
 from ocd.model import OCD
-from ocd.training import Objective
+from ocd.training import JUDGED_DRAWS, Objective, energy_scores
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,39 @@ class PredictLabel(_LossOfOutput):
         return output
 
 
+class FitMarginals(_SingleLoss):
+    """What a head of normal distributions or quantiles minimises."""
+
+    def held_out(
+        self, network: GaussianHead | QuantileHead, rows: LessonBatch, generator: torch.Generator
+    ) -> Tensor:
+        assert rows.capture is not None and isinstance(rows.targets, Tensor)
+        return network.loss(rows.features, rows.inputs, rows.capture.output, rows.targets)
+
+
+class DiffuseOutput(_SingleLoss):
+    """Eq. 7 of target - f(x); its best weights are those of the best draws, as OCD's are."""
+
+    def held_out(
+        self, network: OutputDiffusion, rows: LessonBatch, generator: torch.Generator
+    ) -> Tensor:
+        assert rows.capture is not None and isinstance(rows.targets, Tensor)
+        residuals = rows.targets - rows.capture.output
+        return network.losses(rows.features, rows.inputs, residuals, generator)
+
+    def judge(self, network: OutputDiffusion, rows: LessonBatch, generator: torch.Generator) -> Tensor:
+        assert rows.capture is not None and isinstance(rows.targets, Tensor)
+        draws = network.draws(rows.features, rows.inputs, rows.capture.output, JUDGED_DRAWS, 0)
+        return energy_scores(draws, rows.targets).mean()[None]
+
+
 OBJECTIVES: dict[str, type[_SingleLoss]] = {
     "delta_regression": RegressDelta,
     "label_head": CorrectOutput,
     "label_network": PredictLabel,
+    "gaussian_head": FitMarginals,
+    "quantile_head": FitMarginals,
+    "output_diffusion": DiffuseOutput,
 }
 """Kind of network -> what it minimises."""
 

@@ -7,11 +7,13 @@ or the code of a delta.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
-from ocd.baselines.trained.kinds import network_kind
+from ocd.baselines.trained.drawn import Drawn
+from ocd.baselines.trained.kinds import DRAWN, network_kind
 from ocd.baselines.trained.networks import SharedWeight
 from ocd.data import Inputs
 from ocd.model import OCD
@@ -20,7 +22,8 @@ from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
 @dataclass(frozen=True)
 class TrainedBaseline:
-    """A trained network beside the fitted OCD that it is compared with. It has one output an example.
+    """A trained network beside the fitted OCD that it is compared with. It has one output an
+    example, or draws where it is one of `DRAWN`.
 
     `kind`: one of `TRAINED`, or `EQUAL_TIME`. `network`: in eval mode. A prediction has no `base` where
     the base is not run (label network), and no `scale` where no delta is made (label head too).
@@ -38,7 +41,18 @@ class TrainedBaseline:
     def predict(self, inputs: Inputs, draws: int = 1, seed: int = 0) -> Prediction:
         frozen = self.ocd.fitted()[1]
         with torch.no_grad():
+            if self.kind in DRAWN:
+                work = partial(self._draw, draws=draws, seed=seed)
+                return predict_in_chunks(inputs, frozen.device, work)
             return predict_in_chunks(inputs, frozen.device, self._predict)
+
+    def _draw(self, inputs: Inputs, where: slice, draws: int, seed: int) -> Prediction:
+        frozen, condition = self.ocd.fitted()[1], self.ocd.condition
+        capture = frozen.capture(inputs, keep_positions=condition.needs_positions)
+        features = condition.features(frozen, inputs, capture)
+        assert isinstance(self.network, Drawn)
+        outputs = self.network.draws(features, inputs, capture.output, draws, seed).transpose(0, 1)
+        return Prediction(outputs, outputs.mean(dim=0), capture.output)
 
     def _predict(self, inputs: Inputs, where: slice) -> Prediction:
         kind = network_kind(self.kind)

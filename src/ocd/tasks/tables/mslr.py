@@ -11,6 +11,7 @@ from torch import nn
 
 from ocd.data import Examples
 from ocd.errors import OCDError
+from ocd.evaluation import RANKING_METRICS
 from ocd.tasks.published import Published
 from ocd.tasks.reader import Answer
 from ocd.tasks.tables.networks import PeriodicEncoder
@@ -19,7 +20,7 @@ from ocd.tasks.tables.options import NetworkOptions, TableData
 from ocd.tasks.tables.quantiles import Quantiles, fit_quantiles
 from ocd.tasks.tables.regression import regression_task
 from ocd.tasks.tables.settings import SETTINGS_OF_SMALL, as_features
-from ocd.tasks.tables.svmlight import Ranking, read_svmlight
+from ocd.tasks.tables.svmlight import Ranking, largest_feature, read_svmlight
 from ocd.tasks.task import Task, TaskData, check_count
 
 
@@ -29,11 +30,12 @@ class Files:
 
     train: str
     test: str
-    num_features: int
+    num_features: int | None
+    """None: as many as the largest number in the files."""
 
 
 MSLR = Files("Fold1/train.txt", "Fold1/test.txt", 136)
-STAND_IN = Files("rank.train", "rank.test", 300)
+ANY = Files("rank.train", "rank.test", None)
 
 
 def load(files: Files, options: NetworkOptions, data_dir: Path | None) -> TableData:
@@ -43,17 +45,20 @@ def load(files: Files, options: NetworkOptions, data_dir: Path | None) -> TableD
             "rankings are not downloaded: give --data-dir, a folder with "
             f"{files.train} and {files.test}"
         )
-    train = read_svmlight(data_dir / files.train, files.num_features, options.train_size)
-    test = read_svmlight(data_dir / files.test, files.num_features, options.test_size)
+    both = [data_dir / files.train, data_dir / files.test]
+    size = files.num_features or max(largest_feature(path) for path in both)
+    train = read_svmlight(both[0], size, options.train_size)
+    test = read_svmlight(both[1], size, options.test_size)
     check_count(options.train_size, len(train.grades), "train_size")
     check_count(options.test_size, len(test.grades), "test_size")
     normalise = fit_quantiles(train.features)
-    names = tuple(str(number + 1) for number in range(files.num_features))
+    names = tuple(str(number + 1) for number in range(size))
     return TableData(
         _examples(train, normalise),
         _examples(test, normalise),
         in_order=True,
         groups=train.queries,
+        test_groups=test.queries,
         reader=NumbersReader(names, normalise, Answer("number", ("grade",))),
     )
 
@@ -92,18 +97,19 @@ PUBLISHED = Published(
 
 def make_task(name: str, files: Files, published: Published) -> Task:
     """The task of one set of ranking data, by its name in the catalog."""
-    return regression_task(name, partial(load, files), make_encoder, SETTINGS_OF_SMALL, published)
+    parts = (partial(load, files), make_encoder, SETTINGS_OF_SMALL, published, RANKING_METRICS)
+    return regression_task(name, *parts)
 
 
 TASKS = {
     "mslr": make_task("mslr", MSLR, PUBLISHED),
     "ltr": make_task(
         "ltr",
-        STAND_IN,
+        ANY,
         replace(
             PUBLISHED,
-            stand_in="LightGBM's small ranking example stands in for MSLR-WEB10K, with the same format "
-            "and grades, but other features, queries and sizes",
+            stand_in="another set of rankings stands in for MSLR-WEB10K, with the same format, but "
+            "other features, queries and sizes",
         ),
     ),
 }

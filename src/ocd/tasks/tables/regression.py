@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
 
-from ocd.evaluation import REGRESSION_METRICS
+from ocd.evaluation import REGRESSION_METRICS, Metric
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.published import Published
 from ocd.tasks.tables import networks, settings, training
@@ -22,6 +22,7 @@ def regression_task(
     make_encoder: Callable[..., nn.Module],
     own_settings: dict[str, object],
     published: Published | None = None,
+    more_metrics: Mapping[str, Metric] | None = None,
 ) -> Task:
     """The task of one table, by its name in the catalog; its base is an MLP or a ResNet."""
 
@@ -37,7 +38,7 @@ def regression_task(
         train_base=training.train_base,
         make_targets=training.out_of_fold_targets,
         loss=training.squared_error,
-        metrics=REGRESSION_METRICS,
+        metrics=REGRESSION_METRICS | dict(more_metrics or {}),
         join_draws=settings.mean_of_draws,
         make_encoder=make_encoder,
         make_transform=settings.nothing,

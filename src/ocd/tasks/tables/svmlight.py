@@ -75,6 +75,23 @@ def read_svmlight(path: Path, num_features: int, limit: int | None = None) -> Ra
     return Ranking(features[:filled], grades[:filled], found)
 
 
+def largest_feature(path: Path) -> int:
+    """The largest number of a feature in a file; 1 where there is none. Raises OCDError for a file that
+    is not there, or has other text."""
+    if not path.is_file():
+        raise OCDError(f"{path}: no such file")
+    largest = 1
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            last = line.partition("#")[0].split()[-1:]  # numbers rise along a line
+            name, mark, _ = last[0].partition(":") if last else ("", "", "")
+            if mark and name != "qid":
+                if not name.isdecimal():
+                    raise OCDError(f"{path}, line {number}: {last[0]!r} is no feature such as 3:0.5")
+                largest = max(largest, int(name))
+    return largest
+
+
 def _queries_beside(path: Path, count: int) -> Tensor:
     """A number for the rows of each query, from their number in each."""
     try:

@@ -1,0 +1,121 @@
+"""Scores of whole answers: how well draws (K, N, D) describe targets (N, D) of several numbers.
+
+    numbers, tensors = judge_draws(draws, targets, given)
+
+* energy score (ocd.training.scores), lower is better;
+* variogram score (Scheuerer & Hamill 2015) of order 1/2: whether differences between two numbers of an
+  answer are as large as in the draws, which the energy score hardly sees;
+* CRPS of each number by itself, and their mean;
+* coverage of simultaneous bands: how many answers lie within the band of their draws as a whole;
+* a two-sample test by a classifier (Lopez-Paz & Oquab 2017): how often a small network tells a true
+  answer from one draw. 50 % is as good as true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ocd.prediction import crps_per_example
+from ocd.training import energy_scores
+
+NUM_PAIRS = 400
+"""Pairs of numbers of the variogram score, the same for all methods; all where they are fewer."""
+LEVELS = (50, 90)
+"""Per cent of the simultaneous bands."""
+STEPS = 300
+"""Of the classifier's training."""
+
+
+def judge_draws(
+    draws: Tensor, targets: Tensor, given: Tensor
+) -> tuple[dict[str, object], dict[str, Tensor]]:
+    """Numbers, and of each example its energy score. `given` (N, F): what the classifier is told of the
+    input."""
+    draws, targets = draws.flatten(2).float(), targets.flatten(1).float()
+    energy = torch.cat(
+        [energy_scores(d.transpose(0, 1), t) for d, t in _chunks(draws, targets)]
+    ).double()
+    by_step = crps_by_step(draws, targets)
+    numbers: dict[str, object] = {
+        "energy": float(energy.mean()),
+        "variogram": float(variogram_scores(draws, targets).mean()),
+        "crps": float(by_step.mean()),
+        "crps_by_step": by_step.tolist(),
+        "two_sample": two_sample_accuracy(draws[0], targets, given.flatten(1).float()),
+    }
+    for level in LEVELS:
+        numbers[f"covered_{level}"] = band_coverage(draws, targets, level)
+    return numbers, {"energy": energy.float()}
+
+
+def variogram_scores(draws: Tensor, targets: Tensor) -> Tensor:
+    """Mean over pairs of numbers of (|y_i - y_j|^½ - mean_k |x_ki - x_kj|^½)²: (N,)."""
+    size = targets.shape[1]
+    if size < 2:
+        return torch.zeros(len(targets))
+    pairs = torch.triu_indices(size, size, offset=1)
+    if pairs.shape[1] > NUM_PAIRS:
+        chosen = torch.randperm(pairs.shape[1], generator=torch.Generator().manual_seed(0))
+        pairs = pairs[:, chosen[:NUM_PAIRS]]
+    one, other = pairs
+    found = []
+    for some, true in _chunks(draws, targets):
+        expected = (some[..., one] - some[..., other]).abs().sqrt().mean(dim=0)
+        found.append((expected - (true[:, one] - true[:, other]).abs().sqrt()).square().mean(dim=1))
+    return torch.cat(found)
+
+
+def crps_by_step(draws: Tensor, targets: Tensor) -> Tensor:
+    """CRPS of each number of an answer, mean over the examples: (D,)."""
+    columns = range(targets.shape[1])
+    found = [crps_per_example(draws[..., [d]], targets[:, [d]]).mean() for d in columns]
+    return torch.stack(found)
+
+
+def band_coverage(draws: Tensor, targets: Tensor, level: float) -> float:
+    """Per cent of targets that lie as a whole in the band mean ± q · deviation of their draws, where q
+    lets `level` per cent of the draws do so.
+
+    q is the (1 + K) · level / 100-th smallest of K draws' largest deviations; beyond all draws the band
+    ends at the outermost.
+    """
+    mean, deviation = draws.mean(dim=0), draws.std(dim=0, correction=0).clamp_min(1e-9)
+    largest = ((draws - mean).abs() / deviation).amax(dim=2).sort(dim=0).values  # (K, N)
+    rank = min(len(draws), max(1, round((1 + len(draws)) * level / 100)))
+    inside = ((targets - mean).abs() / deviation).amax(dim=1) <= largest[rank - 1]
+    return float(100 * inside.double().mean())
+
+
+def two_sample_accuracy(draw: Tensor, targets: Tensor, given: Tensor) -> float:
+    """Per cent of right answers, on examples that it did not learn from, of a classifier that is shown
+    either a draw (N, D) or the target (N, D), and the example's `given` (N, F)."""
+    half = len(targets) // 2
+    if half < 2:
+        return float("nan")
+    pooled = torch.cat([targets, given], dim=1)
+    mean, deviation = pooled[:half].mean(dim=0), pooled[:half].std(dim=0).clamp_min(1e-3)
+    true = (pooled - mean) / deviation
+    drawn = (torch.cat([draw, given], dim=1) - mean) / deviation
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(true.shape[1], 64), nn.ReLU(), nn.Linear(64, 1))
+        optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.01)
+        for _ in range(STEPS):
+            rows = torch.randint(half, (min(128, half),))
+            margin = network(true[rows]), -network(drawn[rows])
+            loss = nn.functional.softplus(-torch.cat(margin)).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        right = torch.cat([network(true[half:]) > 0, network(drawn[half:]) <= 0])
+    return float(100 * right.double().mean())
+
+
+def _chunks(draws: Tensor, targets: Tensor, size: int = 100) -> Iterator[tuple[Tensor, Tensor]]:
+    """Some examples at a time: (K, n, D) and (n, D)."""
+    for start in range(0, len(targets), size):
+        yield draws[:, start : start + size], targets[start : start + size]

@@ -1,0 +1,196 @@
+"""Choose how draws are taken by a proper score of them, where a distribution is asked for.
+
+`goal="distribution"` (beyond the paper): what is judged is how well draws describe where the target may
+be (ocd.training.scores), not how near their mean is to it. Two numbers are chosen on held-out examples,
+one after the other: `centre`, the share of the expected delta around which draws lie, and `spread`,
+their distance from there over the generated one. A centre that makes the answer worse beyond doubt is
+not taken.
+
+What draws have to beat is trivial: the base's answer with the residuals of other held-out examples,
+which is a distribution as well, and knows nothing of the input but the base's answer. Draws that are
+worse are taken all the same, since they are asked for, and a note says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ocd.base import Capture, example_losses
+from ocd.data import Inputs, Targets
+from ocd.generator import HyperNetwork, apart
+from ocd.lessons import is_gain, mean_of_copies
+from ocd.prediction.drawing import FittedGenerator
+from ocd.prediction.held_out import HeldOut
+from ocd.prediction.sampling import EnsembleLoss, SamplingConfig, keep_sampling
+from ocd.training import kind_of_score, score_of
+
+CENTRES = (1.0, 0.75, 0.5, 0.25, 0.0)
+SPREADS = (1.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0)
+"""The paper's way first: of two that score alike the first is taken."""
+NUM_DRAWS = 20
+HARM = 0.95
+"""One-sided confidence at which a centre makes the answer worse, or draws are worse than residuals."""
+TRIVIAL = "the base's answer with residuals of other examples"
+"""What draws have to beat, in notes."""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A chunk of held-out examples: `draws` (B, K, ...) and `mean` (B, 1, ...) are codes."""
+
+    here: FittedGenerator
+    capture: Capture
+    labels: Tensor
+    draws: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, here: FittedGenerator, rows: Inputs, labels: Targets, known: Capture | None) -> _Drawn:
+        """`known`: the capture, if there is one."""
+        network, frozen = here.network, here.frozen
+        capture = frozen.capture(rows) if known is None else known
+        embedding = network.embed(here.condition.features(frozen, rows, capture), rows)
+        draws = network.raw_codes(embedding, here.noise(rows, 0, NUM_DRAWS))
+        mean = network.raw_mean(embedding) if _has_mean(network) else draws
+        assert isinstance(labels, Tensor)  # else no score is known for them
+        return cls(here, capture, labels, draws, mean)
+
+    @property
+    def answer(self) -> Tensor:
+        """The base's own, (B, ...)."""
+        return self.here.frozen.outputs.named(self.capture.output)
+
+    def outputs(self, codes: Tensor) -> Tensor:
+        """Outputs (B, K, F), packed."""
+        delta = self.here.network.codec.decode(codes, self.capture.positions)
+        return self.here.frozen.run(self.capture, delta)
+
+
+def _has_mean(network: HyperNetwork) -> bool:
+    return network.diffusion.config.prediction == "x0"
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Ways to draw, tried on held-out examples. `factor`: of every delta. `together`: which examples
+    are one piece of evidence."""
+
+    chunks: list[_Drawn]
+    judge: EnsembleLoss
+    factor: float
+    together: Tensor | None
+
+    @cached_property
+    def kind(self) -> str:
+        """Of the score."""
+        kind = kind_of_score(self.chunks[0].answer, self.chunks[0].labels)
+        assert kind is not None  # `settle_sampling` has asked
+        return kind
+
+    @cached_property
+    def base_losses(self) -> Tensor:
+        losses = [example_losses(self.judge.loss, of.capture.output, of.labels) for of in self.chunks]
+        return self._as_evidence(torch.cat(losses))
+
+    @cached_property
+    def usable(self) -> Tensor:
+        """Which examples the base's own loss is finite on: the others judge nothing."""
+        return self.base_losses.isfinite()
+
+    def scores(self, centre: float, spread: float) -> Tensor:
+        """Of each usable example."""
+        parts = []
+        for of in self.chunks:
+            codes = centre * of.mean + spread * apart(of.draws, of.mean)
+            if centre == spread == 1:
+                codes = of.draws
+            outputs = of.here.frozen.outputs.named(of.outputs(self.factor * codes))
+            parts.append(score_of(self.kind)(outputs, of.labels))
+        return self._as_evidence(torch.cat(parts))[self.usable].nan_to_num(torch.inf)
+
+    def harmless_centres(self) -> list[float]:
+        """Those whose answer, that of the expected delta, is not worse than the base's beyond doubt."""
+        kept = []
+        for centre in CENTRES:
+            parts = []
+            for of in self.chunks:
+                output = of.outputs(self.factor * centre * of.mean)[:, 0]
+                parts.append(example_losses(self.judge.loss, output, of.labels))
+            losses = self._as_evidence(torch.cat(parts)).nan_to_num(torch.inf)
+            harm = (losses - self.base_losses)[self.usable]
+            if not centre or not bool(is_gain(harm[None], HARM)):
+                kept.append(centre)
+        return kept
+
+    def residual_scores(self) -> Tensor:
+        """Of the base's answer with the residuals of other held-out examples; of its answer alone for
+        classes, which have no residuals, and where there is no other example."""
+        answers = torch.cat([of.answer for of in self.chunks])
+        labels = torch.cat([of.labels for of in self.chunks])
+        draws = answers[:, None]
+        if self.kind != "log" and len(answers) > 1:
+            own = torch.arange(len(answers)) if self.together is None else self.together.cpu()
+            seeded = torch.Generator().manual_seed(0)
+            other = torch.randint(len(answers), (len(answers), 4 * NUM_DRAWS), generator=seeded)
+            # Not its own residual, nor that of a copy of it: those go last, and are cut off.
+            order = (own[other] == own[:, None]).long().argsort(dim=1, stable=True)
+            other = other.gather(1, order)[:, :NUM_DRAWS].to(answers.device)
+            draws = draws + (labels - answers)[other]
+        return self._as_evidence(score_of(self.kind)(draws, labels))[self.usable]
+
+    def _as_evidence(self, values: Tensor) -> Tensor:
+        """A value for each example, or group of examples that are one piece of evidence."""
+        values = values.double()
+        if self.together is None:
+            return values
+        return mean_of_copies(values[None], self.together.to(values.device))[0]
+
+
+@torch.no_grad()
+def choose_by_score(
+    fitted: FittedGenerator,
+    held_out: HeldOut,
+    judge: EnsembleLoss,
+    config: SamplingConfig,
+    chunk_size: int = 256,
+) -> str:
+    """Set the network's `centre` and `spread` to those with which draws have the smallest score on
+    held-out examples; returns a line that says so, and what the base with residuals has.
+
+    Whatever is configured is kept. A generator that predicts the noise has no mean in one pass: its
+    draws stay as they are. Examples on which the base's loss is not finite are left out.
+    """
+    network = fitted.network
+    factor = 1.0 if config.scale_factor is None else config.scale_factor
+    network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
+    chunks = [_Drawn.of(*chunk) for chunk in held_out.chunks(fitted, chunk_size)]
+    trial = _Trial(chunks, judge, factor, held_out.copy_of())
+    if not trial.usable.any():
+        why = f"since the base's loss is finite on none of the {len(trial.usable)} {held_out.words}"
+        return keep_sampling(fitted, config, why)
+    centre = spread = 1.0
+    if _has_mean(network):
+        centre = min(trial.harmless_centres(), key=lambda c: float(trial.scores(c, 1.0).mean()))
+        spreads = SPREADS if config.spread is None else (config.spread,)
+        spread = min(spreads, key=lambda s: float(trial.scores(centre, s).mean()))
+    network.set_sampling(spread=spread, scale_factor=factor, centre=centre)
+    best, paper = trial.scores(centre, spread), float(trial.scores(1.0, 1.0).mean())
+    return (
+        f"sampling: draws are a distribution (goal), judged by the {trial.kind} score on {len(best)} "
+        f"{held_out.words}: spread {spread:g} around {centre:g} of the expected delta has "
+        f"{float(best.mean()):.4g}, where the paper's way, 1 and 1, has {paper:.4g}; "
+        f"{_against_residuals(best, trial.residual_scores(), trial.kind)}"
+    )
+
+
+def _against_residuals(best: Tensor, trivial: Tensor, kind: str) -> str:
+    """Words on how draws compare with the trivial distribution."""
+    what = "the base's own answer" if kind == "log" else TRIVIAL
+    says = f"{what} has {float(trivial.mean()):.4g}"
+    if bool(is_gain((best - trivial)[None], HARM)):
+        return f"{says}: these draws are worse than {what}"
+    return says

@@ -1,0 +1,116 @@
+"""Draws of whole answers: the table, who is better, and whether they beat what is trivial.
+
+Each method that draws answers is judged by its energy score (lower is better), by the variogram score,
+the CRPS of single numbers, what its simultaneous bands cover, and how well a classifier tells its draws
+from the truth. The numbers come from a seed's predictions file (ocd.evaluation.joint_scores).
+"""
+
+from __future__ import annotations
+
+from statistics import mean
+
+from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
+from ocd.reporting.methods import title
+from ocd.reporting.records import RunRecords
+from ocd.reporting.tables import grid
+from ocd.reporting.verdict import statement_of
+from ocd.reporting.wording import decimals, spread
+
+OURS, TRIVIAL = "ocd", "base_residuals"
+TITLES = {
+    OURS: "OCD's draws",
+    "base": "base, one answer",
+    TRIVIAL: "base + residuals of other examples",
+    "nearest_residuals": "base + residuals of the nearest examples",
+}
+LEGEND = (
+    "Energy score: how far draws lie from the truth less half of how far they lie apart, in the unit "
+    "of the answer; for one answer its distance. Variogram score: whether differences within an answer "
+    "are as in the truth. CRPS: of each number by itself. Covered: test answers that lie as a whole in "
+    "the band that holds as much of the draws. Told from truth: right answers of a classifier that is "
+    "shown a draw or the truth (50 %: it cannot tell). 50 draws each, but of an ensemble its members. "
+    "Difference: in the energy score, positive where OCD is better, with the 95 % interval of a paired "
+    "bootstrap over test examples and seeds."
+)
+
+
+def joint_results(run: RunRecords) -> Json:
+    """Name -> the numbers of each seed, and OCD's difference in energy score; {} where no answers were
+    drawn."""
+    of_seeds = [run.predictions[seed].get("joint") or {} for seed in run.seeds]
+    names = [name for name in of_seeds[0] if all(name in found for found in of_seeds)]
+    found: Json = {
+        name: {key: [of[name][key] for of in of_seeds] for key in of_seeds[0][name]} for name in names
+    }
+    paired: dict[MethodMetric, Array] = {}
+    ours = run.of_seeds(f"energy/{OURS}")
+    for name in names:
+        if name != OURS:
+            add_differences(paired, (name, ""), -1, ours, run.of_seeds(f"energy/{name}"))
+    for (name, _), difference in resample(paired).items():
+        found[name]["against"] = difference
+    return found
+
+
+def judge_joint(found: Json) -> Json:
+    """The verdict about draws: against the trivial distribution, and against the best other."""
+    ours = mean(found[OURS]["energy"])
+    others = {n: mean(of["energy"]) for n, of in found.items() if n not in (OURS, TRIVIAL, "base")}
+    sentences, statement = [], "undecided"
+    if TRIVIAL in found:
+        theirs, against = mean(found[TRIVIAL]["energy"]), found[TRIVIAL].get("against", {})
+        statement = statement_of(against.get("interval"))
+        says = {
+            "gain": "Draws of whole answers pay: they beat the base's answer with residuals of other "
+            "examples",
+            "worse": "Do not use the draws: they are worse than the base's answer with residuals of "
+            "other examples, which costs nothing",
+            "no gain": "Draws of whole answers cannot be told from the base's answer with residuals of "
+            "other examples",
+            "undecided": "Whether draws beat the base's answer with residuals of other examples is "
+            "undecided",
+        }[statement]
+        sentences.append(f"{says} (energy score {_change(theirs, ours)}).")
+    if others:
+        best = min(others, key=others.__getitem__)
+        ends = found[best].get("against", {}).get("interval")
+        sentences.append(
+            f"Against the best other way to draw, {joint_title(best)}: {statement_of(ends)} "
+            f"({_change(others[best], ours)})."
+        )
+    return {"statement": statement, "sentence": " ".join(sentences) or "Draws were judged alone."}
+
+
+def _change(before: float, after: float) -> str:
+    places = decimals([before, after])
+    return f"{before:.{places}f} → {after:.{places}f}, {100 * (after / before - 1):+.1f} %"
+
+
+def joint_section(results: Json) -> list[str]:
+    """The paragraphs "Draws of whole answers"; none where none were judged."""
+    found = results.get("joint")
+    return ["## Draws of whole answers", joint_table(found), LEGEND] if found else []
+
+
+def joint_table(found: Json) -> str:
+    """A row a method, the best energy score first behind OCD's own."""
+    rows = []
+    order = sorted(found, key=lambda name: (name != OURS, mean(found[name]["energy"])))
+    for name in order:
+        of = found[name]
+        cells = [f"{joint_title(name)} `{name}`", spread(of["energy"], 4), spread(of["variogram"], 4)]
+        cells += [spread(of["crps"], 4), spread(of["covered_90"], 1), spread(of["covered_50"], 1)]
+        cells.append(spread(of["two_sample"], 1))
+        if against := of.get("against"):
+            low, high = against["interval"]
+            cells.append(f"{against['difference']:+.4f} ({low:+.4f} to {high:+.4f})")
+        else:
+            cells.append("—")
+        rows.append(cells)
+    header = ["draws", "energy ↓", "variogram ↓", "CRPS ↓", "covered by 90 % [%]", "by 50 % [%]"]
+    return grid([*header, "told from truth [%] ↓", "difference"], rows)
+
+
+def joint_title(name: str) -> str:
+    """What people read in place of the key."""
+    return TITLES.get(name) or title(name)

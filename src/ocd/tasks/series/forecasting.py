@@ -1,0 +1,152 @@
+"""Forecasts of series in a CSV file: a point forecaster whose scenarios OCD draws."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ocd.data import Examples, join_rows
+from ocd.errors import OCDError
+from ocd.evaluation import REGRESSION_METRICS
+from ocd.tasks.catalog import CATALOG
+from ocd.tasks.point_training import (
+    LEFT_OUT,
+    SETTINGS,
+    Encoder,
+    mean_of_draws,
+    squared_error,
+    train_point,
+)
+from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
+from ocd.tasks.series.forecasters import KINDS, make_forecaster
+from ocd.tasks.series.windows import Ends, read_series, windows
+from ocd.tasks.task import Progress, Task, TaskData, load_base
+
+TOGETHER = 84
+"""Rows, half a week of hours, whose windows are one piece of evidence, and on one side of every split:
+windows overlap."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `--set` can change in this task."""
+
+    base: str | None = field(
+        default=None, metadata={"help": "a file with the base's weights, not to train one"}
+    )
+    file: str = field(
+        default="ETTh1.csv",
+        metadata={"help": "a CSV with a header, a row a time step; below --data-dir if it is given"},
+    )
+    columns: str = field(
+        default="", metadata={"help": "columns to forecast, each by itself; all numbers if not set"}
+    )
+    network: str = field(default="mlp", metadata={"help": f"the base: {', '.join(KINDS)}"})
+    lookback: int = field(default=96, metadata={"help": "steps that are given"})
+    horizon: int = field(default=24, metadata={"help": "steps that are forecast"})
+    train_size: int = field(
+        default=20_000,
+        metadata={"help": "windows, of which `held_out` is OCD's share, from later rows"},
+    )
+    test_size: int = field(default=1_000, metadata={"help": "test windows"})
+    width: int = field(default=128, metadata={"help": "hidden width of mlp and gru"})
+    base_steps: int = field(default=1500, metadata={"help": "steps of the base's training"})
+
+    def __post_init__(self) -> None:
+        if self.network not in KINDS:
+            raise OCDError(f"network is {self.network!r}: use one of {', '.join(KINDS)}")
+        for name, least in (("lookback", 16), ("horizon", 1), ("train_size", 64), ("test_size", 2)):
+            if getattr(self, name) < least:
+                raise OCDError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+
+
+def load(options: Options, data_dir: Path | None) -> TaskData:
+    """Windows (N, L) and what follows (N, H), each series in units of its training rows' deviation."""
+    path = Path(options.file) if data_dir is None else data_dir / options.file
+    series = read_series(path, options.columns)
+    ends = Ends.of(len(series.values), path)
+    known = series.values[: ends.train]
+    values = (series.values - known.mean(dim=0)) / known.std(dim=0).clamp_min(1e-6)
+    sizes = (options.lookback, options.horizon)
+    share = float(str(RUN_SETTINGS["held_out"]))
+    ours = int(share * options.train_size)
+    early, of_early = windows(values, 0, ends.train, *sizes, options.train_size - ours)
+    late, of_late = windows(values, ends.train, ends.validation, *sizes, ours)
+    test, _ = windows(values, ends.validation, ends.test, *sizes, options.test_size)
+    rows = torch.cat([of_early, of_late])
+    return TaskData(
+        Examples(join_rows(early.inputs, late.inputs), torch.cat([early.targets, late.targets])),
+        test,
+        notes=(
+            f"{len(series.names)} series of {len(values):,} steps, each forecast by itself; rows to "
+            f"{ends.train:,} for the base, to {ends.validation:,} for OCD, to {ends.test:,} to test",
+        ),
+        groups=rows // TOGETHER,
+        in_time=True,
+    )
+
+
+def compose(inputs: Tensor, outputs: Tensor) -> Tensor:
+    """The last steps that are given, as many as follow, and what follows: (B, 2 H)."""
+    return torch.cat([inputs[:, -outputs.shape[1] :], outputs], dim=1)
+
+
+def make_base(options: Options, data: TaskData) -> nn.Module:
+    """An untrained forecaster."""
+    return make_forecaster(options.network, options.lookback, options.horizon, options.width)
+
+
+def train_base(
+    base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
+) -> None:
+    """Loads `options.base` where there is one, else trains by the squared error of all steps."""
+    if options.base is not None:
+        load_base(base, options.base)
+        return
+    train_point(base, data, options.base_steps, 1e-3, seed, progress)
+
+
+def make_encoder(options: Options, data: TaskData) -> nn.Module:
+    """The encoder of x: the window less its last value (B, L) -> (B, 256)."""
+    return WindowEncoder(options.lookback)
+
+
+class WindowEncoder(Encoder):
+    """Of a window less its last value, and that value."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        last = inputs[:, -1:]
+        return super().forward(torch.cat([inputs[:, :-1] - last, last], dim=1))
+
+
+RUN_SETTINGS = SHARED_SETTINGS | {"held_out": 0.4}
+
+TASK = Task(
+    **asdict(CATALOG["series"]),
+    options=Options,
+    load=load,
+    make_base=make_base,
+    train_base=train_base,
+    loss=squared_error,
+    metrics=REGRESSION_METRICS,
+    join_draws=mean_of_draws,
+    make_encoder=make_encoder,
+    make_transform=lambda options: None,
+    compose=compose,
+    layer="head",
+    settings=SETTINGS
+    | {
+        "denoiser.width": 128,
+        # Windows overlap: of 8,000 the held-out loss rises after 750 steps.
+        "training.num_steps": 800,
+        "training.validate_every": 100,
+        "training.validation_share": 0.25,
+    },
+    run_settings=RUN_SETTINGS,
+    left_out=LEFT_OUT,
+)
+
+TASKS = {TASK.name: TASK}

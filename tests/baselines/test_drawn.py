@@ -1,0 +1,129 @@
+"""Baselines that draw answers: what each can learn, and what it cannot."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from helpers import config
+from ocd import OCD, Examples, OCDError
+from ocd.baselines import (
+    DRAWN,
+    MainFit,
+    NearestResiduals,
+    ResidualDraws,
+    fit_baseline,
+    flat_inputs,
+    load_baseline,
+    reason_unavailable,
+)
+from ocd.lessons import Workdir
+from ocd.training import energy_scores
+
+SETTINGS = {
+    "layer": "2", "overfit.optimizer": "polyak", "overfit.lr": 1.0, "training.num_steps": 250,
+    "training.max_epochs": 0, "scale.kind": "constant", "common_move": "never", "denoiser.width": 64,
+}  # fmt: skip
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square().sum(dim=1)
+
+
+def base() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 4)).eval()
+
+
+def two_ends(count: int, seed: int) -> Examples:
+    """Around the base's answer, all numbers up or all down, farther where the first input is large."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, 3, generator=generator)
+    ends = 2.0 * torch.randint(0, 2, (count, 1), generator=generator) - 1
+    with torch.no_grad():
+        return Examples(inputs, base()(inputs) + (1 + (inputs[:, :1] > 0)) * ends.expand(-1, 4))
+
+
+TRAINING, TEST = two_ends(800, 1), two_ends(300, 2)
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory) -> MainFit:
+    work = Workdir(tmp_path_factory.mktemp("drawn"))
+    made = OCD(base(), loss=squared_error, config=config(SETTINGS))
+    return MainFit(made.fit(TRAINING, work, progress=False), work, TRAINING)
+
+
+@pytest.fixture(scope="module")
+def draws(fit, tmp_path_factory) -> dict[str, Tensor]:
+    """Of each baseline, what it lacks of f(x): (K, N, 4)."""
+    found = {}
+    for kind in DRAWN:
+        work = Workdir(tmp_path_factory.mktemp(kind))
+        fit_baseline(kind, fit, work, progress=False)
+        loaded = load_baseline(kind, fit.ocd, TRAINING.inputs[:2], work)
+        prediction = loaded.predict(TEST.inputs, draws=60, seed=0)
+        again = loaded.predict(TEST.inputs[:5], draws=60, seed=0)
+        assert torch.allclose(prediction.outputs[:, :5], again.outputs, atol=1e-5)  # each its own
+        found[kind] = prediction.outputs - fit.ocd.base(TEST.inputs).detach()
+    return found
+
+
+def test_all_know_how_wide_answers_are_where(draws):
+    far = TEST.inputs[:, 0] > 0
+    for kind, outputs in draws.items():
+        width = outputs.std(dim=0).mean(dim=1)
+        assert float(width[far].mean()) > 1.3 * float(width[~far].mean()), kind
+
+
+def test_only_the_diffusion_knows_that_numbers_belong_together(draws):
+    for kind, outputs in draws.items():
+        together = (outputs > 0).float().mean(dim=2)  # 0 or 1 where all lie at one end
+        share = float(((together == 0) | (together == 1)).float().mean())
+        assert share > 0.6 if kind == "output_diffusion" else share < 0.4, kind
+
+
+def test_quantiles_and_normal_draws_reach_no_farther_than_they_learnt(draws):
+    assert float(draws["quantile_head"].abs().max()) < 3
+    normal = draws["gaussian_head"]
+    near = TEST.inputs[:, 0] < 0
+    assert float(normal[:, near].std(dim=0).mean()) == pytest.approx(1, abs=0.3)
+
+
+def test_those_of_large_examples_are_not_offered(fit):
+    assert all(reason_unavailable(kind, fit.ocd) is None for kind in DRAWN)
+    other = OCD(base(), loss=squared_error, config=config(SETTINGS), excerpt=lambda *given: given)
+    other.hypernetwork, other.frozen = fit.ocd.fitted()
+    assert all("examples are large" in str(reason_unavailable(kind, other)) for kind in DRAWN)
+
+
+def test_residuals_are_whole_vectors_of_other_examples():
+    net = base()
+    with torch.no_grad():
+        residuals = TRAINING.targets - net(TRAINING.inputs)
+        predicted = ResidualDraws(net, residuals).predict(TEST.inputs, draws=30)
+        added = (predicted.outputs - net(TEST.inputs)).flatten(0, 1)
+    nearest = torch.cdist(added, residuals).min(dim=1).values
+    assert float(nearest.max()) < 1e-4
+    other = ResidualDraws(net, residuals).predict(TEST.inputs, draws=30, seed=1).outputs
+    assert not torch.equal(other, predicted.outputs)
+    with pytest.raises(OCDError, match="residuals of other examples are needed"):
+        ResidualDraws(net, residuals[:0])
+
+
+def test_nearest_residuals_are_those_of_the_nearest_inputs():
+    net = base()
+    with torch.no_grad():
+        residuals = TRAINING.targets - net(TRAINING.inputs)
+        predictor = NearestResiduals(net, flat_inputs(TRAINING.inputs), residuals)
+        outputs = predictor.predict(TEST.inputs, draws=7).outputs
+        order = torch.cdist(TEST.inputs, TRAINING.inputs).argsort(dim=1)[:, :7]
+        expected = net(TEST.inputs)[:, None] + residuals[order]
+    assert torch.allclose(outputs.transpose(0, 1), expected, atol=1e-5)
+    blind = ResidualDraws(net, residuals).predict(TEST.inputs, draws=20).outputs
+    near = predictor.predict(TEST.inputs, draws=20).outputs
+    near, blind = (energy_scores(o.transpose(0, 1), TEST.targets).mean() for o in (near, blind))
+    assert near < blind  # the width depends on the input
+    with pytest.raises(OCDError, match="each residual needs its input"):
+        NearestResiduals(net, TRAINING.inputs[:3], residuals)

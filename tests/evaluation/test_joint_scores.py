@@ -1,0 +1,77 @@
+"""Scores of whole answers: by hand, and on draws that are right or wrong in one way each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ocd.evaluation import joint_scores
+from ocd.evaluation.joint_scores import (
+    band_coverage,
+    crps_by_step,
+    judge_draws,
+    two_sample_accuracy,
+    variogram_scores,
+)
+from ocd.prediction import crps_per_example
+
+
+def walks(*shape: int, seed: int) -> torch.Tensor:
+    """Random walks of 6 steps: numbers that belong together."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, 6, generator=generator).cumsum(dim=-1)
+
+
+TARGETS = walks(600, seed=0)
+RIGHT = walks(40, 600, seed=1)
+MIXED = torch.stack(
+    [RIGHT[:, torch.randperm(600, generator=torch.Generator().manual_seed(d)), d] for d in range(6)],
+    dim=-1,
+)
+"""Each number is as it should be, and none belongs to the others."""
+
+
+def test_variogram_score_by_hand(monkeypatch):
+    draws, target = RIGHT[:3, :2], TARGETS[:2]
+    found = variogram_scores(draws, target)
+    for row in range(2):
+        total = 0.0
+        for i in range(6):
+            for j in range(i + 1, 6):
+                expected = sum(float((d[row, i] - d[row, j]).abs() ** 0.5) for d in draws) / 3
+                total += (expected - float((target[row, i] - target[row, j]).abs() ** 0.5)) ** 2
+        assert float(found[row]) == pytest.approx(total / 15, rel=1e-4)
+    monkeypatch.setattr(joint_scores, "NUM_PAIRS", 5)
+    assert not torch.equal(variogram_scores(draws, target), found)
+
+
+def test_variogram_and_classifier_see_what_single_numbers_do_not():
+    """Draws whose numbers come from different draws: CRPS is the same."""
+    right, mixed = (judge_draws(draws, TARGETS, TARGETS[:, :0])[0] for draws in (RIGHT, MIXED))
+    assert mixed["crps"] == pytest.approx(right["crps"], rel=0.03)
+    assert mixed["variogram"] > 1.2 * right["variogram"]
+    assert mixed["energy"] > right["energy"]
+    assert mixed["two_sample"] > 70
+    assert abs(right["two_sample"] - 50) < 10
+
+
+def test_crps_by_step_is_that_of_each_number():
+    by_step = crps_by_step(RIGHT, TARGETS)
+    assert by_step.shape == (6,) and float(by_step[-1]) > float(by_step[0])
+    one = crps_per_example(RIGHT[..., 3:4], TARGETS[:, 3:4]).mean()
+    assert float(by_step[3]) == pytest.approx(float(one))
+
+
+@pytest.mark.parametrize("level", [50, 90])
+def test_bands_of_right_draws_cover_whole_answers_as_often_as_they_claim(level):
+    found = band_coverage(walks(200, 600, seed=3), TARGETS, level)
+    assert found == pytest.approx(level, abs=6)
+    assert band_coverage(0.5 * walks(200, 600, seed=3), TARGETS, level) < level - 20
+
+
+def test_a_classifier_knows_which_input_a_draw_is_for():
+    """Draws that are right altogether, and belong to other inputs."""
+    given = TARGETS[:, :1]
+    others = TARGETS.roll(1, dims=0)
+    assert two_sample_accuracy(others, TARGETS, given) > 70
+    assert two_sample_accuracy(TARGETS[:2], TARGETS[:2], given[:2]) != 50  # two halves of one: nan

@@ -1,0 +1,181 @@
+"""Completion and series: their data, their bases, and a run of each from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mnist_files import write_mnist
+from ocd.errors import OCDError
+from ocd.runs import Run
+from ocd.tasks import get_task
+from ocd.tasks.series.forecasters import KINDS, make_forecaster
+from ocd.tasks.series.windows import Ends, windows
+
+TINY = {
+    "base_steps": "30", "num_draws": "3", "training.num_steps": "12", "training.validate_every": "6",
+    "training.batch_size": "16", "denoiser.width": "32", "num_bases": "2",
+}  # fmt: skip
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+def write_series(folder: Path, rows: int = 900) -> Path:
+    """Two series: a wave of a day with noise, and a walk; a column of words."""
+    random = np.random.default_rng(0)
+    wave = np.sin(np.arange(rows) / 24 * 2 * np.pi) + 0.1 * random.normal(size=rows)
+    walk = random.normal(size=rows).cumsum()
+    lines = ["date,wave,walk"] + [f"t{i},{wave[i]},{walk[i]}" for i in range(rows)]
+    path = folder / "mine.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+# Series
+
+
+def test_windows_are_what_was_and_what_followed():
+    values = torch.stack([torch.arange(100.0), 1000 + torch.arange(100.0)], dim=1)
+    examples, rows = windows(values, 40, 60, lookback=16, horizon=3, count=1000)
+    assert len(examples) == 2 * 18 and int(rows.min()) == 40 and int(rows.max()) == 57
+    for given, follows, row in zip(examples.inputs, examples.targets, rows, strict=True):
+        assert torch.equal(given % 1000, torch.arange(row - 16.0, row))
+        assert torch.equal(follows % 1000, torch.arange(float(row), row + 3.0))
+    few, _ = windows(values, 40, 60, 16, 3, count=10)
+    assert len(few) == 10 and len({float(x[-1] // 1000) for x in few.inputs}) == 2
+    with pytest.raises(OCDError, match="rows 40 to 42 hold no window of 16 and 3 values"):
+        windows(values, 40, 42, 16, 3, 10)
+
+
+def test_the_usual_ends_of_ett_and_shares_of_others():
+    assert Ends.of(17_420, Path("ETTh1.csv")) == Ends(8640, 11_520, 14_400)
+    assert Ends.of(1000, Path("mine.csv")) == Ends(600, 800, 1000)
+
+
+def test_the_base_learns_from_earlier_rows_than_ocd_and_neither_from_the_test(tmp_path):
+    write_series(tmp_path)
+    task = get_task("series")
+    options = task.options(file="mine.csv", lookback=24, horizon=6, train_size=200, test_size=50)
+    data = task.load(options, tmp_path)
+    assert (len(data.train), len(data.test)) == (200, 50) and data.in_time
+    settings = {"file": "mine.csv", "lookback": "24", "horizon": "6", "train_size": "200"}
+    run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings | TINY)
+    base, ours = run.base_examples, run.examples
+    assert (len(base), len(ours)) == (120, 80)
+    assert torch.equal(torch.cat([base.targets, ours.targets]), run.data.train.targets)
+    assert int(run.data.groups[:120].max()) <= int(run.data.groups[120:].min())
+    given, follows = data.train.inputs[0], data.train.targets[0]
+    assert torch.equal(task.compose(given[None], follows[None])[0], torch.cat([given[-6:], follows]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_forecaster_learns_a_wave_and_depends_on_its_seed_alone(tmp_path, kind):
+    write_series(tmp_path)
+    task = get_task("series")
+    steps = 1500 if kind == "linear" else 200
+    sizes = {"lookback": 24, "horizon": 6, "train_size": 400, "test_size": 100, "base_steps": steps}
+    options = task.options(file="mine.csv", columns="wave", network=kind, **sizes)
+    data = task.load(options, tmp_path)
+    nets = []
+    for _ in range(2):
+        net = task.make_base(options, data)
+        task.train_base(net, data, options, 3, quiet)
+        nets.append(net)
+    with torch.no_grad():
+        answers = [net(data.test.inputs) for net in nets]
+    assert torch.equal(*answers) and answers[0].shape == (100, 6)
+    last = data.test.inputs[:, -1:].expand(-1, 6)
+    error, naive = (float(task.loss(a, data.test.targets).mean()) for a in (answers[0], last))
+    assert error < 0.3 * naive
+    shifted = make_forecaster(kind, 24, 6, 8).eval()
+    with torch.no_grad():  # levels drift: what is added to the window is added to the answer
+        moved = shifted(data.test.inputs + 5) - shifted(data.test.inputs)
+    assert torch.allclose(moved, torch.full_like(moved, 5), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "message"),
+    [
+        ({"file": "none.csv"}, None, "none.csv: no such file; give --set file=PATH"),
+        ({"columns": "wav"}, None, "no column of numbers 'wav'.*wave"),
+        ({}, "a,b\nx,y\n", "has no column of numbers"),
+        ({}, "a,b\n1,2\n3,\n", "row 2, column 'b': no number; fill gaps first"),
+        ({}, "a\n" + "1\n" * 30, "hold no window of 96 and 24 values"),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_used_are_refused_with_one_line(tmp_path, options, text, message):
+    path = write_series(tmp_path)
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    task = get_task("series")
+    with pytest.raises(OCDError, match=message) as caught:
+        task.load(task.options(**{"file": "mine.csv", **options}), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("series", {"network": "lstm"}, "network is 'lstm': use one of linear"),
+        ("series", {"lookback": 3}, "lookback is 3: it must be at least 16"),
+        ("completion", {"dataset": "imagenet"}, "dataset is 'imagenet'"),
+        ("completion", {"shrink": 3}, "shrink is 3"),
+        ("completion", {"shrink": 4}, "shrink is 4"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(name, wrong, message):
+    with pytest.raises(OCDError, match=message):
+        get_task(name).options(**wrong)
+
+
+def test_a_run_of_series_from_end_to_end(tmp_path):
+    write_series(tmp_path)
+    settings = {
+        "file": "mine.csv", "lookback": "24", "horizon": "6", "train_size": "300", "test_size": "40",
+    }  # fmt: skip
+    found = finished("series", tmp_path, settings | TINY)
+    assert {"mc_dropout_3", "nearest_residuals", "deep_ensemble_2"} <= found["joint"].keys()
+    assert (tmp_path / "run" / "figures" / "crps_by_step.png").exists()
+
+
+# Completion
+
+
+def test_halves_are_those_of_the_image(tmp_path):
+    pixels = torch.from_numpy(write_mnist(tmp_path)["test"]).float() / 255
+    task = get_task("completion")
+    options = task.options(train_size=12, test_size=7)
+    data = task.load(options, tmp_path)
+    assert data.test.inputs.shape == data.test.targets.shape == (7, 98)
+    whole = task.specialise(options).compose(data.test.inputs, data.test.targets)
+    small = pixels.view(7, 14, 2, 14, 2).mean(dim=(2, 4))
+    assert torch.allclose(whole[:, 0], small, atol=1e-6)
+
+
+def test_a_run_of_completion_from_end_to_end(tmp_path):
+    write_mnist(tmp_path)
+    found = finished("completion", tmp_path, {"train_size": "12", "test_size": "7"} | TINY)
+    assert len(found["joint"]["ocd"]["crps_by_step"][0]) == 98
+
+
+def finished(task: str, folder: Path, settings: dict[str, str]) -> dict:
+    """The results of a tiny run, whose report says what was drawn."""
+    run = Run.create(task, folder / "run", data_dir=folder, settings=settings)
+    run.do("predict")
+    run.do("report")
+    report = (folder / "run" / "report.md").read_text(encoding="utf-8")
+    assert "## Draws of whole answers" in report and "figures/draws.png" in report
+    assert (folder / "run" / "figures" / "draws.png").exists()
+    found = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
+    assert {"ocd", "base", "base_residuals", "output_diffusion"} <= found["joint"].keys()
+    assert found["verdict"]["joint"]["statement"] in ("gain", "worse", "no gain")
+    assert report.startswith(found["verdict"]["joint"]["sentence"])
+    base = found["joint"]["base"]["energy"][0]
+    assert all(of["energy"][0] <= base * 1.5 for of in found["joint"].values())
+    return found
