@@ -21,6 +21,7 @@ RESULTS = {
     "mnist-noise": "mnist-noise",
     "images/cifar10-jpeg": "cifar10, JPEG copies",
     "images/cifar10-original": "cifar10, originals",
+    "images/cifar10-original-seeds": "the same",
     "images/tiny-imagenet": "tiny-imagenet",
     "nerf/lego": "nerf-lego",
     "nerf/hotdog": "nerf-hotdog",
