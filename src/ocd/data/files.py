@@ -32,7 +32,10 @@ def written_aside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = aside_of(path)
     try:
+        aside.touch()
+        mode = aside.stat().st_mode  # as any new file here; safetensors keeps its own from all others
         yield aside
+        aside.chmod(mode)
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
     except BaseException as error:
