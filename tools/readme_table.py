@@ -37,6 +37,7 @@ RESULTS = {
 DRAWS = {
     "draws/completion": "completion",
     "draws/series-24": "series, 24 steps",
+    "draws/series-96": "series, 96 steps",
 }
 """The same of docs/draws.md."""
 DRAWS_HEAD = (

@@ -109,7 +109,7 @@ _FACTS = (
         data="images of ylecun/mnist or uoft-cs/cifar10, at half their size",
         licence="MIT (MNIST), none stated (CIFAR10)",
         size="16 or 144 MB",
-        minutes="about 12 a seed on a CPU core, with all baselines",
+        minutes="8 to 20 a seed on a shared CPU core, with all baselines",
     ),
     Facts(
         name="series",
@@ -118,7 +118,7 @@ _FACTS = (
         data="your own; ETTh1 (oil temperature and loads of a transformer) if not named",
         licence="your own (ETTh1: CC BY-ND 4.0)",
         size="not downloaded: give --data-dir or file",
-        minutes="about 10 a seed on a CPU core, with all baselines",
+        minutes="about 4 a seed on a shared CPU core, with all baselines",
     ),
     Facts(
         name="california",
