@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 TUTORIAL = (DOCS / "tutorial.md").read_text(encoding="utf-8")
 PAGES = sorted([*(DOCS / "how-to").glob("*.md"), *(DOCS / "explanation").glob("*.md")])
+TRAINERS = DOCS / "how-to" / "trainers.md"
 SAVED = re.compile(r"Save this as `([\w.]+)`.*?```python\n(.*?)```", re.DOTALL)
 STEP = re.compile(r"```sh\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
@@ -88,7 +90,9 @@ def test_tutorial_names_the_notes_of_the_fit(tutorial: list[tuple[str, str, str]
     assert "common move: taken" in printed
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page != TRAINERS], ids=lambda page: page.stem
+)
 def test_programs_of_a_page_run_and_print_what_it_says(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +101,25 @@ def test_programs_of_a_page_run_and_print_what_it_says(
     for program, said in BLOCK.findall(page.read_text(encoding="utf-8")):
         exec(compile(program, page.name, "exec"), names)
         assert capsys.readouterr().out == said
+
+
+def test_modules_of_lightning_and_models_of_transformers_are_taken_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lightning")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    lightning, transformers = BLOCK.findall(TRAINERS.read_text(encoding="utf-8"))
+    names: dict[str, Any] = {}
+    exec(compile(lightning[0], TRAINERS.name, "exec"), names)
+    prediction, targets = names["prediction"], names["data"].y[1400:]
+    moved, before = (names["loss"](one, targets).mean() for one in (prediction.mean, prediction.base))
+    assert moved < before
+    names["L"].Trainer(max_epochs=1, accelerator="cpu", **names["quiet"]).fit(
+        names["model"], names["data"]
+    )
+    exec(compile(transformers[0], TRAINERS.name, "exec"), names)
+    assert names["logits"].shape == (100, 2)
 
 
 @pytest.mark.slow
