@@ -3,10 +3,10 @@
 #
 #     tools/device_check.sh [OUT.json] [DATA_DIR]
 #
-# Takes PyTorch and the other packages from what is installed on the machine (no network is needed);
-# PYTHON names another interpreter, DEVICE=cpu tries the script where there is no GPU. DATA_DIR holds
-# MNIST in the hub's layout; without it that part is left out. Each part has a limit of its own, and one
-# that fails is named in the file and does not stop the others.
+# Takes PyTorch and the other packages from what is installed on the machine and installs nothing (no
+# network is needed); PYTHON names another interpreter, DEVICE=cpu tries the script without a GPU.
+# DATA_DIR holds MNIST in the hub's layout; without it that part is left out. Each part has a limit of
+# its own, and one that fails is named in the file and does not stop the others.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT=$(realpath -m "${1:-device-check.json}")
@@ -15,8 +15,7 @@ DEVICE=${DEVICE:-cuda}
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
-"${PYTHON:-python3}" -m venv --system-site-packages "$WORK/venv"
-PYTHON="$WORK/venv/bin/python"
+PYTHON=${PYTHON:-python3}
 export PYTHONPATH="$PWD/src:$PWD"
 "$PYTHON" -c 'import torch, diffusers, safetensors, typer' || {
     echo "device_check: PyTorch, diffusers, safetensors and typer must be installed" >&2
