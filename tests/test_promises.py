@@ -165,6 +165,28 @@ def test_asked_to_end_it_ends_at_a_point_to_go_on_from(number: int, tmp_path: Pa
     assert again.communicate(timeout=240) and again.returncode == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_within_a_second_where_python_does_not_look_up(number: int, tmp_path: Path) -> None:
+    """A long operation in C, which lets other threads run, as PyTorch's do."""
+    program = (
+        "import hashlib\n"
+        "from ocd.cli.stopping import ending_within_a_second\n"
+        "with ending_within_a_second():\n"
+        "    print('begun', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)\n"  # a minute or more
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(ocd.__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=15)
+    assert process.returncode == 128 + number
+    assert "the same command goes on from here" in errors
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     process = command("settings", "digits")
     assert process.stdout is not None and process.stderr is not None

@@ -7,7 +7,6 @@ once.
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from itertools import product
@@ -26,6 +25,7 @@ from ocd.cli.planning import plan
 from ocd.cli.processes import NumProcesses, run_each
 from ocd.cli.sharing import push
 from ocd.cli.startup import defer_compiler
+from ocd.cli.stopping import SIGNALS, STOPPED, ending_within_a_second, exit_code
 from ocd.cli.units import overfit, predict
 from ocd.errors import OCDError
 
@@ -35,8 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-INTERRUPTED, TERMINATED = 130, 128 + signal.SIGTERM
-"""The exit code that Typer gives to Ctrl-C."""
 
 
 def _version(show: bool) -> None:
@@ -202,9 +200,9 @@ def _verb(name: str, folder: Path) -> None:
 def main() -> None:
     """The entry point: an OCDError is one line on stderr and exit code 2."""
     defer_compiler()
-    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        with ending_within_a_second():
+            app()
     except OCDError as error:
         typer.echo(f"ocd: {error}", err=True)
         sys.exit(2)
@@ -212,13 +210,6 @@ def main() -> None:
         typer.echo(f"ocd: {error}", err=True)
         sys.exit(2)
     except SystemExit as stop:
-        if stop.code in (INTERRUPTED, TERMINATED):
-            typer.echo("ocd: stopped; the same command goes on from here", err=True)
+        if stop.code in [exit_code(number) for number in SIGNALS]:
+            typer.echo(STOPPED, err=True)
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(number: int, frame: object) -> None:
-    """SIGTERM ends the command as Ctrl-C does; bars and files are left whole."""
-    raise SystemExit(TERMINATED)
