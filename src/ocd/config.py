@@ -48,7 +48,7 @@ class OCDConfig:
     common_move: str = "auto"
     """Whether the layer is first fine-tuned once for all, and the generator learns what is left to each
     input: auto (where that lowers the loss of lessons that it was not fitted on), always or never."""
-    goal: str = "auto"
+    goal: str = "answer"
     """What draws are for: answer (their mean), distribution (where targets may be, by a proper score),
     or auto (distribution where a target has several numbers in the outputs' shape; docs/draws.md)."""
     selection: SelectionConfig = field(default_factory=SelectionConfig)

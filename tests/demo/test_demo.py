@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,12 @@ from ocd.cli.app import app
 from ocd.data import file_digest, read_tensors
 from ocd.demo import Address, serve, serving
 from ocd.demo.page import Page
+from ocd.demo.panels import make_panel
 from ocd.demo.pieces import short
 from ocd.demo.shown import Question, ShownRun
 from ocd.evaluation import SEPARATION_METRICS
 from ocd.runs import Run
-from ocd.tasks import Answer, NewRows, fields_of, pose_around, values_of
+from ocd.tasks import Answer, NewRows, fields_of, get_task, pose_around, values_of
 from ocd.tasks.tables.features import Features
 from ocd.tasks.tables.reader import TableReader
 from ocd.tasks.views.blender import circle_of_poses
@@ -435,3 +437,11 @@ def test_mixtures_that_are_gone_are_one_line(runs: Callable[[str], Path]) -> Non
     with gone(root.parent / "mine"), pytest.raises(OCDError, match="mine") as caught:
         ShownRun.open(root)
     assert "\n" not in str(caught.value)
+
+
+def test_a_task_that_takes_no_new_inputs_has_no_page() -> None:
+    """completion and series: no reader, and no voices."""
+    run = SimpleNamespace(data=SimpleNamespace(reader=None), task=get_task("series"))
+    shown: Any = SimpleNamespace(root=Path("runs/series"), loaded=SimpleNamespace(run=run))
+    with pytest.raises(OCDError, match="task series takes no new inputs, so there is no page"):
+        make_panel(shown)

@@ -41,7 +41,9 @@ def two_answers(count: int, seed: int) -> Examples:
 
 
 def fit(settings: dict | None = None, examples: Examples | None = None) -> OCD:
-    made = OCD(base(), loss=squared_error, config=config(SETTINGS | (settings or {})))
+    made = OCD(
+        base(), loss=squared_error, config=config(SETTINGS | {"goal": "auto"} | (settings or {}))
+    )
     return made.fit(examples or two_answers(400, 1), progress=False)
 
 

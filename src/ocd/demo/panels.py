@@ -85,7 +85,10 @@ PANELS: dict[str, Callable[[], Panel]] = {
 
 def make_panel(shown: ShownRun) -> Panel:
     """For the inputs of a run. Raises OCDError for a kind that has no panel."""
-    reader = shown.loaded.run.data.reader
+    run = shown.loaded.run
+    reader = run.data.reader
+    if reader is None and not run.task.has_voices:
+        raise OCDError(f"{shown.root}: task {run.task.name} takes no new inputs, so there is no page")
     kind = "sounds" if reader is None else reader.kind
     if kind not in PANELS:
         raise OCDError(
