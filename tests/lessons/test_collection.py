@@ -232,6 +232,18 @@ def test_examples_that_are_not_finite_are_left_out_and_counted(tmp_path, storage
         assert overfitter.skipped == {7}
 
 
+def test_too_many_that_are_not_finite_are_refused_each_time(tmp_path):
+    examples = digits(40)
+    inputs = examples.inputs.clone()
+    inputs[::10] = torch.nan  # a tenth
+    broken = Examples(inputs, examples.targets)
+    settings = {"collection.storage": "store", "collection.shard_rows": 8}
+    for _ in range(4):  # each time the units go on, and nothing is done in the end
+        with pytest.raises(OCDError, match="that is not finite"):
+            make(settings).overfit(broken, Workdir(tmp_path), progress=False)
+    assert not (tmp_path / "deltas/complete.json").exists()
+
+
 def test_a_batch_of_bad_examples_alone_is_empty(tmp_path):
     examples = digits(40)
     inputs = examples.inputs.clone()

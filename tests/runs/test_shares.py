@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import shutil
@@ -17,8 +18,9 @@ import torch
 
 from helpers import contents
 from ocd.cli import main
-from ocd.data import Shard, read_json, read_tensors
+from ocd.data import Shard, read_json, read_tensors, write_tensors
 from ocd.runs import Run, do_shared
+from ocd.runs.shares import await_training, together_of
 from small_run import SMALL, shrink
 
 SETTINGS = SMALL | {
@@ -61,7 +63,9 @@ def all_of(root: Path, verb: str, count: int) -> None:
 
 
 def deltas(root: Path) -> dict[str, str]:
-    return contents(root / "deltas")
+    """Files by name, but for what safetensors had begun where it was killed: it has no name yet."""
+    found = contents(root / "deltas")
+    return {name: of for name, of in found.items() if not Path(name).name.startswith(".tmp")}
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
@@ -133,6 +137,38 @@ def test_several_processes_predict_to_the_same_bits(one: Path, tmp_path: Path, c
     Run.open(root).do("predict")  # by one process: nothing is left to do, and nothing left over
     assert not list((root / "unfinished").iterdir())
     assert Run.open(root).report()["methods"] == Run.open(one / "whole").report()["methods"]
+
+
+def test_what_was_predicted_with_other_weights_is_not_taken(one: Path, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(one / "whole", root)
+    run = Run.open(root)
+    run.share = Shard(0, 2)
+    before = together_of(run, 0)
+    path = next(root.glob("base/seed-0*.safetensors"))
+    tensors = read_tensors(path)
+    name = next(iter(tensors))
+    write_tensors(
+        path, {key: value.clone() for key, value in tensors.items()} | {name: tensors[name] + 1}
+    )
+    after = together_of(run, 0)
+    assert before is not None and after is not None and before.folder != after.folder
+
+
+def test_a_task_without_new_inputs_is_trained_without_a_reference(
+    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(one / "begun", tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    run.share = Shard(1, 2)
+    monkeypatch.setitem(vars(run), "data", dataclasses.replace(run.data, reader=None))
+    assert not run.reference_path(0).exists()
+    last = run.root / "predictions" / "seed-0.safetensors"
+    monkeypatch.setattr("ocd.runs.shares.missing_file", lambda *_: str(last))
+    monkeypatch.setattr("ocd.runs.shares.wait_for", lambda is_ready, *_: ready.append(is_ready()))
+    ready: list[bool] = []
+    await_training(run, 0)
+    assert ready == [True]
 
 
 def ocd(*arguments: object) -> subprocess.CompletedProcess[str]:

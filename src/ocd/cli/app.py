@@ -107,7 +107,7 @@ def run(
     for seed, verb in product(made.wanted, verbs[:4]):
         say_step(f"{made.task.name}, seed {seed}: {verb}")
         getattr(made, verb)(seed)
-    if "report" in verbs:
+    if "report" in verbs and made.share.leads:
         say_report(made)
         say_full_run(made, out, data_dir, changes or [])
 

@@ -47,7 +47,8 @@ def collect(
         left_out += skipped
         check_skipped(left_out, store.total)
         store.write(unit, rows, skipped)
-    check_skipped(store.finish()["skipped"], store.total)
+    check_skipped(store.skipped(), store.total)  # before the store counts as complete
+    store.finish()
 
 
 def _overfit_unit(

@@ -122,17 +122,17 @@ class DeltaStore:
             "overfit again"
         )
 
-    def finish(self) -> dict[str, Any]:
-        """Write what all units hold, where every one is done; and return it.
+    def skipped(self) -> list[int]:
+        """The examples that were left out, where every unit is done."""
+        facts = (self.units.facts(unit) for unit in range(self.num_units))
+        return [example for of in facts for example in of["skipped"]]
 
-        `rows`: of each unit, in their order. `skipped`: the examples that were left out.
-        """
-        facts = [self.units.facts(unit) for unit in range(self.num_units)]
-        skipped = [example for of in facts for example in of["skipped"]]
-        whole = {"rows": [of["rows"] for of in facts], "skipped": skipped}
-        write_json(self.folder / COMPLETE, whole)
+    def finish(self) -> None:
+        """Write what all units hold, where every one is done: the rows of each, in their order, and the
+        examples that were left out."""
+        rows = [self.units.facts(unit)["rows"] for unit in range(self.num_units)]
+        write_json(self.folder / COMPLETE, {"rows": rows, "skipped": self.skipped()})
         shutil.rmtree(self.folder / "claims", ignore_errors=True)  # of processes that were killed
-        return whole
 
     def reader(self) -> StoreReader:
         """Read access to all rows of a complete store, whose files are checked by their hashes."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ocd.data import read_json
 from ocd.errors import OCDError
 from ocd.runs.sampling import Sample, measure_sample
+from ocd.training import shortened
 
 if TYPE_CHECKING:
     from ocd.runs.run import Run
@@ -77,6 +78,7 @@ def plan_run(run: Run, examples: int, workers: int = 1, device: str | None = Non
     lessons = min(examples, most) if most else examples
     plan = read_json(run.root / "checkpoint" / f"seed-{run.seeds[0]}" / "plan.json")["plan"]
     stores = plan["storage"] == "store"
+    steps = shortened(run.config.training, lessons).num_steps  # of few examples fewer
     draws = run.run_options.num_draws
     return RunPlan(
         root=run.root,
@@ -87,7 +89,7 @@ def plan_run(run: Run, examples: int, workers: int = 1, device: str | None = Non
         device=device,
         faster=faster,
         sample=sample,
-        phases=_phases(sample, examples, lessons if stores else 0, workers, draws, faster),
+        phases=_phases(sample, examples, lessons if stores else 0, steps, workers, draws, faster),
         disk={
             "examples": examples * sample.example_bytes,
             "lessons": lessons * sample.lesson_bytes if stores else 0,
@@ -98,19 +100,21 @@ def plan_run(run: Run, examples: int, workers: int = 1, device: str | None = Non
 
 
 def _phases(
-    sample: Sample, examples: int, lessons: int, workers: int, draws: int, faster: float
+    sample: Sample, examples: int, lessons: int, steps: int, workers: int, draws: int, faster: float
 ) -> list[Phase]:
     collected = "nothing is stored: overfitting is part of a training step"
     if lessons:
         limited = ", the most that lessons are made of (collection.max_examples)"
         collected = f"{lessons:,} lessons{limited if lessons < examples else ''}"
+    same = steps == sample.steps and faster == 1
     overfit, predict = (cost / faster for cost in (lessons * sample.lesson, examples * sample.draws))
-    train = _divided(sample.train, faster)
+    each = _divided(sample.train, sample.steps * faster) if sample.steps else None
+    train = None if each is None else steps * each
     return [
         Phase("base", sample.base, sample.base, "your own training, as this run had it", True),
         Phase("select", sample.select, sample.select, "a budget of losses, not the examples", True),
         Phase("overfit", overfit, overfit / workers, collected, False),
-        Phase("train", train, train, f"{sample.steps:,} steps, not the examples", faster == 1),
+        Phase("train", train, train, f"{steps:,} steps, not the examples", same),
         Phase("predict", predict, predict / workers, f"{examples:,} answers of {draws} draws", False),
     ]
 

@@ -10,12 +10,13 @@ first process ends with what has to be made of all units.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocd.data import Shard, wait_for
+from ocd.data import Shard, file_digest, wait_for
 from ocd.evaluation import Together
 from ocd.lessons import Workdir
 from ocd.runs.comparing import missing_file
@@ -40,10 +41,13 @@ def await_plan(run: Run, work: Workdir) -> None:
 def await_training(run: Run, seed: int) -> None:
     """Wait until everything is trained that predicts."""
     last = run.root / "predictions" / f"seed-{seed}.safetensors"
+    has_reference = run.data.reader is not None  # else there are no new inputs to be judged by it
 
     def is_trained() -> bool:
+        if last.exists():  # and so is everything
+            return True
         missing = missing_file(run, seed)
-        return missing in (None, str(last)) and run.reference_path(seed).exists()
+        return missing == str(last) and (run.reference_path(seed).exists() or not has_reference)
 
     _await(run.share, is_trained, "the training")
 
@@ -52,7 +56,11 @@ def together_of(run: Run, seed: int) -> Together | None:
     """Where the processes that predict a seed put what each method says; None for one that is alone."""
     if run.share.is_alone:
         return None
-    return Together(run.unfinished(seed) / "methods", run.share)
+    # Of these weights: a run that is trained anew has other answers.
+    weights = sorted((run.root / "checkpoint").glob(f"seed-{seed}*/*.safetensors"))
+    weights += sorted((run.root / "base").glob(f"seed-{seed}*.safetensors"))
+    digest = hashlib.sha256("".join(map(file_digest, weights)).encode()).hexdigest()[:16]
+    return Together(run.unfinished(seed) / f"methods-{digest}", run.share)
 
 
 def _await(share: Shard, is_ready: Callable[[], bool], what: str) -> None:

@@ -136,7 +136,9 @@ class DiffusionObjective:
         num_draws: int,
     ) -> Tensor:
         """The score of each example's draws, (B,), as the paper draws them (spread 1)."""
-        noise = torch.randn(len(rows), num_draws, *network.diffused_shape, generator=generator)
+        first, total = rows.within or (0, len(rows))  # as in _denoising
+        noise = torch.randn(total, num_draws, *network.diffused_shape, generator=generator)
+        noise = noise[first : first + len(rows)]
         codes = network.raw_codes(embedding, noise.to(embedding.denoiser.device))
         parts = []
         for where, overfitter, lessons in rows.by_base(self.overfitter):
