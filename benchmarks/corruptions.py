@@ -123,7 +123,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.set_ylim(bottom=0)
     for axes in panels[2:]:
         axes.set_xlabel("severity (0: as they are)")
-    legend(panels[0], loc="upper left")
+    legend(panels[2], loc="upper left")
     save(figure, path)
 
 
