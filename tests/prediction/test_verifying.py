@@ -54,3 +54,19 @@ def test_a_score_that_is_no_number_loses(ocd):
 def test_scores_of_another_shape_are_refused(ocd, wrong):
     with pytest.raises(OCDError, match=r"it must return a score for every draw .*\(K, B\) = \(6, 30\)"):
         ocd.predict(INPUTS, draws=6, choose=wrong)
+
+
+def test_what_cannot_be_called_and_scores_of_nothing_are_refused(ocd):
+    with pytest.raises(OCDError, match="choose is 'best': it must be a function"):
+        ocd.predict(INPUTS, draws=3, choose="best")
+    with pytest.raises(OCDError, match="no score for any draw of example 0 of this batch: all are NaN"):
+        ocd.predict(INPUTS, draws=3, choose=lambda x, y: torch.full(y.shape[:2], torch.nan))
+
+
+def test_a_score_that_writes_into_what_it_is_given_changes_nothing(ocd):
+    def choose(inputs, outputs):
+        scores = outputs[..., 3].clone()
+        outputs.zero_()
+        return scores
+
+    assert ocd.predict(INPUTS, draws=3, choose=choose).outputs.abs().sum() > 0

@@ -25,14 +25,24 @@ Choose = Callable[[Inputs, Tensor], Tensor]
 def best_draws(prediction: Prediction, inputs: Inputs, choose: Choose) -> Prediction:
     """The draw of each example with the largest score, as a prediction of one draw; the first of those
     that are alike. A score that is no number loses. `mean_network` stays that of all draws. Raises
-    OCDError for scores of another shape than (K, B)."""
-    scores = choose(inputs, prediction.outputs)
+    OCDError for what cannot be called, scores of another shape than (K, B), or no number among those of
+    an example."""
+    if not callable(choose):
+        raise OCDError(
+            f"choose is {choose!r}: it must be a function (inputs, outputs) -> scores (K, B)"
+        )
+    scores = choose(inputs, prediction.outputs.clone())
     wanted = tuple(prediction.outputs.shape[:2])
     if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise OCDError(
             f"choose(inputs, outputs) returned {found}: it must return a score for every draw and "
             f"example, (K, B) = {wanted}, the larger the better"
+        )
+    if wanted[1] and bool((lost := scores.isnan().all(dim=0)).any()):
+        first = int(lost.nonzero()[0])
+        raise OCDError(
+            f"choose gives no score for any draw of example {first} of this batch: all are NaN"
         )
     best = scores.double().nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(dim=0)
     every = torch.arange(wanted[1], device=prediction.outputs.device)

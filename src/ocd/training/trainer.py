@@ -130,7 +130,9 @@ class Trainer:
         """The losses of a batch, whose gradients the network has then; {} where none is finite."""
         rows, losses = self._batch(), {}
         if len(rows):
-            losses = self._losses(rows, seeded(self.seed, 5, self.step), self.step)
+            share = self.files.share  # several processes drop out other units
+            dropout_seed = self.step * share.of + share.number
+            losses = self._losses(rows, seeded(self.seed, 5, self.step), dropout_seed)
             losses["loss"].backward()
         if self.team is not None:
             return self.team.average(self.network, losses, len(rows))
