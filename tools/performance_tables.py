@@ -58,16 +58,25 @@ def scale() -> str:
     """Hours, memory and disk of ten million examples, and of other numbers computed from them."""
     found = _read("scale")
     measured, most = found["examples"], found["examples"]
-    head = ["examples", "", "overfit [h]", "train [min]", "predict [h]", "lessons", "answers", "memory"]
+    head = [
+        "examples",
+        "",
+        "overfit [min]",
+        "train [min]",
+        "predict [min]",
+        "lessons",
+        "answers",
+        "memory",
+    ]
     rows = []
     for count in (10**6, measured, 10**8, 10**9):
         share, lessons = count / measured, min(count, most) / measured
         seconds, known = found["seconds"], "measured" if count == measured else "computed"
         rows.append([
             f"{count:,}", known,
-            _number(seconds["overfit"] * lessons / 3600), _number(seconds["train"] / 60),
-            _number(seconds["predict"] * share / 3600),
-            f"{found['store_gb'] * lessons:,.1f} GB", f"{found['predictions_gb'] * share:,.1f} GB",
+            _number(seconds["overfit"] * lessons / 60), _number(seconds["train"] / 60),
+            _number(seconds["predict"] * share / 60),
+            f"{found['store_gb'] * lessons:,.1f} GB", f"{found['predictions_gb'] * share:,.2f} GB",
             f"{max(found['peak_memory_gb'].values()):.1f} GB" if count == measured else "–",
         ])  # fmt: skip
     return _table(head, rows)
