@@ -181,6 +181,7 @@ def test_it_ends_within_a_second_where_python_does_not_look_up(number: int, tmp_
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    time.sleep(1)  # it is within the operation then, which takes a minute
     process.send_signal(number)
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 128 + number
