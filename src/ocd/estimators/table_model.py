@@ -27,6 +27,8 @@ except ImportError as error:
         f"the estimators need scikit-learn ({error}): pip install 'ocd-torch[tabular]'"
     ) from None
 
+PART = 64
+"""Rows that are answered at once."""
 FEWEST = 4
 """Examples that can be parted into folds at all."""
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -167,8 +169,19 @@ class TableModel(BaseEstimator):
     def _predict(self, X: Any, draws: int | None = None) -> Prediction:
         """Draws for each row. The same seed every time: a row has one answer."""
         check_is_fitted(self, "ocd_")
-        features = validate_data(self, X, reset=False, dtype=np.float64)
-        return self.ocd_.predict(self._scaler(features), draws=draws or self._draws)
+        features = self._scaler(validate_data(self, X, reset=False, dtype=np.float64))
+        # In parts of one size, filled up: products of matrices round by their size, and an answer must
+        # not depend on what else is asked for.
+        count = len(features)
+        filled = torch.cat([features, features[-1:].expand(-count % PART, -1)])
+        found = self.ocd_.predict(filled, draws=draws or self._draws, chunk_size=PART)
+        return replace(
+            found,
+            outputs=found.outputs[:, :count],
+            mean_network=found.mean_network[:count],
+            base=None if found.base is None else found.base[:count],
+            scale=None if found.scale is None else found.scale[:, :count],
+        )
 
 
 def _task(options: Any) -> Task:
