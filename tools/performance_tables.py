@@ -329,6 +329,7 @@ TABLES: dict[str, Callable[[], str]] = {
         lessons,
         separation,
         scale,
+        processes,
     )
 }
 
