@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import ocd
+from houses import houses
 from mnist_files import png, write_mnist
 from ocd import OCDError
 from ocd.applying import ApplyOptions, Ask, LoadedRun, apply_to
@@ -39,25 +40,6 @@ VIEWS = {
     "denoiser.width": 16, "training.num_steps": 6, "training.batch_size": 4,
     "training.validate_every": 3,
 }  # fmt: skip
-
-
-def houses(count: int, seed: int) -> pd.DataFrame:
-    draw = np.random.default_rng(seed)
-    rooms = draw.integers(1, 9, count).astype(float)
-    town = draw.choice(["Oslo", "Rome", "Lima"], count)
-    price = 1000 * rooms + 500 * (town == "Rome") + draw.normal(0, 100, count)
-    return pd.DataFrame(
-        {
-            "id": [f"house {number}" for number in range(count)],
-            "rooms": np.where(draw.random(count) < 0.1, np.nan, rooms),
-            "rent": [f"${value:,.2f}" for value in price * 0.3],
-            "town": town,
-            "garden": draw.choice(["yes", "no"], count),
-            "built": [f"{d:02d}.{m:02d}.20{y:02d}" for d, m, y in draw.integers(1, 12, (count, 3))],
-            "price": price,
-            "grade": np.where(price > np.median(price), "dear", "cheap"),
-        }
-    )
 
 
 def run_of(root: Path, task: str, settings: dict[str, object], data_dir: Path | None = None) -> Run:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from test_apply import houses, run_of, table_settings
+from test_apply import run_of, table_settings
+
+from houses import houses
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "apply.md"
 

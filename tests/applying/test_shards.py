@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_apply import houses, run_of, table_settings
+from test_apply import run_of, table_settings
 from torch import nn
 
 import ocd
 from helpers import digits_base, fitted, test_digits
+from houses import houses
 from ocd import OCD, BatchPredictor, Examples, OCDError, predict_to, read_predictions
 from ocd.applying import ApplyOptions, LoadedRun, apply_shard, apply_to, count_answered
 from ocd.data import Shard

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("gradio")
 
+from houses import houses
 from ocd import OCDError
 from ocd.applying import Answers
 from ocd.cli.app import app
@@ -50,21 +51,8 @@ TINY = {
 
 
 def homes(count: int, seed: int) -> pd.DataFrame:
-    """Numbers written in several ways, some missing; towns, one of them rare; dates."""
-    draw = np.random.default_rng(seed)
-    rooms = draw.integers(1, 9, count).astype(float)
-    town = draw.choice(["Oslo", "Rome", "Lima"], count)
-    price = 1000 * rooms + 500 * (town == "Rome") + draw.normal(0, 100, count)
-    return pd.DataFrame(
-        {
-            "rooms": np.where(draw.random(count) < 0.1, np.nan, rooms),
-            "rent": [f"${value:,.2f}" for value in price * 0.3],
-            "town": town,
-            "garden": draw.choice(["yes", "no"], count),
-            "built": [f"{d:02d}.{m:02d}.20{y:02d}" for d, m, y in draw.integers(1, 12, (count, 3))],
-            "price": price,
-        }
-    )
+    """Without what is no feature."""
+    return houses(count, seed).drop(columns=["id", "grade"])
 
 
 def made(root: Path, task: str, settings: dict[str, object], data_dir: Path | None = None) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -56,16 +55,10 @@ def run_each(
 
 @contextmanager
 def _ended_together(started: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """The processes end with this block, however it is left."""
-
-    def stop(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
+    """The processes end with this block, however it is left: by a signal, too (ocd.cli.stopping)."""
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
         for process in started:
             process.terminate()  # nothing where it has ended
         until = time.monotonic() + GRACE

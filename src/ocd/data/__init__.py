@@ -32,7 +32,7 @@ from ocd.data.inputs import (
     tensors,
     to_device,
 )
-from ocd.data.log import Listener, Log
+from ocd.data.log import Listener, Log, read_log
 from ocd.data.progress import hide_progress, is_quiet, is_watched, progress_bar
 from ocd.data.resuming import (
     GlobalRandom,
@@ -103,6 +103,7 @@ __all__ = [
     "only_tensors",
     "progress_bar",
     "read_json",
+    "read_log",
     "read_state",
     "read_tensors",
     "remembered",

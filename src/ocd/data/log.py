@@ -44,6 +44,11 @@ class Log:
             file.write(line.encode())
 
 
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The events of a log, without half a line at its end."""
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
 def _drop_half_line(file: BinaryIO) -> None:
     """A run that was killed may have left half a line at the end."""
     end = file.seek(0, 2)

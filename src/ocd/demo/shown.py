@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ class ShownRun:
         listed = self._listed((found["ocd"] - found["base"]).abs()) if found else []
         return [one for one in listed if one.score > ROUNDING * max(1.0, abs(one.base_loss))]
 
-    @property
+    @cached_property
     def _predicted(self) -> dict[str, Tensor]:
         """Of each test example, as `ocd predict` kept it: losses "base" and "ocd", uncertainties."""
         path = self.root / "predictions" / f"seed-{self.loaded.seed}.safetensors"

@@ -33,6 +33,8 @@ LEVELS = (50, 90)
 """Per cent of the central intervals in the table."""
 MakePredictor = Callable[[], Predictor | None]
 """None where there is none after all: it could not be fitted."""
+Scored = tuple[dict[str, Any], dict[str, Tensor]]
+"""Numbers, and tensors of the test examples."""
 COVERAGES = tuple(range(5, 100, 5))
 """Per cent of the central intervals in the figure."""
 
@@ -97,40 +99,61 @@ def draws_of(predictor: Predictor, inputs: Inputs) -> Tensor:
 
 def score_distributions(
     predictors: Mapping[str, MakePredictor], test: Examples, skipped: dict[str, str]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> Scored:
     """Numbers by predictor; of each test example, (N,), the CRPS as `crps/NAME`, and whether the
     central interval of each of `LEVELS` covers its target as `covered_90/NAME`.
 
     The numbers are the CRPS, and the coverage (per cent) and mean width of central intervals; CRPS and
     width are in the target's unit. A predictor that raises an OCDError is added to `skipped`.
     """
+    draw = partial(draws_of, inputs=test.inputs)
+    return score_each("distribution", predictors, draw, partial(_judged, test.targets), skipped)
+
+
+def score_each(
+    what: str,
+    predictors: Mapping[str, MakePredictor],
+    draw: Callable[[Predictor], Tensor],
+    judge: Callable[[Tensor], Scored],
+    skipped: dict[str, str],
+) -> Scored:
+    """Numbers of each predictor by its name, and its tensors of the test examples as `SCORE/NAME`.
+    `what` each has, for what a killed process leaves to the next, and for `skipped`: the predictors
+    that raised an OCDError. One that there is not after all has none."""
     numbers: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
     for name, make in predictors.items():
-        scored = remembered(f"distribution of {name}", partial(_scored, make, test))
+        scored = remembered(f"{what} of {name}", partial(_scored, make, draw, judge))
         if "skipped" in scored:
-            skipped[f"distribution of {name}"] = scored["skipped"]
+            skipped[f"{what} of {name}"] = scored["skipped"]
         elif scored:
             numbers[name] = scored["numbers"]
-            tensors |= {f"{score}/{name}": values for score, values in scored["tensors"].items()}
+            tensors |= {f"{kind}/{name}": values for kind, values in scored["tensors"].items()}
     return numbers, tensors
 
 
-def _scored(make: MakePredictor, test: Examples) -> State:
-    """Numbers and scores of one predictor; the reason why there are none; {} without a predictor."""
+def _scored(
+    make: MakePredictor, draw: Callable[[Predictor], Tensor], judge: Callable[[Tensor], Scored]
+) -> State:
+    """Numbers and tensors of one predictor; the reason why there are none; {} without a predictor."""
     try:
         predictor = make()
         if predictor is None:
             return {}
-        draws = draws_of(predictor, test.inputs)
+        draws = draw(predictor)
     except OCDError as error:
         return {"skipped": str(error)}
-    scores = crps_per_example(draws, test.targets)
-    numbers = {"crps": float(scores.mean())} | _interval_numbers(draws, test.targets)
+    numbers, tensors = judge(draws)
+    return {"numbers": numbers, "tensors": tensors}
+
+
+def _judged(targets: Tensor, draws: Tensor) -> Scored:
+    scores = crps_per_example(draws, targets)
+    numbers = {"crps": float(scores.mean())} | _interval_numbers(draws, targets)
     covered = {
-        f"covered_{level}": covered_by_interval(draws, test.targets, level).float() for level in LEVELS
+        f"covered_{level}": covered_by_interval(draws, targets, level).float() for level in LEVELS
     }
-    return {"numbers": numbers, "tensors": {"crps": scores.float(), **covered}}
+    return numbers, {"crps": scores.float(), **covered}
 
 
 def _interval_numbers(draws: Tensor, targets: Tensor) -> dict[str, Any]:

@@ -24,16 +24,14 @@ from ocd.baselines import (
     base_outputs,
     flat_inputs,
 )
-from ocd.data import Examples, State, remembered, take_rows
-from ocd.errors import OCDError
+from ocd.data import Examples, take_rows
 from ocd.evaluation.comparison import Comparison
-from ocd.evaluation.distributions import base_residuals
+from ocd.evaluation.distributions import MakePredictor, Scored, base_residuals, score_each
 from ocd.evaluation.joint_scores import judge_draws
 from ocd.evaluation.method import MethodTable
 from ocd.prediction import Predictor
 
 NUM_DRAWS = 50
-MakePredictor = Callable[[], Predictor | None]
 SHOWN_METHODS = ("ocd", "base_residuals", "output_diffusion")
 """Whose draws a report shows."""
 NUM_SHOWN, DRAWS_SHOWN = 8, 6
@@ -76,32 +74,13 @@ def _of_table(table: MethodTable, name: str) -> Predictor | None:
 
 def score_joint(
     predictors: Mapping[str, MakePredictor], test: Examples, base: Tensor, skipped: dict[str, str]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> Scored:
     """Numbers by predictor (ocd.evaluation.joint_scores), and of each test example (N,) the energy
     score as `energy/NAME`. `base` (N, ...): the base's answers, which the classifier of the two-sample
     test is told. A predictor that raises an OCDError is added to `skipped`."""
-    numbers: dict[str, Any] = {}
-    tensors: dict[str, Tensor] = {}
-    for name, make in predictors.items():
-        scored = remembered(f"joint distribution of {name}", partial(_scored, make, test, base))
-        if "skipped" in scored:
-            skipped[f"joint distribution of {name}"] = scored["skipped"]
-        elif scored:
-            numbers[name] = scored["numbers"]
-            tensors |= {f"{score}/{name}": values for score, values in scored["tensors"].items()}
-    return numbers, tensors
-
-
-def _scored(make: MakePredictor, test: Examples, base: Tensor) -> State:
-    try:
-        predictor = make()
-        if predictor is None:
-            return {}
-        draws = _draws(predictor, test, NUM_DRAWS)
-    except OCDError as error:
-        return {"skipped": str(error)}
-    numbers, tensors = judge_draws(draws, test.targets, base)
-    return {"numbers": numbers, "tensors": tensors}
+    draw = partial(_draws, test=test, count=NUM_DRAWS)
+    judge = partial(judge_draws, targets=test.targets, given=base)
+    return score_each("joint distribution", predictors, draw, judge, skipped)
 
 
 def _draws(predictor: Predictor, test: Examples, count: int) -> Tensor:

@@ -47,8 +47,7 @@ def collect(
         left_out += skipped
         check_skipped(left_out, store.total)
         store.write(unit, rows, skipped)
-    check_skipped(store.skipped(), store.total)  # before the store counts as complete
-    store.finish()
+    store.finish(check_skipped)
 
 
 def _overfit_unit(
@@ -101,7 +100,7 @@ def _overfit(overfitter: Overfitter, chunk: slice, seed: int) -> tuple[Rows, lis
 def row_bytes(overfitter: Overfitter) -> int:
     """Bytes of a stored lesson."""
     rows, _ = _overfit(overfitter, slice(0, 1), 0)
-    return sum(values.numel() * values.element_size() for values in rows.values())
+    return sum(values.nbytes for values in rows.values())
 
 
 def is_collected(record: FitRecord) -> bool:

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ocd.base import Capture, DenseDelta, FrozenBase, example_losses, num_weights
 from ocd.data import (
@@ -139,6 +138,8 @@ class _Search:
 
     def cost(self) -> float:
         """Operations of a step, forward and backward, from one pass of two lessons under one move."""
+        from torch.utils.flop_counter import FlopCounterMode  # 80 ms, which not every start has to pay
+
         group = self.groups[0]
         capture, targets = self._captured(group, group.index[:2], seeded(self.seed, 24), augmented=True)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:

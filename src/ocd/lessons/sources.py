@@ -63,6 +63,12 @@ class LessonBatch:
     def __len__(self) -> int:
         return num_rows(self.inputs)
 
+    def own_of_all(self, draw: Callable[[int], Tensor]) -> Tensor:
+        """This batch's rows of what is drawn for the batch of all processes, `draw(rows)`: an example's
+        noise is the same whatever the number of processes."""
+        first, total = self.within or (0, len(self))
+        return draw(total)[first : first + len(self)]
+
 
 class LessonSource(Protocol):
     """Overfitted examples by index. `examples[i]`: the dataset index of the i-th of them.

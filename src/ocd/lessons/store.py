@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -122,16 +122,13 @@ class DeltaStore:
             "overfit again"
         )
 
-    def skipped(self) -> list[int]:
-        """The examples that were left out, where every unit is done."""
-        facts = (self.units.facts(unit) for unit in range(self.num_units))
-        return [example for of in facts for example in of["skipped"]]
-
-    def finish(self) -> None:
+    def finish(self, check: Callable[[list[int], int], None] = lambda skipped, total: None) -> None:
         """Write what all units hold, where every one is done: the rows of each, in their order, and the
-        examples that were left out."""
-        rows = [self.units.facts(unit)["rows"] for unit in range(self.num_units)]
-        write_json(self.folder / COMPLETE, {"rows": rows, "skipped": self.skipped()})
+        examples that were left out. `check(skipped, total)` may refuse these before that."""
+        facts = [self.units.facts(unit) for unit in range(self.num_units)]
+        skipped = [example for of in facts for example in of["skipped"]]
+        check(skipped, self.total)
+        write_json(self.folder / COMPLETE, {"rows": [of["rows"] for of in facts], "skipped": skipped})
         shutil.rmtree(self.folder / "claims", ignore_errors=True)  # of processes that were killed
 
     def reader(self) -> StoreReader:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
+from ocd.evaluation import Json
+from ocd.reporting.compared_draws import OURS, compared_draws
 from ocd.reporting.plotting import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, legend, title
 from ocd.reporting.records import RunRecords
 from ocd.reporting.tables import grid
@@ -22,7 +23,7 @@ from ocd.reporting.wording import decimals, spread
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OURS, PLAIN = "ocd", "base_conformal"
+PLAIN = "base_conformal"
 TITLES = {
     OURS: "OCD's draws",
     PLAIN: "base with split-conformal residuals",
@@ -42,20 +43,8 @@ LEGEND = (
 
 def distribution_results(run: RunRecords) -> Json:
     """Name -> the numbers of each seed, and OCD's difference in CRPS; {} where nothing was judged."""
-    of_seeds = [run.predictions[seed].get("distribution") or {} for seed in run.seeds]
-    known = [name for name in of_seeds[0] if all(name in found for found in of_seeds)]
-    names = sorted(known, key=_place)
-    found: Json = {
-        name: {key: [of[name][key] for of in of_seeds] for key in of_seeds[0][name]} for name in names
-    }
-    paired: dict[MethodMetric, Array] = {}
-    ours = run.of_seeds(f"crps/{OURS}")
-    for name in names:
-        if name != OURS:
-            add_differences(paired, (name, ""), -1, ours, run.of_seeds(f"crps/{name}"))
-    for (name, _), difference in resample(paired).items():
-        found[name]["against"] = difference
-    return found
+    found = compared_draws(run, "distribution", "crps")
+    return {name: found[name] for name in sorted(found, key=_place)}
 
 
 def distribution_section(results: Json) -> list[str]:

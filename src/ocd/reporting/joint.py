@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from statistics import mean
 
-from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
+from ocd.evaluation import Json
+from ocd.reporting.compared_draws import OURS, compared_draws
 from ocd.reporting.methods import title
 from ocd.reporting.records import RunRecords
 from ocd.reporting.tables import grid
 from ocd.reporting.verdict import statement_of
 from ocd.reporting.wording import decimals, spread
 
-OURS, TRIVIAL = "ocd", "base_residuals"
+TRIVIAL = "base_residuals"
 TITLES = {
     OURS: "OCD's draws",
     "base": "base, one answer",
@@ -37,19 +38,7 @@ LEGEND = (
 def joint_results(run: RunRecords) -> Json:
     """Name -> the numbers of each seed, and OCD's difference in energy score; {} where no answers were
     drawn."""
-    of_seeds = [run.predictions[seed].get("joint") or {} for seed in run.seeds]
-    names = [name for name in of_seeds[0] if all(name in found for found in of_seeds)]
-    found: Json = {
-        name: {key: [of[name][key] for of in of_seeds] for key in of_seeds[0][name]} for name in names
-    }
-    paired: dict[MethodMetric, Array] = {}
-    ours = run.of_seeds(f"energy/{OURS}")
-    for name in names:
-        if name != OURS:
-            add_differences(paired, (name, ""), -1, ours, run.of_seeds(f"energy/{name}"))
-    for (name, _), difference in resample(paired).items():
-        found[name]["against"] = difference
-    return found
+    return compared_draws(run, "joint", "energy")
 
 
 def judge_joint(found: Json) -> Json:

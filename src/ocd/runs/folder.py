@@ -7,7 +7,6 @@ manifest.json holds the hashes by which `ocd audit` knows the run again.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from ocd.config import OCDConfig
 from ocd.data import Examples, Log, Place, Shard, locked, read_json, resumable, some_of, write_json
 from ocd.distributed import launched
 from ocd.errors import OCDError
+from ocd.runs.logged import phase_seconds
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
 from ocd.runs.settings import RunOptions, read_settings, specialised
@@ -255,11 +255,7 @@ class RunFolder:
 
     def phase_seconds(self, seed: int) -> dict[str, float | None]:
         """Seconds of every phase of a seed so far; None for a base that was loaded, not trained."""
-        seconds: dict[str, float | None] = {}
-        for line in (self.root / "metrics.jsonl").read_text().split("\n")[:-1]:  # the last may be half
-            event = json.loads(line)
-            if event["event"] == "phase" and event["seed"] == seed:
-                seconds[event["phase"]] = (seconds.get(event["phase"]) or 0) + event["seconds"]
+        seconds = phase_seconds(self.root, seed)
         if getattr(self.options, "base", None) is not None:
             seconds["base"] = None
         return seconds

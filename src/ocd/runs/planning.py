@@ -108,8 +108,9 @@ def _phases(
         collected = f"{lessons:,} lessons{limited if lessons < examples else ''}"
     same = steps == sample.steps and faster == 1
     overfit, predict = (cost / faster for cost in (lessons * sample.lesson, examples * sample.draws))
-    each = _divided(sample.train, sample.steps * faster) if sample.steps else None
-    train = None if each is None else steps * each
+    train = None
+    if sample.train is not None and sample.steps:
+        train = steps * sample.train / (sample.steps * faster)
     return [
         Phase("base", sample.base, sample.base, "your own training, as this run had it", True),
         Phase("select", sample.select, sample.select, "a budget of losses, not the examples", True),
@@ -117,10 +118,6 @@ def _phases(
         Phase("train", train, train, f"{steps:,} steps, not the examples", same),
         Phase("predict", predict, predict / workers, f"{examples:,} answers of {draws} draws", False),
     ]
-
-
-def _divided(seconds: float | None, by: float) -> float | None:
-    return None if seconds is None else seconds / by
 
 
 def _faster(sample: Sample, device: str) -> float:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ocd.data import dataset_size, take_rows, tensors
 from ocd.errors import OCDError
 from ocd.lessons import FoldedLessons, row_bytes
+from ocd.runs.logged import num_steps
 
 if TYPE_CHECKING:
     from ocd.runs.run import Run
@@ -49,16 +48,14 @@ class Sample:
     flops: int
     device: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """By name."""
-        return asdict(self)
-
 
 def measure_sample(run: Run) -> Sample:
     """Overfit and predict a few examples of a finished run, each for a second.
 
     Raises OCDError where the run's first seed is not trained.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # as in ocd.lessons.common_move
+
     seed = run.seeds[0]
     run = run.at(seed)
     if not run.selection_path(seed).exists():
@@ -82,28 +79,17 @@ def measure_sample(run: Run) -> Sample:
         forward=_seconds(lambda: overfitter.frozen.answer(inputs)) / count,
         lesson=_seconds(lambda: overfitter.overfit(inputs, targets)) / count,
         draws=_seconds(lambda: fitted.predict(inputs, draws=draws)) / count,
-        steps=_num_steps(run, seed),
+        steps=num_steps(run.root, seed),
         train=seconds.get("train"),
         select=seconds.get("select"),
         base=seconds.get("base"),
         lesson_bytes=row_bytes(overfitter),
-        example_bytes=sum(_bytes(one) for one in (*tensors(inputs), *tensors(targets))) // count,
-        answer_bytes=8 + 3 * _bytes(answer.mean),  # its place; mean, deviation and the base's
+        example_bytes=sum(one.nbytes for one in (*tensors(inputs), *tensors(targets))) // count,
+        answer_bytes=8 + 3 * answer.mean.nbytes,  # its place; mean, deviation and the base's
         memory=_most_memory(),
         flops=flops.get_total_flops(),
         device=str(overfitter.frozen.device),
     )
-
-
-def _num_steps(run: Run, seed: int) -> int:
-    """Steps that the generator of a seed was trained for."""
-    lines = (run.root / "metrics.jsonl").read_text().split("\n")[:-1]
-    events = [event for event in map(json.loads, lines) if event["event"] == "train"]
-    return max((e["step"] for e in events if e["seed"] == seed and e["role"] == "main"), default=0)
-
-
-def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -17,11 +17,6 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).square().flatten(1).mean(dim=1)
 
 
-def mean_of_draws(outputs: Tensor) -> Tensor:
-    """How draws answer as one: (K, B, ...) -> (B, ...)."""
-    return outputs.mean(dim=0)
-
-
 def train_point(
     base: nn.Module, data: TaskData, num_steps: int, lr: float, seed: int, progress: Progress
 ) -> None:

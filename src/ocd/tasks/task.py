@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,10 @@ class TaskData:
     in_time: bool = field(default=False, kw_only=True)
 
 
+TrainBase = Callable[[nn.Module, TaskData, Any, int, Progress], None]
+"""(base, data, options, seed, progress): trains a base in place, or loads it."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One domain: where its data come from, what its base is, how its answers are judged."""
@@ -69,7 +74,7 @@ class Task:
     """(options, data_dir): reads data_dir first, in the hub's layout; else downloads."""
     make_base: Callable[[Any, TaskData], nn.Module]
     """(options, data): the network f, not trained yet."""
-    train_base: Callable[[nn.Module, TaskData, Any, int, Progress], None]
+    train_base: TrainBase
     """(base, data, options, seed, progress): trains in place, or loads `options.base`."""
     loss: Callable[[Tensor, Tensor], Tensor]
     """(outputs (B, ...), targets (B, ...)) -> (B,), the L of Eq. 1."""
@@ -139,6 +144,21 @@ class Task:
     """(data, outputs of the base, of OCD's ensemble): single test examples for the report, as JSON."""
     published: Published | None = None
     """The paper's own table of this task, which the report sets beside a run's."""
+
+
+def unless_loaded(train: TrainBase) -> TrainBase:
+    """A task's `train_base`, which loads `options.base` where that names a file, and else does this."""
+
+    @functools.wraps(train)
+    def train_base(
+        base: nn.Module, data: TaskData, options: Any, seed: int, progress: Progress
+    ) -> None:
+        if options.base is not None:
+            load_base(base, options.base)
+        else:
+            train(base, data, options, seed, progress)
+
+    return train_base
 
 
 def load_base(base: nn.Module, path: str | Path) -> None:

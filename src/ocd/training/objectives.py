@@ -119,11 +119,9 @@ class DiffusionObjective:
         with torch.autocast(self.overfitter.frozen.device.type, enabled=False):  # targets stay exact
             codes = network.codec.encode(rows.delta)[:, 0]
         steps = network.diffusion.config.num_train_steps
-        # Of several processes each draws for the whole batch, so that an example's noise is the same.
-        first, total = rows.within or (0, len(codes))
-        own = slice(first, first + len(codes))
-        t = torch.randint(0, steps, (total, num_levels), generator=generator)[own]
-        noise = torch.randn(total, num_levels, *network.diffused_shape, generator=generator)[own]
+        t = rows.own_of_all(lambda n: torch.randint(0, steps, (n, num_levels), generator=generator))
+        size = (num_levels, *network.diffused_shape)
+        noise = rows.own_of_all(lambda n: torch.randn(n, *size, generator=generator))
         t, noise = to_device((t, noise), codes.device)
         return network.losses(embedding, codes, t, noise)
 
@@ -136,9 +134,8 @@ class DiffusionObjective:
         num_draws: int,
     ) -> Tensor:
         """The score of each example's draws, (B,), as the paper draws them (spread 1)."""
-        first, total = rows.within or (0, len(rows))  # as in _denoising
-        noise = torch.randn(total, num_draws, *network.diffused_shape, generator=generator)
-        noise = noise[first : first + len(rows)]
+        size = (num_draws, *network.diffused_shape)
+        noise = rows.own_of_all(lambda n: torch.randn(n, *size, generator=generator))
         codes = network.raw_codes(embedding, noise.to(embedding.denoiser.device))
         parts = []
         for where, overfitter, lessons in rows.by_base(self.overfitter):

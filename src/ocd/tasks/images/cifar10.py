@@ -26,7 +26,7 @@ from ocd.tasks.images.recipe import Recipe, train_by_recipe
 from ocd.tasks.images.resnet import ResNet
 from ocd.tasks.published import Published
 from ocd.tasks.reader import Answer
-from ocd.tasks.task import Progress, Task, TaskData, check_count, load_base
+from ocd.tasks.task import Progress, Task, TaskData, check_count, unless_loaded
 
 REPO = "uoft-cs/cifar10"
 FILES = {
@@ -143,13 +143,11 @@ def _depth(options: Options) -> int:
     return int(options.network.removeprefix("resnet"))
 
 
+@unless_loaded
 def train_base(
     base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
 ) -> None:
     """Loads `options.base` where there is one, else trains for `options.base_epochs`."""
-    if options.base is not None:
-        load_base(base, options.base)
-        return
     if next(base.parameters()).device.type == "cpu":
         progress(
             f"training {options.network} for {options.base_epochs} epochs on a CPU takes hours: "

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ocd.data import Examples
 from ocd.errors import OCDError
 from ocd.evaluation import REGRESSION_METRICS
+from ocd.prediction import join_by_mean
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.hub_files import hub_file
 from ocd.tasks.images import cifar10, mnist
@@ -26,11 +27,10 @@ from ocd.tasks.point_training import (
     RUN_SETTINGS,
     SETTINGS,
     Encoder,
-    mean_of_draws,
     squared_error,
     train_point,
 )
-from ocd.tasks.task import Progress, Task, TaskData, check_count, load_base
+from ocd.tasks.task import Progress, Task, TaskData, check_count, unless_loaded
 
 SETS = ("mnist", "cifar10")
 SIDES = {"mnist": 28, "cifar10": 32}
@@ -132,13 +132,11 @@ def make_base(options: Options, data: TaskData) -> nn.Module:
     return Completer(options.size, options.width)
 
 
+@unless_loaded
 def train_base(
     base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
 ) -> None:
     """Loads `options.base` where there is one, else trains by the squared error of the pixels."""
-    if options.base is not None:
-        load_base(base, options.base)
-        return
     train_point(base, data, options.base_steps, 2e-3, seed, progress)
 
 
@@ -160,7 +158,7 @@ TASK = Task(
     train_base=train_base,
     loss=squared_error,
     metrics=REGRESSION_METRICS,
-    join_draws=mean_of_draws,
+    join_draws=join_by_mean,
     make_encoder=make_encoder,
     make_transform=lambda options: None,
     compose=compose((1, 14, 14)),

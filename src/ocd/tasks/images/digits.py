@@ -26,7 +26,7 @@ from ocd.tasks.images.classification import (
 from ocd.tasks.images.encoder import ImageEncoder
 from ocd.tasks.images.own import MODULE_HELP, own_classifier
 from ocd.tasks.images.reader import DIGITS, ImageReader
-from ocd.tasks.task import Progress, Task, TaskData, first_examples, load_base
+from ocd.tasks.task import Progress, Task, TaskData, first_examples, unless_loaded
 
 NUM_TEST = 600
 SPLIT_SEED = 0  # one split for all seeds, so that seeds differ in training alone
@@ -158,13 +158,11 @@ def make_base(options: Options, data: TaskData) -> nn.Module:
     return LeNet8() if options.module is None else own_classifier(options.module, data, 10)
 
 
+@unless_loaded
 def train_base(
     base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
 ) -> None:
     """Loads `options.base` where there is one, else trains for `options.base_epochs`."""
-    if options.base is not None:
-        load_base(base, options.base)
-        return
     train_classifier(
         base,
         data.train,

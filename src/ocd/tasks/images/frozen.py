@@ -28,7 +28,7 @@ from ocd.tasks.images.feature_reader import FeatureReader
 from ocd.tasks.images.features import PRECISIONS, kept_features
 from ocd.tasks.images.files import ImageFiles
 from ocd.tasks.images.heads import Heads, train_probe
-from ocd.tasks.task import Progress, Task, TaskData, load_base
+from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
 
 DEIT = "facebook/deit-base-distilled-patch16-224"
 
@@ -193,12 +193,10 @@ def make_base(options: FrozenOptions, data: TaskData) -> nn.Module:
     return Heads(names, reader.width, len(reader.classes))
 
 
+@unless_loaded
 def train_base(
     base: nn.Module, data: TaskData, options: FrozenOptions, seed: int, progress: Progress
 ) -> None:
     """Loads `options.base` where there is one, else fits linear probes."""
-    if options.base is not None:
-        load_base(base, options.base)
-        return
     assert isinstance(base, Heads)
     train_probe(base, data.train, options.base_epochs, seed, progress)

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from ocd.data import Examples, join_rows
 from ocd.errors import OCDError
 from ocd.evaluation import REGRESSION_METRICS
+from ocd.prediction import join_by_mean
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.point_training import (
     LEFT_OUT,
     SETTINGS,
     Encoder,
-    mean_of_draws,
     squared_error,
     train_point,
 )
 from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.windows import Ends, read_series, windows
-from ocd.tasks.task import Progress, Task, TaskData, load_base
+from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
 
 TOGETHER = 84
 """Rows, half a week of hours, whose windows are one piece of evidence, and on one side of every split:
@@ -99,13 +99,11 @@ def make_base(options: Options, data: TaskData) -> nn.Module:
     return make_forecaster(options.network, options.lookback, options.horizon, options.width)
 
 
+@unless_loaded
 def train_base(
     base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
 ) -> None:
     """Loads `options.base` where there is one, else trains by the squared error of all steps."""
-    if options.base is not None:
-        load_base(base, options.base)
-        return
     train_point(base, data, options.base_steps, 1e-3, seed, progress)
 
 
@@ -132,7 +130,7 @@ TASK = Task(
     train_base=train_base,
     loss=squared_error,
     metrics=REGRESSION_METRICS,
-    join_draws=mean_of_draws,
+    join_draws=join_by_mean,
     make_encoder=make_encoder,
     make_transform=lambda options: None,
     compose=compose,

@@ -11,9 +11,10 @@ from ocd.tasks.speech.objective import negative_si_sdr
 from ocd.tasks.speech.options import SpeechData, SpeechOptions
 from ocd.tasks.speech.separator import Separator
 from ocd.tasks.speech.sound import RATE
-from ocd.tasks.task import Progress, TaskData, load_base
+from ocd.tasks.task import Progress, TaskData, unless_loaded
 
 
+@unless_loaded
 def train_base(
     base: nn.Module, data: TaskData, options: SpeechOptions, seed: int, progress: Progress
 ) -> None:
@@ -22,9 +23,6 @@ def train_base(
     Adam; gradients are clipped to norm 5, as the authors do. The loss is the sum over blocks of what
     the head makes of each. On a GPU the LSTMs work in bfloat16 (`options.bfloat16`), the loss does not.
     """
-    if options.base is not None:
-        load_base(base, options.base)
-        return
     assert isinstance(base, Separator) and isinstance(data, SpeechData)
     device = next(base.parameters()).device
     order = torch.Generator().manual_seed(seed)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ocd.evaluation import REGRESSION_METRICS, Metric
+from ocd.prediction import join_by_mean
 from ocd.tasks.catalog import CATALOG
 from ocd.tasks.published import Published
 from ocd.tasks.tables import networks, settings, training
@@ -39,7 +40,7 @@ def regression_task(
         make_targets=training.out_of_fold_targets,
         loss=training.squared_error,
         metrics=REGRESSION_METRICS | dict(more_metrics or {}),
-        join_draws=settings.mean_of_draws,
+        join_draws=join_by_mean,
         make_encoder=make_encoder,
         make_transform=settings.nothing,
         other_bases={"resnet": {"network": "resnet"}},

@@ -15,11 +15,6 @@ def nothing(options: Any) -> None:
     return None
 
 
-def mean_of_draws(outputs: Tensor) -> Tensor:
-    """How draws of a regression answer as one: (K, B, ...) -> (B, ...)."""
-    return outputs.mean(dim=0)
-
-
 def as_features(inputs: Inputs) -> Tensor:
     """The features (B, D) of a table. Raises OCDError for anything else."""
     if not isinstance(inputs, Tensor) or inputs.dim() != 2:

@@ -17,7 +17,7 @@ from ocd.tasks.tables.networks import PeriodicEncoder
 from ocd.tasks.tables.options import TableData, TableOptions
 from ocd.tasks.tables.regression import regression_task
 from ocd.tasks.tables.settings import SETTINGS_OF_SMALL, as_features
-from ocd.tasks.task import Progress, Task, TaskData, load_base
+from ocd.tasks.task import Task, TaskData
 
 # ---- base -----------------------------------------------------------------------------
 
@@ -33,16 +33,6 @@ def make_base(options: TableOptions, data: TaskData) -> nn.Module:
     if options.base is not None or data.num_classes:
         return network
     return networks.standardised(network, data)
-
-
-def train_base(
-    base: nn.Module, data: TaskData, options: TableOptions, seed: int, progress: Progress
-) -> None:
-    """Loads `options.base` where there is one, else trains as for any table."""
-    if options.base is not None:
-        load_base(base, options.base)
-        return
-    training.train_base(base, data, options, seed, progress)
 
 
 def make_encoder(options: TableOptions, data: TaskData) -> nn.Module:
@@ -81,7 +71,7 @@ TASK = replace(
     options=TableOptions,
     load_kept=load_kept,
     make_base=make_base,
-    train_base=train_base,
+    train_base=training.train_base,
     make_targets=partial(training.out_of_fold_targets, make=make_base),
     other_bases={},
     specialise=specialise,

@@ -15,7 +15,7 @@ from ocd.data import Examples, GlobalRandom, ResumableLoop, State, in_parts
 from ocd.errors import OCDError
 from ocd.tasks.tables.networks import make_base
 from ocd.tasks.tables.options import NetworkOptions, TableData
-from ocd.tasks.task import Progress, TaskData, load_base
+from ocd.tasks.task import Progress, TaskData, unless_loaded
 
 TableLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -41,14 +41,12 @@ def make_folds(data: TableData, options: NetworkOptions) -> list[Tensor]:
     return folds
 
 
+@unless_loaded
 def train_base(
     base: nn.Module, data: TaskData, options: NetworkOptions, seed: int, progress: Progress
 ) -> None:
     """Loads `options.base` where there is one, else trains on all folds but the first, which says
     when to stop."""
-    if options.base is not None:
-        load_base(base, options.base)
-        return
     assert isinstance(data, TableData)
     train_without(base, data, make_folds(data, options)[0], options, seed, progress)
 

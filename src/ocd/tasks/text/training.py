@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ocd.data import Inputs
 from ocd.errors import OCDError
-from ocd.tasks.task import Progress, TaskData, load_base
+from ocd.tasks.task import Progress, TaskData, unless_loaded
 from ocd.tasks.text.bodies import NEEDS, load_body, quiet, transformer_of
 from ocd.tasks.text.network import SetFitNetwork
 from ocd.tasks.text.options import TextData, TextOptions
@@ -35,14 +35,12 @@ def make_base(options: TextOptions, data: TaskData) -> nn.Module:
     return SetFitNetwork(data.body, len(data.classes), block=options.part == "block")
 
 
+@unless_loaded
 def train_base(
     base: nn.Module, data: TaskData, options: TextOptions, seed: int, progress: Progress
 ) -> None:
     """Loads `options.base` where there is one, else SetFit on the training texts; its body and head are
     copied into the base."""
-    if options.base is not None:
-        load_base(base, options.base)
-        return
     assert isinstance(data, TextData) and isinstance(base, SetFitNetwork)
     tokens, labels = data.train.inputs, data.train.targets
     assert isinstance(tokens, Tensor)

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ocd.data import GlobalRandom, ResumableLoop
-from ocd.tasks.task import Progress, TaskData, load_base
+from ocd.tasks.task import Progress, TaskData, unless_loaded
 from ocd.tasks.views.options import Options
 
 
+@unless_loaded
 def train_base(
     base: nn.Module, data: TaskData, options: Options, seed: int, progress: Progress
 ) -> None:
@@ -19,9 +20,6 @@ def train_base(
     Adam from 5e-3, the rate falling as a cosine. The number of steps is fixed beforehand: 4,000 are
     where the loss on the training views has become flat (docs/experiments.md).
     """
-    if options.base is not None:
-        load_base(base, options.base)
-        return
     poses, images = data.train.inputs, data.train.targets.flatten(2)  # (N, 3, H·W)
     assert isinstance(poses, Tensor)
     device = next(base.parameters()).device
