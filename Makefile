@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint docs dev dist audit clean
+.PHONY: help demo test bench results results-list lint docs dev dist audit clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -8,7 +8,7 @@ INSTALL := $(VENV)/bin/python -m pip install --quiet --constraint constraints.tx
 SOURCES := pyproject.toml constraints.txt
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed-demo ## run the digits task for three seeds and say where its table is
 	$(VENV)/bin/ocd run digits --out runs/digits --seeds 0,1,2 --set alternative=false
@@ -32,6 +32,14 @@ bench: $(VENV)/.installed-dev ## measure what OCD costs, against the released wa
 	$(VENV)/bin/python -m benchmarks.heads
 	$(VENV)/bin/python -m benchmarks.separation
 	$(VENV)/bin/python tools/performance_tables.py
+
+RESULTS := $(VENV)/bin/python tools/make_results.py --jobs $(or $(JOBS),1) $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY))
+
+results: $(VENV)/.installed-dev ## make the committed results again, hours: make results DATA=FOLDER ONLY=mnist,nerf JOBS=2
+	$(RESULTS)
+
+results-list: $(VENV)/.installed-dev ## what make results would take: hours, data, and which results are of other code
+	$(RESULTS) --list
 
 lint: $(VENV)/.installed-dev ## check style, format and types
 	$(VENV)/bin/ruff check

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import re
-import runpy
 import shlex
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import results_pages
+import results_tables
 from ocd.config import REMOVED, RENAMED
 from ocd.runs.settings import read_settings
 from ocd.tasks import SUITES, get_task
+from results_plan import made
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 NOTES = sorted((ROOT / "results").rglob("notes.md"))
 WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS, *NOTES]
-RESULTS = runpy.run_path(str(ROOT / "tools" / "results_pages.py"))
-TABLE = runpy.run_path(str(ROOT / "tools" / "readme_table.py"))
 
 
 def name_of(path: Path) -> str:
@@ -32,13 +32,11 @@ def test_readme_is_short():
 
 
 def test_table_is_that_of_the_committed_results():
-    assert TABLE["filled"](README) == README
-    folders = {name_of(folder).removeprefix("results/") for folder in RESULTS["folders"]()}
-    assert set(TABLE["RESULTS"]) | set(TABLE["DRAWS"]) == folders
-    assert all(f"(results/{folder}/README.md)" in README for folder in TABLE["RESULTS"])
-    draws = (ROOT / "docs" / "draws.md").read_text(encoding="utf-8")
-    assert TABLE["filled"](draws) == draws
-    assert all(f"(../results/{folder}/README.md)" in draws for folder in TABLE["DRAWS"])
+    pages = {page: (ROOT / page).read_text(encoding="utf-8") for page in results_tables.PAGES}
+    assert {page: results_tables.filled(text) for page, text in pages.items()} == pages
+    folders = {name_of(folder).removeprefix("results/") for folder in results_pages.folders()}
+    assert {planned.folder for planned in made()} == folders
+    assert all(f"(../results/{folder}/README.md)" in pages["docs/results.md"] for folder in folders)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "library.md"], ids=name_of)
@@ -52,15 +50,15 @@ def test_program_prints_what_the_page_says(page, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == printed
 
 
-@pytest.mark.parametrize("folder", RESULTS["folders"](), ids=name_of)
+@pytest.mark.parametrize("folder", results_pages.folders(), ids=name_of)
 def test_result_page_is_what_the_tool_makes(folder):
-    page = RESULTS["page"](folder)
+    page = results_pages.page(folder)
     assert (folder / "README.md").read_text(encoding="utf-8") == page
     assert page.startswith("<!-- Made by") and "](report.md)" in page
 
 
 @pytest.mark.parametrize(
-    "page", [*WRITTEN, *(folder / "README.md" for folder in RESULTS["folders"]())], ids=name_of
+    "page", [*WRITTEN, *(folder / "README.md" for folder in results_pages.folders())], ids=name_of
 )
 def test_every_file_that_a_page_links_to_exists(page):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))

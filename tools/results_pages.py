@@ -1,7 +1,7 @@
 """Make results/*/README.md: `python tools/results_pages.py`. A test checks the committed pages.
 
-A page is put together from `results.json` (verdict and table), from the figures that are there, and
-from the hand-written `notes.md`: a title, the command in a fenced block, and comments on the result.
+A page is put together from `results.json` (verdict and table), from the figures that are there, from
+the command in results/plan.toml, and from the hand-written `notes.md`: a title and comments.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ocd.reporting import joint_table, markdown_table, opening_lines
+from results_plan import ROOT, read_plan
 
-ROOT = Path(__file__).resolve().parent.parent
-NOTES = re.compile(r"# (?P<title>.*?)\n+```\n(?P<command>.*?)\n```\n+(?P<text>.*)", re.DOTALL)
+NOTES = re.compile(r"# (?P<title>.*?)\n+(?P<text>.*)", re.DOTALL)
 CAPTIONS = {
     "views": (
         "Test views of the first seed, and where each image has its squared error (one scale for all)."
@@ -73,14 +73,16 @@ def page(folder: Path, root: Path = ROOT) -> str:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     notes = NOTES.fullmatch((folder / "notes.md").read_text(encoding="utf-8"))
     if notes is None:
-        raise ValueError(f"{folder / 'notes.md'} must be a title, a fenced command and the notes")
+        raise ValueError(f"{folder / 'notes.md'} must be a title and the notes")
+    (planned,) = [one for one in read_plan(root) if root / "results" / one.folder == folder]
     up = "../" * len(folder.relative_to(root).parts)
     parts = [
         "<!-- Made by tools/results_pages.py from results.json and notes.md: change those. -->",
         f"# {notes['title']}",
         *opening_lines(results["verdict"]),
-        f"```\n{notes['command']}\n```",
+        f"```\n{planned.shown()}\n```",
         _what_was_run(results),
+        _code(folder),
         "## Results",
         *_draws(results),
         markdown_table(results),
@@ -113,6 +115,19 @@ def _what_was_run(results: dict[str, Any]) -> str:
     )
 
 
+def _code(folder: Path) -> str:
+    """Which code made it: `make results` writes that."""
+    path = folder / "made.json"
+    if not path.exists():
+        return "Made by the code of its day, which no longer is the program's."
+    made = json.loads(path.read_text(encoding="utf-8"))
+    threads = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''} of a {made['device']}"
+    return (
+        f"Made by version {made['version']} (commit {made['commit'][:10]}) on {made['date']}, with "
+        f"PyTorch {made['torch']} on {threads}."
+    )
+
+
 def _figures(folder: Path) -> list[str]:
     """The figures of a folder with their captions. Raises ValueError for a figure without one."""
     places = list(CAPTIONS)
@@ -123,6 +138,11 @@ def _figures(folder: Path) -> list[str]:
     ]
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """All pages."""
     for folder in folders():
         (folder / "README.md").write_text(page(folder), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
