@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import warnings
 from collections.abc import Iterator
 
 import pytest
 
 from ocd import OCDConfig, OCDError
-from ocd.config import PRESETS, REMOVED, RENAMED, flatten, parse_value, renamed, settings_of
+from ocd.config import PRESETS, REMOVED, flatten, parse_value, settings_of
 from ocd.runs.settings_help import field_docs
 
 SETTINGS = dict(settings_of(OCDConfig()))
@@ -187,13 +186,12 @@ def test_a_removed_setting_is_refused_with_what_to_do_instead(key):
     for name in [key] if "." in key else [key, f"{key}.num_steps"]:
         with pytest.raises(OCDError) as caught:
             OCDConfig().replace({name: 1})
-        assert str(caught.value) == (f"the setting {name!r} was removed in version 0.2: {REMOVED[key]}")
+        assert str(caught.value) == (f"the setting {name!r} was removed in version 1.0: {REMOVED[key]}")
         assert "\n" not in str(caught.value) and len(REMOVED[key]) > 10
 
 
 def test_no_setting_is_both_removed_and_there():
     assert not REMOVED.keys() & {*SETTINGS, *(key.partition(".")[0] for key in SETTINGS)}
-    assert not RENAMED.keys() & SETTINGS.keys()
 
 
 def test_what_to_do_instead_of_a_removed_setting_is_a_setting():
@@ -201,18 +199,6 @@ def test_what_to_do_instead_of_a_removed_setting_is_a_setting():
     named = {name for text in REMOVED.values() for name in re.findall(r"[a-z]+\.[a-z_]+", text)}
     named -= {name for name in named if name.endswith(".md")}
     assert named and named <= SETTINGS.keys()
-
-
-def test_a_renamed_setting_works_and_warns():
-    with pytest.warns(FutureWarning, match="'controls' is now 'baselines'.*until version 0.3") as seen:
-        assert renamed({"controls": "paper", "layer": "fc1"}) == {"baselines": "paper", "layer": "fc1"}
-    assert len(seen) == 1
-
-
-def test_nothing_is_said_of_settings_that_kept_their_name():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert renamed({"baselines": "paper", "layer": "fc1"}) == {"baselines": "paper", "layer": "fc1"}
 
 
 # What the settings mean

@@ -1,3 +1,3 @@
 """The version, written once: the package, the wheel and the changelog read or check it."""
 
-__version__ = "0.2.0"
+__version__ = "1.0.0"

@@ -8,7 +8,6 @@ An experiment is a difference from a preset. `ocd settings TASK` lists every set
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
@@ -143,25 +142,12 @@ def check_setting(key: str, known: Iterable[str]) -> None:
         return
     if key in REMOVED or key.partition(".")[0] in REMOVED:
         reason = REMOVED.get(key) or REMOVED[key.partition(".")[0]]
-        raise OCDError(f"the setting {key!r} was removed in version 0.2: {reason}")
+        raise OCDError(f"the setting {key!r} was removed in version 1.0: {reason}")
     raise OCDError(f"there is no setting {key!r}{nearest(key, known)}")
 
 
-def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with old names replaced by new ones, each with a warning."""
-    result: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key in RENAMED:
-            text = f"the setting {key!r} is now {RENAMED[key]!r}; the old name works until version 0.3"
-            warnings.warn(text, FutureWarning, stacklevel=2)
-        result[RENAMED.get(key, key)] = value
-    return result
-
-
-RENAMED = {"controls": "baselines"}
-"""Old name of a setting -> its name now."""
-
 REMOVED = {
+    "controls": "it is called baselines",
     "rank": "name the layer; `ocd select` shows the scores of all layers",
     "selection.absolute_size": "perturbations are relative to each layer's weights (docs/selection.md)",
     "selection.redraw": "weights are perturbed, not drawn anew (docs/selection.md)",

@@ -352,16 +352,6 @@ def test_an_old_run_folder_is_one_line_for_every_verb(tmp_path, folder, call):
         assert contents(root) == before
 
 
-def test_an_old_name_of_a_setting_is_the_same_run(folder, call):
-    before = contents(folder)
-    renamed = [part.replace("baselines=", "controls=") for part in SET]
-    assert renamed != SET
-    with pytest.warns(FutureWarning, match="'controls' is now 'baselines'"):
-        code, _, _ = call("run", "digits", "--out", folder, *renamed, "--stop-after", "predict")
-    assert code == 0
-    assert {name for name in before if before[name] != contents(folder)[name]} <= {"config.json"}
-
-
 def refuse(**_: object) -> str:
     raise ConnectionError("no network\nand a second line")
 

@@ -604,13 +604,9 @@ def test_settings_find_their_home():
         read_settings(DIGITS, "fast", {"train_size": "x"})
 
 
-def test_an_old_name_of_a_setting_still_finds_its_home():
-    with pytest.warns(FutureWarning, match="'controls' is now 'baselines'"):
-        _, _, run_options, _ = read_settings(DIGITS, "fast", {"controls": "paper"})
-    assert run_options.baselines == "paper"
-
-
 def test_a_removed_setting_is_refused_with_what_to_do_instead():
+    with pytest.raises(OCDError, match="'controls' was removed .* it is called baselines"):
+        read_settings(DIGITS, "fast", {"controls": "paper"})
     with pytest.raises(OCDError, match="'training.patience' was removed .*training.keep_best"):
         read_settings(DIGITS, "fast", {"training.patience": "3"})
     with pytest.raises(OCDError, match="'distillation.num_steps' was removed .*solver=dpm"):

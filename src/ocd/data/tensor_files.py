@@ -18,7 +18,7 @@ MARK = "made by ocd"
 
 
 def is_written_here(path: Path) -> bool:
-    """Whether a safetensors file was written by this library (since version 0.2)."""
+    """Whether a safetensors file was written by this library (since version 1.0)."""
     try:
         with safe_open(path, framework="pt") as file:
             return MARK in (file.metadata() or {})

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import torch
 
-from ocd.config import OCDConfig, check_setting, parse_value, renamed, settings_of
+from ocd.config import OCDConfig, check_setting, parse_value, settings_of
 from ocd.errors import OCDError
 from ocd.tasks import Task
 
@@ -113,7 +113,6 @@ def read_settings(
 
     Returns the task as these options have it too. Raises OCDError for a key that none of them has.
     """
-    settings = renamed(settings)
     own = {entry.name for entry in dataclasses.fields(task.options)}
     of_run = {entry.name for entry in dataclasses.fields(RunOptions)}
     known = [*own, *of_run, *(key for key, _ in settings_of(OCDConfig()))]
