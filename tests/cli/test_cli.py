@@ -290,12 +290,12 @@ WRONG = {
     ),
     "removed setting": (
         ["run", "digits", "--out", "{old}", "--set", "training.num_accumulated=8"],
-        "'training.num_accumulated' was removed in version 0.2: set training.batch_size, which has the "
+        "'training.num_accumulated' was removed in version 1.0: set training.batch_size, which has the "
         "same gradient",
     ),
     "removed group": (
         ["run", "digits", "--out", "{new}", "--set", "distillation.num_steps=50"],
-        "'distillation.num_steps' was removed in version 0.2: use diffusion.solver=dpm",
+        "'distillation.num_steps' was removed in version 1.0: use diffusion.solver=dpm",
     ),
     "wrong value": (
         ["run", "digits", "--out", "{old}", "--set", "training.num_steps=x"],
