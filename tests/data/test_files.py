@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import socket
+import time
 from pathlib import Path
 
 import torch
 
-from ocd.data import write_json, write_state, write_tensors
+from ocd.data import Units, write_json, write_state, write_tensors
 
 
 def test_files_of_every_kind_may_be_read_by_those_who_may_read_new_ones(tmp_path: Path) -> None:
@@ -17,3 +21,30 @@ def test_files_of_every_kind_may_be_read_by_those_who_may_read_new_ones(tmp_path
     write_json(tmp_path / "a.json", {})
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
     assert len(modes) == 4 and len(set(modes.values())) == 1, modes
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path: Path) -> None:
+    """Also the file that safetensors begins, whose name says nothing of its process."""
+    process = multiprocessing.get_context("fork").Process(
+        target=write_tensors, args=(tmp_path / "part-000000.safetensors", {"a": torch.zeros(2**26)})
+    )
+    process.start()
+    begun: list[Path] = []
+    until = time.monotonic() + 60
+    while not begun and time.monotonic() < until:
+        begun = [path for path in tmp_path.rglob(".tmp*") if path.stat().st_size]
+    process.kill()
+    process.join()
+    assert begun and begun[0].exists(), "it was not killed while it wrote"
+    here = socket.gethostname()
+    alive = tmp_path / f"part-000001.safetensors.{here}.{os.getppid()}.part"
+    elsewhere = tmp_path / "part-000002.safetensors.another-machine.1.part"
+    for path in (alive, elsewhere):
+        path.mkdir()
+        (path / ".tmp1").write_text("half")
+    Units(tmp_path, {"what": 1})
+    assert not begun[0].parent.exists()
+    assert {path.name for path in tmp_path.rglob(".tmp*")} == {".tmp1"}
+    assert alive.exists() and elsewhere.exists()
+    write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)})
+    assert not list(tmp_path.glob("a.safetensors.*"))

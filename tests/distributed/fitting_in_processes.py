@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from helpers import TINY
+from ocd import OCDError
 from ocd.data import write_tensors
 from ocd.distributed import launched
 from ocd.lessons import Workdir
@@ -53,4 +54,8 @@ def main(what: str, root: Path, settings: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     storage, transform = sys.argv[3:5]
-    main(sys.argv[1], Path(sys.argv[2]), {"collection.storage": storage, "common_move": transform})
+    try:
+        main(sys.argv[1], Path(sys.argv[2]), {"collection.storage": storage, "common_move": transform})
+    except OCDError as error:  # as the command does
+        print(f"ocd: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -26,12 +26,15 @@ def aside_of(path: Path) -> Path:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, apart: bool = False) -> Iterator[Path]:
     """A file to write, which gets the name `path` once all of it is on the disk. What stood there stays
-    until then, and where the writing fails. Raises OCDError where the disk is full."""
+    until then, and where the writing fails. `apart`: for a library that begins files of other names
+    beside it, a folder of its own. Raises OCDError where the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = aside_of(path)
+    begun = aside_of(path)
+    aside = begun / "file" if apart else begun
     try:
+        aside.parent.mkdir(exist_ok=True)
         aside.touch()
         mode = aside.stat().st_mode  # as any new file here; safetensors keeps its own from all others
         yield aside
@@ -40,7 +43,7 @@ def written_aside(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
     except BaseException as error:
         full = _is_full(error, path.parent)
-        aside.unlink(missing_ok=True)
+        _remove(begun)
         if full:
             raise OCDError(
                 f"{path} cannot be written, its disk is full: nothing is lost; make room, and the same "
@@ -48,10 +51,26 @@ def written_aside(path: Path) -> Iterator[Path]:
             ) from None
         raise
     os.replace(aside, path)
-    # What processes that were killed have left of it.
-    for left in path.parent.glob(f"{glob.escape(path.name)}.{socket.gethostname()}.*.part"):
+    if apart:
+        _remove(begun)
+    remove_left(path.parent, path.name)
+
+
+def remove_left(folder: Path, name: str = "*") -> None:
+    """Remove what processes that are gone have begun to write in a folder, of files of this name or of
+    any; never that of a process that lives, nor that of another machine, of which nobody knows here."""
+    pattern = name if name == "*" else glob.escape(name)
+    for left in folder.glob(f"{pattern}.{glob.escape(socket.gethostname())}.*.part"):
         if not is_alive(left.name.split(".")[-2]):
-            left.unlink(missing_ok=True)
+            _remove(left)
+
+
+def _remove(begun: Path) -> None:
+    """A file or a folder that was written aside."""
+    if begun.is_dir():
+        shutil.rmtree(begun, ignore_errors=True)
+    else:
+        begun.unlink(missing_ok=True)
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:

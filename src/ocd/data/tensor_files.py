@@ -28,7 +28,7 @@ def is_written_here(path: Path) -> bool:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file so that a reader never sees half of it."""
-    with written_aside(path) as aside:
+    with written_aside(path, apart=True) as aside:  # it begins a .tmp file without a process's number
         save_file(_apart(tensors), aside, metadata={MARK: "yes"})
 
 

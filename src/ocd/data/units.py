@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ocd.data.files import is_alive, locked, read_json, write_json
+from ocd.data.files import is_alive, locked, read_json, remove_left, write_json
 from ocd.errors import OCDError
 
 STALE = 60.0
@@ -85,6 +85,7 @@ class Units:
 
     def __init__(self, folder: Path, key: dict[str, Any], suffix: str = ".safetensors") -> None:
         self.folder, self.suffix = folder, suffix
+        remove_left(folder)
         path = folder / "units.json"
         with locked(path):
             if not path.exists():

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from ocd.data import Shard
 from ocd.errors import OCDError
 
-MOST_LOSSES = 8
-"""Losses by name that a step may have."""
+LOSSES = ("loss", "denoise_loss", "scale_loss", "task_loss", "score")
+"""Losses that a step may have, in the order in which they are summed: a process without a row has no
+names of its own, and has to know which sum is which."""
 
 
 def launched() -> Shard:
@@ -78,6 +79,18 @@ class Team:
         for tensor in (*network.parameters(), *network.buffers()):
             torch.distributed.broadcast(tensor.data, src=0)
 
+    def check_together(self, step: int) -> None:
+        """Raises OCDError, in every process, where they do not all go on at the same step."""
+        steps = torch.zeros(self.share.of, dtype=torch.long, device=_device())
+        steps[self.share.number] = step
+        torch.distributed.all_reduce(steps)
+        if len(steps.unique()) > 1:
+            found = ", ".join(f"process {number} at {at}" for number, at in enumerate(steps.tolist()))
+            raise OCDError(
+                f"processes of one training go on at different steps ({found}): all of them must see "
+                "the same folder, with the same checkpoint/ in it"
+            )
+
     @torch.no_grad()
     def average(self, network: nn.Module, losses: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         """Gradients of the whole batch in place of those of this process's rows.
@@ -88,14 +101,16 @@ class Team:
         """
         parameters = [one for one in network.parameters() if one.requires_grad]
         device = parameters[0].device
-        names = sorted(losses)
-        if len(names) > MOST_LOSSES:
-            raise ValueError(f"a step has {len(names)} losses, and at most {MOST_LOSSES} are averaged")
-        head = torch.zeros(1 + MOST_LOSSES + len(parameters), device=device)
+        if unknown := losses.keys() - set(LOSSES):
+            raise ValueError(f"losses of an unknown name: {', '.join(sorted(unknown))}")
+        num_losses = len(LOSSES)
+        head = torch.zeros(1 + 2 * num_losses + len(parameters), device=device)
         head[0] = rows
-        for place, name in enumerate(names, 1):
-            head[place] = rows * losses[name].detach().float()
-        for place, parameter in enumerate(parameters, 1 + MOST_LOSSES):
+        for place, name in enumerate(LOSSES, 1):
+            if name in losses:
+                head[place] = rows * losses[name].detach().float()
+                head[place + num_losses] = 1
+        for place, parameter in enumerate(parameters, 1 + 2 * num_losses):
             head[place] = float(parameter.grad is not None)
         flat = torch.cat([head, *(_flat(parameter, rows) for parameter in parameters)])
         torch.distributed.all_reduce(flat)
@@ -103,12 +118,20 @@ class Team:
         if not total:
             return {}
         found = flat[len(head) :] / total
-        has_one = flat[1 + MOST_LOSSES : len(head)].tolist()
+        is_known, has_one = flat[1 + num_losses : len(head)].split([num_losses, len(parameters)])
         sizes = [parameter.numel() for parameter in parameters]
-        for parameter, values, one in zip(parameters, found.split(sizes), has_one, strict=True):
+        for parameter, values, one in zip(
+            parameters, found.split(sizes), has_one.tolist(), strict=True
+        ):
             parameter.grad = values.view_as(parameter).to(parameter.dtype) if one else None
-        means = flat[1 : 1 + MOST_LOSSES] / total
-        return dict(zip(names or ["loss"], means, strict=False))
+        means = zip(LOSSES, flat[1 : 1 + num_losses] / total, is_known.tolist(), strict=True)
+        return {name: mean for name, mean, known in means if known}
+
+
+def _device() -> torch.device:
+    """Where tensors are that processes sum: NCCL takes those of GPUs alone."""
+    on_gpu = torch.distributed.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
 
 def _flat(parameter: Tensor, rows: int) -> Tensor:

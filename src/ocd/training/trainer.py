@@ -91,6 +91,7 @@ class Trainer:
     def run(self, advance: Callable[[int], None] = lambda steps: None) -> nn.Module:
         """Train to the end and return the averaged network, in eval mode."""
         if self.team is not None:
+            self.team.check_together(self.step)
             self.team.start_alike(self.network)
         advance(self.step)
         self._ahead = self._read_ahead()
