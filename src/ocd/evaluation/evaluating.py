@@ -25,6 +25,7 @@ from ocd.data import (
     num_rows,
     read_state,
     remembered,
+    resumable,
     resumable_part,
     take_rows,
     write_state,
@@ -186,7 +187,8 @@ class _Judged:
         for number in units.until_done(self.together.share, len(self.names)):
             method = self.table.methods.get(self.names[number])
             if method is None or not method.uses_mean_network:
-                write_state(units.path(number), self._remembered(self.names[number]))
+                with resumable(units.begun(number)):
+                    write_state(units.path(number), self._one(self.names[number]))
             units.finish(number, method=self.names[number])
 
     def _units(self, together: Together) -> Units:
