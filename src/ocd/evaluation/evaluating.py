@@ -224,7 +224,7 @@ class _Judged:
     def _warm_up(self) -> None:
         """The first prediction of a process imports and allocates: it is not timed."""
         with resumable_part("warm-up"):
-            self.comparison.fits.main.predict(take_rows(self.test.inputs, slice(0, 256)))
+            self.comparison.fits.main.predict(take_rows(self.test.inputs, slice(0, 32)), draws=1)
 
 
 def _facts(method: Method) -> State:
