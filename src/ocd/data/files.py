@@ -26,24 +26,18 @@ def aside_of(path: Path) -> Path:
 
 
 @contextmanager
-def written_aside(path: Path, apart: bool = False) -> Iterator[Path]:
+def written_aside(path: Path) -> Iterator[Path]:
     """A file to write, which gets the name `path` once all of it is on the disk. What stood there stays
-    until then, and where the writing fails. `apart`: for a library that begins files of other names
-    beside it, a folder of its own. Raises OCDError where the disk is full."""
+    until then, and where the writing fails. Raises OCDError where the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    begun = aside_of(path)
-    aside = begun / "file" if apart else begun
+    aside = aside_of(path)
     try:
-        aside.parent.mkdir(exist_ok=True)
-        aside.touch()
-        mode = aside.stat().st_mode  # as any new file here; safetensors keeps its own from all others
         yield aside
-        aside.chmod(mode)
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
     except BaseException as error:
         full = _is_full(error, path.parent)
-        _remove(begun)
+        aside.unlink(missing_ok=True)
         if full:
             raise OCDError(
                 f"{path} cannot be written, its disk is full: nothing is lost; make room, and the same "
@@ -51,8 +45,6 @@ def written_aside(path: Path, apart: bool = False) -> Iterator[Path]:
             ) from None
         raise
     os.replace(aside, path)
-    if apart:
-        _remove(begun)
     remove_left(path.parent, path.name)
 
 
@@ -62,15 +54,7 @@ def remove_left(folder: Path, name: str = "*") -> None:
     pattern = name if name == "*" else glob.escape(name)
     for left in folder.glob(f"{pattern}.{glob.escape(socket.gethostname())}.*.part"):
         if not is_alive(left.name.split(".")[-2]):
-            _remove(left)
-
-
-def _remove(begun: Path) -> None:
-    """A file or a folder that was written aside."""
-    if begun.is_dir():
-        shutil.rmtree(begun, ignore_errors=True)
-    else:
-        begun.unlink(missing_ok=True)
+            left.unlink(missing_ok=True)
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:
