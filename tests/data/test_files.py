@@ -42,8 +42,11 @@ def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path: Path
     }
     for name in others:
         (tmp_path / name).write_text("half")
-    Units(tmp_path, {"what": 1})
+    units = Units(tmp_path, {"what": 1})
+    assert begun[0].exists()  # of one that only reads
+    with units.taken(7):
+        pass
     left = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
-    assert left == others | {"units.json"}
+    assert left == others | {"units.json", "claims"}
     write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)})
     assert not list(tmp_path.glob("a.safetensors.*"))

@@ -96,17 +96,18 @@ class Units:
 
     def __init__(self, folder: Path, key: dict[str, Any], suffix: str = ".safetensors") -> None:
         self.folder, self.suffix = folder, suffix
-        remove_left(folder)
+        self._is_cleared = False
         path = folder / "units.json"
-        with locked(path):
-            if not path.exists():
-                write_json(path, {"key": key})
-            elif (known := read_json(path)["key"]) != key:
-                other = next((n for n in {**known, **key} if known.get(n) != key.get(n)), "")
-                raise OCDError(
-                    f"{folder} holds parts of other work ({other} is {known.get(other)!r}, not "
-                    f"{key.get(other)!r}): delete it, or use another folder"
-                )
+        if not path.exists():  # who only reads may not be allowed to write
+            with locked(path):
+                if not path.exists():
+                    write_json(path, {"key": key})
+        if (known := read_json(path)["key"]) != key:
+            other = next((n for n in {**known, **key} if known.get(n) != key.get(n)), "")
+            raise OCDError(
+                f"{folder} holds parts of other work ({other} is {known.get(other)!r}, not "
+                f"{key.get(other)!r}): delete it, or use another folder"
+            )
 
     def path(self, number: int) -> Path:
         """The data file of a unit."""
@@ -152,7 +153,11 @@ class Units:
 
     @contextmanager
     def taken(self, number: int) -> Iterator[bool]:
-        """Says that this process is at a unit; False where another one is, or it is done."""
+        """Says that this process is at a unit; False where another one is, or it is done. The first
+        time, what processes that are gone were writing is removed."""
+        if not self._is_cleared:
+            remove_left(self.folder)
+            self._is_cleared = True
         if self.is_done(number):
             yield False
             return
