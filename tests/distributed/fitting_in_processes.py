@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from helpers import TINY
-from ocd import OCDError
+from ocd import OCD, OCDError
 from ocd.data import write_tensors
 from ocd.distributed import launched
 from ocd.lessons import Workdir
@@ -25,8 +26,15 @@ SETTINGS = {"training.num_steps": 30, "training.batch_size": 24, "seed": 3}
 COUNT = 120
 
 
-class Stopped(Exception):
-    """As a process that is killed."""
+def fit_of(settings: dict[str, object]) -> OCD:
+    """The fit whose training is compared; NORMED=1 in the environment: its encoder has a batch norm."""
+    tiny = TINY["linear"]
+    ocd = tiny.ocd(SETTINGS | settings)
+    if os.environ.get("NORMED") == "1":
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            ocd.encoder = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+    return ocd
 
 
 def main(what: str, root: Path, settings: dict[str, object]) -> None:
@@ -34,7 +42,7 @@ def main(what: str, root: Path, settings: dict[str, object]) -> None:
     patch = pytest.MonkeyPatch()
     shrink(patch)
     tiny = TINY["linear"]
-    ocd, examples = tiny.ocd(SETTINGS | settings), tiny.examples(COUNT)
+    ocd, examples = fit_of(settings), tiny.examples(COUNT)
     if what == "fit":
         ocd.fit(examples, root, progress=False)
         outputs = ocd.predict(tiny.inputs(9, seed=4), draws=3).outputs

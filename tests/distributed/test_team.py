@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fitting_in_processes import COUNT, SETTINGS
+from fitting_in_processes import COUNT, fit_of
 
 from helpers import TINY
 from ocd import OCDError
@@ -60,9 +60,8 @@ def losses(root: Path) -> dict[int, float]:
 
 def overfitted(root: Path, storage: str, common_move: str) -> Path:
     """A fit in one process up to its training."""
-    settings = SETTINGS | {"collection.storage": storage, "common_move": common_move}
-    tiny = TINY["linear"]
-    tiny.ocd(settings).overfit(tiny.examples(COUNT), Workdir(root), progress=False)
+    settings = {"collection.storage": storage, "common_move": common_move}
+    fit_of(settings).overfit(TINY["linear"].examples(COUNT), Workdir(root), progress=False)
     return root
 
 
@@ -71,7 +70,12 @@ SLOW = pytest.mark.slow
 
 @pytest.mark.parametrize("storage", ["store", pytest.param("on_the_fly", marks=SLOW)])
 @pytest.mark.parametrize("common_move", ["never", "always"])  # of one base, and in folds
-def test_two_processes_train_as_one_does(tmp_path: Path, storage: str, common_move: str) -> None:
+@pytest.mark.parametrize("normed", [pytest.param("0", marks=SLOW), "1"])
+def test_two_processes_train_as_one_does(
+    tmp_path: Path, storage: str, common_move: str, normed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the encoder has a batch norm: its statistics are those of the whole batch."""
+    monkeypatch.setenv("NORMED", normed)
     begun = overfitted(tmp_path / "begun", storage, common_move)
     shutil.copytree(begun, tmp_path / "two")
     launch(1, "train", begun, storage, common_move)
@@ -135,8 +139,7 @@ def test_a_part_without_examples_takes_part(monkeypatch: pytest.MonkeyPatch) -> 
             if len(inputs[part]):
                 error = copy(inputs[part]).square().mean()
                 few = {"denoise_loss": 3 * error.detach(), "loss": error}
-                error.backward()
-            Team(Shard(number, 2)).average(copy, few, len(inputs[part]))
+            Team(Shard(number, 2)).gradients(copy, few, inputs[part])
         total = sum(sums)
 
         def add(flat: torch.Tensor, total: torch.Tensor = total) -> None:
@@ -144,7 +147,9 @@ def test_a_part_without_examples_takes_part(monkeypatch: pytest.MonkeyPatch) -> 
 
         monkeypatch.setattr("torch.distributed.all_reduce", add)
         copy = torch.nn.Linear(4, 2)
-        means = Team(Shard(1, 2)).average(copy, {}, 0)  # whose process does not know their names
+        means = Team(Shard(1, 2)).gradients(
+            copy, {}, inputs[:0]
+        )  # whose process does not know their names
         wanted = float(whole(inputs).detach().square().mean())
         assert {name: float(value) for name, value in means.items()} == pytest.approx(
             {"loss": wanted, "denoise_loss": 3 * wanted}, rel=1e-5
@@ -155,8 +160,9 @@ def test_a_part_without_examples_takes_part(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_loss_of_an_unknown_name_is_not_averaged() -> None:
     network = torch.nn.Linear(1, 1)
+    loss = network(torch.zeros(1, 1)).sum()
     with pytest.raises(ValueError, match="unknown name: mine"):
-        Team(Shard(0, 2)).average(network, {"mine": torch.zeros(())}, 1)
+        Team(Shard(0, 2)).gradients(network, {"loss": loss, "mine": loss}, torch.zeros(1, 1))
 
 
 @pytest.mark.parametrize("behind", [0, 1])

@@ -59,7 +59,7 @@ def train_baselines(run: Run, seed: int) -> None:
         jobs = [_training(run, kind, seed, fitted, main) for kind in kinds]
     of_equal_time = [job for kind, job in zip(kinds, jobs, strict=True) if kind == EQUAL_TIME]
     others = [job for kind, job in zip(kinds, jobs, strict=True) if kind != EQUAL_TIME]
-    do_jobs(run, [*others, *_base_jobs(run, seed)])
+    do_jobs(run, [*others, *base_jobs(run, seed)])
     do_jobs(run, of_equal_time)  # which needs to know how long another took
 
 
@@ -95,7 +95,7 @@ def _equal_time(run: Run, seed: int) -> int | None:
     return max(1, round(ours / theirs * shorter["num_steps"]))
 
 
-def _base_jobs(run: Run, seed: int) -> list[Job]:
+def base_jobs(run: Run, seed: int) -> list[Job]:
     """The trainings of the deep ensemble's other bases, from other seeds, and of the task's other kinds
     of base."""
     jobs = []
