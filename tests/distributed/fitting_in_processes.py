@@ -2,6 +2,7 @@
 
 train   the training of a fit whose lessons are made already; stops after STOP_AT steps if that is set
 fit     a whole fit in Python, and a prediction
+run     a run folder, up to its predictions
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ocd import OCD, OCDError
 from ocd.data import write_tensors
 from ocd.distributed import launched
 from ocd.lessons import Workdir
+from ocd.runs import Run
 from ocd.training import Trainer
 from small_run import shrink
 
@@ -42,6 +44,9 @@ def main(what: str, root: Path, settings: dict[str, object]) -> None:
     patch = pytest.MonkeyPatch()
     shrink(patch)
     tiny = TINY["linear"]
+    if what == "run":
+        Run.open(root).do("predict")
+        return
     ocd, examples = fit_of(settings), tiny.examples(COUNT)
     if what == "fit":
         ocd.fit(examples, root, progress=False)

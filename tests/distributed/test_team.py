@@ -16,9 +16,11 @@ from fitting_in_processes import COUNT, fit_of
 
 from helpers import TINY
 from ocd import OCDError
-from ocd.data import Shard, read_tensors
+from ocd.data import Shard, read_json, read_tensors
 from ocd.distributed import Team, check_alone, launched, team_of
 from ocd.lessons import Workdir
+from ocd.runs import Run
+from small_run import SMALL
 
 SCRIPT = Path(__file__).parent / "fitting_in_processes.py"
 
@@ -116,6 +118,22 @@ def test_a_whole_fit_in_two_processes(tmp_path: Path) -> None:
     lines = (tmp_path / "two/metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines if '"train"' in line]
     assert steps == sorted(set(steps))  # one of them writes the log
+
+
+def test_a_run_in_two_processes(tmp_path: Path) -> None:
+    """All that is needed for its predictions: trainings by both, baselines and methods by either."""
+    settings = SMALL | {"baselines": "few", "collection.storage": "store"}
+    run = Run.create("digits", tmp_path / "two", settings={k: str(v) for k, v in settings.items()})
+    shutil.copytree(run.root, tmp_path / "one")
+    launch(2, "run", run.root, "store", "never")
+    Run.open(tmp_path / "one").do("predict")
+    found, expected = (
+        read_json(root / "predictions/seed-0.json")["methods"] for root in (run.root, tmp_path / "one")
+    )
+    assert found.keys() == expected.keys()
+    for name, metrics in expected.items():
+        assert found[name] == pytest.approx(metrics, rel=0.1), name
+    assert not list((run.root / "checkpoint").rglob("*.part"))
 
 
 def test_a_part_without_examples_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ from ocd.runs.folder import RunFolder
 from ocd.runs.phases import do_jobs, phase, phase_job
 from ocd.runs.progress import say_progress
 from ocd.runs.settings import CROSS_FITTED, VARIANTS
-from ocd.runs.shares import together_of
+from ocd.runs.shares import await_end, together_of
 from ocd.runs.shown import keep_shown
 
 VERBS = ("select", "overfit", "train", "predict", "report")
@@ -154,6 +154,7 @@ class Run(RunFolder):
             work = dataclasses.replace(work, share=team)
             if not team.leads:
                 ocd.train(lessons, work)
+                await_end(work, team)
                 continue
             with phase(self, name, seed):
                 ocd.train(lessons, work)

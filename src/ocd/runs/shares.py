@@ -11,14 +11,25 @@ others wait for its files, and go on with it where that process has died (ocd.ru
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocd.data import Shard, file_digest
+from ocd.data import Shard, file_digest, wait_for
 from ocd.evaluation import Together
+from ocd.lessons import Workdir
 
 if TYPE_CHECKING:
     from ocd.runs.run import Run
+
+
+def await_end(work: Workdir, team: Shard) -> None:
+    """Wait until the first process of a launch has saved what all have trained."""
+
+    def say(line: str) -> None:
+        print(f"process {team}: {line}", file=sys.stderr, flush=True)
+
+    wait_for(lambda: work.is_finished, f"the first process to finish {work.member}", say)
 
 
 def together_of(run: Run, seed: int) -> Together:
