@@ -126,7 +126,7 @@ class Run(RunFolder):
         torchrun train each generator together; others take one each."""
         self.overfit(seed)
         if launched().is_alone:
-            do_jobs(self, [self._training(role, seed) for role, _, _ in self.fits(seed)])
+            do_jobs(self, [self._training(role, work, seed) for role, _, work in self.fits(seed)])
         else:
             self._train_together(seed, launched())
         if self.data.reader is not None:  # else there are no new inputs to be judged by it
@@ -134,13 +134,12 @@ class Run(RunFolder):
         if self.run_options.has_baselines:
             train_baselines(self, seed)
 
-    def _training(self, role: str, seed: int) -> Job:
-        """The training of one fit."""
-        name = "train" if role == "main" else role
-        _, ocd, work = next(fit for fit in self.fits(seed) if fit[0] == role)
-        is_done = partial(getattr, work, "is_finished")
+    def _training(self, role: str, work: Workdir, seed: int) -> Job:
+        """The training of one fit, which keeps nothing in memory."""
+        name, is_done = "train" if role == "main" else role, partial(getattr, work, "is_finished")
 
         def train() -> None:
+            ocd = next(ocd for of, ocd, _ in self.fits(seed) if of == role)
             ocd.train(self.lessons_of(role, seed), work)
 
         return phase_job(self, name, seed, [work.checkpoint], train, is_done, of=f"train {role}")
