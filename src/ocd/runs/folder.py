@@ -7,11 +7,12 @@ manifest.json holds the hashes by which `ocd audit` knows the run again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -278,3 +279,20 @@ class RunFolder:
     def unfinished(self, seed: int) -> Path:
         """What the interrupted phases of a seed go on with (ocd.data.resuming)."""
         return self.root / "unfinished" / f"seed-{seed}"
+
+
+# What a method of a run and a seed takes beside these, and what it gives.
+P = ParamSpec("P")
+Found = TypeVar("Found")
+
+
+def of_seed(
+    method: Callable[Concatenate[Any, int, P], Found],
+) -> Callable[Concatenate[Any, int, P], Found]:
+    """A method of a run and a seed, called on the run with the training examples of that seed."""
+
+    @functools.wraps(method)
+    def called(self: RunFolder, seed: int, *args: P.args, **named: P.kwargs) -> Found:
+        return method(self.at(seed), seed, *args, **named)
+
+    return called

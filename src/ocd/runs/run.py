@@ -12,11 +12,10 @@ command.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,7 +29,7 @@ from ocd.model import OCD
 from ocd.prediction import Reference
 from ocd.runs.baselines import base_trainer, train_baselines
 from ocd.runs.comparing import make_comparison
-from ocd.runs.folder import RunFolder
+from ocd.runs.folder import RunFolder, of_seed
 from ocd.runs.phases import do_jobs, phase, phase_job
 from ocd.runs.progress import say_progress
 from ocd.runs.settings import CROSS_FITTED, VARIANTS
@@ -38,23 +37,6 @@ from ocd.runs.shares import await_end, together_of
 from ocd.runs.shown import keep_shown
 
 VERBS = ("select", "overfit", "train", "predict", "report")
-
-
-# What a method of a run and a seed takes beside these, and what it gives.
-P = ParamSpec("P")
-Found = TypeVar("Found")
-
-
-def of_seed(
-    method: Callable[Concatenate[Any, int, P], Found],
-) -> Callable[Concatenate[Any, int, P], Found]:
-    """A method of a run and a seed, called on the run with the training examples of that seed."""
-
-    @functools.wraps(method)
-    def called(self: RunFolder, seed: int, *args: P.args, **named: P.kwargs) -> Found:
-        return method(self.at(seed), seed, *args, **named)
-
-    return called
 
 
 class Run(RunFolder):
