@@ -106,6 +106,12 @@ class Fitting:
         """Eq. 3 alone, for the layers of the base, within the budget of a fit (docs/selection.md)."""
         return self._scores(self.problem(dataset), progress)
 
+    def plan(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
+        """What `overfit` does first, and one process alone: decide all that the lessons depend on."""
+        course = self._course(*self.open(dataset, work), progress)
+        self._select(course)
+        self._decide(course, progress)
+
     def overfit(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
         """The second step of `fit` alone: the plan, and Eq. 1 for every example if it wants deltas
         stored."""
@@ -167,6 +173,11 @@ class Fitting:
             )  # fmt: skip
 
     def _overfit(self, course: Curriculum, progress: bool) -> None:
+        self._decide(course, progress)
+        course.collect(progress)
+
+    def _decide(self, course: Curriculum, progress: bool) -> None:
+        """The plan, and the common move."""
         record, config = course.record, self.config
         assert record.layer is not None
         if record.plan is None:
@@ -176,7 +187,6 @@ class Fitting:
         training = shortened(config.training, dataset_size(course.problem.dataset))
         trained = 0 if self._is_trial else training.num_steps * training.batch_size
         course.find_common_move(trained, progress)
-        course.collect(progress)
 
     def _train(self, source: LessonSource, record: FitRecord, progress: bool) -> Trained:
         """Alg. 1; says too which examples were held out from the generator."""

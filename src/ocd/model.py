@@ -154,12 +154,12 @@ class OCD(Fitting):
         trained = self._train(source, record, progress)  # Alg. 1
         return self._choose_sampling(source, record, trained, validation)
 
-    def _overfit(self, course: Curriculum, progress: bool) -> None:
+    def _decide(self, course: Curriculum, progress: bool) -> None:
         layer = course.record.layer
         if course.record.plan is None and self._is_long(course.problem):
             assert layer is not None
             self._rehearse(course.problem, layer)
-        super()._overfit(course, progress)
+        super()._decide(course, progress)
 
     def _is_long(self, problem: Problem) -> bool:
         """Whether a fit takes so long that its last steps are worth a trial first."""

@@ -389,6 +389,21 @@ def test_the_input_is_not_written_over(prices: Run, tmp_path: Path) -> None:
         ApplyOptions(path, tmp_path / ".." / tmp_path.name / "new.csv")
 
 
+@pytest.mark.parametrize("out", ["answers", "answers.csv", "more/../answers.csv"])
+def test_answers_do_not_become_inputs(prices: Run, tmp_path: Path, out: str) -> None:
+    """All files of a folder are read, also those that were not there when it was first looked at."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for given in (tmp_path / "in", tmp_path / "link"):
+        for wrong in (given / out, tmp_path / "in" / out):
+            with pytest.raises(OCDError, match="is in the folder of the input") as caught:
+                ApplyOptions(given, wrong)
+            assert "\n" not in str(caught.value)
+    with pytest.raises(OCDError, match="is in the folder of the input"):
+        ApplyOptions(tmp_path / "in", tmp_path / "out", tmp_path / "in" / "draws")
+    ApplyOptions(tmp_path / "in", tmp_path / out)
+
+
 def test_what_the_report_says_against_a_run_is_said(prices: Run, folder: Path, tmp_path: Path) -> None:
     import shutil
 

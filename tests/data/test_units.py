@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ocd.data import STRETCH, Shard, Units, units
+from ocd.data import STRETCH, Shard, Units, claims
 from ocd.errors import OCDError
 
 TOTAL = 3 * STRETCH + 5
@@ -29,6 +29,10 @@ def work(folder: Path, shard: Shard, total: int = TOTAL, pause: float = 0.0, die
             with (folder / f"log-{shard.number}").open("a") as log:
                 log.write(f"{number}\n")
             found.finish(number, rows=1)
+
+
+def notes(folder: Path) -> list[Path]:
+    return [path for path in (folder / "claims").iterdir() if not path.name.startswith(".")]
 
 
 def done_by(folder: Path) -> list[int]:
@@ -65,7 +69,7 @@ def test_processes_share_the_units_and_do_none_twice(count: int, tmp_path: Path)
     found = Units(tmp_path, {"what": "numbers"}, ".txt")
     assert found.num_done(TOTAL) == TOTAL
     assert [found.path(n).read_text() for n in range(TOTAL)] == [str(n) for n in range(TOTAL)]
-    assert not list((tmp_path / "claims").iterdir())
+    assert not notes(tmp_path)
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])
@@ -83,7 +87,7 @@ def test_what_a_process_that_died_was_at_is_done_by_another(
     work(tmp_path, Shard(1, 2))
     left = [3] if elsewhere else []
     assert sorted(done_by(tmp_path)) == [n for n in range(TOTAL) if n not in left]
-    monkeypatch.setattr(units, "STALE", 0.0)
+    monkeypatch.setattr(claims, "STALE", 0.0)
     time.sleep(0.05)
     work(tmp_path, Shard(1, 2))
     assert sorted(done_by(tmp_path)) == list(range(TOTAL))
@@ -92,8 +96,8 @@ def test_what_a_process_that_died_was_at_is_done_by_another(
 def test_a_process_that_works_long_gives_signs_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(units, "BEAT", 0.02)
-    monkeypatch.setattr(units, "STALE", 0.5)
+    monkeypatch.setattr(claims, "BEAT", 0.02)
+    monkeypatch.setattr(claims, "STALE", 0.5)
     one, two = (Units(tmp_path, {"what": 1}) for _ in range(2))
     with one.taken(0) as first:
         assert first
@@ -114,7 +118,7 @@ def finish_all(folder: Path, shard: Shard, total: int, pause: float) -> None:
 
 def test_a_process_may_wait_until_all_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what others are at, however slow they are."""
-    monkeypatch.setattr(units, "POLL", 0.01)
+    monkeypatch.setattr(claims, "POLL", 0.01)
     started = [
         multiprocessing.get_context("fork").Process(
             target=finish_all, args=(tmp_path, Shard(number, 2), 20, (0.001, 0.1)[number])
@@ -128,13 +132,13 @@ def test_a_process_may_wait_until_all_is_done(tmp_path: Path, monkeypatch: pytes
         assert process.exitcode == 0
     found = Units(tmp_path, {"what": 1})
     assert {found.facts(number)["by"] for number in range(20)} == {0, 1}
-    assert not list((tmp_path / "claims").iterdir())
+    assert not notes(tmp_path)
 
 
 def test_waiting_says_for_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "POLL", 0.0)
+    monkeypatch.setattr(claims, "POLL", 0.0)
     answers, said = iter([False, False, True]), []
-    units.wait_for(lambda: next(answers), "the plan", said.append)
+    claims.wait_for(lambda: next(answers), "the plan", said.append)
     assert said == ["waiting for the plan"]
 
 

@@ -2,6 +2,7 @@
 
 train   the training of a fit whose lessons are made already; stops after STOP_AT steps if that is set
 fit     a whole fit in Python, and a prediction
+run     a run folder, up to its predictions
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from helpers import TINY
+from ocd import OCD, OCDError
 from ocd.data import write_tensors
 from ocd.distributed import launched
 from ocd.lessons import Workdir
+from ocd.runs import Run
 from ocd.training import Trainer
 from small_run import shrink
 
@@ -24,8 +28,15 @@ SETTINGS = {"training.num_steps": 30, "training.batch_size": 24, "seed": 3}
 COUNT = 120
 
 
-class Stopped(Exception):
-    """As a process that is killed."""
+def fit_of(settings: dict[str, object]) -> OCD:
+    """The fit whose training is compared; NORMED=1 in the environment: its encoder has a batch norm."""
+    tiny = TINY["linear"]
+    ocd = tiny.ocd(SETTINGS | settings)
+    if os.environ.get("NORMED") == "1":
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            ocd.encoder = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+    return ocd
 
 
 def main(what: str, root: Path, settings: dict[str, object]) -> None:
@@ -33,7 +44,10 @@ def main(what: str, root: Path, settings: dict[str, object]) -> None:
     patch = pytest.MonkeyPatch()
     shrink(patch)
     tiny = TINY["linear"]
-    ocd, examples = tiny.ocd(SETTINGS | settings), tiny.examples(COUNT)
+    if what == "run":
+        Run.open(root).do("predict")
+        return
+    ocd, examples = fit_of(settings), tiny.examples(COUNT)
     if what == "fit":
         ocd.fit(examples, root, progress=False)
         outputs = ocd.predict(tiny.inputs(9, seed=4), draws=3).outputs
@@ -53,4 +67,8 @@ def main(what: str, root: Path, settings: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     storage, transform = sys.argv[3:5]
-    main(sys.argv[1], Path(sys.argv[2]), {"collection.storage": storage, "common_move": transform})
+    try:
+        main(sys.argv[1], Path(sys.argv[2]), {"collection.storage": storage, "common_move": transform})
+    except OCDError as error:  # as the command does
+        print(f"ocd: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -27,8 +27,9 @@ from ocd.config import settings_of
 from ocd.data import read_json, read_tensors, write_json
 from ocd.evaluation import TrainingData
 from ocd.runs import Run, audit_run
-from ocd.runs.baselines import train_bases
+from ocd.runs.baselines import base_jobs
 from ocd.runs.comparing import make_comparison
+from ocd.runs.phases import do_jobs
 from ocd.runs.same import FORMAT_VERSION
 from ocd.runs.settings import RunOptions, read_settings
 from ocd.tasks import TaskData
@@ -376,7 +377,7 @@ def test_the_bases_of_the_ensemble_differ_and_follow_their_seeds(whole, tmp_path
     other = make(tmp_path, ALL | {"num_bases": 3, "alternative": False}, seeds=(0, 1))
     for seed in (0, 1):
         other.overfit(seed)
-        train_bases(other, seed)
+        do_jobs(other, base_jobs(other, seed))
     files = [path for path in (tmp_path / "base").iterdir() if "fine_tuned" not in path.name]
     found = {path.name: path.read_bytes() for path in files}
     assert len(found) == len(set(found.values())) == 6  # three a seed, and no two are alike
@@ -407,7 +408,7 @@ def test_stopped_among_the_baselines_it_goes_on(whole, tmp_path, monkeypatch):
     with pytest.raises(Stop):
         make(tmp_path, ALL).do("predict")
     stop_at = None
-    for place in ("ocd.runs.run.train_bases", "ocd.runs.run.evaluate"):
+    for place in ("ocd.runs.baselines.write_tensors", "ocd.runs.run.evaluate"):
         before = weights_of(tmp_path)
         with monkeypatch.context() as patch:
             patch.setattr(place, stop)

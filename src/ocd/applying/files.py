@@ -50,10 +50,20 @@ class ApplyOptions:
         for path in (self.out, self.draws_out):
             if path is not None and path.resolve() == self.source.resolve():
                 raise OCDError(f"{path} is the input: write the answers to another file")
+            if path is not None and _is_within(path, self.source):
+                raise OCDError(
+                    f"{path} is in the folder of the input, {self.source}, whose files are read: write "
+                    "the answers elsewhere"
+                )
             if path is not None and path.suffix and path.suffix not in ENDINGS:
                 raise OCDError(f"{path}: answers are written as {' or '.join(ENDINGS)}")
         if self.part is not None and self.part < 1:
             raise OCDError(f"part is {self.part}: at least one input at a time")
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, by whatever links."""
+    return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,11 @@ GRACE = 5.0
 """Seconds that a process has to end when it is asked to."""
 
 
-def run_each(
-    more: Sequence[Sequence[str]], without: Sequence[str], first_is_needed: bool = False
-) -> bool:
+def run_each(more: Sequence[Sequence[str]], without: Sequence[str]) -> None:
     """Run this command once for each of `more` arguments, all at a time, each on its part of the cores,
-    and wait for them; whether all went well. `without`: options of this command that they do not get.
-    One that fails is named, once all have ended: what it has left, whoever comes next does.
-
-    `first_is_needed`: others wait for what the first one does; they end where it fails. What ends this
-    process (Ctrl-C, SIGTERM) ends those that it started.
+    and wait for them. `without`: options of this command that they do not get. One that fails is named,
+    once all have ended: what it has left, whoever comes next does. What ends this process (Ctrl-C,
+    SIGTERM) ends those that it started.
     """
     command = [sys.executable, "-m", "ocd", *without_options(sys.argv[1:], without)]
     threads = max(1, (os.cpu_count() or 1) // max(1, len(more)))
@@ -42,15 +38,12 @@ def run_each(
                 subprocess.Popen([*command, *own], stdout=subprocess.DEVNULL, env=environment)
             )
         while any(process.poll() is None for process in started):
-            if first_is_needed and started[0].poll():
-                break
             time.sleep(POLL)
         codes = [process.poll() for process in started]
     for number, code in enumerate(codes):
         if code:
             place = f"process {number} of {len(codes)}"
             typer.echo(f"ocd: {place} ended with exit code {code}", err=True)
-    return not any(codes) or (first_is_needed and codes[0] == 0)
 
 
 @contextmanager

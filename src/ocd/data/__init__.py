@@ -1,6 +1,7 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
 from ocd.data.chunks import in_chunks, is_out_of_memory, rows_at_once
+from ocd.data.claims import Job, share_out, wait_for
 from ocd.data.columns import Columns
 from ocd.data.datasets import (
     Batch,
@@ -55,7 +56,7 @@ from ocd.data.tensor_files import (
     read_tensors,
     write_tensors,
 )
-from ocd.data.units import STRETCH, Shard, Units, wait_for
+from ocd.data.units import STRETCH, Shard, Units, seconds_by_phase
 
 __all__ = [
     "STRETCH",
@@ -67,6 +68,7 @@ __all__ = [
     "Excerpt",
     "GlobalRandom",
     "Inputs",
+    "Job",
     "Listener",
     "Log",
     "Place",
@@ -111,7 +113,9 @@ __all__ = [
     "resumable",
     "resumable_part",
     "rows_at_once",
+    "seconds_by_phase",
     "seeded",
+    "share_out",
     "shuffled_places",
     "some_by_chance",
     "some_of",

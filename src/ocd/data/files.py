@@ -32,10 +32,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = aside_of(path)
     try:
-        aside.touch()
-        mode = aside.stat().st_mode  # as any new file here; safetensors keeps its own from all others
         yield aside
-        aside.chmod(mode)
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
     except BaseException as error:
@@ -48,8 +45,14 @@ def written_aside(path: Path) -> Iterator[Path]:
             ) from None
         raise
     os.replace(aside, path)
-    # What processes that were killed have left of it.
-    for left in path.parent.glob(f"{glob.escape(path.name)}.{socket.gethostname()}.*.part"):
+    remove_left(path.parent, path.name)
+
+
+def remove_left(folder: Path, name: str = "*") -> None:
+    """Remove what processes that are gone have begun to write in a folder, of files of this name or of
+    any; never that of a process that lives, nor that of another machine, of which nobody knows here."""
+    pattern = name if name == "*" else glob.escape(name)
+    for left in folder.glob(f"{pattern}.{glob.escape(socket.gethostname())}.*.part"):
         if not is_alive(left.name.split(".")[-2]):
             left.unlink(missing_ok=True)
 

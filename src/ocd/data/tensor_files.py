@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ocd.data.files import written_aside
@@ -27,9 +27,14 @@ def is_written_here(path: Path) -> bool:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file so that a reader never sees half of it."""
+    """Write a safetensors file so that a reader never sees half of it.
+
+    Not by `save_file`: that begins a file whose name says nothing of its process, so that what a killed
+    one has left of it could never be told from what a living one is at.
+    """
+    whole = save(_apart(tensors), metadata={MARK: "yes"})
     with written_aside(path) as aside:
-        save_file(_apart(tensors), aside, metadata={MARK: "yes"})
+        aside.write_bytes(whole)
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,36 +9,26 @@
 
 A unit is a data file, and then its marker, each written aside and renamed: what has a marker is whole.
 Units are the same whatever the number of processes, so that two that finish the same one write the same
-bits, and no lock decides what is right. A note that a process is at a unit (`claims/`, touched while it
-works) only keeps others from doing it too; where it is older than `STALE` seconds by the clock of the
-folder's own file system, its process has died, and another takes the unit.
+bits, and no lock decides what is right. A note that a process is at a unit (ocd.data.claims) only keeps
+others from doing it too; where its process is gone, another takes the unit.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ocd.data.files import is_alive, locked, read_json, write_json
+from ocd.data.claims import claimed, pause
+from ocd.data.files import locked, read_json, remove_left, write_json
 from ocd.errors import OCDError
 
-STALE = 60.0
-"""Seconds after which a process that says nothing is taken for dead."""
-BEAT = 10.0
-"""Seconds between two signs of life."""
-POLL = 0.5
-"""Seconds between two looks at whether another process has done what is waited for."""
-REMIND = 60.0
-"""Seconds between two lines that say what is waited for."""
 STRETCH = 16
 """Units in a row that belong to one process: a file is read on, and not searched for each unit."""
+
+SHARE_WORDS = ", shard "
 
 
 @dataclass(frozen=True)
@@ -69,7 +59,7 @@ class Shard:
     @property
     def words(self) -> str:
         """Words for the end of a name; "" where there is no other process."""
-        return "" if self.is_alone else f", shard {self.number} of {self.of}"
+        return "" if self.is_alone else f"{SHARE_WORDS}{self.number} of {self.of}"
 
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
@@ -79,22 +69,45 @@ class Shard:
         return (unit // STRETCH) % self.of == self.number
 
 
+def seconds_by_phase(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds of each "phase" of a log's events; of a part that several processes took at once (whose
+    names end with a share's `words`), those of the one that was at it longest."""
+    by_share: dict[str, dict[str, float]] = {}
+    for event in events:
+        name, _, share = event["phase"].partition(SHARE_WORDS)
+        of = by_share.setdefault(name, {})
+        of[share] = of.get(share, 0.0) + event["seconds"]
+    return {name: _longest(of) for name, of in by_share.items()}
+
+
+def _longest(seconds: dict[str, float]) -> float:
+    """Of the shares of a phase ("1 of 4"; "" where nobody else was at it), one after another for each
+    number of processes."""
+    longest: dict[str, float] = {}
+    for share, of in seconds.items():
+        count = share.partition(" of ")[2]
+        longest[count] = max(longest.get(count, 0.0), of)
+    return sum(longest.values())
+
+
 class Units:
     """The units in a folder. `key`: what they depend on; units of another key are refused. `suffix`: of
     the data files."""
 
     def __init__(self, folder: Path, key: dict[str, Any], suffix: str = ".safetensors") -> None:
         self.folder, self.suffix = folder, suffix
+        self._is_cleared = False
         path = folder / "units.json"
-        with locked(path):
-            if not path.exists():
-                write_json(path, {"key": key})
-            elif (known := read_json(path)["key"]) != key:
-                other = next((n for n in {**known, **key} if known.get(n) != key.get(n)), "")
-                raise OCDError(
-                    f"{folder} holds parts of other work ({other} is {known.get(other)!r}, not "
-                    f"{key.get(other)!r}): delete it, or use another folder"
-                )
+        if not path.exists():  # who only reads may not be allowed to write
+            with locked(path):
+                if not path.exists():
+                    write_json(path, {"key": key})
+        if (known := read_json(path)["key"]) != key:
+            other = next((n for n in {**known, **key} if known.get(n) != key.get(n)), "")
+            raise OCDError(
+                f"{folder} holds parts of other work ({other} is {known.get(other)!r}, not "
+                f"{key.get(other)!r}): delete it, or use another folder"
+            )
 
     def path(self, number: int) -> Path:
         """The data file of a unit."""
@@ -136,77 +149,23 @@ class Units:
                     if is_ours:
                         yield number
             if self.num_done(total) < total:
-                time.sleep(POLL)
+                pause()
 
     @contextmanager
     def taken(self, number: int) -> Iterator[bool]:
-        """Says that this process is at a unit; False where another one is, or it is done."""
-        claim = self.folder / "claims" / f"{number:06d}"
-        if self.is_done(number) or not self._claim(claim):
+        """Says that this process is at a unit; False where another one is, or it is done. The first
+        time, what processes that are gone were writing is removed."""
+        if not self._is_cleared:
+            remove_left(self.folder)
+            self._is_cleared = True
+        if self.is_done(number):
             yield False
             return
-        if self.is_done(number):  # by a process that ended between the two looks
-            claim.unlink(missing_ok=True)
-            yield False
-            return
-        done = threading.Event()
-        beat = threading.Thread(target=_beat, args=(claim, done), daemon=True)
-        beat.start()
-        try:
-            yield True
-        finally:
-            done.set()
-            beat.join()
-            claim.unlink(missing_ok=True)
+        with claimed(self.folder / "claims" / f"{number:06d}") as is_ours:
+            # Not where a process has done it between the two looks.
+            yield is_ours and not self.is_done(number)
 
-    def _claim(self, claim: Path) -> bool:
-        claim.parent.mkdir(parents=True, exist_ok=True)
-        who = f"{socket.gethostname()} {os.getpid()}\n"
-        try:
-            with claim.open("x", encoding="utf-8") as file:
-                file.write(who)
-        except FileExistsError:
-            if not self._is_stale(claim):
-                return False
-            claim.write_text(who, encoding="utf-8")
-        return True
-
-    def _is_stale(self, claim: Path) -> bool:
-        """Of a process of this machine, whether it is gone; else by the file system's own clock: those
-        of machines differ, and change."""
-        try:
-            host, _, pid = claim.read_text(encoding="utf-8").strip().partition(" ")
-        except FileNotFoundError:  # its process has just ended
-            return True
-        if host == socket.gethostname() and pid.isdecimal() and not is_alive(pid):
-            return True
-        now = claim.parent / f".now-{socket.gethostname()}-{os.getpid()}"
-        now.touch()
-        try:
-            return now.stat().st_mtime - claim.stat().st_mtime > STALE
-        except FileNotFoundError:  # its process has just ended
-            return True
-        finally:
-            now.unlink(missing_ok=True)
-
-
-def _beat(claim: Path, done: threading.Event) -> None:
-    """Signs of life until the work is done."""
-    while not done.wait(BEAT):
-        try:
-            os.utime(claim)
-        except FileNotFoundError:
-            return
-
-
-def wait_for(is_ready: Callable[[], bool], what: str, say: Callable[[str], None]) -> None:
-    """Wait until another process has done something that is done once; `say` what, now and then.
-
-    There is no end to it: the process that does it may be started later, or again.
-    """
-    said = -REMIND
-    while not is_ready():
-        if time.monotonic() - said >= REMIND:
-            say(f"waiting for {what}")
-            said = time.monotonic()
-        time.sleep(POLL)
+    def begun(self, number: int) -> Path:
+        """Where a unit's loops keep their states (ocd.data.resuming): whoever takes the unit, however
+        many processes there are then, goes on with them."""
+        return self.folder / "claims" / f"{number:06d}.begun"

@@ -25,6 +25,7 @@ from ocd.data import (
     num_rows,
     read_state,
     remembered,
+    resumable,
     resumable_part,
     take_rows,
     write_state,
@@ -186,7 +187,8 @@ class _Judged:
         for number in units.until_done(self.together.share, len(self.names)):
             method = self.table.methods.get(self.names[number])
             if method is None or not method.uses_mean_network:
-                write_state(units.path(number), self._remembered(self.names[number]))
+                with resumable(units.begun(number)):
+                    write_state(units.path(number), self._one(self.names[number]))
             units.finish(number, method=self.names[number])
 
     def _units(self, together: Together) -> Units:
@@ -222,7 +224,7 @@ class _Judged:
     def _warm_up(self) -> None:
         """The first prediction of a process imports and allocates: it is not timed."""
         with resumable_part("warm-up"):
-            self.comparison.fits.main.predict(take_rows(self.test.inputs, slice(0, 256)))
+            self.comparison.fits.main.predict(take_rows(self.test.inputs, slice(0, 32)), draws=1)
 
 
 def _facts(method: Method) -> State:

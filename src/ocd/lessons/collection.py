@@ -12,6 +12,7 @@ from ocd.data import (
     dataset_size,
     in_chunks,
     progress_bar,
+    resumable,
     take_rows,
 )
 from ocd.errors import OCDError
@@ -37,16 +38,17 @@ def collect(
 
     Any number of processes may do this at once (`share`: which of them this is), and all end when the
     last unit is there. What a unit holds does not depend on who makes it, nor on what was made before.
-    An interrupted process goes on within its unit. `seed` augments; `advance(n)` is told that n more
-    examples are done. Raises OCDError where too many examples are not finite.
+    A unit that was interrupted is gone on with by whoever takes it. `seed` augments; `advance(n)` is
+    told that n more examples are done. Raises OCDError where too many examples are not finite.
     """
     advance(store.num_done())
     left_out: list[int] = []
     for unit in store.to_do(share or Shard()):
-        rows, skipped = _overfit_unit(overfitter, store, unit, seed, advance)
-        left_out += skipped
-        check_skipped(left_out, store.total)
-        store.write(unit, rows, skipped)
+        with resumable(store.units.begun(unit)):
+            rows, skipped = _overfit_unit(overfitter, store, unit, seed, advance)
+            left_out += skipped
+            check_skipped(left_out, store.total)
+            store.write(unit, rows, skipped)
     store.finish(check_skipped)
 
 
@@ -109,10 +111,12 @@ def is_collected(record: FitRecord) -> bool:
         return False
     if record.plan.storage != "store":
         return True
-    if not record.is_collected:
+    if record.num_folds is None:
+        return False
+    if not record.num_folds:
         return DeltaStore.is_complete(record.work.deltas, record.store_key)
-    folds = sorted(record.work.deltas.glob("fold-*"))
-    return bool(folds) and all((fold / COMPLETE).exists() for fold in folds)
+    folds = (record.work.of_fold(number).deltas for number in range(record.num_folds))
+    return all((fold / COMPLETE).exists() for fold in folds)
 
 
 def collect_lessons(

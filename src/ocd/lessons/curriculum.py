@@ -71,26 +71,24 @@ class Curriculum:
         """Look for the common move, where the settings want one; kept in the record's folder.
         `trained`: lessons that the generator's training takes, which bounds the search."""
         record, use = self.record, self.config.common_move
-        if record.has_common_move is not None:
-            return
-        found = None
-        if use != "never":
-            seed, size = self.config.seed, self.config.overfit.excerpt // 4
-            found = find_common_move(self._groups(), use, size, seed, trained, progress)
-            record.note(found.note)
-        if found is not None and found.delta is not None and found.of_others is not None:
-            tensors = {"delta": found.delta.cpu(), "of_others": found.of_others.cpu()}
-            write_tensors(self.record.work.common_moves, tensors)
-        record.has_common_move = found is not None and found.delta is not None
-        record.save()
+        if record.has_common_move is None:
+            found = None
+            if use != "never":
+                seed, size = self.config.seed, self.config.overfit.excerpt // 4
+                found = find_common_move(self._groups(), use, size, seed, trained, progress)
+                record.note(found.note)
+            if found is not None and found.delta is not None and found.of_others is not None:
+                tensors = {"delta": found.delta.cpu(), "of_others": found.of_others.cpu()}
+                write_tensors(self.record.work.common_moves, tensors)
+            record.has_common_move = found is not None and found.delta is not None
+        if record.num_folds is None:
+            record.num_folds = len(self._moved_folds())
+            record.save()
 
     def collect(self, progress: bool = True) -> None:
         """Eq. 1 for every lesson that is to be stored."""
         for problem, record in self._parts():
             collect_lessons(problem, record, self.config, progress)
-            if record is not self.record:
-                self.record.is_collected = True
-        self.record.save()
 
     def open(self) -> LessonSource:
         """The lessons, to train on. Raises OCDError where they are not complete."""
@@ -155,5 +153,6 @@ class Curriculum:
             own = self.record.work.of_fold(number)
             record = FitRecord.open(own, fold.problem, self.record.settings)
             record.layer, record.plan = self.record.layer, self.record.plan
+            record.num_folds = 0
             record.save()
             yield fold.problem, record

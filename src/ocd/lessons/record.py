@@ -94,7 +94,7 @@ class Workdir:
         if not self.plan.exists():
             return False
         saved = read_json(self.plan)
-        return saved["plan"] is not None and saved["has_common_move"] is not None
+        return saved["plan"] is not None and saved.get("num_folds") is not None
 
     @property
     def is_finished(self) -> bool:
@@ -111,9 +111,9 @@ class Workdir:
 
 @dataclass
 class FitRecord:
-    """What a fit has decided so far. `layer`, `plan` and `has_common_move` are None until they are
-    decided. `settings`: of the whole fit. `is_collected`: whether lessons in
-    folds are complete."""
+    """What a fit has decided so far. `layer`, `plan`, `has_common_move` and `num_folds` are None until
+    they are decided. `settings`: of the whole fit. `num_folds`: in how many folds lessons are made, 0
+    where on one base from one start."""
 
     work: Workdir
     key: dict[str, str]
@@ -122,7 +122,7 @@ class FitRecord:
     plan: Plan | None = None
     notes: list[str] = field(default_factory=list)
     has_common_move: bool | None = None
-    is_collected: bool = False
+    num_folds: int | None = None
 
     @classmethod
     def open(cls, work: Workdir, problem: Problem, settings: dict[str, Any]) -> FitRecord:
@@ -144,7 +144,7 @@ class FitRecord:
         plan = None if saved["plan"] is None else Plan.from_dict(saved["plan"])
         return cls(
             work, key, settings, saved["layer"], plan, saved["notes"],
-            saved.get("has_common_move"), saved.get("is_collected", False),
+            saved.get("has_common_move"), saved.get("num_folds"),
         )  # fmt: skip
 
     def note(self, *lines: str) -> None:
@@ -155,15 +155,16 @@ class FitRecord:
                 self.work.log().write("note", text=text)
 
     def save(self) -> None:
-        """Write plan.json; of several processes the first one does."""
+        """Write plan.json, where it says something new; of several processes the first one does."""
         if not self.work.share.leads:
             return
         plan = None if self.plan is None else self.plan.as_dict()
         values = {
             "key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes,
-            "has_common_move": self.has_common_move, "is_collected": self.is_collected,
+            "has_common_move": self.has_common_move, "num_folds": self.num_folds,
         }  # fmt: skip
-        write_json(self.work.plan, values)
+        if not self.work.plan.exists() or read_json(self.work.plan) != values:
+            write_json(self.work.plan, values)
 
     @property
     def store_key(self) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from statistics import mean
 from typing import Any
 
+from ocd.data import seconds_by_phase
 from ocd.evaluation import Json
 from ocd.reporting.coverage import judge_coverage
 from ocd.reporting.distribution import distribution_results
@@ -118,13 +119,12 @@ def _skipped(run: RunRecords) -> dict[str, str]:
 
 
 def _phases(run: RunRecords) -> list[str]:
-    return list(dict.fromkeys([*PHASES, *(event["phase"] for event in run.of("phase"))]))
+    return list(dict.fromkeys([*PHASES, *seconds_by_phase(run.of("phase"))]))
 
 
 def _seconds(run: RunRecords, phase: str, seed: int) -> float | None:
     """The time a seed spent in a phase, over its parts; only a part that was killed is not there."""
-    parts = [event["seconds"] for event in run.of("phase", seed) if event["phase"] == phase]
-    return float(sum(parts)) if parts else None
+    return seconds_by_phase(run.of("phase", seed)).get(phase)
 
 
 def _layer(run: RunRecords, seed: int) -> str:

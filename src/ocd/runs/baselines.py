@@ -23,6 +23,7 @@ from ocd.baselines import (
 from ocd.data import (
     Batch,
     Examples,
+    Job,
     dataset_size,
     fetch_rows,
     read_json,
@@ -32,6 +33,8 @@ from ocd.data import (
     write_tensors,
 )
 from ocd.lessons import FitBase, Workdir
+from ocd.model import OCD
+from ocd.runs.phases import do_jobs, phase_job
 from ocd.runs.progress import say_progress
 from ocd.tasks import TaskData
 from ocd.training import task_excerpt
@@ -44,21 +47,31 @@ FEW = ("fine_tuned_layer",)
 
 
 def train_baselines(run: Run, seed: int) -> None:
-    """Train the baselines of a seed that are not trained yet, each in a folder of its own."""
-    left = [kind for kind in baseline_kinds(run) if not baseline_work(run, kind, seed).is_finished]
-    if not left:
-        return
-    fits = {role: (ocd, work) for role, ocd, work in run.fits(seed)}
-    ocd, main = fits["main"]
-    fitted = run.load(ocd, main)
-    for kind in left:
-        if reason_unavailable(kind, fitted) is None:
-            num_steps = _equal_time(run, seed) if kind == EQUAL_TIME else None
-            work = baseline_work(run, kind, seed)
-            with run.phase(kind, seed):
-                fit = MainFit(fitted, main, run.lessons(seed), labelled=run.examples)
-                fit_baseline(kind, fit, work, num_steps)
-            run.enter(work.checkpoint)
+    """Train the baselines and the other bases of a seed that are not trained yet, each in a folder or
+    file of its own; several processes take one each."""
+    kinds = [kind for kind in baseline_kinds(run) if not baseline_work(run, kind, seed).is_finished]
+    jobs: list[Job] = []
+    if kinds:
+        fits = {role: (ocd, work) for role, ocd, work in run.fits(seed)}
+        ocd, main = fits["main"]
+        fitted = run.load(ocd, main)
+        kinds = [kind for kind in kinds if reason_unavailable(kind, fitted) is None]
+        jobs = [_training(run, kind, seed, fitted, main) for kind in kinds]
+    of_equal_time = [job for kind, job in zip(kinds, jobs, strict=True) if kind == EQUAL_TIME]
+    others = [job for kind, job in zip(kinds, jobs, strict=True) if kind != EQUAL_TIME]
+    do_jobs(run, [*others, *base_jobs(run, seed)])
+    do_jobs(run, of_equal_time)  # which needs to know how long another took
+
+
+def _training(run: Run, kind: str, seed: int, fitted: OCD, main: Workdir) -> Job:
+    """The training of one kind of baseline."""
+    work = baseline_work(run, kind, seed)
+
+    def train() -> None:
+        fit = MainFit(fitted, main, run.lessons(seed), labelled=run.examples)
+        fit_baseline(kind, fit, work, _equal_time(run, seed) if kind == EQUAL_TIME else None)
+
+    return phase_job(run, kind, seed, [work.checkpoint], train, lambda: work.is_finished)
 
 
 def baseline_kinds(run: Run) -> list[str]:
@@ -82,16 +95,20 @@ def _equal_time(run: Run, seed: int) -> int | None:
     return max(1, round(ours / theirs * shorter["num_steps"]))
 
 
-def train_bases(run: Run, seed: int) -> None:
-    """Train the other bases of the deep ensemble, from other seeds, and the task's other kinds of
-    base."""
+def base_jobs(run: Run, seed: int) -> list[Job]:
+    """The trainings of the deep ensemble's other bases, from other seeds, and of the task's other kinds
+    of base."""
+    jobs = []
     for path in member_paths(run, seed):
         number = int(path.stem.rpartition("-")[2])
-        _train_base(run, path, _trained_options(run), "deep_ensemble", seed, number)
+        jobs.append(_base_job(run, path, _trained_options(run), "deep_ensemble", seed, number))
     if "fine_tuned_base" not in run.task.left_out:
-        _fine_tune_base(run, seed)
+        path = fine_tuned_path(run, seed)
+        tune = partial(_fine_tune_base, run, seed)
+        jobs.append(phase_job(run, "fine_tuned_base", seed, [path], tune))
     for name, (options, path) in other_bases(run, seed).items():
-        _train_base(run, path, options, name, seed, 0)
+        jobs.append(_base_job(run, path, options, name, seed, 0))
+    return jobs
 
 
 def fine_tuned_path(run: Run, seed: int) -> Path:
@@ -100,9 +117,6 @@ def fine_tuned_path(run: Run, seed: int) -> Path:
 
 
 def _fine_tune_base(run: Run, seed: int) -> None:
-    path = fine_tuned_path(run, seed)
-    if path.exists():
-        return
     base = run.base(seed)
     device, transform = next(base.parameters()).device, run.task.make_transform(run.options)
     excerpt, config = run.task.make_excerpt(run.options), run.config
@@ -115,10 +129,8 @@ def _fine_tune_base(run: Run, seed: int) -> None:
         size = -(-task_excerpt(config.overfit.excerpt) // len(index))
         return take_excerpt(excerpt, inputs, targets, size, generator or seeded(seed))
 
-    with run.phase("fine_tuned_base", seed):
-        tuned = fine_tune(base, run.task.loss, len(run.examples), fetch, seed, belongs=run.groups)
-        write_tensors(path, tuned.state_dict())
-    run.enter(path)
+    tuned = fine_tune(base, run.task.loss, len(run.examples), fetch, seed, belongs=run.groups)
+    write_tensors(fine_tuned_path(run, seed), tuned.state_dict())
 
 
 def base_trainer(run: Run, seed: int) -> FitBase:
@@ -152,14 +164,16 @@ def _all(dataset: Dataset[Any]) -> Tensor:
     return torch.arange(dataset_size(dataset))
 
 
-def _train_base(run: Run, path: Path, options: Any, name: str, seed: int, number: int) -> None:
-    if path.exists():
-        return
-    base = run.task.make_base(options, run.base_data).to(run.run_options.torch_device())
-    with run.phase(name, seed, of=path.stem):
-        run.task.train_base(base, run.base_data, options, 1000 * (seed + 1) + number, say_progress)
+def _base_job(run: Run, path: Path, options: Any, name: str, seed: int, number: int) -> Job:
+    """The training of one other base. `number`: of those that differ in the seed alone."""
+
+    def train() -> None:
+        base = run.task.make_base(options, run.base_data).to(run.run_options.torch_device())
+        chance = 1000 * (seed + 1) + number
+        run.task.train_base(base, run.base_data, options, chance, say_progress)
         write_tensors(path, base.state_dict())
-    run.enter(path)
+
+    return phase_job(run, name, seed, [path], train, of=path.stem)
 
 
 def _trained_options(run: Run) -> Any:

@@ -87,7 +87,7 @@ def _take_plan(run: Run, seed: int, work: Workdir, ocd: OCD) -> None:
     _, record = ocd.open(run.lessons(seed), work)
     record.layer, record.plan = made["layer"], Plan.from_dict(made["plan"])
     record.has_common_move = made["has_common_move"]
-    record.is_collected = made["is_collected"]
+    record.num_folds = made["num_folds"]
     if record.has_common_move:
         work.checkpoint.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(main.common_moves, work.common_moves)

@@ -7,12 +7,12 @@ manifest.json holds the hashes by which `ocd audit` knows the run again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from ocd.audit import data_digest, write_manifest
 from ocd.base import find_layer
 from ocd.config import OCDConfig
-from ocd.data import Examples, Log, Place, Shard, locked, read_json, resumable, some_of, write_json
+from ocd.data import Examples, Log, Shard, locked, read_json, some_of, write_json
 from ocd.distributed import launched
 from ocd.errors import OCDError
 from ocd.runs.logged import phase_seconds
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
 from ocd.runs.settings import RunOptions, read_settings, specialised
-from ocd.tasks import Task, TaskData, get_task, kept_in, load_base, store_data, stored_data
+from ocd.tasks import Task, TaskData, get_task, load_base, store_data, stored_data
 
 PREPROCESSING = "preprocessing"
 """The folder with how inputs were read."""
@@ -280,16 +280,19 @@ class RunFolder:
         """What the interrupted phases of a seed go on with (ocd.data.resuming)."""
         return self.root / "unfinished" / f"seed-{seed}"
 
-    @contextmanager
-    def phase(self, name: str, seed: int, of: str = "") -> Iterator[Place]:
-        """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
-        processes too, are logged. `of`: tells phases of one name apart. The first of several processes
-        ends when all units are done: its time is the phase's."""
-        where = self.unfinished(seed) / f"{of or name}{self.share.words}"
-        with kept_in(self.root / "features"), resumable(where) as place:
-            try:
-                yield place
-            finally:
-                phase = name if self.share.leads else f"{name}{self.share.words}"
-                self.log(seed).write("phase", phase=phase, seconds=round(place.seconds, 3))
-                place.restart_clock()
+
+# What a method of a run and a seed takes beside these, and what it gives.
+P = ParamSpec("P")
+Found = TypeVar("Found")
+
+
+def of_seed(
+    method: Callable[Concatenate[Any, int, P], Found],
+) -> Callable[Concatenate[Any, int, P], Found]:
+    """A method of a run and a seed, called on the run with the training examples of that seed."""
+
+    @functools.wraps(method)
+    def called(self: RunFolder, seed: int, *args: P.args, **named: P.kwargs) -> Found:
+        return method(self.at(seed), seed, *args, **named)
+
+    return called

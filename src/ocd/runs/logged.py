@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ocd.data import read_log
+from ocd.data import read_log, seconds_by_phase
 
 LOG = "metrics.jsonl"
 
 
 def phase_seconds(root: Path, seed: int) -> dict[str, float | None]:
     """Seconds of every phase of a seed so far."""
-    seconds: dict[str, float | None] = {}
-    for event in read_log(root / LOG):
-        if event["event"] == "phase" and event["seed"] == seed:
-            seconds[event["phase"]] = (seconds.get(event["phase"]) or 0) + event["seconds"]
-    return seconds
+    events = [event for event in read_log(root / LOG) if event["event"] == "phase"]
+    return {**seconds_by_phase(event for event in events if event["seed"] == seed)}
 
 
 def num_steps(root: Path, seed: int) -> int:

@@ -12,46 +12,31 @@ command.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import shutil
-from collections.abc import Callable, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
 from ocd.config import OCDConfig
-from ocd.data import Examples, read_json, read_tensors, write_json, write_tensors
+from ocd.data import Examples, Job, Shard, read_json, read_tensors, write_json, write_tensors
+from ocd.distributed import launched
 from ocd.evaluation import evaluate, run_methods
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
 from ocd.prediction import Reference
-from ocd.runs.baselines import base_trainer, train_baselines, train_bases
+from ocd.runs.baselines import base_trainer, train_baselines
 from ocd.runs.comparing import make_comparison
-from ocd.runs.folder import RunFolder
+from ocd.runs.folder import RunFolder, of_seed
+from ocd.runs.phases import do_jobs, phase, phase_job
 from ocd.runs.progress import say_progress
 from ocd.runs.settings import CROSS_FITTED, VARIANTS
-from ocd.runs.shares import await_plan, await_selection, await_training, together_of
+from ocd.runs.shares import await_end, together_of
 from ocd.runs.shown import keep_shown
 
 VERBS = ("select", "overfit", "train", "predict", "report")
-
-
-# What a method of a run and a seed takes beside these, and what it gives.
-P = ParamSpec("P")
-Found = TypeVar("Found")
-
-
-def of_seed(
-    method: Callable[Concatenate[Any, int, P], Found],
-) -> Callable[Concatenate[Any, int, P], Found]:
-    """A method of a run and a seed, called on the run with the training examples of that seed."""
-
-    @functools.wraps(method)
-    def called(self: RunFolder, seed: int, *args: P.args, **named: P.kwargs) -> Found:
-        return method(self.at(seed), seed, *args, **named)
-
-    return called
 
 
 class Run(RunFolder):
@@ -61,79 +46,100 @@ class Run(RunFolder):
     def base(self, seed: int) -> nn.Module:
         """The base of a seed, in eval mode; trained (or loaded) once and kept in base/."""
         path = self.base_path(seed)
-        if path.exists():
-            return self.read_base(path)
-        base = self.task.make_base(self.options, self.base_data).to(self.run_options.torch_device())
-        with self.phase("base", seed):
+
+        def train() -> None:
+            base = self.task.make_base(self.options, self.base_data).to(self.run_options.torch_device())
             self.task.train_base(base, self.base_data, self.options, seed, say_progress)
             write_tensors(path, base.state_dict())
-        self.enter(path)
-        return base.eval()
+
+        do_jobs(self, [phase_job(self, "base", seed, [path], train)])
+        return self.read_base(path)
 
     @of_seed
     def select(self, seed: int) -> None:
         """Eq. 3 for every layer. The report shows the scores even if the layer is named in the
         settings."""
         path = self.selection_path(seed)
-        if path.exists():
-            return
-        base = self.base(seed)
-        selection = self.config.selection
-        with self.phase("select", seed):
-            config = self.config.replace({"seed": seed})
-            scores = self.unfitted(base, config, seed, self.run_options.encode_x).scores(self.examples)
+        if not path.exists():
+            self.base(seed)
+            do_jobs(self, [phase_job(self, "select", seed, [path], lambda: self._select(seed))])
+
+    def _select(self, seed: int) -> None:
+        base, selection = self.base(seed), self.config.selection
+        config = self.config.replace({"seed": seed})
+        scores = self.unfitted(base, config, seed, self.run_options.encode_x).scores(self.examples)
         named = self.config.layer
         chosen = scores.layer() if named == "auto" else named
         others = [name for name in scores.ranked() if name != chosen]
         why = "named in the settings; " if named != "auto" else ""
         self.log(seed).write("note", text=f"{why}{scores.note()}")
-        write_json(
-            path,
-            {
-                **scores.as_dict(),
-                "num_draws": selection.num_draws,
-                "num_examples": min(selection.num_examples, len(self.examples)),
-                "relative_size": selection.relative_size,
-                "chosen": chosen,
-                "alternative": others[0] if others else None,
-            },
-        )
-        self.enter(path)
+        values = {
+            **scores.as_dict(),
+            "num_draws": selection.num_draws,
+            "num_examples": min(selection.num_examples, len(self.examples)),
+            "relative_size": selection.relative_size,
+            "chosen": chosen,
+            "alternative": others[0] if others else None,
+        }
+        write_json(self.selection_path(seed), values)
 
     @of_seed
     def overfit(self, seed: int) -> None:
         """Eq. 1 for every example, at the layer of the run and at the alternative layer."""
-        await_selection(self, seed)
         self.select(seed)
         for role, ocd, work in self.fits(seed):
             if work.is_finished:
                 continue
-            await_plan(self, work)
-            lessons = self.lessons_of(role, seed)
+            lessons, name = self.lessons_of(role, seed), "overfit" if role == "main" else role
+
+            def plan(ocd: OCD = ocd, lessons: Examples = lessons, work: Workdir = work) -> None:
+                ocd.plan(lessons, work)
+
+            planned = partial(getattr, work, "is_planned")
+            do_jobs(self, [phase_job(self, name, seed, [], plan, planned, of=f"plan of {role}")])
             if is_collected(ocd.open(lessons, work)[1]):
                 continue
-            with self.phase("overfit" if role == "main" else role, seed):
-                ocd.overfit(lessons, work)
+            with phase(self, name, seed, self.share):
+                ocd.overfit(lessons, dataclasses.replace(work, share=self.share))
 
     @of_seed
     def train(self, seed: int) -> None:
-        """Train the generators, and the baselines that are trained on the same examples."""
+        """Train the generators, and the baselines that are trained on the same examples. Processes of
+        torchrun train each generator together; others take one each."""
         self.overfit(seed)
-        for role, ocd, work in self.fits(seed):
-            if work.is_finished:
-                continue
-            lessons = self.lessons_of(role, seed)
-            with self.phase("train" if role == "main" else role, seed):
-                ocd.train(lessons, work)
-            if self.share.leads:
-                self.enter(work.checkpoint)
-        if not self.share.leads:
-            return
+        if launched().is_alone:
+            do_jobs(self, [self._training(role, work, seed) for role, _, work in self.fits(seed)])
+        else:
+            self._train_together(seed, launched())
         if self.data.reader is not None:  # else there are no new inputs to be judged by it
             self.reference(seed)
         if self.run_options.has_baselines:
             train_baselines(self, seed)
-            train_bases(self, seed)
+
+    def _training(self, role: str, work: Workdir, seed: int) -> Job:
+        """The training of one fit, which keeps nothing in memory."""
+        name, is_done = "train" if role == "main" else role, partial(getattr, work, "is_finished")
+
+        def train() -> None:
+            ocd = next(ocd for of, ocd, _ in self.fits(seed) if of == role)
+            ocd.train(self.lessons_of(role, seed), work)
+
+        return phase_job(self, name, seed, [work.checkpoint], train, is_done, of=f"train {role}")
+
+    def _train_together(self, seed: int, team: Shard) -> None:
+        """The training of all fits, as one of the processes of a launch: the first one writes."""
+        for role, ocd, work in self.fits(seed):
+            if work.is_finished:
+                continue
+            lessons, name = self.lessons_of(role, seed), "train" if role == "main" else role
+            work = dataclasses.replace(work, share=team)
+            if not team.leads:
+                ocd.train(lessons, work)
+                await_end(work, team)
+                continue
+            with phase(self, name, seed):
+                ocd.train(lessons, work)
+            self.enter(work.checkpoint)
 
     @of_seed
     def lessons(self, seed: int) -> Examples:
@@ -148,39 +154,41 @@ class Run(RunFolder):
 
     def _with_own_targets(self, seed: int) -> Examples:
         """The examples with the targets that the task makes for them."""
-        assert self.task.make_targets is not None
+        make_targets = self.task.make_targets
+        assert make_targets is not None
         path = self.root / "targets" / f"seed-{seed}.safetensors"
-        if not path.exists():
+        makes = True
+
+        def make() -> None:
+            nonlocal makes
             base = self.base(seed)
-            with self.phase("folds", seed):
-                targets = self.task.make_targets(base, self.base_data, self.options, seed, say_progress)
-                if targets is None:
-                    return self.examples
+            targets = make_targets(base, self.base_data, self.options, seed, say_progress)
+            makes = targets is not None
+            if targets is not None:
                 write_tensors(path, {"targets": targets})
-            self.enter(path)
-        return Examples(self.examples.inputs, read_tensors(path)["targets"])
+
+        do_jobs(self, [phase_job(self, "folds", seed, [path], make)])
+        return Examples(self.examples.inputs, read_tensors(path)["targets"]) if makes else self.examples
 
     @of_seed
     def predict(self, seed: int) -> None:
         """Predict the test examples with every method of the table."""
         path = self.root / "predictions" / f"seed-{seed}.json"
-        if path.exists():
-            if self.share.is_alone:  # of phases killed at their very end, and of several processes
-                shutil.rmtree(self.unfinished(seed), ignore_errors=True)
-            return
-        await_training(self, seed)
-        self.train(seed)
-        comparison, together = make_comparison(self, seed), together_of(self, seed)
-        with self.phase("predict", seed):
-            if together is not None and not self.share.leads:
+        if not path.exists():
+            self.train(seed)
+            comparison, together = make_comparison(self, seed), together_of(self, seed)
+            with phase(self, "predict", seed, self.share):
                 run_methods(comparison, self.data.test, together)
-                return
-            evaluation = evaluate(comparison, self.data.test, together, self.data.test_groups)
-            keep_shown(self, seed, comparison, evaluation)
-            write_tensors(path.with_suffix(".safetensors"), evaluation.tensors)
-            write_json(path, evaluation.numbers)
-        self.enter(path, path.with_suffix(".safetensors"))
-        if self.share.is_alone:
+            written = [path.with_suffix(".safetensors"), path]
+
+            def judge() -> None:
+                evaluation = evaluate(comparison, self.data.test, together, self.data.test_groups)
+                keep_shown(self, seed, comparison, evaluation)
+                write_tensors(written[0], evaluation.tensors)
+                write_json(path, evaluation.numbers)
+
+            do_jobs(self, [phase_job(self, "predict", seed, written, judge, of="table")])
+        if self.share.is_alone:  # else others may be about to look at what is there
             shutil.rmtree(self.unfinished(seed), ignore_errors=True)
 
     def report(self) -> dict[str, Any]:
@@ -202,11 +210,13 @@ class Run(RunFolder):
     def reference(self, seed: int) -> Reference:
         """How far training inputs lie apart, by which new ones are called unlike them; made once."""
         path = self.reference_path(seed)
-        if not path.exists():
+
+        def make() -> None:
             _, ocd, work = next(self.fits(seed))
             fitted = self.load(ocd, work).generator()
             write_tensors(path, Reference.fit(fitted, self.lessons(seed).inputs, seed).state())
-            self.enter(path)
+
+        do_jobs(self, [phase_job(self, "reference", seed, [path], make)])
         return Reference(**read_tensors(path))
 
     # ----------------------------------------------------------- details
@@ -229,7 +239,7 @@ class Run(RunFolder):
             member = f"seed-{seed}" if role == "main" else f"seed-{seed}-{role}"
             config = self.config.replace({**main, **settings})
             ocd = self.unfitted(base, config, seed, self.run_options.encode_x)
-            work = Workdir(self.root, member, {"seed": seed, "role": role}, share=self.share)
+            work = Workdir(self.root, member, {"seed": seed, "role": role})
             if self._is_cross_fitted(role):  # all such fits of a seed on the same bases
                 ocd.seen, ocd.fit_base = True, base_trainer(self, seed)
                 work = dataclasses.replace(work, bases_of=f"seed-{seed}")

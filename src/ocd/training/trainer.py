@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -90,15 +91,15 @@ class Trainer:
 
     def run(self, advance: Callable[[int], None] = lambda steps: None) -> nn.Module:
         """Train to the end and return the averaged network, in eval mode."""
-        if self.team is not None:
-            self.team.start_alike(self.network)
-        advance(self.step)
-        self._ahead = self._read_ahead()
-        while self.step < self.config.num_steps:
-            losses = self._train_step()
-            self.step += 1
-            advance(1)
-            self._after_step(losses)
+        config, team = self.config, self.team
+        with team.together(self.network, self.step, config.batch_size) if team else nullcontext():
+            advance(self.step)
+            self._ahead = self._read_ahead()
+            while self.step < config.num_steps:
+                losses = self._train_step()
+                self.step += 1
+                advance(1)
+                self._after_step(losses)
         if self._ahead is not None:
             self._ahead.close()
         self.save()
@@ -128,14 +129,14 @@ class Trainer:
 
     def _gradients(self) -> dict[str, Tensor]:
         """The losses of a batch, whose gradients the network has then; {} where none is finite."""
-        rows, losses = self._batch(), {}
+        rows, losses, share = self._batch(), {}, self.files.share
         if len(rows):
-            share = self.files.share  # several processes drop out other units
-            dropout_seed = self.step * share.of + share.number
+            dropout_seed = self.step * share.of + share.number  # several processes drop out other units
             losses = self._losses(rows, seeded(self.seed, 5, self.step), dropout_seed)
-            losses["loss"].backward()
         if self.team is not None:
-            return self.team.average(self.network, losses, len(rows))
+            return self.team.gradients(self.network, losses, rows.inputs)
+        if losses:
+            losses["loss"].backward()
         return {name: value.detach() for name, value in losses.items()}
 
     def _batch(self) -> LessonBatch:
