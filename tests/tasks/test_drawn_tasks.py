@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from mnist_files import write_mnist
+from ocd.data import every_second
 from ocd.errors import OCDError
 from ocd.runs import Run
 from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
-from ocd.tasks.series.windows import Ends, windows
+from ocd.tasks.series.windows import Ends, Sizes, windows
+from ocd.training.batches import split_indices
 
 TINY = {
     "base_steps": "30", "num_draws": "3", "training.num_steps": "12", "training.validate_every": "6",
@@ -42,15 +44,17 @@ def write_series(folder: Path, rows: int = 900) -> Path:
 
 def test_windows_are_what_was_and_what_followed():
     values = torch.stack([torch.arange(100.0), 1000 + torch.arange(100.0)], dim=1)
-    examples, rows = windows(values, 40, 60, lookback=16, horizon=3, count=1000)
+    examples, rows = windows(values, 40, 60, Sizes(16, 3), count=1000)
     assert len(examples) == 2 * 18 and int(rows.min()) == 40 and int(rows.max()) == 57
     for given, follows, row in zip(examples.inputs, examples.targets, rows, strict=True):
         assert torch.equal(given % 1000, torch.arange(row - 16.0, row))
         assert torch.equal(follows % 1000, torch.arange(float(row), row + 3.0))
-    few, _ = windows(values, 40, 60, 16, 3, count=10)
+    few, _ = windows(values, 40, 60, Sizes(16, 3), count=10)
     assert len(few) == 10 and len({float(x[-1] // 1000) for x in few.inputs}) == 2
     with pytest.raises(OCDError, match="rows 40 to 42 hold no window of 16 and 3 values"):
-        windows(values, 40, 42, 16, 3, 10)
+        windows(values, 40, 42, Sizes(16, 3), 10)
+    _, whole = windows(values, 40, 60, Sizes(16, 3, block=8), count=1000)
+    assert whole.unique().tolist() == [40, 41, 42, 43, 44, 45, 48, 49, 50, 51, 52, 53, 56, 57]
 
 
 def test_the_usual_ends_of_ett_and_shares_of_others():
@@ -63,7 +67,7 @@ def test_the_base_learns_from_earlier_rows_than_ocd_and_neither_from_the_test(tm
     task = get_task("series")
     options = task.options(file="mine.csv", lookback=24, horizon=6, train_size=200, test_size=50)
     data = task.load(options, tmp_path)
-    assert (len(data.train), len(data.test)) == (200, 50) and data.in_time
+    assert (len(data.train), len(data.test), data.num_early) == (200, 50, 120)
     settings = {"file": "mine.csv", "lookback": "24", "horizon": "6", "train_size": "200"}
     run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings | TINY)
     base, ours = run.base_examples, run.examples
@@ -72,6 +76,45 @@ def test_the_base_learns_from_earlier_rows_than_ocd_and_neither_from_the_test(tm
     assert int(run.data.groups[:120].max()) <= int(run.data.groups[120:].min())
     given, follows = data.train.inputs[0], data.train.targets[0]
     assert torch.equal(task.compose(given[None], follows[None])[0], torch.cat([given[-6:], follows]))
+
+
+@pytest.mark.parametrize("horizon", [6, 40])
+def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizon):
+    """As a fit parts its lessons, by the steps themselves: a series that counts them."""
+    rows = 4000
+    path = tmp_path / "count.csv"
+    path.write_text("step\n" + "\n".join(map(str, range(rows))), encoding="utf-8")
+    settings = {"file": "count.csv", "lookback": "24", "horizon": str(horizon), "train_size": "2000"}
+    run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings)
+    known = torch.arange(0.6 * rows)
+    steps = (run.examples.targets * known.std() + known.mean()).round().long()
+    assert int(steps.min()) >= 0.6 * rows  # not those of the base
+    learnt, held_out = split_indices(
+        torch.arange(len(steps)), run.config.training.validation_share, 0, belongs=run.groups
+    )
+    assert len(learnt) and len(held_out)
+    assert not set(steps[learnt].flatten().tolist()) & set(steps[held_out].flatten().tolist())
+    half = every_second(held_out, run.groups)
+    choosing, judging = steps[held_out[half]], steps[held_out[~half]]
+    assert not set(choosing.flatten().tolist()) & set(judging.flatten().tolist())
+
+
+def test_windows_of_a_short_series_are_parted_by_rows(tmp_path):
+    """There are fewer than are asked for, and not in the shares that are asked for."""
+    write_series(tmp_path, rows=600)
+    settings = {"file": "mine.csv", "lookback": "24", "horizon": "6"}
+    run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings)
+    groups, size = run.data.groups, run.options.together
+    base, ours = run._places()
+    assert len(base) + len(ours) < run.options.train_size
+    assert int(groups[base].max()) < 360 // size + 1 and int(groups[ours].min()) >= 360 // size
+    assert torch.equal(base, torch.arange(run.data.num_early)) and len(ours) < 0.4 * len(base) / 0.6
+    fewer = Run.create(
+        "series", tmp_path / "fewer", data_dir=tmp_path, settings=settings | {"held_out": "0.1"}
+    )
+    assert torch.equal(fewer._places()[0], base) and set(fewer._places()[1].tolist()) < set(
+        ours.tolist()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

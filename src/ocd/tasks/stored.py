@@ -32,7 +32,7 @@ DATA = {"table": "tables.options:TableData", "numbers": "tables.options:TableDat
         "views": "views.options:SceneData", "images": "task:TaskData",
         "features": "task:TaskData", "texts": "text.options:TextData"}  # fmt: skip
 """Name of a reader -> the class of its task's data."""
-OWN = ("train", "test", "reader", "notes", "warnings", "groups", "test_groups", "in_time")
+OWN = ("train", "test", "reader", "notes", "warnings", "groups", "test_groups", "num_early")
 
 
 def store_data(folder: Path, data: TaskData) -> list[Path]:

@@ -68,13 +68,24 @@ class Ends:
         return cls(int(0.6 * num_rows), int(0.8 * num_rows), num_rows)
 
 
-def windows(
-    values: Tensor, start: int, end: int, lookback: int, horizon: int, count: int
-) -> tuple[Examples, Tensor]:
+@dataclass(frozen=True)
+class Sizes:
+    """Of a window: steps that are given, and that follow. `block`: answers lie each in one block of so
+    many rows (the first begins at row 0); 0: anywhere."""
+
+    lookback: int
+    horizon: int
+    block: int = 0
+
+
+def windows(values: Tensor, start: int, end: int, sizes: Sizes, count: int) -> tuple[Examples, Tensor]:
     """`count` windows (L) with what follows (H), all of whose answers lie in rows `start` to `end`, at
     random places; all where there are fewer. Also the row at which each answer begins."""
+    lookback, horizon = sizes.lookback, sizes.horizon
     first = max(start, lookback)
     places = torch.arange(first, max(first, end - horizon + 1))
+    if sizes.block:
+        places = places[places // sizes.block == (places + horizon - 1) // sizes.block]
     if not len(places):
         raise OCDError(
             f"rows {start} to {end} hold no window of {lookback} and {horizon} values: give a longer "
