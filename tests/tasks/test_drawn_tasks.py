@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ocd.errors import OCDError
 from ocd.runs import Run
 from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
+from ocd.tasks.series.reading import Series, read_series
 from ocd.tasks.series.windows import Ends, Sizes, windows
 from ocd.training.batches import split_indices
 
@@ -57,6 +59,52 @@ def test_windows_are_what_was_and_what_followed():
     assert whole.unique().tolist() == [40, 41, 42, 43, 44, 45, 48, 49, 50, 51, 52, 53, 56, 57]
 
 
+def same(read: Series) -> None:
+    assert read.names == ("wave", "walk") and read.values.shape == (5, 2)
+    assert read.values[:, 0].tolist() == [1.5, 2.5, 3.0, 2.0, 1234.5]
+    assert read.values[:, 1].tolist() == [4, 7, 5, 6, 9]
+
+
+ROWS = [("2020-01-01", 1.5, 4), ("2020-01-02", 2.5, 7), ("2020-01-03", 3, 5), ("2020-01-04", 2, 6),
+        ("2020-01-05", 1234.5, 9)]  # fmt: skip
+
+
+def german(value: float) -> str:
+    return f"{value:,}".replace(",", " ").replace(".", ",").replace(" ", ".")
+
+
+@pytest.mark.parametrize(
+    ("lines", "note"),
+    [
+        ([f"{d},{a},{b}" for d, a, b in ROWS], None),
+        ([f"{d};{german(a)};{b}" for d, a, b in ROWS], None),
+        ([f"{d}\t{a}\t{b}" for d, a, b in ROWS], None),
+        ([f"{d},{a},{b}" for d, a, b in ROWS[::-1]], "had the latest first .column 'date'. and were"),
+        ([f"{i},{a},{b}" for i, (_, a, b) in enumerate(ROWS)], None),
+        ([f"{9 - i},{a},{b}" for i, (_, a, b) in enumerate(ROWS[::-1])], "had the latest first"),
+        ([f"{d},{a},{b},x" for d, a, b in ROWS], "left out, as no series of numbers: 'more'"),
+        ([f"{d},{a},{b},{i}" for i, (d, a, b) in enumerate(ROWS)], "left out, .*: 'more'"),
+        ([f"{d},{a},{b}," for d, a, b in ROWS], "left out, .*: 'more'"),
+    ],
+)
+def test_series_are_read_rightly_however_they_are_written(tmp_path, lines, note):
+    mark = next(mark for mark in ";\t," if mark in lines[0])
+    names = ["date", "wave", "walk", "more"][: lines[0].count(mark) + 1]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join([mark.join(names), *lines]) + "\n", encoding="utf-8")
+    read = read_series("mine.csv", tmp_path, "")
+    same(read)
+    assert re.search(note, " ".join(read.notes)) if note else not read.notes
+    assert read.times[0] in ("2020-01-01", "0", "5")
+
+
+def test_numbered_series_without_a_time_are_taken_as_they_stand(tmp_path):
+    (tmp_path / "mine.csv").write_text("0,1\n1,5\n2,4\n9,3\n", encoding="utf-8")
+    read = read_series("mine.csv", tmp_path, "")
+    assert read.names == ("0", "1") and len(read.values) == 3
+    assert read.notes == ("no column says when a row is: rows are taken to be in the order of time",)
+
+
 def test_the_usual_ends_of_ett_and_shares_of_others():
     assert Ends.of(17_420, Path("ETTh1.csv")) == Ends(8640, 11_520, 14_400)
     assert Ends.of(1000, Path("mine.csv")) == Ends(600, 800, 1000)
@@ -84,7 +132,10 @@ def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizo
     rows = 4000
     path = tmp_path / "count.csv"
     path.write_text("step\n" + "\n".join(map(str, range(rows))), encoding="utf-8")
-    settings = {"file": "count.csv", "lookback": "24", "horizon": str(horizon), "train_size": "2000"}
+    settings = {
+        "file": "count.csv", "lookback": "24", "horizon": str(horizon), "train_size": "2000",
+        "columns": "step",
+    }  # fmt: skip
     run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings)
     known = torch.arange(0.6 * rows)
     steps = (run.examples.targets * known.std() + known.mean()).round().long()
@@ -145,10 +196,25 @@ def test_every_forecaster_learns_a_wave_and_depends_on_its_seed_alone(tmp_path, 
 @pytest.mark.parametrize(
     ("options", "text", "message"),
     [
-        ({"file": "none.csv"}, None, "none.csv: no such file; give --set file=PATH"),
+        ({"file": "none.csv"}, None, "none.csv: no such file .nor in"),
         ({"columns": "wav"}, None, "no column of numbers 'wav'.*wave"),
         ({}, "a,b\nx,y\n", "has no column of numbers"),
         ({}, "a,b\n1,2\n3,\n", "row 2, column 'b': no number; fill gaps first"),
+        ({}, "1.5,2\n1,2\n3,4\n", "first line holds values .'1.5'.*put a line of names in front"),
+        ({}, "1.5,1.5\n1,2\n3,4\n", "first line holds values .'1.5'"),
+        ({}, "2020-01-01,2\n2020-01-02,4\n", "first line holds values .'2020-01-01'"),
+        ({}, "s,2020-01-01,2020-01-02\na,2,3\nb,4,5\n", "first line holds dates: a row must be a"),
+        ({}, "a,b\n1,2\n3,4\n5,err\n7,8\n", "row 3, column 'b': 'err' is no number; mend it, or"),
+        (
+            {}, "date,a\n" + "2020-01-01,1\n2020-01-03,2\n2020-01-02,1\n2020-01-04,5\n",
+            "row 3, column 'date': '2020-01-02' does not follow '2020-01-03': sort the rows",
+        ),
+        (
+            {}, "date,store,a\n2020-01-01,x,1\n2020-01-01,y,1\n2020-01-02,x,1\n2020-01-02,y,1\n",
+            "row 2, column 'date': '2020-01-01' does not follow '2020-01-01': .*a column of its own",
+        ),
+        ({}, "date,a\n2020-01-01,1\n,2\n2020-01-03,4\n", "row 2, column 'date': no date; mend it"),
+        ({"columns": "date"}, "date,a\n2020-01-01,1\n2020-01-02,2\n", "no column of numbers 'date'"),
         ({}, "a\n" + "1\n" * 30, "hold no window of 96 and 24 values"),
     ],
 )  # fmt: skip

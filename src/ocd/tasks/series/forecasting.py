@@ -22,7 +22,8 @@ from ocd.tasks.point_training import (
 )
 from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
-from ocd.tasks.series.windows import Ends, Sizes, read_series, windows
+from ocd.tasks.series.reading import read_series
+from ocd.tasks.series.windows import Ends, Sizes, windows
 from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
 
 FEWEST_TOGETHER = 48
@@ -38,7 +39,7 @@ class Options:
     )
     file: str = field(
         default="ETTh1.csv",
-        metadata={"help": "a CSV with a header, a row a time step; below --data-dir if it is given"},
+        metadata={"help": "a csv or parquet file, a row a time step; in --data-dir first"},
     )
     columns: str = field(
         default="", metadata={"help": "columns to forecast, each by itself; all numbers if not set"}
@@ -70,9 +71,8 @@ class Options:
 
 def load(options: Options, data_dir: Path | None) -> TaskData:
     """Windows (N, L) and what follows (N, H), each series in units of its training rows' deviation."""
-    path = Path(options.file) if data_dir is None else data_dir / options.file
-    series = read_series(path, options.columns)
-    ends = Ends.of(len(series.values), path)
+    series = read_series(options.file, data_dir, options.columns)
+    ends = Ends.of(len(series.values), Path(options.file))
     known = series.values[: ends.train]
     values = (series.values - known.mean(dim=0)) / known.std(dim=0).clamp_min(1e-6)
     sizes = Sizes(options.lookback, options.horizon, options.together)
@@ -88,6 +88,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
         notes=(
             f"{len(series.names)} series of {len(values):,} steps, each forecast by itself; rows to "
             f"{ends.train:,} for the base, to {ends.validation:,} for OCD, to {ends.test:,} to test",
+            *series.notes,
         ),
         groups=rows // options.together,
         num_early=len(early),
