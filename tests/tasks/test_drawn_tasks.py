@@ -92,7 +92,7 @@ def test_series_are_read_rightly_however_they_are_written(tmp_path, lines, note)
     names = ["date", "wave", "walk", "more"][: lines[0].count(mark) + 1]
     path = tmp_path / "mine.csv"
     path.write_text("\n".join([mark.join(names), *lines]) + "\n", encoding="utf-8")
-    read = read_series("mine.csv", tmp_path, "")
+    read = read_series("mine.csv", tmp_path)
     same(read)
     assert re.search(note, " ".join(read.notes)) if note else not read.notes
     assert read.times[0] in ("2020-01-01", "0", "5")
@@ -100,7 +100,7 @@ def test_series_are_read_rightly_however_they_are_written(tmp_path, lines, note)
 
 def test_numbered_series_without_a_time_are_taken_as_they_stand(tmp_path):
     (tmp_path / "mine.csv").write_text("0,1\n1,5\n2,4\n9,3\n", encoding="utf-8")
-    read = read_series("mine.csv", tmp_path, "")
+    read = read_series("mine.csv", tmp_path)
     assert read.names == ("0", "1") and len(read.values) == 3
     assert read.notes == ("no column says when a row is: rows are taken to be in the order of time",)
 

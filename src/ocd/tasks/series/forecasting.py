@@ -22,6 +22,7 @@ from ocd.tasks.point_training import (
 )
 from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
+from ocd.tasks.series.reader import SeriesReader
 from ocd.tasks.series.reading import read_series
 from ocd.tasks.series.windows import Ends, Sizes, windows
 from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
@@ -71,10 +72,12 @@ class Options:
 
 def load(options: Options, data_dir: Path | None) -> TaskData:
     """Windows (N, L) and what follows (N, H), each series in units of its training rows' deviation."""
-    series = read_series(options.file, data_dir, options.columns)
+    columns = [part.strip() for part in options.columns.split(",") if part.strip()]
+    series = read_series(options.file, data_dir, columns)
     ends = Ends.of(len(series.values), Path(options.file))
     known = series.values[: ends.train]
-    values = (series.values - known.mean(dim=0)) / known.std(dim=0).clamp_min(1e-6)
+    mean, deviation = known.mean(dim=0), known.std(dim=0).clamp_min(1e-6)
+    values = (series.values - mean) / deviation
     sizes = Sizes(options.lookback, options.horizon, options.together)
     share = float(str(RUN_SETTINGS["held_out"]))
     ours = int(share * options.train_size)
@@ -92,6 +95,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
         ),
         groups=rows // options.together,
         num_early=len(early),
+        reader=SeriesReader(series.names, options.lookback, options.horizon, mean, deviation),
     )
 
 

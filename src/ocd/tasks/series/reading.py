@@ -1,6 +1,6 @@
 """A table with a row a time step -> series in the order of time, or one clear line.
 
-    series = read_series("mine.csv", data_dir, columns="")
+    series = read_series("mine.csv", data_dir)
 
 What is a series and what is the time is found in the table itself, and whatever is left out is said:
 
@@ -15,6 +15,7 @@ What is a series and what is the time is found in the table itself, and whatever
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,22 +52,21 @@ class Series:
     notes: tuple[str, ...] = ()
 
 
-def read_series(name: str, data_dir: Path | None, columns: str) -> Series:
-    """The series in a CSV or parquet file, in `data_dir` first. `columns`: their names with commas
-    between them, all columns of numbers where it is empty. Raises OCDError naming what is wrong, where,
-    and what would be right."""
-    wanted = [part.strip() for part in columns.split(",") if part.strip()]
+def read_series(name: str, data_dir: Path | None, wanted: Sequence[str] = ()) -> Series:
+    """The series in a CSV or parquet file, in `data_dir` first. `wanted`: their names, all columns of
+    numbers where there are none. Raises OCDError naming what is wrong, where, and what would be
+    right."""
     where = f"series {name}"
     _check_names(first_line(find_table(name, data_dir)), where)
     return _series_of(read_table(name, data_dir), where, wanted)
 
 
-def series_of_frame(data: Any, wanted: list[str]) -> Series:
+def series_of_frame(data: Any, wanted: Sequence[str] = ()) -> Series:
     """Those of what a program has at hand, a data frame."""
     return _series_of(as_frame(data), "the frame", wanted)
 
 
-def _series_of(table: pd.DataFrame, where: str, wanted: list[str]) -> Series:
+def _series_of(table: pd.DataFrame, where: str, wanted: Sequence[str]) -> Series:
     comma_first = bool(table.attrs.get(COMMA_FIRST, False))
     times, of_time, backwards = _times(table, where)
     if backwards:
