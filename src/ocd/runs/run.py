@@ -85,7 +85,7 @@ class Run(RunFolder):
         named = self.config.layer
         chosen = scores.layer() if named == "auto" else named
         others = [name for name in scores.ranked() if name != chosen]
-        why = "named in the settings; " if named != "auto" else ""
+        why = f"layer {named} moves, as the settings say; by Eq. 3 alone: " if named != "auto" else ""
         self.log(seed).write("note", text=f"{why}{scores.note()}")
         write_json(
             path,
