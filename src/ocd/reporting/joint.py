@@ -33,13 +33,13 @@ BESIDE = {
 """What is said of OCD's draws beside the best others."""
 LEGEND = (
     "Energy score: how far draws lie from the truth less half of how far they lie apart, in the unit "
-    "of the answer; for one answer its distance. Variogram score: whether differences within an answer "
-    "are as in the truth. CRPS: of each number by itself. Energy score and CRPS are those of many draws"
-    " of the kind. Covered: test answers that lie as a whole in the band that holds as much of the draws "
-    "(none of fewer than 20). Told from truth: right answers of a classifier that is shown a draw or "
-    "the truth (50 %: it cannot tell). 50 draws each, but of an ensemble its members. "
-    "Difference: in the energy score, positive where OCD is better, with the 95 % interval of a paired "
-    "bootstrap over test examples and seeds."
+    "of the answer; for one answer its distance. Variogram score: whether differences within an "
+    "answer are as in the truth. CRPS: of each number by itself. Energy score and CRPS are those of "
+    "many draws of the kind. Covered: test answers that lie as a whole in the band that holds as many "
+    "of the draws (none of fewer than 20). Told from truth: right answers of a classifier that is "
+    "shown a draw or the truth (50 %: it cannot tell). 50 draws each, but of an ensemble its members. "
+    "Difference: in the energy score, positive where OCD is better, with the 95 % interval of a "
+    "paired bootstrap over test examples and seeds."
 )
 
 
