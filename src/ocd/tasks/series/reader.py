@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,6 +49,23 @@ class SeriesReader:
         """All windows of a data frame."""
         every = self._windows(series_of_frame(data, self.names), "the frame")
         return self._part(every, slice(0, len(every)))
+
+    def window(self, values: Sequence[float], name: str | None) -> NewRows:
+        """The last of some values of a series in its own unit, or (None) in units of deviation. Raises
+        OCDError for too few, and for one that is not finite."""
+        if len(values) < self.lookback:
+            raise OCDError(f"{len(values)} values are given: {self.lookback} are needed")
+        given = torch.tensor(values[-self.lookback :], dtype=torch.float32)[None]
+        if not given.isfinite().all():
+            place = int((~given[0].isfinite()).nonzero()[0]) + len(values) - self.lookback + 1
+            raise OCDError(f"value {place} is not a finite number")
+        if name is None:
+            return NewRows(["the window"], given)
+        column = self.names.index(name)
+        units = torch.stack([self.mean[column], self.deviation[column]])[None]
+        return NewRows(
+            [f"{name} after the last value"], (given - units[:, :1]) / units[:, 1:], [], units
+        )
 
     def example(self, inputs: Inputs, folder: Path) -> bool:
         return False
