@@ -63,9 +63,8 @@ class SeriesReader:
             return NewRows(["the window"], given)
         column = self.names.index(name)
         units = torch.stack([self.mean[column], self.deviation[column]])[None]
-        return NewRows(
-            [f"{name} after the last value"], (given - units[:, :1]) / units[:, 1:], [], units
-        )
+        given = (given - units[:, :1]) / units[:, 1:]
+        return NewRows([f"{name} after the last value"], given, [], units)
 
     def example(self, inputs: Inputs, folder: Path) -> bool:
         return False
