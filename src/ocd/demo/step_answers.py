@@ -48,9 +48,8 @@ def _chart(given: Tensor, base: Tensor, ocd: Tensor, draws: Tensor, truth: Tenso
     total = len(given) + len(base)
 
     def point(place: int, value: float) -> str:
-        return (
-            f"{WIDTH * (place + 0.5) / total:.1f},{HEIGHT * (0.95 - 0.9 * (value - low) / reach):.1f}"
-        )
+        height = HEIGHT * (0.95 - 0.9 * (value - low) / reach)
+        return f"{WIDTH * (place + 0.5) / total:.1f},{height:.1f}"
 
     def line(values: Tensor, start: int, kind: str) -> str:
         points = " ".join(point(start + n, value) for n, value in enumerate(as_numbers(values)))
