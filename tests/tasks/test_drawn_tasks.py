@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mnist_files import write_mnist
-from ocd.data import every_second
+from ocd.data import every_second, read_tensors
 from ocd.errors import OCDError
 from ocd.runs import Run
 from ocd.tasks import get_task
@@ -251,6 +251,9 @@ def test_a_run_of_series_from_end_to_end(tmp_path):
     found = finished("series", tmp_path, settings | TINY)
     assert {"mc_dropout_3", "nearest_residuals", "deep_ensemble_2"} <= found["joint"].keys()
     assert (tmp_path / "run" / "figures" / "crps_by_step.png").exists()
+    kept = read_tensors(tmp_path / "run" / "predictions" / "seed-0.safetensors")["together"]
+    assert len(kept) == 40 and 1 < len(kept.unique()) < 40
+    assert "paired bootstrap over groups of test examples," in found["verdict"]["sentence"]
 
 
 # Completion

@@ -22,7 +22,7 @@ from torch import nn
 
 from ocd.config import OCDConfig
 from ocd.data import Examples, read_json, read_tensors, write_json, write_tensors
-from ocd.evaluation import evaluate, run_methods
+from ocd.evaluation import TOGETHER, evaluate, run_methods
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
 from ocd.prediction import Reference
@@ -177,7 +177,10 @@ class Run(RunFolder):
                 return
             evaluation = evaluate(comparison, self.data.test, together, self.data.test_groups)
             keep_shown(self, seed, comparison, evaluation)
-            write_tensors(path.with_suffix(".safetensors"), evaluation.tensors)
+            tensors = dict(evaluation.tensors)
+            if self.data.test_together is not None:
+                tensors[TOGETHER] = self.data.test_together
+            write_tensors(path.with_suffix(".safetensors"), tensors)
             write_json(path, evaluation.numbers)
         self.enter(path, path.with_suffix(".safetensors"))
         if self.share.is_alone:

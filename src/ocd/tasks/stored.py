@@ -34,7 +34,17 @@ DATA = {"table": "tables.options:TableData", "numbers": "tables.options:TableDat
         "features": "task:TaskData", "texts": "text.options:TextData",
         "series": "task:TaskData"}  # fmt: skip
 """Name of a reader -> the class of its task's data."""
-OWN = ("train", "test", "reader", "notes", "warnings", "groups", "test_groups", "num_early")
+OWN = (
+    "train",
+    "test",
+    "reader",
+    "notes",
+    "warnings",
+    "groups",
+    "test_groups",
+    "test_together",
+    "num_early",
+)
 
 
 def store_data(folder: Path, data: TaskData) -> list[Path]:

@@ -83,7 +83,9 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     ours = int(share * options.train_size)
     early, of_early = windows(values, 0, ends.train, sizes, options.train_size - ours)
     late, of_late = windows(values, ends.train, ends.validation, sizes, ours)
-    test, _ = windows(values, ends.validation, ends.test, replace(sizes, block=0), options.test_size)
+    test, of_test = windows(
+        values, ends.validation, ends.test, replace(sizes, block=0), options.test_size
+    )
     rows = torch.cat([of_early, of_late])
     return TaskData(
         Examples(join_rows(early.inputs, late.inputs), torch.cat([early.targets, late.targets])),
@@ -94,6 +96,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
             *series.notes,
         ),
         groups=rows // options.together,
+        test_together=of_test // options.together,
         num_early=len(early),
         reader=SeriesReader(series.names, options.lookback, options.horizon, mean, deviation),
     )
