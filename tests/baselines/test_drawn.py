@@ -157,6 +157,16 @@ def test_those_of_large_examples_are_not_offered(fit):
     assert all("examples are large" in str(reason_unavailable(kind, other)) for kind in DRAWN)
 
 
+def test_those_of_a_base_that_has_seen_the_lessons_are_not_offered(fit):
+    """Their errors would be too small, where OCD's lessons are on bases without them."""
+    other = OCD(base(), loss=squared_error, config=config(SETTINGS))
+    other.hypernetwork, other.frozen = fit.ocd.fitted()
+    other.fit_base = lambda *given: base()
+    for kind in DRAWN:
+        assert "on examples that this has seen" in str(reason_unavailable(kind, other))
+    assert reason_unavailable("label_head", other) is None
+
+
 def test_residuals_are_whole_vectors_of_other_examples():
     net = base()
     with torch.no_grad():
