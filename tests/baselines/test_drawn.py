@@ -18,7 +18,9 @@ from ocd.baselines import (
     load_baseline,
     reason_unavailable,
 )
-from ocd.lessons import Workdir
+from ocd.baselines.trained.drawn import OutputDiffusion
+from ocd.lessons import LessonBatch, Workdir
+from ocd.prediction.scoring import CENTRES, SPREADS
 from ocd.training import energy_scores
 
 SETTINGS = {
@@ -84,6 +86,63 @@ def test_only_the_diffusion_knows_that_numbers_belong_together(draws):
         assert share > 0.6 if kind == "output_diffusion" else share < 0.4, kind
 
 
+@pytest.fixture(scope="module")
+def rival(fit, tmp_path_factory) -> OutputDiffusion:
+    work = Workdir(tmp_path_factory.mktemp("rival"))
+    fit_baseline("output_diffusion", fit, work, progress=False)
+    network = load_baseline("output_diffusion", fit.ocd, TRAINING.inputs[:2], work).network
+    assert isinstance(network, OutputDiffusion)
+    return network
+
+
+def lessons(fit: MainFit, examples: Examples) -> LessonBatch:
+    frozen = fit.ocd.fitted()[1]
+    capture = frozen.capture(examples.inputs)
+    features = fit.ocd.condition.features(frozen, examples.inputs, capture)
+    return LessonBatch(features, examples.inputs, examples.targets, None, capture)
+
+
+def test_the_rival_chooses_centre_and_spread_as_ocd_does(fit, rival):
+    """The best of all pairs, by its draws as anybody makes them; the same ways are open to both."""
+    generator = torch.Generator().manual_seed(9)
+    inputs = torch.randn(200, 3, generator=generator)
+    noise = torch.randn(200, 4, generator=generator)
+    rows = lessons(fit, Examples(inputs, base()(inputs).detach() + 0.2 + 0.3 * noise))
+    rival.choose_sampling([rows], squared_error)
+    chosen = float(rival.centre), float(rival.spread)
+    found = {}
+    with torch.no_grad():
+        for centre in CENTRES:
+            for spread in SPREADS:
+                rival.centre.fill_(centre)
+                rival.spread.fill_(spread)
+                drawn = rival.draws(rows.features, inputs, rows.capture.output, 20, 0)
+                found[centre, spread] = float(energy_scores(drawn, rows.targets).mean())
+    assert found[chosen] == pytest.approx(min(found.values()), rel=1e-3)
+    assert chosen[1] < 1  # the truth is nearer than what it learnt
+
+
+def test_a_centre_that_harms_the_rivals_answer_is_not_taken(fit, rival):
+    inputs = two_ends(200, 10).inputs
+    rows = lessons(fit, Examples(inputs, base()(inputs).detach()))
+    rival.centre.fill_(1)
+    rival.spread.fill_(0)
+    with torch.no_grad():
+        moved = rival.draws(rows.features, inputs, rows.capture.output, 1, 0)[:, 0] - rows.targets
+    opposite = lessons(fit, Examples(inputs, rows.targets - moved))
+    rival.choose_sampling([opposite], squared_error, belongs=torch.arange(200) // 5)
+    assert float(rival.centre) == 0
+
+
+def test_the_rival_is_judged_on_what_judges_ocd(fit, tmp_path, monkeypatch):
+    """Neither what it was trained on, nor what chose its weights."""
+    seen = []
+    monkeypatch.setattr(OutputDiffusion, "choose_sampling", lambda self, rows, *more: seen.extend(rows))
+    fit_baseline("output_diffusion", fit, Workdir(tmp_path), progress=False)
+    (note,) = [note for note in fit.ocd.notes if note.startswith("examples:")]
+    assert f"{sum(map(len, seen))} others judge moves" in note
+
+
 def test_quantiles_and_normal_draws_reach_no_farther_than_they_learnt(draws):
     assert float(draws["quantile_head"].abs().max()) < 3
     normal = draws["gaussian_head"]
@@ -96,6 +155,16 @@ def test_those_of_large_examples_are_not_offered(fit):
     other = OCD(base(), loss=squared_error, config=config(SETTINGS), excerpt=lambda *given: given)
     other.hypernetwork, other.frozen = fit.ocd.fitted()
     assert all("examples are large" in str(reason_unavailable(kind, other)) for kind in DRAWN)
+
+
+def test_those_of_a_base_that_has_seen_the_lessons_are_not_offered(fit):
+    """Their errors would be too small, where OCD's lessons are on bases without them."""
+    other = OCD(base(), loss=squared_error, config=config(SETTINGS))
+    other.hypernetwork, other.frozen = fit.ocd.fitted()
+    other.fit_base = lambda *given: base()
+    for kind in DRAWN:
+        assert "on examples that this has seen" in str(reason_unavailable(kind, other))
+    assert reason_unavailable("label_head", other) is None
 
 
 def test_residuals_are_whole_vectors_of_other_examples():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ocd import OCDError
-from ocd.data import as_groups, every_second, in_parts, seeded, some_of
+from ocd.data import as_groups, every_second, in_parts, of_other_groups, seeded, some_of
 
 BELONGS = torch.tensor([number // 3 for number in range(40)])[torch.randperm(40, generator=seeded(1))]
 
@@ -58,3 +58,17 @@ def test_labels_that_say_nothing_are_refused() -> None:
         as_groups([1, 2], 3)
     with pytest.raises(OCDError, match="one label for all examples"):
         as_groups([1, 1, 1], 3)
+
+
+def test_others_are_of_other_groups_and_all_of_them_as_often() -> None:
+    belongs = torch.cat([BELONGS, torch.full((60,), 99)])  # most are of one group
+    others = of_other_groups(belongs, 2000, seeded(0))
+    assert others.shape == (100, 2000)
+    assert not (belongs[others] == belongs[:, None]).any()
+    for row in (0, 17, 99):
+        counts = others[row].bincount(minlength=100)[belongs != belongs[row]]
+        expected = 2000 / len(counts)
+        assert int(counts.min()) > expected - 5 * expected**0.5
+        assert int(counts.max()) < expected + 5 * expected**0.5
+    with pytest.raises(OCDError, match="all examples are of one group"):
+        of_other_groups(torch.zeros(5), 3, seeded(0))

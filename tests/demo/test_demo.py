@@ -32,6 +32,7 @@ from ocd.demo.page import Page
 from ocd.demo.panels import make_panel
 from ocd.demo.pieces import short
 from ocd.demo.shown import Question, ShownRun
+from ocd.demo.windows import IN_DEVIATIONS
 from ocd.evaluation import SEPARATION_METRICS
 from ocd.runs import Run
 from ocd.tasks import Answer, NewRows, fields_of, get_task, pose_around, values_of
@@ -90,6 +91,15 @@ def texts_run(root: Path) -> Run:
     return made(root, "text", TINY | more | paths)
 
 
+def series_run(root: Path) -> Run:
+    chance = np.random.default_rng(0)
+    wave = 20 + np.sin(np.arange(700) / 4) + 0.1 * chance.normal(size=700)
+    frame = pd.DataFrame({"day": range(700), "wave": wave, "walk": chance.normal(size=700).cumsum()})
+    frame.to_csv(root / "mine.csv", index=False)
+    sizes = {"lookback": 16, "horizon": 5, "train_size": 120, "test_size": 20, "base_steps": 20}
+    return made(root, "series", TINY | sizes | {"file": "mine.csv"}, root)
+
+
 def sounds_run(root: Path) -> Run:
     pytest.importorskip("soundfile")
     write_voices(root / "mine")
@@ -123,7 +133,7 @@ def pictures_run(root: Path) -> Run:
 
 RUNS: dict[str, Callable[[Path], Run]] = {
     "digits": digits_run, "table": table_run, "views": views_run, "texts": texts_run,
-    "sounds": sounds_run, "pictures": pictures_run,
+    "sounds": sounds_run, "pictures": pictures_run, "series": series_run,
 }  # fmt: skip
 
 
@@ -230,6 +240,7 @@ def test_a_picked_example_is_shown_by_the_panel_and_its_values_give_it_again(pag
     assert len(values) == len(page.panel.components)
     read = {
         "DrawingPanel": "drawn", "TextPanel": "written", "RowPanel": "row", "PosePanel": "moved",
+        "SeriesPanel": "written",
     }.get(type(page.panel).__name__)  # fmt: skip
     if read is None:  # a mixture is heard, not set, and of a photograph features are kept alone
         assert values == [None] or (not values and "<audio" in answer)
@@ -428,8 +439,32 @@ def test_mixtures_that_are_gone_are_one_line(runs: Callable[[str], Path]) -> Non
 
 
 def test_a_task_that_takes_no_new_inputs_has_no_page() -> None:
-    """completion and series: no reader, and no voices."""
-    run = SimpleNamespace(data=SimpleNamespace(reader=None), task=get_task("series"))
-    shown: Any = SimpleNamespace(root=Path("runs/series"), loaded=SimpleNamespace(run=run))
-    with pytest.raises(OCDError, match="task series takes no new inputs, so there is no page"):
+    """completion: no reader, and no voices."""
+    run = SimpleNamespace(data=SimpleNamespace(reader=None), task=get_task("completion"))
+    shown: Any = SimpleNamespace(root=Path("runs/halves"), loaded=SimpleNamespace(run=run))
+    with pytest.raises(OCDError, match="task completion takes no new inputs, so there is no page"):
         make_panel(shown)
+
+
+def test_a_window_is_written_or_uploaded_in_its_own_unit(
+    tmp_path: Path, runs: Callable[[str], Path]
+) -> None:
+    page = Page(ShownRun.open(runs("series")))
+    panel, values = page.panel, [20 + 0.1 * number for number in range(18)]
+    written = panel.written("wave", ", ".join(map(str, values)))
+    table = pd.DataFrame({"wave": values, "walk": 0.0})
+    table.to_csv(tmp_path / "new.csv", index=False)
+    uploaded = panel.uploaded("wave", str(tmp_path / "new.csv"))
+    assert torch.allclose(written.inputs, uploaded.inputs, atol=1e-5)
+    unit, shown = panel.show(Question(uploaded))
+    assert unit == "wave" and [float(v) for v in shown.split()] == pytest.approx(values[2:], rel=1e-4)
+    said = page.said(Question(uploaded), 3, 0)
+    found = page.shown.answer(Question(uploaded), 3)
+    assert short(float(found.base[0, -1])) in said and abs(float(found.base.mean()) - 20) < 10
+    for words, wrong in (("1 2", "2 values are given: 16"), ("1 x 2", "value 2 is 'x', no number")):
+        with pytest.raises(OCDError, match=wrong):
+            panel.written("wave", words)
+    with pytest.raises(OCDError, match="value 17 is not a finite number"):
+        panel.written("wave", " ".join(["1"] * 16 + ["nan"]))
+    with pytest.raises(OCDError, match="choose a series first"):
+        panel.uploaded(IN_DEVIATIONS, str(tmp_path / "new.csv"))

@@ -13,7 +13,7 @@ from ocd.evaluation.joint_scores import (
     two_sample_accuracy,
     variogram_scores,
 )
-from ocd.prediction import crps_per_example
+from ocd.training import energy_scores
 
 
 def walks(*shape: int, seed: int) -> torch.Tensor:
@@ -58,14 +58,25 @@ def test_variogram_and_classifier_see_what_single_numbers_do_not():
 def test_crps_by_step_is_that_of_each_number():
     by_step = crps_by_step(RIGHT, TARGETS)
     assert by_step.shape == (6,) and float(by_step[-1]) > float(by_step[0])
-    one = crps_per_example(RIGHT[..., 3:4], TARGETS[:, 3:4]).mean()
-    assert float(by_step[3]) == pytest.approx(float(one))
+    one = energy_scores(RIGHT[..., 3:4].transpose(0, 1), TARGETS[:, 3:4]).mean()
+    assert float(by_step[3]) == pytest.approx(float(one), rel=1e-4)
+    numbers, _ = judge_draws(RIGHT[..., 3:4], TARGETS[:, 3:4], TARGETS[:, :0])
+    assert numbers["crps"] == pytest.approx(numbers["energy"], rel=1e-4)
 
 
+def test_few_draws_are_not_judged_worse_than_many_of_the_same_kind():
+    few, many = (judge_draws(RIGHT[:k], TARGETS, TARGETS[:, :0])[0] for k in (3, 40))
+    assert few["crps"] == pytest.approx(many["crps"], rel=0.06)
+    assert few["energy"] == pytest.approx(many["energy"], rel=0.06)
+    assert few["covered_90"] is None and many["covered_90"] is not None
+
+
+@pytest.mark.parametrize("num_draws", [20, 50, 200])
 @pytest.mark.parametrize("level", [50, 90])
-def test_bands_of_right_draws_cover_whole_answers_as_often_as_they_claim(level):
-    found = band_coverage(walks(200, 600, seed=3), TARGETS, level)
-    assert found == pytest.approx(level, abs=6)
+def test_bands_of_right_draws_cover_whole_answers_as_often_as_they_claim(level, num_draws):
+    targets = walks(6000, seed=4)
+    found = band_coverage(walks(num_draws, 6000, seed=3), targets, level)
+    assert found == pytest.approx(level, abs=2)
     assert band_coverage(0.5 * walks(200, 600, seed=3), TARGETS, level) < level - 20
 
 

@@ -10,7 +10,7 @@ from helpers import LOSS, config, digits, digits_base
 from ocd import OCD, Examples, OCDError
 from ocd.prediction import HeldOut
 from ocd.prediction.sampling import EnsembleLoss, SamplingConfig, join_by_mean
-from ocd.prediction.scoring import SPREADS, TRIVIAL, choose_by_score
+from ocd.prediction.scoring import CENTRES, SPREADS, TRIVIAL, centre_and_spread, choose_by_score
 from ocd.training import energy_scores
 
 SETTINGS = {
@@ -111,6 +111,43 @@ def test_draws_that_are_worse_than_residuals_are_said_to_be(ocd):
     note = choose_by_score(ocd.generator(), HeldOut(inputs, targets), JUDGE, wide)
     assert note.endswith(f"worse than {TRIVIAL}") and "spread 2 around" in note
     assert "residuals of other examples has" in note
+
+
+def grouped(count: int, groups: int, seed: int = 6) -> HeldOut:
+    examples = two_answers(count, seed)
+    return HeldOut(*vars_of(examples), example=torch.arange(count) % groups, grouped=True)
+
+
+def test_of_one_group_there_are_no_residuals_of_others(ocd):
+    """Its own residuals would hold the answer itself."""
+    examples = grouped(100, 1)
+    note = choose_by_score(ocd.generator(), examples, JUDGE, SamplingConfig())
+    alone = (ocd.base(examples.inputs) - examples.targets).detach()
+    assert f"the base's own answer has {float(alone.norm(dim=1).mean()):.4g} (all are of one" in note
+    assert "on 100 held-out lessons of 1 group:" in note and TRIVIAL not in note
+
+
+@pytest.mark.parametrize(("groups", "enough"), [(4, False), (16, True)])
+def test_too_few_groups_to_judge_are_said_to_be(ocd, groups, enough):
+    note = choose_by_score(ocd.generator(), grouped(160, groups), JUDGE, SamplingConfig(spread=2.0))
+    assert f"on 160 held-out lessons of {groups} groups:" in note
+    assert ("4 groups judged, and 16 are needed to say" in note) is not enough
+    few = HeldOut(*vars_of(two_answers(5, 7)))
+    said = choose_by_score(ocd.generator(), few, JUDGE, SamplingConfig())
+    assert "5 examples judged, and 16 are needed to say" in said
+
+
+def test_centre_and_spread_are_chosen_beside_each_other():
+    """The centre that is best at the paper's spread is not the best at the best spread."""
+    ways = [(c, s) for c in CENTRES for s in SPREADS]
+    costs = {(c, s): abs(s - 1.5) + 0.5 * abs(c - (0.5 if s > 1 else 1)) for c, s in ways}
+
+    def harm(centre: float) -> Tensor:
+        return torch.full((40,), -1.0) if centre != 0.25 else torch.ones(40)
+
+    assert centre_and_spread(lambda c, s: costs[c, s], harm) == (0.5, 1.5)
+    wanted = {way: abs(way[0] - 0.25) for way in costs}  # a centre that harms is not tried
+    assert centre_and_spread(lambda c, s: wanted[c, s], harm)[0] == 0.5
 
 
 def test_a_generator_of_one_step_learns_both_ends_from_the_score_alone():

@@ -45,7 +45,10 @@ def test_the_verdict_is_about_the_trivial_distribution(ours, interval, statement
 
 def test_the_best_other_way_to_draw_is_named_beside_it():
     verdict = judge_joint(found(0.95, [0.01, 0.1], [-0.1, -0.01]))
-    assert "conditional diffusion of the output: worse (0.9000 → 0.9500, +5.6 %)" in verdict["sentence"]
+    said = "conditional diffusion of the output, OCD's draws are worse (0.9000 → 0.9500, +5.6 %)."
+    assert said in verdict["sentence"]
+    equal = judge_joint(found(0.95, [0.01, 0.1], [-0.1, 0.01]))["sentence"]
+    assert "OCD's draws are neither better nor worse beyond doubt (0.9000" in equal
     alone = judge_joint(found(0.95, None, None))
     assert alone == {"statement": "undecided", "sentence": "Draws were judged alone."}
 
@@ -55,3 +58,10 @@ def test_the_table_has_ocd_first_and_then_the_best():
     keys = [row.split("`")[1] for row in rows]
     assert keys == ["ocd", "output_diffusion", "base_residuals", "gaussian_head", "base"]
     assert "+0.0500 (+0.0100 to +0.1000)" in rows[2] and rows[0].rstrip().endswith("| — |")
+
+
+def test_a_band_of_few_draws_is_no_number():
+    of = found(0.95, None, None)
+    of["deep_ensemble_3"] = of["ocd"] | {"energy": [1.2], "covered_90": [None], "covered_50": [None]}
+    row = next(row for row in joint_table(of).splitlines() if "`deep_ensemble_3`" in row)
+    assert [cell.strip() for cell in row.split("|")][5:7] == ["—", "—"]

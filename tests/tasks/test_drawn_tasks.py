@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 import torch
 
 from mnist_files import write_mnist
+from ocd.data import every_second, read_tensors
 from ocd.errors import OCDError
 from ocd.runs import Run
 from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
-from ocd.tasks.series.windows import Ends, windows
+from ocd.tasks.series.reading import Series, read_series
+from ocd.tasks.series.windows import Ends, Sizes, windows
+from ocd.training.batches import split_indices
 
 TINY = {
     "base_steps": "30", "num_draws": "3", "training.num_steps": "12", "training.validate_every": "6",
@@ -42,15 +46,63 @@ def write_series(folder: Path, rows: int = 900) -> Path:
 
 def test_windows_are_what_was_and_what_followed():
     values = torch.stack([torch.arange(100.0), 1000 + torch.arange(100.0)], dim=1)
-    examples, rows = windows(values, 40, 60, lookback=16, horizon=3, count=1000)
+    examples, rows = windows(values, 40, 60, Sizes(16, 3), count=1000)
     assert len(examples) == 2 * 18 and int(rows.min()) == 40 and int(rows.max()) == 57
     for given, follows, row in zip(examples.inputs, examples.targets, rows, strict=True):
         assert torch.equal(given % 1000, torch.arange(row - 16.0, row))
         assert torch.equal(follows % 1000, torch.arange(float(row), row + 3.0))
-    few, _ = windows(values, 40, 60, 16, 3, count=10)
+    few, _ = windows(values, 40, 60, Sizes(16, 3), count=10)
     assert len(few) == 10 and len({float(x[-1] // 1000) for x in few.inputs}) == 2
     with pytest.raises(OCDError, match="rows 40 to 42 hold no window of 16 and 3 values"):
-        windows(values, 40, 42, 16, 3, 10)
+        windows(values, 40, 42, Sizes(16, 3), 10)
+    _, whole = windows(values, 40, 60, Sizes(16, 3, block=8), count=1000)
+    assert whole.unique().tolist() == [40, 41, 42, 43, 44, 45, 48, 49, 50, 51, 52, 53, 56, 57]
+
+
+def same(read: Series) -> None:
+    assert read.names == ("wave", "walk") and read.values.shape == (5, 2)
+    assert read.values[:, 0].tolist() == [1.5, 2.5, 3.0, 2.0, 1234.5]
+    assert read.values[:, 1].tolist() == [4, 7, 5, 6, 9]
+
+
+ROWS = [("2020-01-01", 1.5, 4), ("2020-01-02", 2.5, 7), ("2020-01-03", 3, 5), ("2020-01-04", 2, 6),
+        ("2020-01-05", 1234.5, 9)]  # fmt: skip
+
+
+def german(value: float) -> str:
+    return f"{value:,}".replace(",", " ").replace(".", ",").replace(" ", ".")
+
+
+@pytest.mark.parametrize(
+    ("lines", "note"),
+    [
+        ([f"{d},{a},{b}" for d, a, b in ROWS], None),
+        ([f"{d};{german(a)};{b}" for d, a, b in ROWS], None),
+        ([f"{d}\t{a}\t{b}" for d, a, b in ROWS], None),
+        ([f"{d},{a},{b}" for d, a, b in ROWS[::-1]], "had the latest first .column 'date'. and were"),
+        ([f"{i},{a},{b}" for i, (_, a, b) in enumerate(ROWS)], None),
+        ([f"{9 - i},{a},{b}" for i, (_, a, b) in enumerate(ROWS[::-1])], "had the latest first"),
+        ([f"{d},{a},{b},x" for d, a, b in ROWS], "left out, as no series of numbers: 'more'"),
+        ([f"{d},{a},{b},{i}" for i, (d, a, b) in enumerate(ROWS)], "left out, .*: 'more'"),
+        ([f"{d},{a},{b}," for d, a, b in ROWS], "left out, .*: 'more'"),
+    ],
+)
+def test_series_are_read_rightly_however_they_are_written(tmp_path, lines, note):
+    mark = next(mark for mark in ";\t," if mark in lines[0])
+    names = ["date", "wave", "walk", "more"][: lines[0].count(mark) + 1]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join([mark.join(names), *lines]) + "\n", encoding="utf-8")
+    read = read_series("mine.csv", tmp_path)
+    same(read)
+    assert re.search(note, " ".join(read.notes)) if note else not read.notes
+    assert read.times[0] in ("2020-01-01", "0", "5")
+
+
+def test_numbered_series_without_a_time_are_taken_as_they_stand(tmp_path):
+    (tmp_path / "mine.csv").write_text("0,1\n1,5\n2,4\n9,3\n", encoding="utf-8")
+    read = read_series("mine.csv", tmp_path)
+    assert read.names == ("0", "1") and len(read.values) == 3
+    assert read.notes == ("no column says when a row is: rows are taken to be in the order of time",)
 
 
 def test_the_usual_ends_of_ett_and_shares_of_others():
@@ -63,7 +115,7 @@ def test_the_base_learns_from_earlier_rows_than_ocd_and_neither_from_the_test(tm
     task = get_task("series")
     options = task.options(file="mine.csv", lookback=24, horizon=6, train_size=200, test_size=50)
     data = task.load(options, tmp_path)
-    assert (len(data.train), len(data.test)) == (200, 50) and data.in_time
+    assert (len(data.train), len(data.test), data.num_early) == (200, 50, 120)
     settings = {"file": "mine.csv", "lookback": "24", "horizon": "6", "train_size": "200"}
     run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings | TINY)
     base, ours = run.base_examples, run.examples
@@ -72,6 +124,48 @@ def test_the_base_learns_from_earlier_rows_than_ocd_and_neither_from_the_test(tm
     assert int(run.data.groups[:120].max()) <= int(run.data.groups[120:].min())
     given, follows = data.train.inputs[0], data.train.targets[0]
     assert torch.equal(task.compose(given[None], follows[None])[0], torch.cat([given[-6:], follows]))
+
+
+@pytest.mark.parametrize("horizon", [6, 40])
+def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizon):
+    """As a fit parts its lessons, by the steps themselves: a series that counts them."""
+    rows = 4000
+    path = tmp_path / "count.csv"
+    path.write_text("step\n" + "\n".join(map(str, range(rows))), encoding="utf-8")
+    settings = {
+        "file": "count.csv", "lookback": "24", "horizon": str(horizon), "train_size": "2000",
+        "columns": "step",
+    }  # fmt: skip
+    run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings)
+    known = torch.arange(0.6 * rows)
+    steps = (run.examples.targets * known.std() + known.mean()).round().long()
+    assert int(steps.min()) >= 0.6 * rows  # not those of the base
+    learnt, held_out = split_indices(
+        torch.arange(len(steps)), run.config.training.validation_share, 0, belongs=run.groups
+    )
+    assert len(learnt) and len(held_out)
+    assert not set(steps[learnt].flatten().tolist()) & set(steps[held_out].flatten().tolist())
+    half = every_second(held_out, run.groups)
+    choosing, judging = steps[held_out[half]], steps[held_out[~half]]
+    assert not set(choosing.flatten().tolist()) & set(judging.flatten().tolist())
+
+
+def test_windows_of_a_short_series_are_parted_by_rows(tmp_path):
+    """There are fewer than are asked for, and not in the shares that are asked for."""
+    write_series(tmp_path, rows=600)
+    settings = {"file": "mine.csv", "lookback": "24", "horizon": "6"}
+    run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings)
+    groups, size = run.data.groups, run.options.together
+    base, ours = run._places()
+    assert len(base) + len(ours) < run.options.train_size
+    assert int(groups[base].max()) < 360 // size + 1 and int(groups[ours].min()) >= 360 // size
+    assert torch.equal(base, torch.arange(run.data.num_early)) and len(ours) < 0.4 * len(base) / 0.6
+    fewer = Run.create(
+        "series", tmp_path / "fewer", data_dir=tmp_path, settings=settings | {"held_out": "0.1"}
+    )
+    assert torch.equal(fewer._places()[0], base) and set(fewer._places()[1].tolist()) < set(
+        ours.tolist()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,10 +196,25 @@ def test_every_forecaster_learns_a_wave_and_depends_on_its_seed_alone(tmp_path, 
 @pytest.mark.parametrize(
     ("options", "text", "message"),
     [
-        ({"file": "none.csv"}, None, "none.csv: no such file; give --set file=PATH"),
+        ({"file": "none.csv"}, None, "none.csv: no such file .nor in"),
         ({"columns": "wav"}, None, "no column of numbers 'wav'.*wave"),
         ({}, "a,b\nx,y\n", "has no column of numbers"),
         ({}, "a,b\n1,2\n3,\n", "row 2, column 'b': no number; fill gaps first"),
+        ({}, "1.5,2\n1,2\n3,4\n", "first line holds values .'1.5'.*put a line of names in front"),
+        ({}, "1.5,1.5\n1,2\n3,4\n", "first line holds values .'1.5'"),
+        ({}, "2020-01-01,2\n2020-01-02,4\n", "first line holds values .'2020-01-01'"),
+        ({}, "s,2020-01-01,2020-01-02\na,2,3\nb,4,5\n", "first line holds dates: a row must be a"),
+        ({}, "a,b\n1,2\n3,4\n5,err\n7,8\n", "row 3, column 'b': 'err' is no number; mend it, or"),
+        (
+            {}, "date,a\n" + "2020-01-01,1\n2020-01-03,2\n2020-01-02,1\n2020-01-04,5\n",
+            "row 3, column 'date': '2020-01-02' does not follow '2020-01-03': sort the rows",
+        ),
+        (
+            {}, "date,store,a\n2020-01-01,x,1\n2020-01-01,y,1\n2020-01-02,x,1\n2020-01-02,y,1\n",
+            "row 2, column 'date': '2020-01-01' does not follow '2020-01-01': .*a column of its own",
+        ),
+        ({}, "date,a\n2020-01-01,1\n,2\n2020-01-03,4\n", "row 2, column 'date': no date; mend it"),
+        ({"columns": "date"}, "date,a\n2020-01-01,1\n2020-01-02,2\n", "no column of numbers 'date'"),
         ({}, "a\n" + "1\n" * 30, "hold no window of 96 and 24 values"),
     ],
 )  # fmt: skip
@@ -142,6 +251,9 @@ def test_a_run_of_series_from_end_to_end(tmp_path):
     found = finished("series", tmp_path, settings | TINY)
     assert {"mc_dropout_3", "nearest_residuals", "deep_ensemble_2"} <= found["joint"].keys()
     assert (tmp_path / "run" / "figures" / "crps_by_step.png").exists()
+    kept = read_tensors(tmp_path / "run" / "predictions" / "seed-0.safetensors")["together"]
+    assert len(kept) == 40 and 1 < len(kept.unique()) < 40
+    assert "paired bootstrap over groups of test examples," in found["verdict"]["sentence"]
 
 
 # Completion

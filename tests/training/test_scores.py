@@ -9,7 +9,7 @@ import torch
 
 from ocd import OCDError
 from ocd.prediction import crps_per_example
-from ocd.training import distribution_score, energy_scores, kind_of_score, score_of
+from ocd.training import distribution_score, energy_scores, kind_of_score, score_of, scores
 
 NORMAL = torch.Generator().manual_seed(0)
 
@@ -34,8 +34,26 @@ def test_of_one_number_it_is_the_crps_and_of_one_draw_the_distance():
     apart = (draws - draws.transpose(1, 2)).abs().mean(dim=(1, 2))
     fair = biased + apart / 2 - apart / 2 * 200 / 199
     assert torch.allclose(score_of("crps")(draws, targets).double(), fair, atol=1e-5)
+    same = crps_per_example(draws.transpose(0, 1), targets, fair=True)
+    assert torch.allclose(same, fair, atol=1e-8)
     one = normal(4, 1, 7)
     assert torch.allclose(energy_scores(one, one[:, 0] + 2), torch.full((4,), 2 * 7**0.5))
+
+
+def test_pairs_of_draws_are_not_all_in_memory_at_once(monkeypatch):
+    """They are K² vectors an example, where outputs, by which chunks are sized, are K."""
+    largest, plain = [], scores._distance
+
+    def counted(difference: torch.Tensor) -> torch.Tensor:
+        largest.append(difference.numel())
+        return plain(difference)
+
+    monkeypatch.setattr(scores, "_distance", counted)
+    draws, targets = normal(3, 30, 7), normal(3, 7)
+    found = energy_scores(draws, targets)
+    assert max(largest) <= draws.numel()
+    every = (draws[:, :, None] - draws[:, None]).norm(dim=-1).sum(dim=(1, 2)) / (30 * 29)
+    assert torch.allclose(found, (draws - targets[:, None]).norm(dim=-1).mean(1) - every / 2, atol=1e-5)
 
 
 @pytest.mark.parametrize("num_draws", [2, 20])

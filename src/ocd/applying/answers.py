@@ -23,11 +23,12 @@ LEVELS = (50, 90)
 @dataclass(frozen=True)
 class Answers:
     """For B inputs, in their order. Numbers (B, 1) of a regression are in the target's own unit,
-    classes are probabilities (B, C), views are colours (B, 3, H, W) from 0 to 1.
+    so are the steps of series (B, H), classes are probabilities (B, C), views are colours (B, 3, H, W)
+    from 0 to 1.
 
     `ids`: how the user knows each row. `base`: what the base says, unchanged. `ocd`: what OCD says.
     `std`: standard deviation over the draws, None of a mean. `intervals`: per cent -> lower and upper
-    end of the draws' central interval, of a regression with enough draws. `draws` (K, B, ...): each
+    end of the draws' central interval, of numbers with enough draws. `draws` (K, B, ...): each
     draw. `distance` (B,): to the training inputs; `nearer` (B,): the share of these that are nearer to
     each other. `remarks`: of each row, "" for none. `note`: what is to be known of all.
     """
@@ -58,18 +59,31 @@ class Answers:
         return [self.answer.names[int(place)] for place in self.ocd.argmax(dim=1)]
 
     def frame(self) -> pd.DataFrame:
-        """A row for each input; what is said of views is how far they moved alone."""
+        """A row for each input, of series for each step; what is said of views is how far they moved
+        alone."""
         import pandas as pd
 
         return pd.DataFrame(self.columns())
 
     def columns(self) -> dict[str, Any]:
         """The same without pandas: a list or array for each column."""
+        if self.answer.kind == "steps":
+            return self._of_steps()
         return {"row": self.ids} | self._own() | self._of_inputs()
 
     def draw_columns(self) -> dict[str, Any]:
-        """Every draw of numbers or classes: a row for each input and draw."""
+        """Every draw of numbers or classes: a row for each input and draw, and of series each step."""
         count, size = self.draws.shape[:2]
+        if self.answer.kind == "steps":
+            lines = [
+                (n, draw + 1) for n in self.ids for draw in range(count) for _ in self.answer.names
+            ]
+            return {
+                "row": [name for name, _ in lines],
+                "draw": [draw for _, draw in lines],
+                "step": [*self.answer.names] * (count * size),
+                "value": _numbers(self.draws.transpose(0, 1).flatten()),
+            }
         made: dict[str, Any] = {
             "row": [name for name in self.ids for _ in range(count)],
             "draw": [number + 1 for _ in range(size) for number in range(count)],
@@ -77,6 +91,22 @@ class Answers:
         values = self.draws.transpose(0, 1).reshape(size * count, -1)
         names = ["value"] if self.answer.kind == "number" else [f"p {n}" for n in self.answer.names]
         return made | {name: _numbers(values[:, place]) for place, name in enumerate(names)}
+
+    def _of_steps(self) -> dict[str, Any]:
+        steps = len(self.answer.names)
+        made: dict[str, Any] = {
+            "row": [name for name in self.ids for _ in range(steps)],
+            "step": [*self.answer.names] * len(self),
+            "base": _numbers(self.base.flatten()),
+            "ocd": _numbers(self.ocd.flatten()),
+        }
+        if self.std is not None:
+            made["std"] = _numbers(self.std.flatten())
+        for level, (low, high) in self.intervals.items():
+            made[f"low {level} %"] = _numbers(low.flatten())
+            made[f"high {level} %"] = _numbers(high.flatten())
+        of_inputs = self._of_inputs()
+        return made | {name: [v for v in of for _ in range(steps)] for name, of in of_inputs.items()}
 
     def _own(self) -> dict[str, Any]:
         if self.answer.kind == "number":
@@ -124,6 +154,8 @@ def make_answers(
     joined, base = join(outputs), base.cpu()
     if answer.kind == "classes":
         joined, base, outputs = joined.softmax(dim=-1), base.softmax(dim=-1), outputs.softmax(dim=-1)
+    if rows.units is not None:
+        outputs, base, joined = (_in_units(values, rows.units) for values in (outputs, base, joined))
     several = len(outputs) > 1
     remarks = [""] * len(rows)
     for place, text in rows.remarks:
@@ -134,12 +166,17 @@ def make_answers(
         base,
         joined,
         outputs.std(dim=0, unbiased=False) if several else None,
-        _intervals(outputs) if answer.kind == "number" and several else {},
+        _intervals(outputs) if answer.kind in ("number", "steps") and several else {},
         outputs,
         *near,
         remarks,
         found.note,
     )
+
+
+def _in_units(values: Tensor, units: Tensor) -> Tensor:
+    """Of (..., B, H) with a mean and a deviation for each of the B."""
+    return units[:, :1] + units[:, 1:] * values
 
 
 def _intervals(draws: Tensor) -> dict[int, tuple[Tensor, Tensor]]:

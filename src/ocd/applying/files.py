@@ -25,7 +25,7 @@ from ocd.data import file_digest, read_json, write_json, written_aside
 from ocd.errors import OCDError
 
 ENDINGS = (".csv", ".parquet")
-PART = {"number": 4096, "classes": 1024, "view": 8}
+PART = {"number": 4096, "steps": 256, "classes": 1024, "view": 8}
 """Inputs in a part, by what the answers are."""
 
 

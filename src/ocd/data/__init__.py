@@ -16,7 +16,7 @@ from ocd.data.datasets import (
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text, written_aside
-from ocd.data.groups import as_groups, every_second, in_parts, some_of
+from ocd.data.groups import as_groups, every_second, in_parts, of_other_groups, some_of
 from ocd.data.inputs import (
     Inputs,
     Targets,
@@ -102,6 +102,7 @@ __all__ = [
     "locked",
     "map_tensors",
     "num_rows",
+    "of_other_groups",
     "only_tensors",
     "progress_bar",
     "read_json",

@@ -73,3 +73,16 @@ def every_second(names: Tensor, belongs: Tensor | None = None) -> Tensor:
         return torch.arange(len(names)) % 2 == 0
     _, group = belongs[names].unique(return_inverse=True)
     return group % 2 == 0
+
+
+def of_other_groups(belongs: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """For each of the examples (N,), `count` others by chance that are not of its group, (N, count).
+    Raises OCDError for one group, which has none."""
+    _, group, sizes = belongs.unique(return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise OCDError("all examples are of one group: none has others that are not of its own")
+    order = group.argsort(stable=True)  # groups one after the other
+    own, start = sizes[group], (sizes.cumsum(0) - sizes)[group]
+    chance = torch.rand(len(belongs), count, generator=generator, dtype=torch.float64)
+    place = (chance * (len(belongs) - own)[:, None]).long()
+    return order[torch.where(place < start[:, None], place, place + own[:, None])]

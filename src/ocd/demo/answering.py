@@ -11,6 +11,7 @@ from ocd.demo.class_answers import class_answer
 from ocd.demo.number_answers import number_answer
 from ocd.demo.pieces import line, per_cent
 from ocd.demo.shown import Question
+from ocd.demo.step_answers import step_answer
 from ocd.demo.view_answers import view_answer
 from ocd.demo.voice_answers import voice_answer
 
@@ -18,6 +19,7 @@ Shows = Callable[[Answers, Question], str]
 SHOWS: dict[str, Shows] = {
     "classes": class_answer,
     "number": number_answer,
+    "steps": step_answer,
     "view": view_answer,
     "voices": voice_answer,
 }

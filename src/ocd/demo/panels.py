@@ -22,6 +22,7 @@ from ocd.demo.rows import RowPanel
 from ocd.demo.shown import Question, ShownRun
 from ocd.demo.sounds import SoundPanel
 from ocd.demo.texts import TextPanel
+from ocd.demo.windows import SeriesPanel
 from ocd.errors import OCDError
 from ocd.tasks import NewRows
 
@@ -78,6 +79,7 @@ PANELS: dict[str, Callable[[], Panel]] = {
     "table": RowPanel,
     "numbers": RowPanel,
     "texts": TextPanel,
+    "series": SeriesPanel,
     "sounds": SoundPanel,
 }
 """Name of a reader (ocd.tasks.Reader.kind), or sounds where there is none -> its panel."""

@@ -26,12 +26,13 @@ def heading(shown: ShownRun) -> str:
         verdict = read_reported(shown.root).results["verdict"]
     except OCDError as error:
         return f'<header>{title}<div class="verdict none">{line(str(error), "small")}</div></header>'
-    short = verdict["sentence"].partition(" (")[0].rstrip(".") + "."
+    first = verdict.get("joint", verdict)  # what a report says first
+    short = first["sentence"].partition(" (")[0].rstrip(".") + "."
     doubts = [verdict[part]["sentence"] for part in DOUBTS if verdict.get(part)]
     whole = as_fragment("\n\n".join(opening_lines(verdict)))
     lines = f"<strong>{as_fragment(short)}</strong>" + "".join(line(one, "warn") for one in doubts)
     lines += f"<details><summary>The whole verdict</summary>{whole}</details>"
-    kind = KINDS.get(verdict["statement"], "none")
+    kind = KINDS.get(first["statement"], "none")
     return f'<header>{title}<div class="verdict {kind}">{lines}</div></header>'
 
 

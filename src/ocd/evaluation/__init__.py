@@ -12,7 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ocd.evaluation.bootstrap import Json, MethodMetric, add_differences, paired_bootstrap, resample
+from ocd.evaluation.bootstrap import (
+    TOGETHER,
+    Json,
+    MethodMetric,
+    add_differences,
+    paired_bootstrap,
+    resample,
+)
 from ocd.evaluation.ranking import Array, area_under_risk_coverage, auroc, risk_coverage
 
 if TYPE_CHECKING:
@@ -69,6 +76,7 @@ __all__ = [
     "RANKING_METRICS",
     "REGRESSION_METRICS",
     "SEPARATION_METRICS",
+    "TOGETHER",
     "USES_LABEL",
     "VIEW_METRICS",
     "Array",

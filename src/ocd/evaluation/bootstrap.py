@@ -19,26 +19,37 @@ from ocd.evaluation.ranking import Array
 MethodMetric = tuple[str, str]
 """The names of a method and a metric."""
 
+TOGETHER = "together"
+"""The name under which predictions keep which test examples are one piece of evidence."""
+
 Json = dict[str, Any]
 """An object of a JSON file."""
 
 
-def paired_bootstrap(differences: Array, num_resamples: int = 2000, seed: int = 0) -> Array:
+def paired_bootstrap(
+    differences: Array, num_resamples: int = 2000, seed: int = 0, together: Array | None = None
+) -> Array:
     """95 % percentile intervals (M, 2) of the means of M differences (M, S, N).
 
     Each resample draws S of the S seeds and N of the N test examples, with replacement (Efron &
     Tibshirani 1993). All seeds were tested on the same examples, so that a resample has the same ones
     in each of its seeds. With two or three seeds, the intervals understate how far seeds scatter.
+    `together` (N,): a number for the examples that are one piece of evidence, such as windows that
+    overlap; whole groups are drawn then.
     """
     num_seeds, num = differences.shape[1:]
+    own = None if together is None else np.unique(together, return_inverse=True)[1].reshape(-1)
+    units = num if own is None else int(own.max()) + 1
     generator = np.random.default_rng(seed)
     chosen = generator.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
     columns = differences.reshape(-1, num).T  # (N, M·S)
     means = []
     for start in range(0, num_resamples, 100):  # of 10,000 examples, 100 resamples take 8 MB
         seeds = chosen[start : start + 100] / num_seeds  # (R, S)
-        drawn = (generator.integers(num, size=num) for _ in seeds)
-        shares = np.stack([np.bincount(rows, minlength=num) / num for rows in drawn])  # (R, N)
+        drawn = (generator.integers(units, size=units) for _ in seeds)
+        counts = np.stack([np.bincount(rows, minlength=units) for rows in drawn])
+        counts = counts if own is None else counts[:, own]
+        shares = counts / counts.sum(axis=1, keepdims=True)  # (R, N)
         by_seed = (shares @ columns).reshape(len(seeds), -1, num_seeds)
         means.append(np.einsum("rms,rs->rm", by_seed, seeds))
     return np.percentile(np.concatenate(means), [2.5, 97.5], axis=0).T
@@ -66,12 +77,17 @@ def add_differences(
         paired[key] = sign * np.where(rounding, 0.0, difference)
 
 
-def resample(paired: Mapping[MethodMetric, Array]) -> dict[MethodMetric, Json]:
-    """Mean and 95 % interval of each of the differences (S, N), all from the same resamples.
+def resample(
+    paired: Mapping[MethodMetric, Array], together: Array | None = None
+) -> dict[MethodMetric, Json]:
+    """Mean and 95 % interval of each of the differences (S, N), all from the same resamples;
+    `together` (N,) as `paired_bootstrap` has it.
 
     By method and metric: {"difference": mean, "interval": [low, high]}, in the metric's unit.
     """
-    intervals = paired_bootstrap(np.stack([*paired.values()])).tolist() if paired else []
+    intervals: list[list[float]] = []
+    if paired:
+        intervals = paired_bootstrap(np.stack([*paired.values()]), together=together).tolist()
     return {
         key: {"difference": float(difference.mean()), "interval": interval}
         for (key, difference), interval in zip(paired.items(), intervals, strict=True)

@@ -6,13 +6,18 @@
 * variogram score (Scheuerer & Hamill 2015) of order 1/2: whether differences between two numbers of an
   answer are as large as in the draws, which the energy score hardly sees;
 * CRPS of each number by itself, and their mean;
-* coverage of simultaneous bands: how many answers lie within the band of their draws as a whole;
+* coverage of simultaneous bands: how many answers lie within the band of their draws as a whole. Of
+  fewer than 20 draws there is no band;
 * a two-sample test by a classifier (Lopez-Paz & Oquab 2017): how often a small network tells a true
   answer from one draw. 50 % is as good as true.
+
+Energy score and CRPS are averaged over pairs of different draws: an ensemble of few members is judged,
+on average, as many of its kind would be.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -25,6 +30,8 @@ NUM_PAIRS = 400
 """Pairs of numbers of the variogram score, the same for all methods; all where they are fewer."""
 LEVELS = (50, 90)
 """Per cent of the simultaneous bands."""
+FEWEST_DRAWS = 20
+"""Of a band: 90 % of fewer cannot be told apart."""
 STEPS = 300
 """Of the classifier's training."""
 
@@ -71,22 +78,32 @@ def variogram_scores(draws: Tensor, targets: Tensor) -> Tensor:
 def crps_by_step(draws: Tensor, targets: Tensor) -> Tensor:
     """CRPS of each number of an answer, mean over the examples: (D,)."""
     columns = range(targets.shape[1])
-    found = [crps_per_example(draws[..., [d]], targets[:, [d]]).mean() for d in columns]
+    found = [crps_per_example(draws[..., [d]], targets[:, [d]], fair=True).mean() for d in columns]
     return torch.stack(found)
 
 
-def band_coverage(draws: Tensor, targets: Tensor, level: float) -> float:
+def band_coverage(draws: Tensor, targets: Tensor, level: float) -> float | None:
     """Per cent of targets that lie as a whole in the band mean ± q · deviation of their draws, where q
-    lets `level` per cent of the draws do so.
+    lets `level` per cent of the draws do so. None for fewer than `FEWEST_DRAWS`.
 
-    q is the (1 + K) · level / 100-th smallest of K draws' largest deviations; beyond all draws the band
-    ends at the outermost.
+    How far a draw lies is measured by mean and deviation of the others, as the target is by those of
+    all: a draw is nearer to a mean that it is part of. q is the (1 + K) · level / 100-th smallest of
+    these K; between two of them coverage is interpolated.
     """
-    mean, deviation = draws.mean(dim=0), draws.std(dim=0, correction=0).clamp_min(1e-9)
-    largest = ((draws - mean).abs() / deviation).amax(dim=2).sort(dim=0).values  # (K, N)
-    rank = min(len(draws), max(1, round((1 + len(draws)) * level / 100)))
-    inside = ((targets - mean).abs() / deviation).amax(dim=1) <= largest[rank - 1]
-    return float(100 * inside.double().mean())
+    count = len(draws)
+    if count < FEWEST_DRAWS:
+        return None
+    draws, targets = draws.double(), targets.double()
+    mean, variance = draws.mean(dim=0), draws.var(dim=0)
+    off = draws - mean
+    others = ((count - 1) * variance - count / (count - 1) * off.square()) / (count - 2)
+    from_others = off.abs() * (count / (count - 1)) / others.clamp_min(1e-18).sqrt()
+    largest = from_others.amax(dim=2).sort(dim=0).values  # (K, N)
+    target = ((targets - mean).abs() / variance.clamp_min(1e-18).sqrt()).amax(dim=1)
+    share = max(1.0, (1 + count) * level / 100)
+    ranks = (math.floor(share), min(count, math.floor(share) + 1))
+    low, high = ((target <= largest[rank - 1]).double().mean() for rank in ranks)
+    return float(100 * (low + (share - ranks[0]) * (high - low)))
 
 
 def two_sample_accuracy(draw: Tensor, targets: Tensor, given: Tensor) -> float:

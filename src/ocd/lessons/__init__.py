@@ -6,7 +6,7 @@ from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfi
 from ocd.lessons.cross_fitting import FitBase
 from ocd.lessons.curriculum import NUM_GROUPS, Curriculum
 from ocd.lessons.folds import FoldedLessons, in_order
-from ocd.lessons.gain import is_gain, mean_of_copies
+from ocd.lessons.gain import FEWEST, is_gain, mean_of_copies
 from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.overfitting import overfit_batch
 from ocd.lessons.per_example import Deltas, chunk_of, overfit, overfit_in_chunks
@@ -24,6 +24,7 @@ from ocd.lessons.tuning import TUNING
 from ocd.lessons.unseen import warning_if_seen
 
 __all__ = [
+    "FEWEST",
     "NUM_GROUPS",
     "TUNING",
     "USES",

@@ -19,7 +19,7 @@ from ocd.prediction.sampling import (
     SamplingConfig,
     join_by_mean,
 )
-from ocd.prediction.scoring import SPREADS
+from ocd.prediction.scoring import centre_and_spread
 from ocd.prediction.uncertainty import (
     covered_by_interval,
     crps_per_example,
@@ -34,7 +34,6 @@ from ocd.prediction.verifying import Choose, best_draws
 __all__ = [
     "AS_THE_BASE",
     "AS_TUNED",
-    "SPREADS",
     "UNLIKE",
     "Choose",
     "DrawRequest",
@@ -47,6 +46,7 @@ __all__ = [
     "SamplingConfig",
     "apply_deltas",
     "best_draws",
+    "centre_and_spread",
     "check_count",
     "covered_by_interval",
     "crps_per_example",

@@ -23,6 +23,7 @@ class HeldOut:
     """Examples to choose on. `capture(chunk)`: what the base says of them, where it was asked
     before. `example` (B,): which example a row is a copy of; each its own where it is None. `plain`
     (B,): which rows are as they are, where others are augmented. `words`: what they are, for notes.
+    `grouped`: whether `example` names groups of examples that belong together, not copies.
     `frozen`: the base that they are run on, the fitted one where it is None. `others`: more examples,
     on other bases."""
 
@@ -34,6 +35,15 @@ class HeldOut:
     words: str = "held-out lessons"
     frozen: FrozenBase | None = None
     others: tuple[HeldOut, ...] = ()
+    grouped: bool = False
+
+    def counted(self, count: int) -> str:
+        """So many of these examples in words, and of how many groups they are."""
+        belongs = self.copy_of() if self.grouped else None
+        if belongs is None:
+            return f"{count:,} {self.words}"
+        number = len(belongs.unique())
+        return f"{count:,} {self.words} of {number} group{'s' * (number != 1)}"
 
     def chunks(
         self, fitted: FittedGenerator, size: int
@@ -87,9 +97,6 @@ def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> He
     transform = overfitter.problem.transform
     copies = 1 if transform is None else max(1, ENOUGH // (2 * len(held_out)))
     index = held_out.repeat(copies)
-    words = HeldOut.words
-    if overfitter.problem.belongs is not None:
-        words = f"{words} of {len(overfitter.problem.belongs[held_out].unique())} groups"
     inputs, targets = overfitter.problem.fetch(index)
     if transform is not None:
         augmented, _ = overfitter.fetch(index, seeded(seed, 10))
@@ -100,11 +107,12 @@ def held_out_examples(overfitter: Overfitter, held_out: Tensor, seed: int) -> He
         times = num_rows(targets) // len(index)
         plain = torch.arange(num_rows(targets)) < len(index) if times > 1 else None
         example = index if belongs is None else belongs[index]
-        return HeldOut(inputs, targets, example=example.repeat(times), plain=plain, words=words)
+        example, grouped = example.repeat(times), belongs is not None
+        return HeldOut(inputs, targets, example=example, plain=plain, grouped=grouped)
     recalled = partial(overfitter.problem.capture, overfitter.frozen)
     together = None if belongs is None else belongs[index]
 
     def capture(where: slice) -> Capture:
         return recalled(index[where], take_rows(inputs, where))
 
-    return HeldOut(inputs, targets, capture, example=together, words=words)
+    return HeldOut(inputs, targets, capture, example=together, grouped=together is not None)

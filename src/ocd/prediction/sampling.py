@@ -162,7 +162,7 @@ def choose_sampling(
     usable = every[0].isfinite()
     every, count = every[:, usable].double().nan_to_num(torch.inf), int(usable.sum())
     if not count:
-        why = f"since the base's loss is finite on none of the {len(usable)} {held_out.words}"
+        why = f"since the base's loss is finite on none of the {held_out.counted(len(usable))}"
         return keep_sampling(fitted, config, why)
     plain = held_out.as_they_are()
     example = held_out.copy_of()
@@ -174,7 +174,7 @@ def choose_sampling(
     if example is not None:
         every = mean_of_copies(every, example.to(usable.device)[usable])
     copied = " (augmented copies counted)" if plain is not None else ""
-    return _choose(fitted, pairs, every, config, f"on {count} {held_out.words}{copied}", harmed)
+    return _choose(fitted, pairs, every, config, f"on {held_out.counted(count)}{copied}", harmed)
 
 
 def _choose(

@@ -1,8 +1,8 @@
 """Choose how draws are taken by a proper score of them, where a distribution is asked for.
 
 `goal="distribution"` (beyond the paper): what is judged is how well draws describe where the target may
-be (ocd.training.scores), not how near their mean is to it. Two numbers are chosen on held-out examples,
-one after the other: `centre`, the share of the expected delta around which draws lie, and `spread`,
+be (ocd.training.scores), not how near their mean is to it. Two numbers are chosen on held-out examples:
+`centre`, the share of the expected delta around which draws lie, and `spread`,
 their distance from there over the generated one. A centre that makes the answer worse beyond doubt is
 not taken.
 
@@ -13,6 +13,7 @@ worse are taken all the same, since they are asked for, and a note says so.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,9 +21,9 @@ import torch
 from torch import Tensor
 
 from ocd.base import Capture, example_losses
-from ocd.data import Inputs, Targets
+from ocd.data import Inputs, Targets, of_other_groups
 from ocd.generator import HyperNetwork, apart
-from ocd.lessons import is_gain, mean_of_copies
+from ocd.lessons import FEWEST, is_gain, mean_of_copies
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 from ocd.prediction.sampling import EnsembleLoss, SamplingConfig, keep_sampling
@@ -31,11 +32,15 @@ from ocd.training import kind_of_score, score_of
 CENTRES = (1.0, 0.75, 0.5, 0.25, 0.0)
 SPREADS = (1.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0)
 """The paper's way first: of two that score alike the first is taken."""
+ROUNDS = 3
+"""Of choosing a centre and a spread, each beside the other; seldom do they change after the second."""
 NUM_DRAWS = 20
 HARM = 0.95
 """One-sided confidence at which a centre makes the answer worse, or draws are worse than residuals."""
 TRIVIAL = "the base's answer with residuals of other examples"
 """What draws have to beat, in notes."""
+ALONE = "the base's own answer"
+"""The same of classes, which have no residuals, and of examples that are all of one group."""
 
 
 @dataclass(frozen=True)
@@ -112,34 +117,44 @@ class _Trial:
             parts.append(score_of(self.kind)(outputs, of.labels))
         return self._as_evidence(torch.cat(parts))[self.usable].nan_to_num(torch.inf)
 
-    def harmless_centres(self) -> list[float]:
-        """Those whose answer, that of the expected delta, is not worse than the base's beyond doubt."""
-        kept = []
-        for centre in CENTRES:
-            parts = []
-            for of in self.chunks:
-                output = of.outputs(self.factor * centre * of.mean)[:, 0]
-                parts.append(example_losses(self.judge.loss, output, of.labels))
-            losses = self._as_evidence(torch.cat(parts)).nan_to_num(torch.inf)
-            harm = (losses - self.base_losses)[self.usable]
-            if not centre or not bool(is_gain(harm[None], HARM)):
-                kept.append(centre)
-        return kept
+    def harm(self, centre: float) -> Tensor:
+        """How much worse the answer of so much of the expected delta is than the base's: (G,)."""
+        parts = []
+        for of in self.chunks:
+            output = of.outputs(self.factor * centre * of.mean)[:, 0]
+            parts.append(example_losses(self.judge.loss, output, of.labels))
+        losses = self._as_evidence(torch.cat(parts)).nan_to_num(torch.inf)
+        return (losses - self.base_losses)[self.usable]
+
+    @property
+    def num_rows(self) -> int:
+        """Examples, those that judge nothing too."""
+        return sum(len(of.labels) for of in self.chunks)
+
+    @property
+    def num_examples(self) -> int:
+        """Examples that judge."""
+        if self.together is None:
+            return int(self.usable.sum())
+        _, place = self.together.unique(return_inverse=True)
+        return int(self.usable.cpu()[place.cpu()].sum())
+
+    @property
+    def has_residuals(self) -> bool:
+        """Whether an example has others whose residuals are not its own: there is more than one group,
+        and targets are no classes."""
+        return self.kind != "log" and len(self.base_losses) > 1
 
     def residual_scores(self) -> Tensor:
-        """Of the base's answer with the residuals of other held-out examples; of its answer alone for
-        classes, which have no residuals, and where there is no other example."""
+        """Of the base's answer with the residuals of held-out examples that are not of its group; of
+        its answer alone where it `has_residuals` of none."""
         answers = torch.cat([of.answer for of in self.chunks])
         labels = torch.cat([of.labels for of in self.chunks])
         draws = answers[:, None]
-        if self.kind != "log" and len(answers) > 1:
+        if self.has_residuals:
             own = torch.arange(len(answers)) if self.together is None else self.together.cpu()
-            seeded = torch.Generator().manual_seed(0)
-            other = torch.randint(len(answers), (len(answers), 4 * NUM_DRAWS), generator=seeded)
-            # Not its own residual, nor that of a copy of it: those go last, and are cut off.
-            order = (own[other] == own[:, None]).long().argsort(dim=1, stable=True)
-            other = other.gather(1, order)[:, :NUM_DRAWS].to(answers.device)
-            draws = draws + (labels - answers)[other]
+            other = of_other_groups(own, NUM_DRAWS, torch.Generator().manual_seed(0))
+            draws = draws + (labels - answers)[other.to(answers.device)]
         return self._as_evidence(score_of(self.kind)(draws, labels))[self.usable]
 
     def _as_evidence(self, values: Tensor) -> Tensor:
@@ -148,6 +163,36 @@ class _Trial:
         if self.together is None:
             return values
         return mean_of_copies(values[None], self.together.to(values.device))[0]
+
+
+def centre_and_spread(
+    score: Callable[[float, float], float],
+    harm: Callable[[float], Tensor],
+    spreads: Sequence[float] = SPREADS,
+) -> tuple[float, float]:
+    """The centre and the spread with the smallest `score(centre, spread)`, one chosen beside the other
+    until neither changes.
+
+    `harm(centre)`: how much worse the answer around which draws would lie is than the base's, (G,), of
+    each piece of evidence. A centre that harms beyond doubt is not tried; 0, the base's own answer,
+    does not. Baselines that draw choose by this too: the same ways to draw are open to all.
+    """
+    centres = [c for c in CENTRES if not c or not bool(is_gain(harm(c)[None], HARM))]
+    known: dict[tuple[float, float], float] = {}
+
+    def tried(centre: float, spread: float) -> float:
+        if (centre, spread) not in known:
+            known[centre, spread] = score(centre, spread)
+        return known[centre, spread]
+
+    centre, spread = centres[0], spreads[0]
+    for _ in range(ROUNDS):
+        before = centre, spread
+        centre = min(centres, key=lambda c: tried(c, spread))
+        spread = min(spreads, key=lambda s: tried(centre, s))
+        if (centre, spread) == before:
+            break
+    return centre, spread
 
 
 @torch.no_grad()
@@ -170,27 +215,37 @@ def choose_by_score(
     chunks = [_Drawn.of(*chunk) for chunk in held_out.chunks(fitted, chunk_size)]
     trial = _Trial(chunks, judge, factor, held_out.copy_of())
     if not trial.usable.any():
-        why = f"since the base's loss is finite on none of the {len(trial.usable)} {held_out.words}"
+        why = f"since the base's loss is finite on none of the {held_out.counted(trial.num_rows)}"
         return keep_sampling(fitted, config, why)
     centre = spread = 1.0
     if _has_mean(network):
-        centre = min(trial.harmless_centres(), key=lambda c: float(trial.scores(c, 1.0).mean()))
         spreads = SPREADS if config.spread is None else (config.spread,)
-        spread = min(spreads, key=lambda s: float(trial.scores(centre, s).mean()))
+        centre, spread = centre_and_spread(
+            lambda c, s: float(trial.scores(c, s).mean()), trial.harm, spreads
+        )
     network.set_sampling(spread=spread, scale_factor=factor, centre=centre)
     best, paper = trial.scores(centre, spread), float(trial.scores(1.0, 1.0).mean())
     return (
-        f"sampling: draws are a distribution (goal), judged by the {trial.kind} score on {len(best)} "
-        f"{held_out.words}: spread {spread:g} around {centre:g} of the expected delta has "
-        f"{float(best.mean()):.4g}, where the paper's way, 1 and 1, has {paper:.4g}; "
-        f"{_against_residuals(best, trial.residual_scores(), trial.kind)}"
+        f"sampling: draws are a distribution (goal), judged by the {trial.kind} score on "
+        f"{held_out.counted(trial.num_examples)}: spread {spread:g} around {centre:g} of the expected "
+        f"delta has {float(best.mean()):.4g}, where the paper's way, 1 and 1, has {paper:.4g}; "
+        f"{_against_residuals(best, trial)}"
     )
 
 
-def _against_residuals(best: Tensor, trivial: Tensor, kind: str) -> str:
-    """Words on how draws compare with the trivial distribution."""
-    what = "the base's own answer" if kind == "log" else TRIVIAL
+def _against_residuals(best: Tensor, trial: _Trial) -> str:
+    """Words on how draws compare with the trivial distribution, and on whether these are enough
+    examples to say so."""
+    trivial, what = trial.residual_scores(), TRIVIAL if trial.has_residuals else ALONE
     says = f"{what} has {float(trivial.mean()):.4g}"
-    if bool(is_gain((best - trivial)[None], HARM)):
-        return f"{says}: these draws are worse than {what}"
+    if trial.kind != "log" and not trial.has_residuals:
+        says += " (all are of one group: there are no residuals of others)"
+    if len(best) < FEWEST:
+        kind = "example" if trial.together is None else "group"
+        says += (
+            f". {len(best)} {kind}{'s' * (len(best) != 1)} judged, and {FEWEST} are needed to say "
+            "whether these draws are worse, or a centre harms the answer"
+        )
+    elif bool(is_gain((best - trivial)[None], HARM)):
+        says += f": these draws are worse than {what}"
     return says

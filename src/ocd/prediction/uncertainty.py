@@ -19,14 +19,20 @@ def crps(draws: Tensor, targets: Tensor) -> float:
     return crps_per_example(draws, targets).mean().item()
 
 
-def crps_per_example(draws: Tensor, targets: Tensor) -> Tensor:
-    """`crps` of each example, averaged over its outputs: (N,)."""
+def crps_per_example(draws: Tensor, targets: Tensor, *, fair: bool = False) -> Tensor:
+    """`crps` of each example, averaged over its outputs: (N,).
+
+    `fair`: what many draws from where these K are from would have, on average (Ferro 2014): the sum is
+    divided by 2K(K-1). It compares methods of other numbers of draws; for draws at even quantiles,
+    which are no chance draws, it would be too small. One draw has its absolute error.
+    """
     # torchmetrics has the mean over the examples alone, of two draws or more, in memory K².
     errors = _draw_differences(draws, targets).sort(dim=0).values
     num_draws = len(errors)
     # In order, the i-th of K is above i - 1 others and below K - i.
     weights = torch.arange(1 - num_draws, num_draws, 2, dtype=errors.dtype, device=errors.device)
-    between = torch.einsum("k,kno->no", weights, errors) / num_draws**2
+    pairs = num_draws * max(1, num_draws - 1) if fair else num_draws**2
+    between = torch.einsum("k,kno->no", weights, errors) / pairs
     return (errors.abs().mean(dim=0) - between).mean(dim=1)
 
 

@@ -21,6 +21,6 @@ def compared_draws(run: RunRecords, part: str, score: str) -> Json:
     for name in names:
         if name != OURS:
             add_differences(paired, (name, ""), -1, ours, run.of_seeds(f"{score}/{name}"))
-    for (name, _), difference in resample(paired).items():
+    for (name, _), difference in resample(paired, run.together).items():
         found[name]["against"] = difference
     return found

@@ -50,7 +50,7 @@ def compare(run: RunRecords, results: Json) -> list[Compared]:
             continue
         values = (run.of_seeds(f"value/{of}/{name}") for of in (method, "base"))
         add_differences(paired, (method, name), _sign(results, name), *values)
-    resampled, extended = resample(paired), bool(extensions(run))
+    resampled, extended = resample(paired, run.together), bool(extensions(run))
     rows = []
     for method, name in pairs:
         gains = _gains(results, method, name)

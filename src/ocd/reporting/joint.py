@@ -24,14 +24,22 @@ TITLES = {
     TRIVIAL: "base + residuals of other examples",
     "nearest_residuals": "base + residuals of the nearest examples",
 }
+BESIDE = {
+    "gain": "OCD's draws are better",
+    "worse": "OCD's draws are worse",
+    "no gain": "OCD's draws are neither better nor worse beyond doubt",
+    "undecided": "it is undecided whether OCD's draws are better",
+}
+"""What is said of OCD's draws beside the best others."""
 LEGEND = (
     "Energy score: how far draws lie from the truth less half of how far they lie apart, in the unit "
-    "of the answer; for one answer its distance. Variogram score: whether differences within an answer "
-    "are as in the truth. CRPS: of each number by itself. Covered: test answers that lie as a whole in "
-    "the band that holds as much of the draws. Told from truth: right answers of a classifier that is "
+    "of the answer; for one answer its distance. Variogram score: whether differences within an "
+    "answer are as in the truth. CRPS: of each number by itself. Energy score and CRPS are those of "
+    "many draws of the kind. Covered: test answers that lie as a whole in the band that holds as many "
+    "of the draws (none of fewer than 20). Told from truth: right answers of a classifier that is "
     "shown a draw or the truth (50 %: it cannot tell). 50 draws each, but of an ensemble its members. "
-    "Difference: in the energy score, positive where OCD is better, with the 95 % interval of a paired "
-    "bootstrap over test examples and seeds."
+    "Difference: in the energy score, positive where OCD is better, with the 95 % interval of a "
+    "paired bootstrap over test examples and seeds."
 )
 
 
@@ -64,7 +72,7 @@ def judge_joint(found: Json) -> Json:
         best = min(others, key=others.__getitem__)
         ends = found[best].get("against", {}).get("interval")
         sentences.append(
-            f"Against the best other way to draw, {joint_title(best)}: {statement_of(ends)} "
+            f"Against the best other way to draw, {joint_title(best)}, {BESIDE[statement_of(ends)]} "
             f"({_change(others[best], ours)})."
         )
     return {"statement": statement, "sentence": " ".join(sentences) or "Draws were judged alone."}

@@ -33,7 +33,7 @@ def compare_parts(run: RunRecords, ensemble: str) -> Parts | None:
     add_differences(paired, (CORRECTION, without), -1, correction, diffusion)
     if len(paired) < 3:
         return None
-    found = resample(paired)
+    found = resample(paired, run.together)
     gains = {method: found[method, "base"] for method in (CORRECTION, without)}
     return Parts(gains, found[CORRECTION, without]["interval"])
 

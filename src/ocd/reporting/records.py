@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ocd.errors import OCDError
-from ocd.evaluation import Array, Json
+from ocd.evaluation import TOGETHER, Array, Json
 
 EVENTS = {  # what a line of metrics.jsonl must hold to be used here
     "train": ("seed", "step", "loss"),
@@ -50,6 +50,12 @@ class RunRecords:
         rows = [self.tensors[seed].get(name) for seed in self.seeds]
         known = [row for row in rows if row is not None and row.ndim == 1]
         return np.stack(known) if len(known) == len(rows) else None
+
+    @property
+    def together(self) -> Array | None:
+        """Which test examples are one piece of evidence, (N,); None where each is its own."""
+        found = self.of_seeds(TOGETHER)
+        return None if found is None else found[0]
 
 
 def read_run(run_dir: Path) -> RunRecords:

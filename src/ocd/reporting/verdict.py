@@ -136,7 +136,7 @@ def _compare(
         for metric, sign in signs.items():
             values = (run.of_seeds(f"value/{method}/{metric}") for method in (name, opponent))
             add_differences(paired, (opponent, metric), sign, *values)
-    found = resample(paired)
+    found = resample(paired, run.together)
     loss_metric, against = loss_name(run, results), []
     for baseline, why in opponents:
         loss = found.get((baseline, ""), {"difference": None, "interval": None})
@@ -211,7 +211,8 @@ def _against_base(run: RunRecords, results: Json, name: str, facts: Json) -> str
     places = decimals([size])
     losses = run.of_seeds("loss/base")
     assert losses is not None  # else there were no difference
-    over = "test examples and seeds" if len(losses) > 1 else "test examples"
+    over = "test examples" if run.together is None else "groups of test examples"
+    over += " and seeds" if len(losses) > 1 else ""
     changes = []
     for metric, of in results["metrics"].items():
         pair = [known_mean(results["methods"].get(key, {}).get(metric, [])) for key in ("base", name)]

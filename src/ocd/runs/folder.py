@@ -236,8 +236,8 @@ class RunFolder:
         every = torch.arange(count)
         if not share:
             return every, every
-        if self.data.in_time:
-            return every[: count - int(share * count)], every[count - int(share * count) :]
+        if (early := self.data.num_early) is not None:
+            return every[:early], every[max(early, count - int(share * count)) :]
         chance = torch.Generator().manual_seed(0)
         ours = some_of(every, int(share * count), chance, self.data.groups)
         if self.data.groups is None:

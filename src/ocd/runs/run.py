@@ -23,7 +23,7 @@ from torch import nn
 from ocd.config import OCDConfig
 from ocd.data import Examples, Job, Shard, read_json, read_tensors, write_json, write_tensors
 from ocd.distributed import launched
-from ocd.evaluation import evaluate, run_methods
+from ocd.evaluation import TOGETHER, evaluate, run_methods
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
 from ocd.prediction import Reference
@@ -71,7 +71,7 @@ class Run(RunFolder):
         named = self.config.layer
         chosen = scores.layer() if named == "auto" else named
         others = [name for name in scores.ranked() if name != chosen]
-        why = "named in the settings; " if named != "auto" else ""
+        why = f"layer {named} moves, as the settings say; by Eq. 3 alone: " if named != "auto" else ""
         self.log(seed).write("note", text=f"{why}{scores.note()}")
         values = {
             **scores.as_dict(),
@@ -184,7 +184,10 @@ class Run(RunFolder):
             def judge() -> None:
                 evaluation = evaluate(comparison, self.data.test, together, self.data.test_groups)
                 keep_shown(self, seed, comparison, evaluation)
-                write_tensors(written[0], evaluation.tensors)
+                tensors = dict(evaluation.tensors)
+                if self.data.test_together is not None:
+                    tensors[TOGETHER] = self.data.test_together
+                write_tensors(written[0], tensors)
                 write_json(path, evaluation.numbers)
 
             do_jobs(self, [phase_job(self, "predict", seed, written, judge, of="table")])

@@ -14,6 +14,7 @@ from ocd.tasks.catalog import CATALOG, PAPER_SUITES, SUITES
 if TYPE_CHECKING:
     from ocd.tasks.kept_features import kept_in
     from ocd.tasks.reader import Answer, NewRows, Reader
+    from ocd.tasks.series.reader import SeriesReader
     from ocd.tasks.speech.sound import read_sound
     from ocd.tasks.stored import store_data, stored_data
     from ocd.tasks.tables.fields import Field, fields_of, values_of
@@ -31,6 +32,7 @@ __all__ = [
     "Field",
     "NewRows",
     "Reader",
+    "SeriesReader",
     "TableData",
     "Task",
     "TaskData",
@@ -68,6 +70,7 @@ _HOMES = {
     "ocd.tasks.tables.fields": ("Field", "fields_of", "values_of"),
     "ocd.tasks.views.blender": ("pose_around",),
     "ocd.tasks.text.changes": ("text_of_row",),
+    "ocd.tasks.series.reader": ("SeriesReader",),
     "ocd.tasks.speech.sound": ("read_sound",),
 }
 

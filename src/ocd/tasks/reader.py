@@ -25,11 +25,14 @@ State = tuple[dict[str, Any], dict[str, Tensor]]
 @dataclass(frozen=True)
 class NewRows:
     """`ids`: how the user knows each row again. `inputs`: (B, ...), as the base takes them. `remarks`:
-    (place, text) of rows of which something is to be known, such as a category that is new."""
+    (place, text) of rows of which something is to be known, such as a category that is new. `units`
+    (B, 2): of answers, which are the first number plus the second times what the base says; None where
+    that is in the user's unit."""
 
     ids: list[str]
     inputs: Inputs
     remarks: list[tuple[int, str]] = field(default_factory=list)
+    units: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -37,8 +40,8 @@ class NewRows:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a base's outputs are. `kind`: number, classes or view. `names`: the target's name, or those
-    of the classes in their order."""
+    """What a base's outputs are. `kind`: number, steps (of a series), classes or view. `names`: the
+    target's name, or those of the steps or classes in their order."""
 
     kind: str
     names: tuple[str, ...]

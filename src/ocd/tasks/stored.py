@@ -26,13 +26,25 @@ READERS = {
     "features": "images.feature_reader:FeatureReader",
     "views": "views.reader:ViewReader",
     "texts": "text.reader:TextReader",
+    "series": "series.reader:SeriesReader",
 }
 """Name of a reader -> its module below `ocd.tasks`, and its class."""
 DATA = {"table": "tables.options:TableData", "numbers": "tables.options:TableData",
         "views": "views.options:SceneData", "images": "task:TaskData",
-        "features": "task:TaskData", "texts": "text.options:TextData"}  # fmt: skip
+        "features": "task:TaskData", "texts": "text.options:TextData",
+        "series": "task:TaskData"}  # fmt: skip
 """Name of a reader -> the class of its task's data."""
-OWN = ("train", "test", "reader", "notes", "warnings", "groups", "test_groups", "in_time")
+OWN = (
+    "train",
+    "test",
+    "reader",
+    "notes",
+    "warnings",
+    "groups",
+    "test_groups",
+    "test_together",
+    "num_early",
+)
 
 
 def store_data(folder: Path, data: TaskData) -> list[Path]:

@@ -37,8 +37,11 @@ class TaskData:
     `reader`: reads new inputs as these were read; None where a task cannot. `notes`: how the data were
     read, where a person might expect otherwise. `warnings`: what makes results on them doubtful.
     `groups` (N,): a number for the training examples that belong together (ocd.data.groups);
-    `test_groups` (M,): the same of the test examples, where these are ranked within them. `in_time`:
-    whether those kept from the base (`held_out`) are the last ones, which are later, not any.
+    `test_groups` (M,): the same of the test examples, where these are ranked within them.
+    `test_together` (M,): a number for the test examples that are one piece of evidence, such as windows
+    that overlap: intervals draw them together. `num_early`: how many of the first training examples are
+    of an earlier time than all others, where only these others may be kept from the base (`held_out`);
+    None where any may.
     """
 
     train: Examples
@@ -48,7 +51,8 @@ class TaskData:
     warnings: tuple[str, ...] = field(default=(), kw_only=True)
     groups: Tensor | None = field(default=None, kw_only=True)
     test_groups: Tensor | None = field(default=None, kw_only=True)
-    in_time: bool = field(default=False, kw_only=True)
+    test_together: Tensor | None = field(default=None, kw_only=True)
+    num_early: int | None = field(default=None, kw_only=True)
 
 
 TrainBase = Callable[[nn.Module, TaskData, Any, int, Progress], None]

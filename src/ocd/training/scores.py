@@ -35,9 +35,10 @@ def energy_scores(draws: Tensor, targets: Tensor) -> Tensor:
     count = draws.shape[1]
     if count == 1:
         return error
-    apart = _distance(draws[:, :, None] - draws[:, None, :])
-    off = ~torch.eye(count, dtype=torch.bool, device=draws.device)
-    return error - apart[:, off].mean(dim=1) / 2
+    apart = torch.zeros_like(error)
+    for first in range(count - 1):  # one draw against those after it: all pairs at once are K² vectors
+        apart = apart + _distance(draws[:, first, None] - draws[:, first + 1 :]).sum(dim=1)
+    return error - apart / (count * (count - 1))
 
 
 def log_scores(draws: Tensor, targets: Tensor) -> Tensor:

@@ -18,15 +18,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ocd.base import Loss, example_losses
 from ocd.baselines.trained.conditioned import ConditionedNetwork
 from ocd.data import Inputs
 from ocd.generator import Diffusion, DiffusionConfig, Features, apart, example_keys, example_noise
-from ocd.lessons import LessonBatch
-from ocd.prediction import SPREADS
+from ocd.lessons import LessonBatch, mean_of_copies
+from ocd.prediction import centre_and_spread
 from ocd.training import energy_scores
 
 LEVELS = tuple((i + 1) / 20 for i in range(19))
 """Of the quantiles: 5 to 95 %."""
+NUM_DRAWS = 20
+"""By which centre and spread are chosen."""
 
 
 class GaussianHead(nn.Module):
@@ -85,10 +88,12 @@ class OutputDiffusion(nn.Module):
     """OCD's diffusion on target - f(x), in units of its root mean square.
 
     `network` answers for noisy codes (B, K, *shape) in place of none. `unit` is taken from the first
-    batch that it learns from. `spread`: of its draws around their mean, chosen as OCD's is.
+    batch that it learns from. `centre` and `spread`: the share of the mean around which its draws lie,
+    and how far from there, chosen as OCD's are.
     """
 
     unit: Tensor
+    centre: Tensor
     spread: Tensor
 
     def __init__(
@@ -98,6 +103,7 @@ class OutputDiffusion(nn.Module):
         self.network, self.diffusion = network, Diffusion(config)
         self.num_noise_levels = num_noise_levels
         self.register_buffer("unit", torch.zeros(()))
+        self.register_buffer("centre", torch.ones(()))
         self.register_buffer("spread", torch.ones(()))
 
     def losses(
@@ -123,6 +129,22 @@ class OutputDiffusion(nn.Module):
         self, features: Features, inputs: Inputs, base: Tensor, num_draws: int, seed: int
     ) -> Tensor:
         """(B, K, *shape)."""
+        keep = self.spread == 1 and self.centre == 1
+        drawn, mean = self._codes(features, inputs, base, num_draws, seed, with_mean=not keep)
+        return base[:, None] + self.unit * (drawn if keep else self._around(drawn, mean))
+
+    def _codes(
+        self,
+        features: Features,
+        inputs: Inputs,
+        base: Tensor,
+        num_draws: int,
+        seed: int,
+        *,
+        with_mean: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Draws (B, K, *shape) as they are learnt, in units of `unit`, and their mean (B, 1, *shape);
+        the draws again without."""
         embedding = self.network.embed(features, inputs)
         noise = example_noise(example_keys(inputs), seed, num_draws, tuple(base.shape[1:])).to(base)
 
@@ -131,25 +153,55 @@ class OutputDiffusion(nn.Module):
             answer: Tensor = self.network.network(code, level, embedding)
             return answer
 
-        found = self.diffusion.sample(denoise, noise)
-        if self.spread != 1:
-            mean = self.diffusion.mean(denoise, noise[:, :1])
-            found = mean + self.spread * apart(found, mean)
-        return base[:, None] + self.unit * found
+        drawn = self.diffusion.sample(denoise, noise)
+        return drawn, self.diffusion.mean(denoise, noise[:, :1]) if with_mean else drawn
+
+    def _around(self, drawn: Tensor, mean: Tensor) -> Tensor:
+        return self.centre * mean + self.spread * apart(drawn, mean)
 
     @torch.no_grad()
-    def choose_spread(self, batches: Iterable[LessonBatch]) -> None:
-        """Set the spread with which draws have the smallest energy score on held-out examples."""
+    def choose_sampling(
+        self, batches: Iterable[LessonBatch], loss: Loss, belongs: Tensor | None = None
+    ) -> None:
+        """Set centre and spread as OCD sets its own (`centre_and_spread`): by the energy score on
+        held-out examples, of the centres whose answer does no harm by `loss`. `belongs` (N,): groups
+        of the examples, each one piece of evidence."""
         if self.diffusion.config.prediction != "x0":  # it has no mean in one pass to widen from
             return
-        totals = dict.fromkeys(SPREADS, 0.0)
+        judges, alone = [], []
         for rows in batches:
             assert rows.capture is not None and isinstance(rows.targets, Tensor)
-            for spread in SPREADS:
-                self.spread.fill_(spread)
-                given = (rows.features, rows.inputs, rows.capture.output)
-                totals[spread] += float(energy_scores(self.draws(*given, 20, 0), rows.targets).sum())
-        self.spread.fill_(min(totals, key=totals.__getitem__))
+            base = rows.capture.output
+            codes = self._codes(rows.features, rows.inputs, base, NUM_DRAWS, 0, with_mean=True)
+            judges.append((base, rows.targets, *codes))
+            alone.append(example_losses(loss, base, rows.targets))
+
+        def as_evidence(values: list[Tensor]) -> Tensor:
+            every = torch.cat(values).double()
+            if belongs is None:
+                return every
+            return mean_of_copies(every[None], belongs.to(every.device))[0]
+
+        base_losses = as_evidence(alone)
+        usable = base_losses.isfinite()  # the others judge nothing
+
+        def score(centre: float, spread: float) -> float:
+            self.centre.fill_(centre)
+            self.spread.fill_(spread)
+            parts = []
+            for base, targets, drawn, mean in judges:
+                found = base[:, None] + self.unit * self._around(drawn, mean)
+                parts.append(energy_scores(found, targets))
+            return float(as_evidence(parts)[usable].mean())
+
+        def harm(centre: float) -> Tensor:
+            moved = [(base + self.unit * centre * mean[:, 0], y) for base, y, _, mean in judges]
+            losses = as_evidence([example_losses(loss, output, y) for output, y in moved])
+            return (losses - base_losses)[usable]
+
+        centre, spread = centre_and_spread(score, harm)
+        self.centre.fill_(centre)
+        self.spread.fill_(spread)
 
 
 Drawn = GaussianHead | QuantileHead | OutputDiffusion

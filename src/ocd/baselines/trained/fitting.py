@@ -89,13 +89,27 @@ def fit_baseline(
     except OCDError as error:  # one baseline that diverges must not cost the whole table
         write_json(work.checkpoint / "config.json", {"baseline": kind, "failed": str(error)})
         return
-    if isinstance(trained, OutputDiffusion) and len(trainer.held_out):
-        chunks = trainer.held_out.split(config.batch_size)
-        trained.choose_spread(examples.rows(few, torch.Generator()) for few in chunks)
+    if isinstance(trained, OutputDiffusion):
+        _choose_sampling(trained, trainer, examples)
     weights = work.checkpoint / "model.safetensors"
     write_tensors(weights, trained.state_dict())
     finished = {"baseline": kind, "weights": file_digest(weights), "num_steps": trainer.step}
     write_json(work.checkpoint / "config.json", finished)
+
+
+def _choose_sampling(trained: OutputDiffusion, trainer: Trainer, examples: LessonSource) -> None:
+    """On the examples that judge OCD's draws: not trained on, and not those that chose the weights."""
+    judges = trainer.held_out[~torch.isin(trainer.held_out, trainer.choosing)]
+    if not len(judges):
+        return
+    overfitter, size = examples.overfitter, trainer.config.batch_size
+    batches = [examples.rows(few, torch.Generator()) for few in judges.split(size)]
+    batches = [rows for rows in batches if len(rows)]
+    judges = judges[~torch.isin(judges, torch.tensor(sorted(overfitter.skipped), dtype=torch.long))]
+    if batches:
+        belongs = overfitter.problem.belongs
+        together = None if belongs is None else belongs[judges]
+        trained.choose_sampling(batches, overfitter.loss, together)
 
 
 def _tune_layer(fit: MainFit, work: Workdir, progress: bool) -> None:

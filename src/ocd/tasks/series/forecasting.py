@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -22,12 +22,13 @@ from ocd.tasks.point_training import (
 )
 from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
-from ocd.tasks.series.windows import Ends, read_series, windows
+from ocd.tasks.series.reader import SeriesReader
+from ocd.tasks.series.reading import read_series
+from ocd.tasks.series.windows import Ends, Sizes, windows
 from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
 
-TOGETHER = 84
-"""Rows, half a week of hours, whose windows are one piece of evidence, and on one side of every split:
-windows overlap."""
+FEWEST_TOGETHER = 48
+"""Rows, two days of hours, whose windows are one piece of evidence at least: windows overlap."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Options:
     )
     file: str = field(
         default="ETTh1.csv",
-        metadata={"help": "a CSV with a header, a row a time step; below --data-dir if it is given"},
+        metadata={"help": "a csv or parquet file, a row a time step; in --data-dir first"},
     )
     columns: str = field(
         default="", metadata={"help": "columns to forecast, each by itself; all numbers if not set"}
@@ -55,6 +56,12 @@ class Options:
     width: int = field(default=128, metadata={"help": "hidden width of mlp and gru"})
     base_steps: int = field(default=1500, metadata={"help": "steps of the base's training"})
 
+    @property
+    def together(self) -> int:
+        """Rows of a block, two horizons or more. A training window's answer lies in one block, and the
+        windows of a block on one side of every split: no answer step is known from another side."""
+        return max(FEWEST_TOGETHER, 2 * self.horizon)
+
     def __post_init__(self) -> None:
         if self.network not in KINDS:
             raise OCDError(f"network is {self.network!r}: use one of {', '.join(KINDS)}")
@@ -65,17 +72,20 @@ class Options:
 
 def load(options: Options, data_dir: Path | None) -> TaskData:
     """Windows (N, L) and what follows (N, H), each series in units of its training rows' deviation."""
-    path = Path(options.file) if data_dir is None else data_dir / options.file
-    series = read_series(path, options.columns)
-    ends = Ends.of(len(series.values), path)
+    columns = [part.strip() for part in options.columns.split(",") if part.strip()]
+    series = read_series(options.file, data_dir, columns)
+    ends = Ends.of(len(series.values), Path(options.file))
     known = series.values[: ends.train]
-    values = (series.values - known.mean(dim=0)) / known.std(dim=0).clamp_min(1e-6)
-    sizes = (options.lookback, options.horizon)
+    mean, deviation = known.mean(dim=0), known.std(dim=0).clamp_min(1e-6)
+    values = (series.values - mean) / deviation
+    sizes = Sizes(options.lookback, options.horizon, options.together)
     share = float(str(RUN_SETTINGS["held_out"]))
     ours = int(share * options.train_size)
-    early, of_early = windows(values, 0, ends.train, *sizes, options.train_size - ours)
-    late, of_late = windows(values, ends.train, ends.validation, *sizes, ours)
-    test, _ = windows(values, ends.validation, ends.test, *sizes, options.test_size)
+    early, of_early = windows(values, 0, ends.train, sizes, options.train_size - ours)
+    late, of_late = windows(values, ends.train, ends.validation, sizes, ours)
+    test, of_test = windows(
+        values, ends.validation, ends.test, replace(sizes, block=0), options.test_size
+    )
     rows = torch.cat([of_early, of_late])
     return TaskData(
         Examples(join_rows(early.inputs, late.inputs), torch.cat([early.targets, late.targets])),
@@ -83,9 +93,12 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
         notes=(
             f"{len(series.names)} series of {len(values):,} steps, each forecast by itself; rows to "
             f"{ends.train:,} for the base, to {ends.validation:,} for OCD, to {ends.test:,} to test",
+            *series.notes,
         ),
-        groups=rows // TOGETHER,
-        in_time=True,
+        groups=rows // options.together,
+        test_together=of_test // options.together,
+        num_early=len(early),
+        reader=SeriesReader(series.names, options.lookback, options.horizon, mean, deviation),
     )
 
 

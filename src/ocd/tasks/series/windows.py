@@ -1,54 +1,15 @@
-"""Series in a CSV file as windows: L values that are given, and the H values that follow."""
+"""Series as windows: L values that are given, and the H values that follow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ocd.data import Examples
-from ocd.errors import OCDError, nearest
-
-
-@dataclass(frozen=True)
-class Series:
-    """`values` (T, C), one column a series; `names` of the columns."""
-
-    values: Tensor
-    names: tuple[str, ...]
-
-
-def read_series(path: Path, columns: str) -> Series:
-    """The numeric columns of a CSV file with a header, in the order of time; `columns`: names with
-    commas between them, all where it is empty. Raises OCDError naming what is missing or no number."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise OCDError("series needs pandas: pip install 'ocd-torch[tabular]'") from error
-    if not path.is_file():
-        raise OCDError(f"series {path}: no such file; give --set file=PATH, a CSV with a header")
-    try:
-        frame = pd.read_csv(path)
-    except (ValueError, OSError) as error:
-        raise OCDError(f"series {path}: not a readable CSV file ({error})") from error
-    numeric = [str(name) for name in frame.columns if pd.api.types.is_numeric_dtype(frame[name])]
-    wanted = [name.strip() for name in columns.split(",") if name.strip()] or numeric
-    for name in wanted:
-        if name not in numeric:
-            raise OCDError(f"series {path} has no column of numbers {name!r}{nearest(name, numeric)}")
-    if not wanted:
-        raise OCDError(f"series {path} has no column of numbers")
-    values = frame[wanted].to_numpy(dtype=np.float32).copy()
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        row, column = bad[0]
-        raise OCDError(
-            f"series {path}, row {row + 1}, column {wanted[column]!r}: no number; fill gaps first"
-        )
-    return Series(torch.from_numpy(values), tuple(wanted))
+from ocd.errors import OCDError
 
 
 @dataclass(frozen=True)
@@ -68,13 +29,24 @@ class Ends:
         return cls(int(0.6 * num_rows), int(0.8 * num_rows), num_rows)
 
 
-def windows(
-    values: Tensor, start: int, end: int, lookback: int, horizon: int, count: int
-) -> tuple[Examples, Tensor]:
+@dataclass(frozen=True)
+class Sizes:
+    """Of a window: steps that are given, and that follow. `block`: answers lie each in one block of so
+    many rows (the first begins at row 0); 0: anywhere."""
+
+    lookback: int
+    horizon: int
+    block: int = 0
+
+
+def windows(values: Tensor, start: int, end: int, sizes: Sizes, count: int) -> tuple[Examples, Tensor]:
     """`count` windows (L) with what follows (H), all of whose answers lie in rows `start` to `end`, at
     random places; all where there are fewer. Also the row at which each answer begins."""
+    lookback, horizon = sizes.lookback, sizes.horizon
     first = max(start, lookback)
     places = torch.arange(first, max(first, end - horizon + 1))
+    if sizes.block:
+        places = places[places // sizes.block == (places + horizon - 1) // sizes.block]
     if not len(places):
         raise OCDError(
             f"rows {start} to {end} hold no window of {lookback} and {horizon} values: give a longer "

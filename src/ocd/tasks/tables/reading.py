@@ -137,15 +137,32 @@ def find_table(name: str, data_dir: Path | None) -> Path:
     return path
 
 
-def _separator(path: Path, packed: str) -> tuple[str, bool]:
-    """What the first line has most of, and whether it has none of it: a file of one column."""
+def first_line(path: Path) -> list[str]:
+    """What stands where names should, of a text file; [] of a parquet file, whose columns have names.
+    Raises OCDError as `read_table` does."""
+    suffix, packed = _kind_of(path)
+    if suffix in PARQUET:
+        return []
+    with _clear_errors(path):
+        return _header(path, packed)[1]
+
+
+def _header(path: Path, packed: str) -> tuple[str, list[str], bool]:
+    """What the first line has most of, the names between, and whether it has none of it: a file of one
+    column."""
     with COMPRESSED.get(packed, open)(path, "rt", encoding="utf-8-sig") as file:
         header = file.readline()
     separator = max(SEPARATORS, key=header.count)
     names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+    return separator, names, separator not in header
+
+
+def _separator(path: Path, packed: str) -> tuple[str, bool]:
+    """What lies between fields, and whether there is but one."""
+    separator, names, one_column = _header(path, packed)
     if repeated := [name for name in names if name and names.count(name) > 1]:
         raise OCDError(f"{path} has two columns called {repeated[0]!r}: rename one of them")
-    return separator, separator not in header
+    return separator, one_column
 
 
 def _read_text(path: Path, packed: str) -> pd.DataFrame:
