@@ -12,12 +12,12 @@ import torch
 from ocd.data import Examples
 from ocd.tasks.speech.mixing import Speaker
 from ocd.tasks.speech.options import SpeechData
-from ocd.tasks.speech.sound import RATE
+from ocd.tasks.speech.sound import SOUND_RATE
 
 
 def hum(pitch: float, length: int, seed: int = 0) -> np.ndarray:
     """(length,): some harmonics of a pitch in Hz that come and go, and a little noise."""
-    times = np.arange(length) / RATE
+    times = np.arange(length) / SOUND_RATE
     chance = np.random.default_rng(seed)
     swell = 1 + 0.8 * np.sin(2 * math.pi * (1.5 + chance.random()) * times + 6 * chance.random())
     tones = sum(np.sin(2 * math.pi * pitch * n * times + 6 * chance.random()) / n for n in (1, 2, 3))
@@ -42,7 +42,7 @@ def speech_data(voices: int = 5, num: int = 3, length: int = 2000) -> SpeechData
     return SpeechData(examples, examples, speakers=speakers(voices))
 
 
-def write_sound(path: Path, wave: np.ndarray, rate: int = RATE) -> None:
+def write_sound(path: Path, wave: np.ndarray, rate: int = SOUND_RATE) -> None:
     import soundfile
 
     path.parent.mkdir(parents=True, exist_ok=True)

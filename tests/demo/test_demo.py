@@ -299,12 +299,12 @@ def test_a_photograph_is_answered_as_the_run_saw_it(runs: Callable[[str], Path])
 
 def test_sounds_that_do_not_fit_are_refused(tmp_path: Path, runs: Callable[[str], Path]) -> None:
     panel: Any = Page(ShownRun.open(runs("sounds"))).panel
-    length = panel.length
-    write_sound(tmp_path / "long.wav", np.linspace(-0.1, 0.1, length + 50, dtype=np.float32))
+    write_sound(tmp_path / "long.wav", np.linspace(-0.1, 0.1, 7000, dtype=np.float32))
     rows = panel.uploaded(str(tmp_path / "long.wav"))
-    assert isinstance(rows, NewRows) and rows.inputs.shape == (1, length)
+    assert isinstance(rows, NewRows) and rows.inputs.shape == (1, 7000)
+    assert rows.remarks == [(0, "0.9 s long, where the run learnt from mixtures of 0.4 s")]
     write_sound(tmp_path / "short.wav", np.ones(100, np.float32) / 2)
-    with pytest.raises(OCDError, match="0.01 s of sound, where 0.40 s are needed"):
+    with pytest.raises(OCDError, match="0.01 s of sound, where 0.25 to 60 s can be taken"):
         panel.uploaded(str(tmp_path / "short.wav"))
 
 
@@ -431,11 +431,16 @@ def test_a_run_whose_data_are_gone_answers_new_inputs(runs: Callable[[str], Path
     assert "Your own input" in page.said(Question(rows), 2, 0)
 
 
-def test_mixtures_that_are_gone_are_one_line(runs: Callable[[str], Path]) -> None:
+def test_a_recording_is_separated_where_the_clips_are_gone(
+    tmp_path: Path, runs: Callable[[str], Path]
+) -> None:
     root = runs("sounds")
-    with gone(root.parent / "mine"), pytest.raises(OCDError, match="mine") as caught:
-        ShownRun.open(root)
-    assert "\n" not in str(caught.value)
+    with gone(root.parent / "mine"):
+        page = Page(ShownRun.open(root))
+    assert "mine" in page.shown.missing and "\n" not in page.shown.missing
+    write_sound(tmp_path / "new.wav", np.sin(np.arange(3000, dtype=np.float32) / 5) / 4)
+    rows = page.panel.uploaded(str(tmp_path / "new.wav"))  # type: ignore[attr-defined]
+    assert "Your own input" in page.said(Question(rows), 2, 0)
 
 
 def test_a_task_that_takes_no_new_inputs_has_no_page() -> None:

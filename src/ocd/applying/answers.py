@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ocd.applying.voices import as_in_mixture
 from ocd.prediction import UNLIKE, Prediction
 from ocd.tasks import Answer, NewRows
 
@@ -24,7 +25,7 @@ LEVELS = (50, 90)
 class Answers:
     """For B inputs, in their order. Numbers (B, 1) of a regression are in the target's own unit,
     so are the steps of series (B, H), classes are probabilities (B, C), views are colours (B, 3, H, W)
-    from 0 to 1.
+    from 0 to 1, voices are waveforms (B, C, T) that add up to the recording as well as they can.
 
     `ids`: how the user knows each row. `base`: what the base says, unchanged. `ocd`: what OCD says.
     `std`: standard deviation over the draws, None of a mean. `intervals`: per cent -> lower and upper
@@ -59,8 +60,8 @@ class Answers:
         return [self.answer.names[int(place)] for place in self.ocd.argmax(dim=1)]
 
     def frame(self) -> pd.DataFrame:
-        """A row for each input, of series for each step; what is said of views is how far they moved
-        alone."""
+        """A row for each input, of series for each step; what is said of views and voices is how far
+        they moved alone."""
         import pandas as pd
 
         return pd.DataFrame(self.columns())
@@ -154,6 +155,11 @@ def make_answers(
     joined, base = join(outputs), base.cpu()
     if answer.kind == "classes":
         joined, base, outputs = joined.softmax(dim=-1), base.softmax(dim=-1), outputs.softmax(dim=-1)
+    if answer.kind == "voices":
+        assert isinstance(rows.inputs, Tensor)
+        mixture, order = rows.inputs.cpu(), base
+        base, joined = (as_in_mixture(waves, order, mixture) for waves in (base, joined))
+        outputs = torch.stack([as_in_mixture(draw, order, mixture) for draw in outputs])
     if rows.units is not None:
         outputs, base, joined = (_in_units(values, rows.units) for values in (outputs, base, joined))
     several = len(outputs) > 1

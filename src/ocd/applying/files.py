@@ -16,22 +16,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ocd.applying.answers import Answers
 from ocd.applying.loaded import Ask, LoadedRun
+from ocd.applying.media import MEDIA, write_media
 from ocd.base import digest_of
 from ocd.data import file_digest, read_json, write_json, written_aside
 from ocd.errors import OCDError
 
 ENDINGS = (".csv", ".parquet")
-PART = {"number": 4096, "steps": 256, "classes": 1024, "view": 8}
+PART = {"number": 4096, "steps": 256, "classes": 1024, "view": 8, "voices": 1}
 """Inputs in a part, by what the answers are."""
 
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """`source`: what is read. `out`: a .csv or .parquet file, and for views a folder. `draws_out`: a
+    """`source`: what is read. `out`: a .csv or .parquet file, and for views
+    and voices a folder. `draws_out`: a
     file for every draw. `id_column`: of a table, whose values name the rows. `part`: inputs at a
     time."""
 
@@ -83,28 +83,29 @@ def apply_to(loaded: LoadedRun, options: ApplyOptions, advance: Callable[[int], 
     naming the row; what was answered before it stays, and the next call goes on there."""
     loaded = with_ids(loaded, options.id_column)
     reader = loaded.reader
-    views = reader.answer.kind == "view"
-    if options.draws_out is not None and not views and not options.draws_out.suffix:
+    media = reader.answer.kind in MEDIA
+    if options.draws_out is not None and not media and not options.draws_out.suffix:
         raise OCDError(f"{options.draws_out}: a file is needed, .csv or .parquet")
-    if not views and not options.out.suffix:
+    if not media and not options.out.suffix:
         raise OCDError(f"{options.out}: a file is needed, .csv or .parquet")
     size = part_size(loaded, options)
-    out = options.out / "answers.csv" if views else options.out
+    out = options.out / "answers.csv" if media else options.out
     parts = _Parts.open(out, options.draws_out, answer_key(loaded, options, size))
     done = parts.rows
     advance(done)
     for rows in loaded.read(options.source, size, done):
         answers = loaded.answer(rows, options.ask)
         parts.add(answers)
-        if views:
-            _write_pictures(answers, options.out, options.draws_out is not None)
+        if media:
+            write_media(answers, options.out, options.draws_out is not None)
         advance(len(answers))
     return parts.join()
 
 
 def part_size(loaded: LoadedRun, options: ApplyOptions) -> int:
-    """Inputs in a part."""
-    return options.part or PART[loaded.reader.answer.kind]
+    """Inputs in a part. Sounds are of many lengths, so that one is a part."""
+    kind = loaded.reader.answer.kind
+    return 1 if kind == "voices" else options.part or PART[kind]
 
 
 def remarks_of(answers: Answers) -> list[str]:
@@ -185,7 +186,7 @@ class _Parts:
         """Write the answers to some rows, then that they are written."""
         number = self.facts["parts"]
         write_part(answers.columns(), self._path(self.out, number), not number)
-        if self.draws_out is not None and answers.answer.kind != "view":
+        if self.draws_out is not None and answers.answer.kind not in MEDIA:
             write_part(answers.draw_columns(), self._path(self.draws_out, number), not number)
         facts = self.facts
         said = remarks_of(answers)
@@ -250,24 +251,3 @@ def _join(parts: list[Path], path: Path) -> None:
             for part in parts:
                 with part.open("rb") as one:
                     shutil.copyfileobj(one, file)
-
-
-def _write_pictures(answers: Answers, folder: Path, with_draws: bool) -> None:
-    """base/, ocd/ and std/ with a PNG for each view; draws/ with one for each draw."""
-    for number, name in enumerate(answers.ids):
-        stem = Path(name).name
-        _write_picture(answers.base[number], folder / "base" / f"{stem}.png")
-        _write_picture(answers.ocd[number], folder / "ocd" / f"{stem}.png")
-        if answers.std is not None:
-            _write_picture(answers.std[number], folder / "std" / f"{stem}.png")
-        if with_draws:
-            for draw, colours in enumerate(answers.draws[:, number], 1):
-                _write_picture(colours, folder / "draws" / f"{stem}-{draw}.png")
-
-
-def _write_picture(colours: Tensor, path: Path) -> None:
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = (colours.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    Image.fromarray(pixels).save(path)

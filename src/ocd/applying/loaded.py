@@ -60,7 +60,7 @@ class LoadedRun:
     seed: int
     ocd: OCD
     reference: Reference | None
-    """None of a run that reads no new inputs, such as mixtures of voices."""
+    """None of a run that reads no new inputs."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -73,9 +73,8 @@ class LoadedRun:
 
     @property
     def says(self) -> Answer:
-        """What the base's outputs are; of a run that reads no new inputs they are voices."""
-        reader = self.run.data.reader
-        return Answer("voices", ()) if reader is None else reader.answer
+        """What the base's outputs are."""
+        return self.reader.answer
 
     @property
     def takes(self) -> str:

@@ -3,9 +3,9 @@
     apply_shard(load("runs/mine"), ApplyOptions(Path("new.csv"), Path("answers")), Shard(0, 4), advance)
 
 A unit is as many rows of the source as a part has (ocd.applying.files), and its answers are one file:
-parquet where they are a table, safetensors where they are views. In the order of their numbers, files
-hold the rows in the source's own order. How many units there are is found out by reading: a process
-that finds no rows at a unit knows that it is beyond the end.
+parquet where they are a table, safetensors where they are views or voices. In the order of their
+numbers, files hold the rows in the source's own order. How many units there are is found out by
+reading: a process that finds no rows at a unit knows that it is beyond the end.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ocd.applying.files import (
     write_part,
 )
 from ocd.applying.loaded import LoadedRun
+from ocd.applying.media import MEDIA
 from ocd.data import STRETCH, Shard, Units, read_json, write_tensors
 from ocd.errors import OCDError
 from ocd.tasks import NewRows
@@ -64,11 +65,11 @@ def apply_shard(
     if options.draws_out is not None:
         raise OCDError("--draws-out is for one process: of several, ask `ocd.predict_to` for draws")
     loaded = with_ids(loaded, options.id_column)
-    views = loaded.reader.answer.kind == "view"
+    media = loaded.reader.answer.kind in MEDIA
     units = Units(
         options.out,
         answer_key(loaded, options, part_size(loaded, options)),
-        ".safetensors" if views else ".parquet",
+        ".safetensors" if media else ".parquet",
     )
     said = _Said()
     for own in (True, False):

@@ -23,7 +23,7 @@ def apply(
     ],
     out: Annotated[
         Path,
-        typer.Option(help="A .csv or .parquet file; for views, and for several processes, a folder."),
+        typer.Option(help="A .csv or .parquet file; a folder for views, voices and several processes."),
     ],
     draws: Annotated[
         int | None, typer.Option(help="Draws of each input; the run's own number.")

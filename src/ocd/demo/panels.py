@@ -82,18 +82,17 @@ PANELS: dict[str, Callable[[], Panel]] = {
     "series": SeriesPanel,
     "sounds": SoundPanel,
 }
-"""Name of a reader (ocd.tasks.Reader.kind), or sounds where there is none -> its panel."""
+"""Name of a reader (ocd.tasks.Reader.kind) -> its panel."""
 
 
 def make_panel(shown: ShownRun) -> Panel:
     """For the inputs of a run. Raises OCDError for a kind that has no panel."""
     run = shown.loaded.run
     reader = run.data.reader
-    if reader is None and not run.task.has_voices:
+    if reader is None:
         raise OCDError(f"{shown.root}: task {run.task.name} takes no new inputs, so there is no page")
-    kind = "sounds" if reader is None else reader.kind
-    if kind not in PANELS:
+    if reader.kind not in PANELS:
         raise OCDError(
-            f"{shown.root}: inputs of kind {kind!r} cannot be shown; {', '.join(PANELS)} can"
+            f"{shown.root}: inputs of kind {reader.kind!r} cannot be shown; {', '.join(PANELS)} can"
         )
-    return PANELS[kind]()
+    return PANELS[reader.kind]()

@@ -14,9 +14,8 @@ from ocd.demo.pieces import coloured, png, section, table, text, tile, tiles
 from ocd.demo.shown import Question
 from ocd.evaluation import in_voices_order
 from ocd.reporting import decibels
+from ocd.tasks import SOUND_RATE
 
-RATE = 8000
-"""Samples a second, of all mixtures."""
 QUIETEST, LOUDEST = -80.0, -20.0
 """dB, the ends of a spectrogram's colours."""
 
@@ -77,7 +76,7 @@ def heard(samples: Tensor, name: str, seen: bool = True) -> str:
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
-        out.setframerate(RATE)
+        out.setframerate(SOUND_RATE)
         out.writeframes(whole.astype("<i2").tobytes())
     address = f"data:audio/wav;base64,{base64.b64encode(file.getvalue()).decode()}"
     player = f'<audio controls preload="none" src="{address}" aria-label="{text(name)}"></audio>'

@@ -79,6 +79,10 @@ def _distances(vectors: Tensor, known: Tensor) -> Tensor:
     return nearest.mean(dim=1) / vectors.shape[1] ** 0.5
 
 
+def _are_features(rows: Tensor) -> bool:
+    return rows.dim() == 2 and rows.is_floating_point()
+
+
 @torch.no_grad()
 def _conditions(fitted: FittedGenerator, inputs: Inputs) -> Tensor:
     """What the generator sees of each input, as one vector (B, F) on the CPU."""
@@ -88,9 +92,10 @@ def _conditions(fitted: FittedGenerator, inputs: Inputs) -> Tensor:
         rows = to_device(take_rows(inputs, slice(start, start + size)), fitted.frozen.device)
         features = fitted.condition.features(fitted.frozen, rows)
         vectors = [features[name].float() for name in sorted(features)]
-        if isinstance(rows, Tensor) and rows.dim() == 2 and rows.is_floating_point():
-            vectors.append(rows.float())  # features as they are: an encoding may not know far values
-        elif fitted.network.encoder is not None:
-            vectors.append(encode_x(fitted.network.encoder, rows).float())
+        encoder = fitted.network.encoder
+        if encoder is not None and isinstance(rows, Tensor) and _are_features(rows):
+            vectors.append(rows.float())  # as they are: an encoding may not know far values
+        elif encoder is not None:
+            vectors.append(encode_x(encoder, rows).float())
         parts.append(torch.cat(vectors, dim=1).cpu())
     return torch.cat(parts)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ocd.tasks.kept_features import kept_in
     from ocd.tasks.reader import Answer, NewRows, Reader
     from ocd.tasks.series.reader import SeriesReader
-    from ocd.tasks.speech.sound import read_sound
+    from ocd.tasks.speech.sound import SOUND_RATE
     from ocd.tasks.stored import store_data, stored_data
     from ocd.tasks.tables.fields import Field, fields_of, values_of
     from ocd.tasks.tables.options import TableData
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CATALOG",
     "PAPER_SUITES",
+    "SOUND_RATE",
     "SUITES",
     "TASKS",
     "Answer",
@@ -41,7 +42,6 @@ __all__ = [
     "kept_in",
     "load_base",
     "pose_around",
-    "read_sound",
     "store_data",
     "stored_data",
     "text_of_row",
@@ -71,7 +71,7 @@ _HOMES = {
     "ocd.tasks.views.blender": ("pose_around",),
     "ocd.tasks.text.changes": ("text_of_row",),
     "ocd.tasks.series.reader": ("SeriesReader",),
-    "ocd.tasks.speech.sound": ("read_sound",),
+    "ocd.tasks.speech.sound": ("SOUND_RATE",),
 }
 
 

@@ -27,12 +27,13 @@ READERS = {
     "views": "views.reader:ViewReader",
     "texts": "text.reader:TextReader",
     "series": "series.reader:SeriesReader",
+    "sounds": "speech.reader:SoundReader",
 }
 """Name of a reader -> its module below `ocd.tasks`, and its class."""
 DATA = {"table": "tables.options:TableData", "numbers": "tables.options:TableData",
         "views": "views.options:SceneData", "images": "task:TaskData",
         "features": "task:TaskData", "texts": "text.options:TextData",
-        "series": "task:TaskData"}  # fmt: skip
+        "series": "task:TaskData", "sounds": "speech.options:SpeechData"}  # fmt: skip
 """Name of a reader -> the class of its task's data."""
 OWN = (
     "train",

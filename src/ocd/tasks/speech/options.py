@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from ocd.errors import OCDError
 from ocd.tasks.speech.mixing import Speaker
 from ocd.tasks.speech.separator import Size
-from ocd.tasks.speech.sound import RATE
+from ocd.tasks.speech.sound import SOUND_RATE
 from ocd.tasks.task import TaskData
 
 OUTPUT_ENCODERS = ("small", "vgg11")
+SHORTEST, LONGEST = 0.25, 60.0
+"""Seconds of a mixture."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ class SpeechOptions:
             if getattr(self, name) < least:
                 raise OCDError(f"{name} is {getattr(self, name)}: it must be at least {least}")
         for name in ("seconds", "base_seconds"):
-            if not 0.25 <= getattr(self, name) <= 60:
-                raise OCDError(f"{name} is {getattr(self, name):g}: it must be from 0.25 to 60")
+            if not SHORTEST <= getattr(self, name) <= LONGEST:
+                span = f"from {SHORTEST:g} to {LONGEST:g}"
+                raise OCDError(f"{name} is {getattr(self, name):g}: it must be {span}")
         if self.base_lr <= 0:
             raise OCDError(f"base_lr is {self.base_lr:g}: it must be above 0")
         for name in ("frame", "chunk"):
@@ -76,7 +79,7 @@ class SpeechOptions:
     @property
     def length(self) -> int:
         """Samples of a mixture."""
-        return round(self.seconds * RATE)
+        return round(self.seconds * SOUND_RATE)
 
     @property
     def size(self) -> Size:

@@ -22,6 +22,7 @@ from ocd.tasks.speech.librimix import find_root, read_split, speakers_of
 from ocd.tasks.speech.mixing import Speaker, random_voices
 from ocd.tasks.speech.objective import mean_of_aligned, negative_si_sdr
 from ocd.tasks.speech.options import LibriOptions, SpeechData, SpeechOptions, VoicesOptions
+from ocd.tasks.speech.reader import SoundReader
 from ocd.tasks.speech.separator import Separator
 from ocd.tasks.speech.training import train_base
 from ocd.tasks.speech.voices import read_voices
@@ -48,7 +49,8 @@ def load_voices(options: VoicesOptions, data_dir: Path | None) -> SpeechData:
             f"the base hears {len(heard)} of the voices to train on, OCD's mixtures are of the "
             f"{len(ours)} others"
         )
-    return SpeechData(train, test, notes=tuple(notes), speakers=heard)
+    reader = SoundReader(options.speakers, options.length)
+    return SpeechData(train, test, reader=reader, notes=tuple(notes), speakers=heard)
 
 
 def _parted(
@@ -105,7 +107,9 @@ def load_librimix(options: LibriOptions, data_dir: Path | None) -> SpeechData:
     heard = speakers_of(train)
     if both := {one.name for one in heard} & {one.name for one in speakers_of(test)}:
         raise OCDError(f"{root}: speaker {sorted(both)[0]} is in {options.train_split} and in test")
-    return SpeechData(train.examples, test.examples, notes=tuple(notes), speakers=heard)
+    reader = SoundReader(count, length)
+    examples = train.examples, test.examples
+    return SpeechData(*examples, reader=reader, notes=tuple(notes), speakers=heard)
 
 
 def make_base(options: SpeechOptions, data: TaskData) -> Separator:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ocd.errors import OCDError
 
-RATE = 8000
+SOUND_RATE = 8000
 """Samples a second, of all data."""
 SUFFIXES = (".wav", ".flac", ".ogg", ".gsm")
 
@@ -30,8 +30,8 @@ def read_sound(path: Path, expected: int | None = None) -> Tensor:
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).rpartition("': ")[2].split()).rstrip(".")  # behind the path
         raise OCDError(f"{path}: not a readable sound file ({reason})") from error
-    if rate != RATE:
-        raise OCDError(f"{path}: {rate} samples a second, where {RATE} are needed: resample it")
+    if rate != SOUND_RATE:
+        raise OCDError(f"{path}: {rate} samples a second, where {SOUND_RATE} are needed: resample it")
     if samples.shape[1] != 1:
         raise OCDError(f"{path}: {samples.shape[1]} channels, where one is needed: mix them down")
     wave = torch.from_numpy(samples[:, 0].copy())

@@ -10,7 +10,7 @@ from ocd.tasks.speech.mixing import random_voices
 from ocd.tasks.speech.objective import negative_si_sdr
 from ocd.tasks.speech.options import SpeechData, SpeechOptions
 from ocd.tasks.speech.separator import Separator
-from ocd.tasks.speech.sound import RATE
+from ocd.tasks.speech.sound import SOUND_RATE
 from ocd.tasks.task import Progress, TaskData, unless_loaded
 
 
@@ -26,7 +26,7 @@ def train_base(
     assert isinstance(base, Separator) and isinstance(data, SpeechData)
     device = next(base.parameters()).device
     order = torch.Generator().manual_seed(seed)
-    length = round(options.base_seconds * RATE)
+    length = round(options.base_seconds * SOUND_RATE)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         base.load_state_dict(Separator(base.size).state_dict())  # new weights, by the seed
