@@ -9,6 +9,7 @@ for part in read_predictions("predictions"):              # in the dataset's ord
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ocd.data import (
     Units,
     Unseen,
     file_digest,
+    on_one_thread,
     progress_bar,
     read_json,
     read_tensors,
@@ -68,9 +70,10 @@ def predict_to(
     are still missing, which others may be at.
 
     `shard`: "I/N", one of N processes; each does its own files, then those that others left. The files
-    are the same whatever N is, and a call that was stopped goes on. No more than one file's examples
-    are in memory. `dataset`, `draws`, `mode`, `seed`, `collate`: as `predict` takes them. Raises
-    OCDError where the folder holds predictions of another generator, number of draws or size.
+    are the same bits whatever N is, but for N = 1, which computes on all threads and not on one (with
+    torch.set_num_threads(1) they are the same, too). A call that was stopped goes on. No more than one
+    file's examples are in memory. `dataset`, `draws`, `mode`, `seed`, `collate`: as `predict` takes
+    them. Raises OCDError where the folder holds predictions of another generator, number of draws or size.
     """
     if rows < 1:
         raise OCDError(f"rows is {rows}: at least one example a file")
@@ -78,7 +81,8 @@ def predict_to(
     ours = Shard.parse(shard) if isinstance(shard, str) else shard
     total = -(-len(unseen) // rows)
     units = Units(Path(folder), _key(ocd, len(unseen), draws, mode, seed, keep_draws, rows))
-    with progress_bar(f"predict to {folder}", total, progress) as advance:
+    threads = on_one_thread() if ours.of > 1 else nullcontext()
+    with threads, progress_bar(f"predict to {folder}", total, progress) as advance:
         advance(units.num_done(total))
         for number in units.to_do(ours, total):
             with units.taken(number) as is_ours:

@@ -28,7 +28,7 @@ from ocd.applying.files import (
 )
 from ocd.applying.loaded import LoadedRun
 from ocd.applying.media import MEDIA
-from ocd.data import STRETCH, Shard, Units, read_json, write_tensors
+from ocd.data import STRETCH, Shard, Units, on_one_thread, read_json, write_tensors
 from ocd.errors import OCDError
 from ocd.tasks import NewRows
 
@@ -59,7 +59,8 @@ def apply_shard(
     loaded: LoadedRun, options: ApplyOptions, shard: Shard, advance: Callable[[int], None]
 ) -> Summary:
     """Answer for the units of this process, and for those that others left. Returns what is to be told
-    of the rows that it answered itself. Raises OCDError for what cannot be read, naming the row."""
+    of the rows that it answered itself; they are the same bits whatever the number of processes and of
+    their threads. Raises OCDError for what cannot be read, naming the row."""
     if options.out.suffix:
         raise OCDError(f"{options.out}: several processes write into a folder, one file a part")
     if options.draws_out is not None:
@@ -72,6 +73,20 @@ def apply_shard(
         ".safetensors" if media else ".parquet",
     )
     said = _Said()
+    with on_one_thread():
+        _answer(loaded, options, units, shard, said, advance)
+    return Summary(said.rows, said.unlike, list(said.remarks), said.num_remarks, said.note)
+
+
+def _answer(
+    loaded: LoadedRun,
+    options: ApplyOptions,
+    units: Units,
+    shard: Shard,
+    said: _Said,
+    advance: Callable[[int], None],
+) -> None:
+    """The units of this process, then those that others left."""
     for own in (True, False):
         for number, rows in _units(loaded, options, units, shard, own):
             with units.taken(number) as is_ours:
@@ -82,7 +97,6 @@ def apply_shard(
                 units.finish(number, rows=len(answers), unlike=int(answers.is_unlike.sum()))
             said.add(answers)
             advance(len(answers))
-    return Summary(said.rows, said.unlike, list(said.remarks), said.num_remarks, said.note)
 
 
 def count_answered(out: Path) -> tuple[int, int]:

@@ -56,6 +56,7 @@ from ocd.data.tensor_files import (
     read_tensors,
     write_tensors,
 )
+from ocd.data.threads import on_one_thread
 from ocd.data.units import STRETCH, Shard, Units, seconds_by_phase
 
 __all__ = [
@@ -103,6 +104,7 @@ __all__ = [
     "map_tensors",
     "num_rows",
     "of_other_groups",
+    "on_one_thread",
     "only_tensors",
     "progress_bar",
     "read_json",

@@ -56,6 +56,8 @@ class RunFolder:
     """The run of all seeds that this one is of."""
     share: Shard = field(default_factory=launched)
     """Which of several processes this is that work on one verb at once."""
+    is_shared: bool = False
+    """Whether several processes may be at the verb: its units are computed on one thread."""
 
     @classmethod
     def create(

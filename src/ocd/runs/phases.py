@@ -11,31 +11,38 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocd.data import Job, Place, Shard, resumable, share_out
+from ocd.data import Job, Place, Shard, on_one_thread, resumable, share_out
 from ocd.tasks import kept_in
 
 if TYPE_CHECKING:
     from ocd.runs.folder import RunFolder
 
-ALONE = Shard()
+
+def threads_of(run: RunFolder) -> AbstractContextManager[None]:
+    """For what must be the same bits, however many processes there are, and threads in each."""
+    return on_one_thread() if run.is_shared else nullcontext()
 
 
 @contextmanager
-def phase(run: RunFolder, name: str, seed: int, share: Shard = ALONE, of: str = "") -> Iterator[Place]:
+def phase(
+    run: RunFolder, name: str, seed: int, share: Shard | None = None, of: str = ""
+) -> Iterator[Place]:
     """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
     processes too, are logged. `share`: this process's, of work that several are at; what they have
     begun lies with its units then. `of`: tells phases of one name apart."""
-    where = run.unfinished(seed) / f"{of or name}{share.words}"
-    with kept_in(run.root / "features"), resumable(where) as place:
+    words = "" if share is None else share.words
+    threads = threads_of(run) if share is not None else nullcontext()
+    where = run.unfinished(seed) / f"{of or name}{words}"
+    with threads, kept_in(run.root / "features"), resumable(where) as place:
         try:
             yield place
         finally:
             seconds = round(place.seconds, 3)
-            run.log(seed).write("phase", phase=f"{name}{share.words}", seconds=seconds)
+            run.log(seed).write("phase", phase=f"{name}{words}", seconds=seconds)
             place.restart_clock()
 
 

@@ -30,7 +30,7 @@ from ocd.prediction import Reference
 from ocd.runs.baselines import base_trainer, train_baselines
 from ocd.runs.comparing import make_comparison
 from ocd.runs.folder import RunFolder, of_seed
-from ocd.runs.phases import do_jobs, phase, phase_job
+from ocd.runs.phases import do_jobs, phase, phase_job, threads_of
 from ocd.runs.progress import say_progress
 from ocd.runs.settings import CROSS_FITTED, VARIANTS
 from ocd.runs.shares import await_end, together_of
@@ -93,7 +93,8 @@ class Run(RunFolder):
             lessons, name = self.lessons_of(role, seed), "overfit" if role == "main" else role
 
             def plan(ocd: OCD = ocd, lessons: Examples = lessons, work: Workdir = work) -> None:
-                ocd.plan(lessons, work)
+                with threads_of(self):
+                    ocd.plan(lessons, work)
 
             planned = partial(getattr, work, "is_planned")
             do_jobs(self, [phase_job(self, name, seed, [], plan, planned, of=f"plan of {role}")])
@@ -182,7 +183,8 @@ class Run(RunFolder):
             written = [path.with_suffix(".safetensors"), path]
 
             def judge() -> None:
-                evaluation = evaluate(comparison, self.data.test, together, self.data.test_groups)
+                with threads_of(self):
+                    evaluation = evaluate(comparison, self.data.test, together, self.data.test_groups)
                 keep_shown(self, seed, comparison, evaluation)
                 tensors = dict(evaluation.tensors)
                 if self.data.test_together is not None:

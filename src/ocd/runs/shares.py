@@ -43,9 +43,10 @@ def together_of(run: Run, seed: int) -> Together:
 
 
 def do_shared(folder: Path, verb: str, share: Shard | None) -> None:
-    """overfit or predict, as one of several processes; None: as torchrun says, or alone."""
+    """overfit or predict, as one of several processes; None: as torchrun says, or alone. What units
+    hold is then the same bits, whatever the number of processes and of their threads."""
     from ocd.runs.run import Run
 
     run = Run.open(folder)
-    run.share = share or run.share
+    run.share, run.is_shared = share or run.share, True
     run.do(verb)
