@@ -73,7 +73,8 @@ def predict_to(
     are the same bits whatever N is, but for N = 1, which computes on all threads and not on one (with
     torch.set_num_threads(1) they are the same, too). A call that was stopped goes on. No more than one
     file's examples are in memory. `dataset`, `draws`, `mode`, `seed`, `collate`: as `predict` takes
-    them. Raises OCDError where the folder holds predictions of another generator, number of draws or size.
+    them. Raises OCDError where the folder holds predictions of another generator, number of draws or
+    size.
     """
     if rows < 1:
         raise OCDError(f"rows is {rows}: at least one example a file")
