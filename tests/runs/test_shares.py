@@ -90,8 +90,9 @@ def killing(method: Callable[..., Any], at: int) -> Callable[..., Any]:
     return called
 
 
-def all_of(root: Path, verb: str, count: int) -> None:
-    started = [fork(root, verb, f"{number}/{count}") for number in range(count)]
+def all_of(root: Path, verb: str, count: int, times: int = 1) -> None:
+    """All shards, each of them some times."""
+    started = [fork(root, verb, f"{number}/{count}") for number in times * [*range(count)]]
     for process in started:
         process.join(240)
         assert process.exitcode == 0
@@ -264,6 +265,19 @@ def test_one_process_alone_takes_over_what_several_have_predicted(
     Run.open(root).do("predict")
     assert asked and not done & set(asked)
     assert_predicted_alike(root, predicted)
+
+
+def test_the_same_command_twice_at_once_does_its_work_once(
+    one: Path, predicted: Path, tmp_path: Path
+) -> None:
+    """Neither knows of the other."""
+    root = tmp_path / "run"
+    shutil.copytree(one / "begun", root)
+    all_of(root, "predict", 1, times=2)
+    assert steps(root) == [5, 10]
+    assert deltas(root) == deltas(one / "whole")
+    assert_predicted_alike(root, predicted)
+    assert not list((root / "unfinished").iterdir())
 
 
 def test_what_was_predicted_with_other_weights_is_not_taken(one: Path, tmp_path: Path) -> None:

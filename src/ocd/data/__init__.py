@@ -1,7 +1,7 @@
 """Batches of examples, the devices they are on, and the files that outlive a process."""
 
 from ocd.data.chunks import in_chunks, is_out_of_memory, rows_at_once
-from ocd.data.claims import Job, share_out, wait_for
+from ocd.data.claims import Job, claimed, share_out, wait_for
 from ocd.data.columns import Columns
 from ocd.data.datasets import (
     Batch,
@@ -85,6 +85,7 @@ __all__ = [
     "as_inputs",
     "as_targets",
     "call",
+    "claimed",
     "copied",
     "dataset_size",
     "every_second",

@@ -1,7 +1,7 @@
 """The phases of a run: what one process does while others wait for it, and what all take a part in.
 
     do_jobs(run, [phase_job(run, "base", seed, [path], train)])   # once, by whoever is there first
-    with phase(run, "overfit", seed, share): ...                  # by each, a part of it
+    with shared_phase(run, "overfit", seed): ...                    # by each, a part of it
 
 A process that is at a phase gives signs of life (ocd.data.claims). Where it is gone, another goes on
 with what it had begun, which lies in a folder that does not depend on the number of processes.
@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocd.data import Job, Place, Shard, on_one_thread, resumable, share_out
+from ocd.data import Job, claimed, on_one_thread, resumable, share_out
 from ocd.tasks import kept_in
 
 if TYPE_CHECKING:
@@ -28,21 +28,35 @@ def threads_of(run: RunFolder) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def phase(
-    run: RunFolder, name: str, seed: int, share: Shard | None = None, of: str = ""
-) -> Iterator[Place]:
+def phase(run: RunFolder, name: str, seed: int, of: str = "") -> Iterator[None]:
     """Work that is resumable; what comes of it is written inside. Its seconds, those of killed
-    processes too, are logged. `share`: this process's, of work that several are at; what they have
-    begun lies with its units then. `of`: tells phases of one name apart."""
-    words = "" if share is None else share.words
-    threads = threads_of(run) if share is not None else nullcontext()
-    where = run.unfinished(seed) / f"{of or name}{words}"
-    with threads, kept_in(run.root / "features"), resumable(where) as place:
+    processes too, are logged. `of`: tells phases of one name apart."""
+    with kept_in(run.root / "features"), _timed(run, name, seed, run.unfinished(seed) / (of or name)):
+        yield
+
+
+@contextmanager
+def shared_phase(run: RunFolder, name: str, seed: int) -> Iterator[None]:
+    """A part of work that several processes are at. What they have begun lies with its units; here is
+    the clock alone, one for each share: of two processes of one share, one has it."""
+    own = f"{name}{run.share.words}"
+    with claimed(run.unfinished(seed) / "claims" / f"part of {own}") as is_ours:
+        where = run.unfinished(seed) / own
+        with (
+            threads_of(run),
+            kept_in(run.root / "features"),
+            _timed(run, own, seed, where) if is_ours else resumable(None),
+        ):
+            yield
+
+
+@contextmanager
+def _timed(run: RunFolder, name: str, seed: int, where: Path) -> Iterator[None]:
+    with resumable(where) as place:
         try:
-            yield place
+            yield
         finally:
-            seconds = round(place.seconds, 3)
-            run.log(seed).write("phase", phase=f"{name}{words}", seconds=seconds)
+            run.log(seed).write("phase", phase=name, seconds=round(place.seconds, 3))
             place.restart_clock()
 
 

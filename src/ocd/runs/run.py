@@ -30,7 +30,7 @@ from ocd.prediction import Reference
 from ocd.runs.baselines import base_trainer, train_baselines
 from ocd.runs.comparing import make_comparison
 from ocd.runs.folder import RunFolder, of_seed
-from ocd.runs.phases import do_jobs, phase, phase_job, threads_of
+from ocd.runs.phases import do_jobs, phase, phase_job, shared_phase, threads_of
 from ocd.runs.progress import say_progress
 from ocd.runs.settings import CROSS_FITTED, VARIANTS
 from ocd.runs.shares import await_end, together_of
@@ -100,7 +100,7 @@ class Run(RunFolder):
             do_jobs(self, [phase_job(self, name, seed, [], plan, planned, of=f"plan of {role}")])
             if is_collected(ocd.open(lessons, work)[1]):
                 continue
-            with phase(self, name, seed, self.share):
+            with shared_phase(self, name, seed):
                 ocd.overfit(lessons, dataclasses.replace(work, share=self.share))
 
     @of_seed
@@ -178,7 +178,7 @@ class Run(RunFolder):
         if not path.exists():
             self.train(seed)
             comparison, together = make_comparison(self, seed), together_of(self, seed)
-            with phase(self, "predict", seed, self.share):
+            with shared_phase(self, "predict", seed):
                 run_methods(comparison, self.data.test, together)
             written = [path.with_suffix(".safetensors"), path]
 
