@@ -57,8 +57,9 @@ LEGEND = (
 
 
 DRAWS_LEGEND = (
-    "Energy score: how far draws lie from the truth less half of how far they lie apart. Covered: test "
-    "answers that lie as a whole in the band of their draws. Told from truth: by a classifier, 50 % is "
+    "Energy score: how far draws lie from the truth less half of how far they lie apart. Energy "
+    "score and CRPS are those of many draws of the kind. Covered: test answers that lie as a whole "
+    "in the band of their draws, none of fewer than 20. Told from truth: by a classifier, 50 % is "
     "as good as true. Difference: in the energy score, positive where OCD is better."
 )
 

@@ -157,14 +157,27 @@ def test_those_of_large_examples_are_not_offered(fit):
     assert all("examples are large" in str(reason_unavailable(kind, other)) for kind in DRAWN)
 
 
-def test_those_of_a_base_that_has_seen_the_lessons_are_not_offered(fit):
-    """Their errors would be too small, where OCD's lessons are on bases without them."""
-    other = OCD(base(), loss=squared_error, config=config(SETTINGS))
-    other.hypernetwork, other.frozen = fit.ocd.fitted()
-    other.fit_base = lambda *given: base()
+def test_with_cross_fitting_they_learn_from_bases_that_have_not_seen_their_examples(tmp_path):
+    """The base that is served is right on all lessons; the others miss by (1, 1, 1, 1)."""
+    learnt = Examples(TRAINING.inputs, base()(TRAINING.inputs).detach())
+
+    def others(examples: Examples) -> nn.Module:
+        missing = base()
+        with torch.no_grad():
+            missing[2].bias -= 1
+        return missing
+
+    made = OCD(base(), loss=squared_error, config=config(SETTINGS | {"training.num_steps": 100}))
+    work = Workdir(tmp_path)
+    made.fit(learnt, work, progress=False, fit_base=others, groups=torch.arange(800) // 4)
+    main = MainFit(made, work, learnt)
     for kind in DRAWN:
-        assert "on examples that this has seen" in str(reason_unavailable(kind, other))
-    assert reason_unavailable("label_head", other) is None
+        assert reason_unavailable(kind, made) is None
+        own = Workdir(tmp_path / kind)
+        fit_baseline(kind, main, own, progress=False)
+        drawn = load_baseline(kind, made, learnt.inputs[:2], own).predict(TEST.inputs, draws=20)
+        missed = (drawn.outputs - made.base(TEST.inputs)).detach().mean()
+        assert float(missed) == pytest.approx(1, abs=0.25), kind
 
 
 def test_residuals_are_whole_vectors_of_other_examples():

@@ -5,7 +5,7 @@ from ocd.lessons.common_move import USES, find_common_move, groups_of
 from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfig
 from ocd.lessons.cross_fitting import FitBase
 from ocd.lessons.curriculum import NUM_GROUPS, Curriculum
-from ocd.lessons.folds import FoldedLessons, in_order
+from ocd.lessons.folds import Fold, FoldedLessons, in_order
 from ocd.lessons.gain import FEWEST, is_gain, mean_of_copies
 from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.overfitting import overfit_batch
@@ -34,6 +34,7 @@ __all__ = [
     "Deltas",
     "FitBase",
     "FitRecord",
+    "Fold",
     "FoldedLessons",
     "LayerScores",
     "LessonBatch",

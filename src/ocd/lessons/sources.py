@@ -63,6 +63,12 @@ class LessonBatch:
     def __len__(self) -> int:
         return num_rows(self.inputs)
 
+    @property
+    def base_outputs(self) -> Tensor:
+        """f(x) (B, ...), each on its own base; of batches that were captured."""
+        captures = [self.capture] if self.parts is None else [rows.capture for _, rows in self.parts]
+        return torch.cat([capture.output for capture in captures if capture is not None])
+
     def own_of_all(self, draw: Callable[[int], Tensor]) -> Tensor:
         """This batch's rows of what is drawn for the batch of all processes, `draw(rows)`: an example's
         noise is the same whatever the number of processes."""

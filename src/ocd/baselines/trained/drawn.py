@@ -170,8 +170,8 @@ class OutputDiffusion(nn.Module):
             return
         judges, alone = [], []
         for rows in batches:
-            assert rows.capture is not None and isinstance(rows.targets, Tensor)
-            base = rows.capture.output
+            assert isinstance(rows.targets, Tensor)
+            base = rows.base_outputs
             codes = self._codes(rows.features, rows.inputs, base, NUM_DRAWS, 0, with_mean=True)
             judges.append((base, rows.targets, *codes))
             alone.append(example_losses(loss, base, rows.targets))

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from ocd.baselines.trained.drawn import OutputDiffusion
 from ocd.baselines.trained.examples import LabelledExamples
-from ocd.baselines.trained.kinds import network_kind
+from ocd.baselines.trained.kinds import DRAWN, network_kind
 from ocd.baselines.trained.networks import SharedWeight, make_network
 from ocd.baselines.trained.objectives import make_objective
 from ocd.baselines.trained.predictor import TrainedBaseline
@@ -31,11 +31,14 @@ from ocd.data import (
 from ocd.errors import OCDError
 from ocd.lessons import (
     NUM_GROUPS,
+    Fold,
+    FoldedLessons,
     LessonSource,
     Overfitter,
     Workdir,
     find_common_move,
     groups_of,
+    in_order,
 )
 from ocd.model import OCD
 from ocd.training import Trainer, TrainingConfig, TrainingFiles, task_excerpt
@@ -100,16 +103,19 @@ def fit_baseline(
 def _choose_sampling(trained: OutputDiffusion, trainer: Trainer, examples: LessonSource) -> None:
     """On the examples that judge OCD's draws: not trained on, and not those that chose the weights."""
     judges = trainer.held_out[~torch.isin(trainer.held_out, trainer.choosing)]
-    if not len(judges):
-        return
-    overfitter, size = examples.overfitter, trainer.config.batch_size
-    batches = [examples.rows(few, torch.Generator()) for few in judges.split(size)]
-    batches = [rows for rows in batches if len(rows)]
-    judges = judges[~torch.isin(judges, torch.tensor(sorted(overfitter.skipped), dtype=torch.long))]
+    batches, kept = [], []
+    for few in judges.split(trainer.config.batch_size):
+        few = in_order(examples, few)
+        rows = examples.rows(few, torch.Generator())
+        pairs = [(rows, few)]
+        if len(rows) < len(few):  # some are not finite: which, they say one by one
+            pairs = [(examples.rows(one, torch.Generator()), one) for one in few.split(1)]
+        batches += [rows for rows, _ in pairs if len(rows)]
+        kept += [examples.examples[places] for rows, places in pairs if len(rows)]
     if batches:
-        belongs = overfitter.problem.belongs
-        together = None if belongs is None else belongs[judges]
-        trained.choose_sampling(batches, overfitter.loss, together)
+        belongs = examples.overfitter.problem.belongs
+        together = None if belongs is None else belongs[torch.cat(kept)]
+        trained.choose_sampling(batches, examples.overfitter.loss, together)
 
 
 def _tune_layer(fit: MainFit, work: Workdir, progress: bool) -> None:
@@ -155,6 +161,11 @@ def load_baseline(kind: str, ocd: OCD, inputs: Inputs, work: Workdir) -> Trained
 def _examples(kind: str, source: LessonSource, labelled: Dataset[Any] | None) -> LessonSource:
     """What a baseline learns from: OCD's overfitted examples, or examples with their labels."""
     network, overfitter = network_kind(kind), source.overfitter
+    if network in DRAWN and isinstance(source, FoldedLessons):  # each on a base that has not seen it
+        folds: list[tuple[Fold, LessonSource]] = [
+            (fold, LabelledExamples(of.overfitter, with_condition=True)) for fold, of in source.folds
+        ]
+        return replace(source, folds=folds)
     if network == "delta_regression":
         return source
     if network == "label_network" and labelled is not None:

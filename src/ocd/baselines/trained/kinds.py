@@ -29,8 +29,6 @@ def reason_unavailable(kind: str, ocd: OCD) -> str | None:
         return "it would have the size of an MLP denoiser, and denoiser.kind is another"
     if network in DRAWN and ocd.outputs.output is not None:
         return "the base answers with more than one tensor"
-    if network in DRAWN and ocd.fit_base is not None:
-        return "it would learn the errors of a base on examples that this has seen (cross-fitting)"
     if network in ("label_head", "label_network", *DRAWN) and ocd.excerpt is not None:
         return "examples are large (overfitted on excerpts), and it would answer a whole one at once"
     if network == "label_network" and ocd.encoder is None:

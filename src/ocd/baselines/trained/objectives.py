@@ -87,8 +87,8 @@ class FitMarginals(_SingleLoss):
     def held_out(
         self, network: GaussianHead | QuantileHead, rows: LessonBatch, generator: torch.Generator
     ) -> Tensor:
-        assert rows.capture is not None and isinstance(rows.targets, Tensor)
-        return network.loss(rows.features, rows.inputs, rows.capture.output, rows.targets)
+        assert isinstance(rows.targets, Tensor)
+        return network.loss(rows.features, rows.inputs, rows.base_outputs, rows.targets)
 
 
 class DiffuseOutput(_SingleLoss):
@@ -97,13 +97,13 @@ class DiffuseOutput(_SingleLoss):
     def held_out(
         self, network: OutputDiffusion, rows: LessonBatch, generator: torch.Generator
     ) -> Tensor:
-        assert rows.capture is not None and isinstance(rows.targets, Tensor)
-        residuals = rows.targets - rows.capture.output
+        assert isinstance(rows.targets, Tensor)
+        residuals = rows.targets - rows.base_outputs
         return network.losses(rows.features, rows.inputs, residuals, generator)
 
     def judge(self, network: OutputDiffusion, rows: LessonBatch, generator: torch.Generator) -> Tensor:
-        assert rows.capture is not None and isinstance(rows.targets, Tensor)
-        draws = network.draws(rows.features, rows.inputs, rows.capture.output, JUDGED_DRAWS, 0)
+        assert isinstance(rows.targets, Tensor)
+        draws = network.draws(rows.features, rows.inputs, rows.base_outputs, JUDGED_DRAWS, 0)
         return energy_scores(draws, rows.targets).mean()[None]
 
 
