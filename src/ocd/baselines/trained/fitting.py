@@ -103,6 +103,8 @@ def fit_baseline(
 def _choose_sampling(trained: OutputDiffusion, trainer: Trainer, examples: LessonSource) -> None:
     """On the examples that judge OCD's draws: not trained on, and not those that chose the weights."""
     judges = trainer.held_out[~torch.isin(trainer.held_out, trainer.choosing)]
+    if not len(judges):
+        return
     batches, kept = [], []
     for few in judges.split(trainer.config.batch_size):
         few = in_order(examples, few)
