@@ -30,7 +30,8 @@ DrawScore = Callable[[Tensor, Tensor], Tensor]
 def energy_scores(draws: Tensor, targets: Tensor) -> Tensor:
     """Energy score of draws (B, K, ...) for targets (B, ...): (B,), in the unit of the outputs. Of one
     number it is the CRPS. One draw has its distance from the target."""
-    draws, targets = draws.flatten(2), targets.reshape(len(targets), 1, -1).to(draws)
+    draws = draws.reshape(*draws.shape[:2], -1)  # also of outputs (B,), one number each
+    targets = targets.reshape(len(targets), 1, -1).to(draws)
     error = _distance(draws - targets).mean(dim=1)
     count = draws.shape[1]
     if count == 1:

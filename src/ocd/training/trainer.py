@@ -75,9 +75,11 @@ class Trainer:
         if not len(self.indices):
             raise OCDError("no example is left to train on: every one was skipped")
         self.config = shortened(config, len(self.indices))
-        # What the best weights are chosen on says no more whether moves gain.
-        half = self.held_out[every_second(source.examples[self.held_out], belongs)]
-        self.choosing = half if config.keep_best else self.held_out[:0]
+        # What the best weights are chosen on says no more whether moves gain. One group is left to
+        # say that: without it nothing could be said of how draws are to be taken.
+        first = every_second(source.examples[self.held_out], belongs)
+        chooses = config.keep_best and not (belongs is not None and bool(first.all()))
+        self.choosing = self.held_out[first] if chooses else self.held_out[:0]
         self.average = AveragedModel(network, multi_avg_fn=ema_update(config.ema_decay))
         self.average.eval()
         self.optimizer = make_optimizer(network, config)
