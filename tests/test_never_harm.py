@@ -180,3 +180,26 @@ def test_what_is_known_of_a_group_does_not_judge_it() -> None:
     assert not torch.equal(moved.predict(TEST.inputs).mean, base(TEST.inputs))
     assert torch.equal(kept.predict(TEST.inputs).mean, base(TEST.inputs))
     assert any("groups" in note for note in kept.notes)
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_the_one_group_that_is_held_out_judges_how_draws_are_taken(groups: int) -> None:
+    """Were it to choose the best weights, nothing would be known of the spread of draws."""
+    torch.manual_seed(0)
+    inputs = torch.randn(200, 6)
+    targets = inputs[:, :3] + torch.randn(200, 3)
+    base = nn.Linear(6, 3)
+    config = OCDConfig().replace({"goal": "distribution", "training.num_steps": 20})
+    config = config.replace({"layer": "0", "overfit.lr": 0.1, "denoiser.width": 16})
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs - targets).square().mean(dim=1)
+
+    fitted = OCD(nn.Sequential(base), loss=loss, config=config)
+    fitted.fit(Examples(inputs, targets), progress=False, groups=[n % groups for n in range(200)])
+    (used,) = [note for note in fitted.notes if note.startswith("examples:")]
+    (taken,) = [note for note in fitted.notes if note.startswith("sampling:")]
+    held_out = 200 // groups
+    assert f"{held_out} others judge moves" in used and "best weights" not in used
+    assert "of 1 group:" in taken and "1 group judged, and 16 are needed" in taken
+    assert float(fitted.predict(inputs[:4], draws=6).outputs.std(dim=0).mean()) > 0

@@ -81,7 +81,8 @@ def test_a_folder_of_many_lengths_is_written_as_voices(
         mixture, _ = soundfile.read(next(recordings.glob(f"{name}.*")))
         for who in ("base", "ocd", "draws"):
             ending = "-draw1" if who == "draws" else ""
-            read = [soundfile.read(out / who / f"{name}{ending}-{place}.wav") for place in (1, 2)]
+            whole = next(recordings.glob(f"{name}.*")).relative_to(recordings)
+            read = [soundfile.read(out / who / f"{whole}{ending}-{place}.wav") for place in (1, 2)]
             assert [(len(wave), rate) for wave, rate in read] == [(length, RATE)] * 2
             left = mixture - sum(wave for wave, _ in read)
             assert np.square(left).mean() < np.square(mixture).mean()
@@ -94,6 +95,18 @@ def test_each_is_answered_alone(loaded: LoadedRun, recordings: Path) -> None:
     together, alone = (loaded.answer(part, Ask(draws=2)) for part in (rows[0], by_one[1]))
     assert torch.allclose(together.ocd[1], alone.ocd[0], atol=1e-5)
     assert together.ids[1] == alone.ids[0] == "a/two.wav"
+
+
+def test_recordings_that_differ_in_their_ending_alone_are_two(
+    loaded: LoadedRun, tmp_path: Path
+) -> None:
+    for place, ending in enumerate(("wav", "flac")):
+        write_sound(tmp_path / "in" / f"one.{ending}", hum(130 + 90 * place, 3200))
+    options = ApplyOptions(tmp_path / "in", tmp_path / "out", tmp_path / "each", ask=Ask(draws=2))
+    assert apply_to(loaded, options, lambda rows: None).rows == 2
+    found = sorted(path.name for path in (tmp_path / "out" / "ocd").iterdir())
+    assert found == ["one.flac-1.wav", "one.flac-2.wav", "one.wav-1.wav", "one.wav-2.wav"]
+    assert len(list((tmp_path / "each").iterdir())) == 2 * 2 * 2
 
 
 def test_processes_answer_as_one_does(loaded: LoadedRun, recordings: Path, tmp_path: Path) -> None:

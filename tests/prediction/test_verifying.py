@@ -39,10 +39,11 @@ def test_it_keeps_the_draw_with_the_largest_score(ocd, chunk_size):
     assert "the best of 6 draws by a score of the caller's" in found.note and not every.note
 
 
-def test_a_score_that_is_no_number_loses(ocd):
+@pytest.mark.parametrize("lowest", [-1e9, -torch.inf])
+def test_a_score_that_is_no_number_loses(ocd, lowest):
     def choose(inputs, outputs):
         scores = torch.full(outputs.shape[:2], torch.nan)
-        scores[4] = -1e9
+        scores[4] = lowest
         return scores
 
     every = ocd.predict(INPUTS, draws=6)
@@ -61,6 +62,8 @@ def test_what_cannot_be_called_and_scores_of_nothing_are_refused(ocd):
         ocd.predict(INPUTS, draws=3, choose="best")
     with pytest.raises(OCDError, match="no score for any draw of example 0 of this batch: all are NaN"):
         ocd.predict(INPUTS, draws=3, choose=lambda x, y: torch.full(y.shape[:2], torch.nan))
+    with pytest.raises(OCDError, match="complex numbers"):
+        ocd.predict(INPUTS, draws=3, choose=lambda x, y: torch.zeros(y.shape[:2], dtype=torch.cfloat))
 
 
 def test_a_score_that_writes_into_what_it_is_given_changes_nothing(ocd):

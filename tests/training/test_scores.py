@@ -107,3 +107,8 @@ def test_which_score_a_target_asks_for(outputs, targets, kind, auto):
         return
     with pytest.raises(OCDError, match="goal is 'distribution', but no score is known"):
         distribution_score("distribution", outputs, targets)
+
+
+def test_numbers_without_an_axis_of_their_own_have_the_same_score():
+    draws, targets = torch.randn(9, 5), torch.randn(9)
+    assert torch.equal(energy_scores(draws, targets), energy_scores(draws[..., None], targets[:, None]))

@@ -97,7 +97,7 @@ def apply_to(loaded: LoadedRun, options: ApplyOptions, advance: Callable[[int], 
         answers = loaded.answer(rows, options.ask)
         parts.add(answers)
         if media:
-            write_media(answers, options.out, options.draws_out is not None)
+            write_media(answers, options.out, options.draws_out)
         advance(len(answers))
     return parts.join()
 

@@ -94,6 +94,8 @@ class LoadedRun:
             return []
         verdict = read_reported(self.run.root).results["verdict"]
         found = [] if verdict["statement"] == "gain" else [verdict["sentence"]]
+        if verdict.get("joint", {}).get("statement") == "worse":
+            found.insert(0, verdict["joint"]["sentence"])
         distribution = verdict.get("distribution", {})
         if distribution.get("statement") == "wrong":
             found.append(distribution["sentence"])

@@ -26,7 +26,6 @@ moves that harm the ones as they are beyond doubt are not made.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -207,13 +206,13 @@ def _choose(
     if not places:
         best = int(means.argmin())
         count = len(gains[best])
-        error = float(gains[best].std()) / count**0.5 if count > 1 else math.nan
+        error = f" ± {float(gains[best].std()) / count**0.5:.2g}" if count > 1 else ""
         network.set_sampling(spread=pairs[best][0], scale_factor=0.0)
         if not tuned:
             frozen.start_from(None)
         return (
             f"sampling: {_unmoved(fitted)}, since no move gains beyond doubt {on}: the best has the "
-            f"loss {float(means[best]):.4g} ± {error:.2g}, the base {base:.4g} (sampling.confidence "
+            f"loss {float(means[best]):.4g}{error}, the base {base:.4g} (sampling.confidence "
             f"{config.confidence:g})"
         )
     best = min(places, key=lambda place: (float(means[place]), abs(pairs[place][1] - 1)))

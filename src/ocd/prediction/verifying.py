@@ -44,7 +44,10 @@ def best_draws(prediction: Prediction, inputs: Inputs, choose: Choose) -> Predic
         raise OCDError(
             f"choose gives no score for any draw of example {first} of this batch: all are NaN"
         )
-    best = scores.double().nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(dim=0)
+    if scores.is_complex():
+        raise OCDError("choose(inputs, outputs) returned complex numbers: scores must be real")
+    numbers = scores.double().clamp_min(torch.finfo(torch.float64).min)  # NaN loses against -inf too
+    best = numbers.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(dim=0)
     every = torch.arange(wanted[1], device=prediction.outputs.device)
     best = best.to(every.device)
     scale = prediction.scale

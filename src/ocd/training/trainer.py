@@ -207,7 +207,7 @@ class Trainer:
             return
         mean = total / count
         self.files.log.write("validate", step=self.step, loss=mean)
-        if not self.config.keep_best:
+        if not len(self.choosing):
             return
         found = self._judge(network)
         if found is not None and (self.best is None or found < self.best):
