@@ -350,11 +350,12 @@ def _bytes(path: Path, data: bytes) -> Path:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_such_table_gives_one_clear_line(prices: Run, tmp_path: Path, name: str) -> None:
     make, message = REFUSED[name]
-    source = make(tmp_path)
+    (tmp_path / "in").mkdir()
+    source, out = make(tmp_path / "in"), tmp_path / "out.csv"
     with pytest.raises(OCDError) as caught:
-        apply_to(ocd.load(prices.root), ApplyOptions(source, tmp_path / "out.csv"), lambda count: None)
+        apply_to(ocd.load(prices.root), ApplyOptions(source, out), lambda count: None)
     text = str(caught.value)
-    assert message in text and "\n" not in text and not (tmp_path / "out.csv").exists()
+    assert message in text and "\n" not in text and not out.exists()
 
 
 def test_rows_before_one_that_is_refused_are_kept(prices: Run, tmp_path: Path) -> None:
