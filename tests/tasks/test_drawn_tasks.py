@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -18,6 +19,7 @@ from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reading import Series, read_series
 from ocd.tasks.series.windows import Ends, Sizes, windows
+from ocd.tasks.task import TaskData
 from ocd.training.batches import split_indices
 
 TINY = {
@@ -124,6 +126,30 @@ def test_the_base_learns_from_earlier_rows_than_ocd_and_neither_from_the_test(tm
     assert int(run.data.groups[:120].max()) <= int(run.data.groups[120:].min())
     given, follows = data.train.inputs[0], data.train.targets[0]
     assert torch.equal(task.compose(given[None], follows[None])[0], torch.cat([given[-6:], follows]))
+
+
+def loaded(folder: Path, frame: pd.DataFrame, **options: object) -> TaskData:
+    """The data of a task on some columns."""
+    frame.to_csv(folder / "mine.csv", index=False)
+    task = get_task("series")
+    sizes = {"lookback": 24, "horizon": 6, "train_size": 200, "test_size": 50}
+    return task.load(task.options(file="mine.csv", **sizes | options), folder)
+
+
+@pytest.mark.parametrize(("level", "size"), [(1e9, 1.0), (-1e12, 1.0), (0.0, 1e12)])
+def test_a_series_of_any_level_and_size_keeps_its_values(tmp_path, level, size):
+    wave = np.random.default_rng(0).normal(size=900)
+    plain = loaded(tmp_path, pd.DataFrame({"wave": wave}))
+    moved = loaded(tmp_path, pd.DataFrame({"wave": level + size * wave}))
+    assert plain.train.inputs.dtype == moved.train.inputs.dtype == torch.float32
+    assert torch.allclose(moved.train.inputs, plain.train.inputs, atol=1e-3)
+    assert moved.reader.deviation.item() == pytest.approx(size * wave[:540].std(ddof=1), rel=1e-4)
+    again = type(moved.reader).from_state(*moved.reader.state())
+    new = again.take(pd.DataFrame({"wave": level + size * wave[:24]}))
+    expected = (wave[:24] - wave[:540].mean()) / wave[:540].std(ddof=1)
+    assert new.inputs[0].numpy() == pytest.approx(expected, abs=1e-3)
+    typed = again.window(list(level + size * wave[:24]), "wave")
+    assert torch.equal(typed.inputs, new.inputs)
 
 
 @pytest.mark.parametrize("horizon", [6, 40])

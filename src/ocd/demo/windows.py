@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ class SeriesPanel:
         """A window in its own unit, with the digits that give it again."""
         window = in_units(question.rows)
         unit = IN_DEVIATIONS if question.rows.units is None else self._name(question.rows)
-        return [unit, " ".join(f"{value:.9g}" for value in as_numbers(window))]
+        return [unit, " ".join(_digits(value, question.rows.units) for value in as_numbers(window))]
 
     def thumbnail(self, question: Question) -> str:
         """Where the window starts, and where it ends."""
@@ -91,8 +92,15 @@ class SeriesPanel:
         return next(name for name in self.reader.names if rows.ids[0].startswith(f"{name} after "))
 
 
+def _digits(value: float, units: Tensor | None) -> str:
+    """A value with the digits that tell: eight behind its series' deviation, however large its mean."""
+    if units is None:
+        return f"{value:.9g}"
+    return repr(round(value, 8 - math.floor(math.log10(float(units[0, 1])))))
+
+
 def in_units(rows: NewRows) -> Tensor:
-    """The first window (L,) as the user has it."""
+    """The first window (L,) as the user has it, in double precision."""
     assert isinstance(rows.inputs, Tensor)
-    window = rows.inputs[0].cpu()
+    window = rows.inputs[0].cpu().double()
     return window if rows.units is None else rows.units[0, 0] + rows.units[0, 1] * window

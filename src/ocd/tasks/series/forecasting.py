@@ -77,7 +77,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     ends = Ends.of(len(series.values), Path(options.file))
     known = series.values[: ends.train]
     mean, deviation = known.mean(dim=0), known.std(dim=0).clamp_min(1e-6)
-    values = (series.values - mean) / deviation
+    values = ((series.values - mean) / deviation).float()
     sizes = Sizes(options.lookback, options.horizon, options.together)
     share = float(str(RUN_SETTINGS["held_out"]))
     ours = int(share * options.train_size)

@@ -43,7 +43,7 @@ TIME_NAMES = re.compile(
 
 @dataclass(frozen=True)
 class Series:
-    """`values` (T, C), one column a series, the earliest first; `names` of the columns. `times`: what
+    """`values` (T, C) in double precision, one column a series, the earliest first; `names` of the columns. `times`: what
     each row is called, its date or its number. `notes`: what was left out or turned round."""
 
     values: Tensor
@@ -90,7 +90,7 @@ def _series_of(table: pd.DataFrame, where: str, wanted: Sequence[str]) -> Series
     if not numbers:
         raise OCDError(f"{where} has no column of numbers")
     names = tuple(wanted or numbers)
-    values = np.stack([numbers[column] for column in names], axis=1).astype(np.float32)
+    values = np.stack([numbers[column] for column in names], axis=1).astype(np.float64)
     _check_gaps(values, names, times, where)
     return Series(torch.from_numpy(values), names, tuple(times), _notes(left_out, of_time, backwards))
 
