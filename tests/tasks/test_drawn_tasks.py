@@ -136,7 +136,7 @@ def loaded(folder: Path, frame: pd.DataFrame, **options: object) -> TaskData:
     return task.load(task.options(file="mine.csv", **sizes | options), folder)
 
 
-@pytest.mark.parametrize(("level", "size"), [(1e9, 1.0), (-1e12, 1.0), (0.0, 1e12)])
+@pytest.mark.parametrize(("level", "size"), [(1e9, 1.0), (-1e12, 1.0), (0.0, 1e-8), (0.0, 1e200)])
 def test_a_series_of_any_level_and_size_keeps_its_values(tmp_path, level, size):
     wave = np.random.default_rng(0).normal(size=900)
     plain = loaded(tmp_path, pd.DataFrame({"wave": wave}))
@@ -150,6 +150,19 @@ def test_a_series_of_any_level_and_size_keeps_its_values(tmp_path, level, size):
     assert new.inputs[0].numpy() == pytest.approx(expected, abs=1e-3)
     typed = again.window(list(level + size * wave[:24]), "wave")
     assert torch.equal(typed.inputs, new.inputs)
+
+
+def test_a_series_that_is_constant_where_one_learns_is_left_out(tmp_path):
+    wave = np.random.default_rng(0).normal(size=900)
+    steps = np.where(np.arange(900) < 700, 0.1, np.arange(900))
+    frame = pd.DataFrame({"zero": np.zeros(900), "wave": wave, "late": steps})
+    data = loaded(tmp_path, frame.assign(one=[7.0] * 899 + [8.0]))
+    assert data.reader.names == ("wave",) and data.reader.mean.shape == (1,)
+    assert float(data.test.inputs.abs().max()) < 10
+    said = [note for note in data.notes if "constant" in note]
+    assert len(said) == 1 and said[0].endswith("'zero', 'late', 'one'")
+    with pytest.raises(OCDError, match="all series are constant in the 540 rows to learn .*'late'"):
+        loaded(tmp_path, frame[["late"]])
 
 
 @pytest.mark.parametrize("horizon", [6, 40])
@@ -241,7 +254,7 @@ def test_every_forecaster_learns_a_wave_and_depends_on_its_seed_alone(tmp_path, 
         ),
         ({}, "date,a\n2020-01-01,1\n,2\n2020-01-03,4\n", "row 2, column 'date': no date; mend it"),
         ({"columns": "date"}, "date,a\n2020-01-01,1\n2020-01-02,2\n", "no column of numbers 'date'"),
-        ({}, "a\n" + "1\n" * 30, "hold no window of 96 and 24 values"),
+        ({}, "a\n" + "1\n" * 30, "all series are constant in the 18 rows to learn from"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_used_are_refused_with_one_line(tmp_path, options, text, message):

@@ -23,7 +23,7 @@ from ocd.tasks.point_training import (
 from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reader import SeriesReader
-from ocd.tasks.series.reading import read_series
+from ocd.tasks.series.reading import read_series, without_constant
 from ocd.tasks.series.windows import Ends, Sizes, windows
 from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
 
@@ -75,8 +75,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     columns = [part.strip() for part in options.columns.split(",") if part.strip()]
     series = read_series(options.file, data_dir, columns)
     ends = Ends.of(len(series.values), Path(options.file))
-    known = series.values[: ends.train]
-    mean, deviation = known.mean(dim=0), known.std(dim=0).clamp_min(1e-6)
+    series, mean, deviation = without_constant(series, ends.train, f"series {options.file}")
     values = ((series.values - mean) / deviation).float()
     sizes = Sizes(options.lookback, options.horizon, options.together)
     share = float(str(RUN_SETTINGS["held_out"]))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,36 @@ def _series_of(table: pd.DataFrame, where: str, wanted: Sequence[str]) -> Series
     values = np.stack([numbers[column] for column in names], axis=1).astype(np.float64)
     _check_gaps(values, names, times, where)
     return Series(torch.from_numpy(values), names, tuple(times), _notes(left_out, of_time, backwards))
+
+
+def without_constant(series: Series, rows: int, where: str) -> tuple[Series, Tensor, Tensor]:
+    """The series that vary in the first `rows`, a note naming the others, and mean and deviation (C,)
+    of these rows. Raises OCDError where none varies.
+
+    A series whose deviation is 1e-12 of its largest value or less has only rounding to say.
+    """
+    known = series.values[:rows]
+    size = known.abs().amax(dim=0)
+    parts = known / size.where(size > 0, 1.0)  # whose squares neither overflow nor vanish
+    varies = parts.std(dim=0) > 1e-12
+    listed = ", ".join(
+        repr(name) for name, kept in zip(series.names, varies.tolist(), strict=True) if not kept
+    )
+    if not varies.any():
+        raise OCDError(
+            f"{where}: all series are constant in the {rows:,} rows to learn from ({listed}): there is "
+            "nothing to forecast"
+        )
+    mean, deviation = parts.mean(dim=0) * size, parts.std(dim=0) * size
+    if not listed:
+        return series, mean, deviation
+    kept = replace(
+        series,
+        values=series.values[:, varies],
+        names=tuple(name for name, it in zip(series.names, varies.tolist(), strict=True) if it),
+        notes=(*series.notes, f"left out, as constant in the rows to learn from: {listed}"),
+    )
+    return kept, mean[varies], deviation[varies]
 
 
 def _notes(left_out: list[str], of_time: str | None, backwards: bool) -> tuple[str, ...]:
