@@ -18,7 +18,7 @@ from ocd.runs import Run
 from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reading import Series, read_series
-from ocd.tasks.series.windows import Ends, Sizes, windows
+from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
 from ocd.tasks.task import TaskData
 from ocd.training.batches import split_indices
 
@@ -165,6 +165,24 @@ def test_a_series_that_is_constant_where_one_learns_is_left_out(tmp_path):
         loaded(tmp_path, frame[["late"]])
 
 
+def test_a_series_that_is_too_short_is_refused_with_the_rows_that_are_needed(tmp_path):
+    frame = pd.DataFrame({"walk": np.random.default_rng(0).normal(size=1000).cumsum()})
+    few = {"lookback": 96, "horizon": 24}
+    with pytest.raises(OCDError, match="200 rows leave 1 .of 32. windows for the base to") as caught:
+        loaded(tmp_path, frame[:200], **few)
+    found = re.search(r"give (\d+) rows or more, or lower lookback or horizon$", str(caught.value))
+    needed = int(found[1])
+    for rows in (needed, needed + 17, needed + 51):
+        data = loaded(tmp_path, frame[:rows], **few)
+        assert min(data.num_early, len(data.train) - data.num_early, len(data.test)) >= 24
+        assert len(data.groups[data.num_early :].unique()) >= 2
+        assert len(data.test_together.unique()) >= 2
+    with pytest.raises(OCDError, match="windows in 1 .of 2. stretches of time (for OCD|to test)"):
+        loaded(tmp_path, frame[:300], **few)
+    with pytest.raises(OCDError, match="which is too few: lower lookback or horizon$"):
+        check_rows(14_400, 7, Path("ETTh1.csv"), Sizes(96, 3000, 6000))
+
+
 @pytest.mark.parametrize("horizon", [6, 40])
 def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizon):
     """As a fit parts its lessons, by the steps themselves: a series that counts them."""
@@ -254,7 +272,7 @@ def test_every_forecaster_learns_a_wave_and_depends_on_its_seed_alone(tmp_path, 
         ),
         ({}, "date,a\n2020-01-01,1\n,2\n2020-01-03,4\n", "row 2, column 'date': no date; mend it"),
         ({"columns": "date"}, "date,a\n2020-01-01,1\n2020-01-02,2\n", "no column of numbers 'date'"),
-        ({}, "a\n" + "1\n" * 30, "all series are constant in the 18 rows to learn from"),
+        ({}, "a\n" + "1\n" * 30, "30 rows leave 0 .of 32. windows for the base to learn from"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_used_are_refused_with_one_line(tmp_path, options, text, message):

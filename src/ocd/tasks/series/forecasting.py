@@ -24,7 +24,7 @@ from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reader import SeriesReader
 from ocd.tasks.series.reading import read_series, without_constant
-from ocd.tasks.series.windows import Ends, Sizes, windows
+from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
 from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
 
 FEWEST_TOGETHER = 48
@@ -74,10 +74,11 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     """Windows (N, L) and what follows (N, H), each series in units of its training rows' deviation."""
     columns = [part.strip() for part in options.columns.split(",") if part.strip()]
     series = read_series(options.file, data_dir, columns)
-    ends = Ends.of(len(series.values), Path(options.file))
+    path, sizes = Path(options.file), Sizes(options.lookback, options.horizon, options.together)
+    check_rows(len(series.values), len(series.names), path, sizes)
+    ends = Ends.of(len(series.values), path)
     series, mean, deviation = without_constant(series, ends.train, f"series {options.file}")
     values = ((series.values - mean) / deviation).float()
-    sizes = Sizes(options.lookback, options.horizon, options.together)
     share = float(str(RUN_SETTINGS["held_out"]))
     ours = int(share * options.train_size)
     early, of_early = windows(values, 0, ends.train, sizes, options.train_size - ours)
