@@ -348,7 +348,9 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
 
 
 def test_scores_of_layers_of_one_example_are_drawn_without_errors():
-    figure = draw_layer_scores([LayerScore("head", 1.5, math.nan, 1), LayerScore("body", 1, math.nan, 0)])
+    figure = draw_layer_scores(
+        [LayerScore("head", 1.5, math.nan, 1), LayerScore("body", 1, math.nan, 0)]
+    )
     low, high = figure.axes[0].get_xlim()
     assert low < 1 < 1.5 < high
 

@@ -183,6 +183,38 @@ def test_a_series_that_is_too_short_is_refused_with_the_rows_that_are_needed(tmp
         check_rows(14_400, 7, Path("ETTh1.csv"), Sizes(96, 3000, 6000))
 
 
+def hours(rows: int, step: str = "h") -> pd.DataFrame:
+    wave = np.random.default_rng(0).normal(size=rows)
+    when = pd.date_range("2024-01-01", periods=rows, freq=step)
+    return pd.DataFrame({"when": when.astype(str), "wave": wave})
+
+
+def test_missing_time_steps_are_counted_and_another_step_is_refused(tmp_path):
+    whole = loaded(tmp_path, hours(900))
+    assert not [note for note in whole.notes if "missing" in note]
+    gaps = hours(900).drop(index=[100, 300, 301])
+    for frame in (gaps, gaps.iloc[::-1]):
+        said = [note for note in loaded(tmp_path, frame).notes if "missing" in note]
+        assert len(said) == 1 and said[0].startswith("3 time steps are missing (rows are mostly 1 hour")
+        assert "the first gap is after 2024-01-05 03:00:00)" in said[0]
+    facts, tensors = whole.reader.state()
+    reader = type(whole.reader).from_state(json.loads(json.dumps(facts)), tensors)
+    assert "1 time step is missing" in reader.take(hours(50).drop(index=10)).remarks[0][1]
+    with pytest.raises(OCDError, match="the frame: rows are 15 minutes apart, .* are 1 hour apart"):
+        reader.take(hours(50, "15min"))
+    assert len(reader.take(hours(50)[["wave"]])) > 0  # nothing says how far apart these are
+
+
+def test_months_are_a_time_of_about_one_step(tmp_path):
+    frame = hours(900, "MS").assign(when=lambda f: f["when"].str[:7])
+    frame.iloc[::-1].to_csv(tmp_path / "mine.csv", index=False)
+    read = read_series("mine.csv", tmp_path)
+    assert read.times[:2] == ("2024-01", "2024-02") and len(read.notes) == 1
+    assert "had the latest first (column 'when')" in read.notes[0]
+    data = loaded(tmp_path, frame)
+    assert len(data.reader.take(frame[:30])) and data.reader.step.size == 31 * 86_400
+
+
 @pytest.mark.parametrize("horizon", [6, 40])
 def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizon):
     """As a fit parts its lessons, by the steps themselves: a series that counts them."""

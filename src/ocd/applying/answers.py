@@ -24,8 +24,9 @@ LEVELS = (50, 90)
 @dataclass(frozen=True)
 class Answers:
     """For B inputs, in their order. Numbers (B, 1) of a regression are in the target's own unit,
-    so are the steps of series (B, H, in double precision), classes are probabilities (B, C), views are colours (B, 3, H, W)
-    from 0 to 1, voices are waveforms (B, C, T) that add up to the recording as well as they can.
+    so are the steps of series (B, H; in double precision), classes are probabilities (B, C), views are
+    colours (B, 3, H, W) from 0 to 1, voices are waveforms (B, C, T) that add up to the recording as
+    well as they can.
 
     `ids`: how the user knows each row. `base`: what the base says, unchanged. `ocd`: what OCD says.
     `std`: standard deviation over the draws, None of a mean. `intervals`: per cent -> lower and upper

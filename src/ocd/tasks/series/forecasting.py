@@ -98,7 +98,9 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
         groups=rows // options.together,
         test_together=of_test // options.together,
         num_early=len(early),
-        reader=SeriesReader(series.names, options.lookback, options.horizon, mean, deviation),
+        reader=SeriesReader(
+            series.names, options.lookback, options.horizon, mean, deviation, series.step
+        ),
     )
 
 
