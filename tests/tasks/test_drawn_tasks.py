@@ -17,7 +17,7 @@ from ocd.errors import OCDError
 from ocd.runs import Run
 from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
-from ocd.tasks.series.reading import Series, read_series
+from ocd.tasks.series.reading import Series, read_series, series_of_frame
 from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
 from ocd.tasks.task import TaskData
 from ocd.training.batches import split_indices
@@ -215,6 +215,25 @@ def test_months_are_a_time_of_about_one_step(tmp_path):
     assert len(data.reader.take(frame[:30])) and data.reader.step.size == 31 * 86_400
 
 
+def test_an_index_of_times_is_the_time(tmp_path):
+    frame = hours(900)
+    reader = loaded(tmp_path, frame).reader
+    expected = reader.take(frame[:50])
+    dated = frame.assign(when=pd.to_datetime(frame["when"])).set_index("when")[:50]
+    written = frame.set_index("when")[:50]
+    for new in (dated, dated.to_period("h"), written, dated.rename_axis(None)):
+        found, turned = reader.take(new), reader.take(new.iloc[::-1])
+        assert torch.equal(found.inputs, expected.inputs) and not found.remarks
+        assert torch.equal(turned.inputs, expected.inputs) and found.ids[-1] == turned.ids[-1]
+        assert "had the latest first" in turned.remarks[0][1]
+        assert found.ids[-1].startswith("wave after 2024-01-0")
+    dated.iloc[::-1].to_parquet(tmp_path / "new.parquet")
+    (stored,) = reader.read(tmp_path / "new.parquet", 1000)
+    assert torch.equal(stored.inputs, expected.inputs) and "latest first" in stored.remarks[0][1]
+    read = series_of_frame(dated.rename_axis("wave"))
+    assert read.names == ("wave",) and read.times[0].startswith("2024-01-01")
+
+
 @pytest.mark.parametrize("horizon", [6, 40])
 def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizon):
     """As a fit parts its lessons, by the steps themselves: a series that counts them."""
@@ -301,6 +320,14 @@ def test_every_forecaster_learns_a_wave_and_depends_on_its_seed_alone(tmp_path, 
         (
             {}, "date,store,a\n2020-01-01,x,1\n2020-01-01,y,1\n2020-01-02,x,1\n2020-01-02,y,1\n",
             "row 2, column 'date': '2020-01-01' does not follow '2020-01-01': .*a column of its own",
+        ),
+        (
+            {}, "date,time,a\n2020-01-01,00:00,1\n2020-01-01,12:00,1\n2020-01-02,00:00,1\n",
+            "the date is in column 'date' and the time of day in 'time': put both into one column",
+        ),
+        (
+            {}, "day,hour,a\n2020-01-01,0,1\n2020-01-01,12,1\n2020-01-02,0,1\n",
+            "the date is in column 'day' and the time of day in 'hour'",
         ),
         ({}, "date,a\n2020-01-01,1\n,2\n2020-01-03,4\n", "row 2, column 'date': no date; mend it"),
         ({"columns": "date"}, "date,a\n2020-01-01,1\n2020-01-02,2\n", "no column of numbers 'date'"),

@@ -6,9 +6,9 @@ What is a series and what is the time is found in the table itself, and whatever
 
 * the first line has to hold names: a file without them would lose its first step, and name its series
   by values;
-* a column of dates (or a counter of rows) says when a row is. Rows that run backwards are turned round;
-  times that go to and fro are refused, since several series one below the other are no series. Steps
-  that are missing are counted;
+* a column of dates (or a counter of rows), or the index of a frame, says when a row is. Rows that run
+  backwards are turned round; times that go to and fro are refused, since several series one below the
+  other are no series. Steps that are missing are counted;
 * columns are numbers in any way of writing (1.234,5 too). A column that is mostly numbers is not left
   out for the few values that are none: the first of these is named.
 """
@@ -39,9 +39,9 @@ MOSTLY = 0.5
 
 @dataclass(frozen=True)
 class Series:
-    """`values` (T, C) in double precision, one column a series, the earliest first; `names` of the columns. `times`: what
-    each row is called, its date or its number. `notes`: what was left out, is missing, or was turned
-    round. `step`: the usual time from a row to the next, None where no column says so."""
+    """`values` (T, C) in double precision, one column a series, the earliest first; `names` of the
+    columns. `times`: what each row is called, its date or its number. `notes`: what was left out, is
+    missing, or was turned round. `step`: the usual time from a row to the next, None where no column says so."""
 
     values: Tensor
     names: tuple[str, ...]
@@ -56,12 +56,12 @@ def read_series(name: str, data_dir: Path | None, wanted: Sequence[str] = ()) ->
     right."""
     where = f"series {name}"
     _check_names(first_line(find_table(name, data_dir)), where)
-    return _series_of(read_table(name, data_dir), where, wanted)
+    return _series_of(read_table(name, data_dir, keep_index=True), where, wanted)
 
 
 def series_of_frame(data: Any, wanted: Sequence[str] = ()) -> Series:
     """Those of what a program has at hand, a data frame."""
-    return _series_of(as_frame(data), "the frame", wanted)
+    return _series_of(as_frame(data, keep_index=True), "the frame", wanted)
 
 
 def _series_of(table: pd.DataFrame, where: str, wanted: Sequence[str]) -> Series:

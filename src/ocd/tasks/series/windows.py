@@ -45,8 +45,8 @@ class Sizes:
 
 
 def check_rows(num_rows: int, num_series: int, path: Path, sizes: Sizes) -> None:
-    """Raises OCDError, with the number of rows that are needed, for a series that leaves too few windows
-    to the base, to OCD or to the test."""
+    """Raises OCDError, with the number of rows that are needed, for a series that leaves too few
+    windows to the base, to OCD or to the test."""
     short = _too_few(Ends.of(num_rows, path), num_series, sizes)
     if not short:
         return
