@@ -41,7 +41,8 @@ MOSTLY = 0.5
 class Series:
     """`values` (T, C) in double precision, one column a series, the earliest first; `names` of the
     columns. `times`: what each row is called, its date or its number. `notes`: what was left out, is
-    missing, or was turned round. `step`: the usual time from a row to the next, None where no column says so."""
+    missing, or was turned round. `step`: the usual time from a row to the next, None where no column
+    says so."""
 
     values: Tensor
     names: tuple[str, ...]
