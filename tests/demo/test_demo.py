@@ -466,7 +466,9 @@ def test_commas_before_decimals_and_between_values_are_told_apart(words, values)
     assert numbers_of(words) == values
 
 
-@pytest.mark.parametrize("words", ["1,2, 3,4", "1,2,3 4,5,6", "1.500,25 2", "1.5,2.5 3.5,4.5", "6,5 7.5"])
+@pytest.mark.parametrize(
+    "words", ["1,2, 3,4", "1,2,3 4,5,6", "1.500,25 2", "1.5,2.5 3.5,4.5", "6,5 7.5"]
+)
 def test_a_comma_that_may_be_either_is_one_line(words):
     with pytest.raises(OCDError, match=r"at value \d, '.*', a comma may stand before decimals or bet"):
         numbers_of(words)
