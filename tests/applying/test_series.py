@@ -13,7 +13,10 @@ import torch
 import ocd
 from ocd import OCDError
 from ocd.applying import ApplyOptions, Ask, apply_to
+from ocd.applying.answers import make_answers
+from ocd.prediction import Prediction
 from ocd.runs import Run
+from ocd.tasks import Answer, NewRows
 
 SETTINGS = {
     "file": "known.csv", "lookback": "24", "horizon": "6", "train_size": "300", "test_size": "20",
@@ -86,6 +89,20 @@ def test_a_frame_at_hand_is_answered_as_a_file_is(run):
     backwards = loaded.predict(new.iloc[::-1])
     assert torch.allclose(backwards.ocd, answers.ocd, atol=1e-4)
     assert "had the latest first" in backwards.remarks[0]
+
+
+def test_answers_beside_a_large_level_keep_their_digits():
+    rows = NewRows(["a after 1"], torch.zeros(1, 24), [], torch.tensor([[1e9, 0.5]]))
+    draws = torch.tensor([[[0.25, -1.0]], [[0.75, 2.0]]])
+    base = torch.tensor([[0.5, 0.5]])
+    found = Prediction(draws, draws.mean(dim=0), base)
+    near = torch.zeros(1), torch.zeros(1)
+    steps = Answer("steps", ("1", "2"))
+    answers = make_answers(rows, found, lambda outputs: outputs.mean(dim=0), steps, near)
+    assert (answers.base - 1e9).tolist() == [[0.25, 0.25]]
+    assert (answers.draws - 1e9).tolist() == [[[0.125, -0.5]], [[0.375, 1.0]]]
+    assert answers.std[0].tolist() == pytest.approx([0.125, 0.75])
+    assert (answers.columns()["ocd"] - 1e9).tolist() == [0.25, 0.25]
 
 
 def test_what_cannot_be_forecast_is_refused_in_one_line(run):

@@ -32,7 +32,7 @@ from ocd.demo.page import Page
 from ocd.demo.panels import make_panel
 from ocd.demo.pieces import short
 from ocd.demo.shown import Question, ShownRun
-from ocd.demo.windows import IN_DEVIATIONS
+from ocd.demo.windows import IN_DEVIATIONS, numbers_of
 from ocd.evaluation import SEPARATION_METRICS
 from ocd.runs import Run
 from ocd.tasks import Answer, NewRows, fields_of, get_task, pose_around, values_of
@@ -451,6 +451,29 @@ def test_a_task_that_takes_no_new_inputs_has_no_page() -> None:
         make_panel(shown)
 
 
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("6,771 7,767", [6.771, 7.767]),
+        ("6,771;-7,767;8\n9,5", [6.771, -7.767, 8, 9.5]),
+        ("6.771, 7.767, 8", [6.771, 7.767, 8]),
+        ("1,2,3", [1, 2, 3]),
+        (" 1.5;2e3,;-3\t4 ,", [1.5, 2000, -3, 4]),
+        ("", []),
+    ],
+)
+def test_commas_before_decimals_and_between_values_are_told_apart(words, values):
+    assert numbers_of(words) == values
+
+
+@pytest.mark.parametrize(
+    "words", ["1,2, 3,4", "1,2,3 4,5,6", "1.500,25 2", "1.5,2.5 3.5,4.5", "6,5 7.5"]
+)
+def test_a_comma_that_may_be_either_is_one_line(words):
+    with pytest.raises(OCDError, match=r"at value \d, '.*', a comma may stand before decimals or bet"):
+        numbers_of(words)
+
+
 def test_a_window_is_written_or_uploaded_in_its_own_unit(
     tmp_path: Path, runs: Callable[[str], Path]
 ) -> None:
@@ -461,6 +484,12 @@ def test_a_window_is_written_or_uploaded_in_its_own_unit(
     table.to_csv(tmp_path / "new.csv", index=False)
     uploaded = panel.uploaded("wave", str(tmp_path / "new.csv"))
     assert torch.allclose(written.inputs, uploaded.inputs, atol=1e-5)
+    commas = panel.written("wave", "; ".join(str(value).replace(".", ",") for value in values))
+    assert torch.equal(commas.inputs, written.inputs)
+    assert uploaded.remarks == [
+        (0, "no column says when a row is: rows are taken to be in the order of time")
+    ]
+    assert "no column says when a row is" in page.said(Question(uploaded), 3, 0)
     unit, shown = panel.show(Question(uploaded))
     assert unit == "wave" and [float(v) for v in shown.split()] == pytest.approx(values[2:], rel=1e-4)
     said = page.said(Question(uploaded), 3, 0)

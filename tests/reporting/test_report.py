@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from pathlib import Path
 from statistics import mean, stdev
@@ -20,6 +21,7 @@ from ocd.reporting.error_ranking import own_score_sentence, rank_errors
 from ocd.reporting.methods import title
 from ocd.reporting.records import RunRecords
 from ocd.reporting.tables import markdown_table
+from ocd.reporting.training_figures import LayerScore, draw_layer_scores
 from run_folders import FIGURES, MADE, METRICS, change_json, change_tensors, make_run, write_json
 
 ORDER = [
@@ -343,6 +345,14 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     assert "`risk_coverage.png` is not drawn: the predictions lack" in text
     names = {path.stem for path in tmp_path.glob("figures/*")}
     assert names == {"base_vs_ocd", "worst_examples", "training"}
+
+
+def test_scores_of_layers_of_one_example_are_drawn_without_errors():
+    figure = draw_layer_scores(
+        [LayerScore("head", 1.5, math.nan, 1), LayerScore("body", 1, math.nan, 0)]
+    )
+    low, high = figure.axes[0].get_xlim()
+    assert low < 1 < 1.5 < high
 
 
 @pytest.mark.parametrize("scatter", [1.0, 0.3, 0.0])

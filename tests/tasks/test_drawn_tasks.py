@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -16,8 +17,9 @@ from ocd.errors import OCDError
 from ocd.runs import Run
 from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
-from ocd.tasks.series.reading import Series, read_series
-from ocd.tasks.series.windows import Ends, Sizes, windows
+from ocd.tasks.series.reading import Series, read_series, series_of_frame
+from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
+from ocd.tasks.task import TaskData
 from ocd.training.batches import split_indices
 
 TINY = {
@@ -126,6 +128,112 @@ def test_the_base_learns_from_earlier_rows_than_ocd_and_neither_from_the_test(tm
     assert torch.equal(task.compose(given[None], follows[None])[0], torch.cat([given[-6:], follows]))
 
 
+def loaded(folder: Path, frame: pd.DataFrame, **options: object) -> TaskData:
+    """The data of a task on some columns."""
+    frame.to_csv(folder / "mine.csv", index=False)
+    task = get_task("series")
+    sizes = {"lookback": 24, "horizon": 6, "train_size": 200, "test_size": 50}
+    return task.load(task.options(file="mine.csv", **sizes | options), folder)
+
+
+@pytest.mark.parametrize(("level", "size"), [(1e9, 1.0), (-1e12, 1.0), (0.0, 1e-8), (0.0, 1e200)])
+def test_a_series_of_any_level_and_size_keeps_its_values(tmp_path, level, size):
+    wave = np.random.default_rng(0).normal(size=900)
+    plain = loaded(tmp_path, pd.DataFrame({"wave": wave}))
+    moved = loaded(tmp_path, pd.DataFrame({"wave": level + size * wave}))
+    assert plain.train.inputs.dtype == moved.train.inputs.dtype == torch.float32
+    assert torch.allclose(moved.train.inputs, plain.train.inputs, atol=1e-3)
+    assert moved.reader.deviation.item() == pytest.approx(size * wave[:540].std(ddof=1), rel=1e-4)
+    again = type(moved.reader).from_state(*moved.reader.state())
+    new = again.take(pd.DataFrame({"wave": level + size * wave[:24]}))
+    expected = (wave[:24] - wave[:540].mean()) / wave[:540].std(ddof=1)
+    assert new.inputs[0].numpy() == pytest.approx(expected, abs=1e-3)
+    typed = again.window(list(level + size * wave[:24]), "wave")
+    assert torch.equal(typed.inputs, new.inputs)
+
+
+def test_a_series_that_is_constant_where_one_learns_is_left_out(tmp_path):
+    wave = np.random.default_rng(0).normal(size=900)
+    steps = np.where(np.arange(900) < 700, 0.1, np.arange(900))
+    frame = pd.DataFrame({"zero": np.zeros(900), "wave": wave, "late": steps})
+    data = loaded(tmp_path, frame.assign(one=[7.0] * 899 + [8.0]))
+    assert data.reader.names == ("wave",) and data.reader.mean.shape == (1,)
+    assert float(data.test.inputs.abs().max()) < 10
+    said = [note for note in data.notes if "constant" in note]
+    assert len(said) == 1 and said[0].endswith("'zero', 'late', 'one'")
+    with pytest.raises(OCDError, match="all series are constant in the 540 rows to learn .*'late'"):
+        loaded(tmp_path, frame[["late"]])
+
+
+def test_a_series_that_is_too_short_is_refused_with_the_rows_that_are_needed(tmp_path):
+    frame = pd.DataFrame({"walk": np.random.default_rng(0).normal(size=1000).cumsum()})
+    few = {"lookback": 96, "horizon": 24}
+    with pytest.raises(OCDError, match="200 rows leave 1 .of 32. windows for the base to") as caught:
+        loaded(tmp_path, frame[:200], **few)
+    found = re.search(r"give (\d+) rows or more, or lower lookback or horizon$", str(caught.value))
+    needed = int(found[1])
+    for rows in (needed, needed + 17, needed + 51):
+        data = loaded(tmp_path, frame[:rows], **few)
+        assert min(data.num_early, len(data.train) - data.num_early, len(data.test)) >= 24
+        assert len(data.groups[data.num_early :].unique()) >= 2
+        assert len(data.test_together.unique()) >= 2
+    with pytest.raises(OCDError, match="windows in 1 .of 2. stretches of time (for OCD|to test)"):
+        loaded(tmp_path, frame[:300], **few)
+    with pytest.raises(OCDError, match="which is too few: lower lookback or horizon$"):
+        check_rows(14_400, 7, Path("ETTh1.csv"), Sizes(96, 3000, 6000))
+
+
+def hours(rows: int, step: str = "h") -> pd.DataFrame:
+    wave = np.random.default_rng(0).normal(size=rows)
+    when = pd.date_range("2024-01-01", periods=rows, freq=step)
+    return pd.DataFrame({"when": when.astype(str), "wave": wave})
+
+
+def test_missing_time_steps_are_counted_and_another_step_is_refused(tmp_path):
+    whole = loaded(tmp_path, hours(900))
+    assert not [note for note in whole.notes if "missing" in note]
+    gaps = hours(900).drop(index=[100, 300, 301])
+    for frame in (gaps, gaps.iloc[::-1]):
+        said = [note for note in loaded(tmp_path, frame).notes if "missing" in note]
+        assert len(said) == 1 and said[0].startswith("3 time steps are missing (rows are mostly 1 hour")
+        assert "the first gap is after 2024-01-05 03:00:00)" in said[0]
+    facts, tensors = whole.reader.state()
+    reader = type(whole.reader).from_state(json.loads(json.dumps(facts)), tensors)
+    assert "1 time step is missing" in reader.take(hours(50).drop(index=10)).remarks[0][1]
+    with pytest.raises(OCDError, match="the frame: rows are 15 minutes apart, .* are 1 hour apart"):
+        reader.take(hours(50, "15min"))
+    assert len(reader.take(hours(50)[["wave"]])) > 0  # nothing says how far apart these are
+
+
+def test_months_are_a_time_of_about_one_step(tmp_path):
+    frame = hours(900, "MS").assign(when=lambda f: f["when"].str[:7])
+    frame.iloc[::-1].to_csv(tmp_path / "mine.csv", index=False)
+    read = read_series("mine.csv", tmp_path)
+    assert read.times[:2] == ("2024-01", "2024-02") and len(read.notes) == 1
+    assert "had the latest first (column 'when')" in read.notes[0]
+    data = loaded(tmp_path, frame)
+    assert len(data.reader.take(frame[:30])) and data.reader.step.size == 31 * 86_400
+
+
+def test_an_index_of_times_is_the_time(tmp_path):
+    frame = hours(900)
+    reader = loaded(tmp_path, frame).reader
+    expected = reader.take(frame[:50])
+    dated = frame.assign(when=pd.to_datetime(frame["when"])).set_index("when")[:50]
+    written = frame.set_index("when")[:50]
+    for new in (dated, dated.to_period("h"), written, dated.rename_axis(None)):
+        found, turned = reader.take(new), reader.take(new.iloc[::-1])
+        assert torch.equal(found.inputs, expected.inputs) and not found.remarks
+        assert torch.equal(turned.inputs, expected.inputs) and found.ids[-1] == turned.ids[-1]
+        assert "had the latest first" in turned.remarks[0][1]
+        assert found.ids[-1].startswith("wave after 2024-01-0")
+    dated.iloc[::-1].to_parquet(tmp_path / "new.parquet")
+    (stored,) = reader.read(tmp_path / "new.parquet", 1000)
+    assert torch.equal(stored.inputs, expected.inputs) and "latest first" in stored.remarks[0][1]
+    read = series_of_frame(dated.rename_axis("wave"))
+    assert read.names == ("wave",) and read.times[0].startswith("2024-01-01")
+
+
 @pytest.mark.parametrize("horizon", [6, 40])
 def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizon):
     """As a fit parts its lessons, by the steps themselves: a series that counts them."""
@@ -213,9 +321,17 @@ def test_every_forecaster_learns_a_wave_and_depends_on_its_seed_alone(tmp_path, 
             {}, "date,store,a\n2020-01-01,x,1\n2020-01-01,y,1\n2020-01-02,x,1\n2020-01-02,y,1\n",
             "row 2, column 'date': '2020-01-01' does not follow '2020-01-01': .*a column of its own",
         ),
+        (
+            {}, "date,time,a\n2020-01-01,00:00,1\n2020-01-01,12:00,1\n2020-01-02,00:00,1\n",
+            "the date is in column 'date' and the time of day in 'time': put both into one column",
+        ),
+        (
+            {}, "day,hour,a\n2020-01-01,0,1\n2020-01-01,12,1\n2020-01-02,0,1\n",
+            "the date is in column 'day' and the time of day in 'hour'",
+        ),
         ({}, "date,a\n2020-01-01,1\n,2\n2020-01-03,4\n", "row 2, column 'date': no date; mend it"),
         ({"columns": "date"}, "date,a\n2020-01-01,1\n2020-01-02,2\n", "no column of numbers 'date'"),
-        ({}, "a\n" + "1\n" * 30, "hold no window of 96 and 24 values"),
+        ({}, "a\n" + "1\n" * 30, "30 rows leave 0 .of 32. windows for the base to learn from"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_used_are_refused_with_one_line(tmp_path, options, text, message):

@@ -24,8 +24,9 @@ LEVELS = (50, 90)
 @dataclass(frozen=True)
 class Answers:
     """For B inputs, in their order. Numbers (B, 1) of a regression are in the target's own unit,
-    so are the steps of series (B, H), classes are probabilities (B, C), views are colours (B, 3, H, W)
-    from 0 to 1, voices are waveforms (B, C, T) that add up to the recording as well as they can.
+    so are the steps of series (B, H; in double precision), classes are probabilities (B, C), views are
+    colours (B, 3, H, W) from 0 to 1, voices are waveforms (B, C, T) that add up to the recording as
+    well as they can.
 
     `ids`: how the user knows each row. `base`: what the base says, unchanged. `ocd`: what OCD says.
     `std`: standard deviation over the draws, None of a mean. `intervals`: per cent -> lower and upper
@@ -181,8 +182,9 @@ def make_answers(
 
 
 def _in_units(values: Tensor, units: Tensor) -> Tensor:
-    """Of (..., B, H) with a mean and a deviation for each of the B."""
-    return units[:, :1] + units[:, 1:] * values
+    """Of (..., B, H) with a mean and a deviation for each of the B, in double precision: beside a large
+    mean float32 has no digits for the rest."""
+    return units[:, :1].double() + units[:, 1:].double() * values.double()
 
 
 def _intervals(draws: Tensor) -> dict[int, tuple[Tensor, Tensor]]:

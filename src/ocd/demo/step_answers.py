@@ -42,9 +42,9 @@ def step_answer(found: Answers, question: Question) -> str:
 def _chart(given: Tensor, base: Tensor, ocd: Tensor, draws: Tensor, truth: Tensor | None) -> str:
     """Lines over the steps, those of the draws beneath all others."""
     lines = [given, base, ocd, *draws, *([] if truth is None else [truth])]
-    every = torch.cat([line.cpu().float() for line in lines])
+    every = torch.cat([line.cpu().double() for line in lines])
     low, high = float(every.min()), float(every.max())
-    reach = max(high - low, 1e-6 * max(abs(high), abs(low), 1.0))
+    reach = (high - low) or 1.0
     total = len(given) + len(base)
 
     def point(place: int, value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ class SeriesPanel:
         """A window in its own unit, with the digits that give it again."""
         window = in_units(question.rows)
         unit = IN_DEVIATIONS if question.rows.units is None else self._name(question.rows)
-        return [unit, " ".join(f"{value:.9g}" for value in as_numbers(window))]
+        return [unit, " ".join(_digits(value, question.rows.units) for value in as_numbers(window))]
 
     def thumbnail(self, question: Question) -> str:
         """Where the window starts, and where it ends."""
@@ -65,16 +66,7 @@ class SeriesPanel:
 
     def written(self, unit: str, words: str) -> NewRows:
         """Raises OCDError for what is no number, and for too few of them."""
-        parts = [part for part in re.split(r"[\s,;]+", words.strip()) if part]
-        values = []
-        for place, part in enumerate(parts, 1):
-            try:
-                values.append(float(part))
-            except ValueError:
-                raise OCDError(
-                    f"value {place} is {part!r}, no number: write them with a point before decimals, "
-                    "and spaces between"
-                ) from None
+        values = numbers_of(words)
         return self.reader.window(values, None if unit == IN_DEVIATIONS else unit)
 
     def uploaded(self, unit: str, path: str) -> NewRows:
@@ -85,14 +77,50 @@ class SeriesPanel:
         place = len(rows) - len(self.reader.names) + self.reader.names.index(unit)
         one = slice(place, place + 1)
         assert isinstance(rows.inputs, Tensor) and rows.units is not None
-        return NewRows(rows.ids[one], rows.inputs[one], [], rows.units[one])
+        of_file = [(0, remark) for _, remark in rows.remarks]
+        return NewRows(rows.ids[one], rows.inputs[one], of_file, rows.units[one])
 
     def _name(self, rows: NewRows) -> str:
         return next(name for name in self.reader.names if rows.ids[0].startswith(f"{name} after "))
 
 
+def numbers_of(words: str) -> list[float]:
+    """Numbers with spaces, semicolons, line ends or commas between. A comma between two digits is one
+    before decimals where values have something else between them. Raises OCDError for what is no
+    number, and where a comma may be either."""
+    parts = [part for part in re.split(r"[\s;]+", words.strip()) if part.strip(",")]
+    inner = [part.strip(",") for part in parts]
+    if len(parts) < 2 or not any(re.search(r"\d,\d", part) for part in inner):
+        values = [part for part in re.split(r"[\s,;]+", words.strip()) if part]
+        return [_number(part, place) for place, part in enumerate(values, 1)]
+    for place, (part, value) in enumerate(zip(parts, inner, strict=True), 1):
+        if part != value or value.count(",") > 1 or "." in value:
+            raise OCDError(
+                f"at value {place}, {part!r}, a comma may stand before decimals or between two values: "
+                "write a point before decimals, and spaces alone between values"
+            )
+    return [_number(value.replace(",", "."), place) for place, value in enumerate(inner, 1)]
+
+
+def _number(part: str, place: int) -> float:
+    try:
+        return float(part)
+    except ValueError:
+        raise OCDError(
+            f"value {place} is {part!r}, no number: write them with a point before decimals, and "
+            "spaces between"
+        ) from None
+
+
+def _digits(value: float, units: Tensor | None) -> str:
+    """A value with the digits that tell: eight behind its series' deviation, however large its mean."""
+    if units is None:
+        return f"{value:.9g}"
+    return repr(round(value, 8 - math.floor(math.log10(float(units[0, 1])))))
+
+
 def in_units(rows: NewRows) -> Tensor:
-    """The first window (L,) as the user has it."""
+    """The first window (L,) as the user has it, in double precision."""
     assert isinstance(rows.inputs, Tensor)
-    window = rows.inputs[0].cpu()
+    window = rows.inputs[0].cpu().double()
     return window if rows.units is None else rows.units[0, 0] + rows.units[0, 1] * window

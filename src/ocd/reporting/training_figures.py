@@ -39,6 +39,7 @@ def draw_layer_scores(layers: Sequence[LayerScore]) -> Figure:
     """
     scores = np.array([layer.score for layer in layers])
     errors = np.array([layer.standard_error for layer in layers])
+    errors = np.where(np.isfinite(errors), errors, 0.0)  # one example has none
     low, high = float((scores - errors).min()), float((scores + errors).max())
     margin = 0.12 * ((high - low) or 1.0)
     start = 0.0 if low > 0 and low < 0.75 * high else low - margin

@@ -23,8 +23,8 @@ from ocd.tasks.point_training import (
 from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reader import SeriesReader
-from ocd.tasks.series.reading import read_series
-from ocd.tasks.series.windows import Ends, Sizes, windows
+from ocd.tasks.series.reading import read_series, without_constant
+from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
 from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
 
 FEWEST_TOGETHER = 48
@@ -74,11 +74,11 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     """Windows (N, L) and what follows (N, H), each series in units of its training rows' deviation."""
     columns = [part.strip() for part in options.columns.split(",") if part.strip()]
     series = read_series(options.file, data_dir, columns)
-    ends = Ends.of(len(series.values), Path(options.file))
-    known = series.values[: ends.train]
-    mean, deviation = known.mean(dim=0), known.std(dim=0).clamp_min(1e-6)
-    values = (series.values - mean) / deviation
-    sizes = Sizes(options.lookback, options.horizon, options.together)
+    path, sizes = Path(options.file), Sizes(options.lookback, options.horizon, options.together)
+    check_rows(len(series.values), len(series.names), path, sizes)
+    ends = Ends.of(len(series.values), path)
+    series, mean, deviation = without_constant(series, ends.train, f"series {options.file}")
+    values = ((series.values - mean) / deviation).float()
     share = float(str(RUN_SETTINGS["held_out"]))
     ours = int(share * options.train_size)
     early, of_early = windows(values, 0, ends.train, sizes, options.train_size - ours)
@@ -98,7 +98,9 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
         groups=rows // options.together,
         test_together=of_test // options.together,
         num_early=len(early),
-        reader=SeriesReader(series.names, options.lookback, options.horizon, mean, deviation),
+        reader=SeriesReader(
+            series.names, options.lookback, options.horizon, mean, deviation, series.step
+        ),
     )
 
 

@@ -14,12 +14,14 @@ from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.series.reading import Series, read_series, series_of_frame
+from ocd.tasks.series.times import Step
 
 
 @dataclass(frozen=True)
 class SeriesReader:
     """Windows of `lookback` steps of the series `names`, each in units of its training rows: less
-    `mean` (C,), over `deviation` (C,).
+    `mean` (C,), over `deviation` (C,), both in double precision: levels may be large.
+    `step`: the usual time from a row to the next, None where nothing says so.
 
     What follows the last row is forecast, and what followed the rows `horizon` before it, twice that
     before it, and so on: each row behind the first `lookback` is forecast once.
@@ -30,6 +32,7 @@ class SeriesReader:
     horizon: int
     mean: Tensor
     deviation: Tensor
+    step: Step | None = None
 
     kind: ClassVar[str] = "series"
     takes: ClassVar[str] = "a csv or parquet file with a column for each series, a row a time step"
@@ -55,32 +58,45 @@ class SeriesReader:
         OCDError for too few, and for one that is not finite."""
         if len(values) < self.lookback:
             raise OCDError(f"{len(values)} values are given: {self.lookback} are needed")
-        given = torch.tensor(values[-self.lookback :], dtype=torch.float32)[None]
+        given = torch.tensor(values[-self.lookback :], dtype=torch.float64)[None]
         if not given.isfinite().all():
             place = int((~given[0].isfinite()).nonzero()[0]) + len(values) - self.lookback + 1
             raise OCDError(f"value {place} is not a finite number")
         if name is None:
-            return NewRows(["the window"], given)
+            return NewRows(["the window"], given.float())
         column = self.names.index(name)
         units = torch.stack([self.mean[column], self.deviation[column]])[None]
-        given = (given - units[:, :1]) / units[:, 1:]
+        given = ((given - units[:, :1]) / units[:, 1:]).float()
         return NewRows([f"{name} after the last value"], given, [], units)
 
     def example(self, inputs: Inputs, folder: Path) -> bool:
         return False
 
     def state(self) -> State:
-        facts = {"names": list(self.names), "lookback": self.lookback, "horizon": self.horizon}
+        facts: dict[str, Any] = {
+            "names": list(self.names),
+            "lookback": self.lookback,
+            "horizon": self.horizon,
+        }
+        if self.step is not None:
+            facts["step"] = [self.step.size, self.step.unit]
         return facts, {"mean": self.mean, "deviation": self.deviation}
 
     @classmethod
     def from_state(cls, facts: dict[str, Any], tensors: dict[str, Tensor]) -> SeriesReader:
         """As `state` gave it."""
         sizes = facts["lookback"], facts["horizon"]
-        return cls(tuple(facts["names"]), *sizes, tensors["mean"], tensors["deviation"])
+        units = tensors["mean"].double(), tensors["deviation"].double()
+        step = Step(*facts["step"]) if "step" in facts else None
+        return cls(tuple(facts["names"]), *sizes, *units, step)
 
     def _windows(self, series: Series, where: str) -> NewRows:
-        """Raises OCDError for fewer rows than a window has."""
+        """Raises OCDError for fewer rows than a window has, and for rows of another step."""
+        if self.step and series.step and self.step.differs(series.step):
+            raise OCDError(
+                f"{where}: rows are {series.step} apart, where the network learnt from rows that are "
+                f"{self.step} apart: give one row each {self.step}"
+            )
         total = len(series.values)
         if total < self.lookback:
             raise OCDError(
@@ -89,7 +105,7 @@ class SeriesReader:
         ends = range(
             total - (total - self.lookback) // self.horizon * self.horizon, total + 1, self.horizon
         )
-        scaled = (series.values - self.mean) / self.deviation
+        scaled = ((series.values - self.mean) / self.deviation).float()
         given = torch.stack([scaled[end - self.lookback : end].T for end in ends])  # (N, C, L)
         names = [f"{name} after {series.times[end - 1]}" for end in ends for name in series.names]
         units = torch.stack([self.mean, self.deviation], dim=1).repeat(len(ends), 1)

@@ -6,17 +6,17 @@ What is a series and what is the time is found in the table itself, and whatever
 
 * the first line has to hold names: a file without them would lose its first step, and name its series
   by values;
-* a column of dates (or a counter of rows) says when a row is. Rows that run backwards are turned round;
-  times that go to and fro are refused, since several series one below the other are no series;
+* a column of dates (or a counter of rows), or the index of a frame, says when a row is. Rows that run
+  backwards are turned round; times that go to and fro are refused, since several series one below the
+  other are no series. Steps that are missing are counted;
 * columns are numbers in any way of writing (1.234,5 too). A column that is mostly numbers is not left
   out for the few values that are none: the first of these is named.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ocd.errors import OCDError, nearest
-from ocd.tasks.tables.dates import find_date_format
+from ocd.tasks.series.times import Step, Times, find_times, moments
 from ocd.tasks.tables.kinds import COMMA_FIRST
 from ocd.tasks.tables.numbers import as_numbers, find_number_format
 from ocd.tasks.tables.reading import as_frame, find_table, first_line, read_table
@@ -35,21 +35,20 @@ if TYPE_CHECKING:
 
 MOSTLY = 0.5
 """Share of readable numbers from which a column is meant to be one of numbers."""
-TIME_NAMES = re.compile(
-    r"(?i)(unnamed: \d+|.*(date|time|stamp|epoch|datum|index).*|year|hour|day|row|id)"
-)
-"""Names of columns that may say when a row is, by whole numbers."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """`values` (T, C), one column a series, the earliest first; `names` of the columns. `times`: what
-    each row is called, its date or its number. `notes`: what was left out or turned round."""
+    """`values` (T, C) in double precision, one column a series, the earliest first; `names` of the
+    columns. `times`: what each row is called, its date or its number. `notes`: what was left out, is
+    missing, or was turned round. `step`: the usual time from a row to the next, None where no column
+    says so."""
 
     values: Tensor
     names: tuple[str, ...]
     times: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    step: Step | None = None
 
 
 def read_series(name: str, data_dir: Path | None, wanted: Sequence[str] = ()) -> Series:
@@ -58,18 +57,19 @@ def read_series(name: str, data_dir: Path | None, wanted: Sequence[str] = ()) ->
     right."""
     where = f"series {name}"
     _check_names(first_line(find_table(name, data_dir)), where)
-    return _series_of(read_table(name, data_dir), where, wanted)
+    return _series_of(read_table(name, data_dir, keep_index=True), where, wanted)
 
 
 def series_of_frame(data: Any, wanted: Sequence[str] = ()) -> Series:
     """Those of what a program has at hand, a data frame."""
-    return _series_of(as_frame(data), "the frame", wanted)
+    return _series_of(as_frame(data, keep_index=True), "the frame", wanted)
 
 
 def _series_of(table: pd.DataFrame, where: str, wanted: Sequence[str]) -> Series:
     comma_first = bool(table.attrs.get(COMMA_FIRST, False))
-    times, of_time, backwards = _times(table, where)
-    if backwards:
+    times = find_times(table, where)
+    of_time = times.column
+    if times.backwards:
         table = table.iloc[::-1].reset_index(drop=True)
     left_out = [] if of_time is None else [of_time]
     numbers: dict[str, Any] = {}
@@ -90,19 +90,52 @@ def _series_of(table: pd.DataFrame, where: str, wanted: Sequence[str]) -> Series
     if not numbers:
         raise OCDError(f"{where} has no column of numbers")
     names = tuple(wanted or numbers)
-    values = np.stack([numbers[column] for column in names], axis=1).astype(np.float32)
-    _check_gaps(values, names, times, where)
-    return Series(torch.from_numpy(values), names, tuple(times), _notes(left_out, of_time, backwards))
+    values = np.stack([numbers[column] for column in names], axis=1).astype(np.float64)
+    _check_gaps(values, names, times.called, where)
+    called, notes = tuple(times.called), _notes(left_out, times)
+    return Series(torch.from_numpy(values), names, called, notes, times.step)
 
 
-def _notes(left_out: list[str], of_time: str | None, backwards: bool) -> tuple[str, ...]:
+def without_constant(series: Series, rows: int, where: str) -> tuple[Series, Tensor, Tensor]:
+    """The series that vary in the first `rows`, a note naming the others, and mean and deviation (C,)
+    of these rows. Raises OCDError where none varies.
+
+    A series whose deviation is 1e-12 of its largest value or less has only rounding to say.
+    """
+    known = series.values[:rows]
+    size = known.abs().amax(dim=0)
+    parts = known / size.where(size > 0, 1.0)  # whose squares neither overflow nor vanish
+    varies = parts.std(dim=0) > 1e-12
+    listed = ", ".join(
+        repr(name) for name, kept in zip(series.names, varies.tolist(), strict=True) if not kept
+    )
+    if not varies.any():
+        raise OCDError(
+            f"{where}: all series are constant in the {rows:,} rows to learn from ({listed}): there is "
+            "nothing to forecast"
+        )
+    mean, deviation = parts.mean(dim=0) * size, parts.std(dim=0) * size
+    if not listed:
+        return series, mean, deviation
+    kept = replace(
+        series,
+        values=series.values[:, varies],
+        names=tuple(name for name, it in zip(series.names, varies.tolist(), strict=True) if it),
+        notes=(*series.notes, f"left out, as constant in the rows to learn from: {listed}"),
+    )
+    return kept, mean[varies], deviation[varies]
+
+
+def _notes(left_out: list[str], times: Times) -> tuple[str, ...]:
     """What a person might not expect."""
     notes = []
-    if of_time is None:
+    if times.column is None:
         notes.append("no column says when a row is: rows are taken to be in the order of time")
-    elif backwards:
-        notes.append(f"the rows had the latest first (column {of_time!r}) and were turned round")
-    if others := [name for name in left_out if name != of_time]:
+    elif times.backwards:
+        notes.append(f"the rows had the latest first (column {times.column!r}) and were turned round")
+    if times.note:
+        notes.append(times.note)
+    if others := [name for name in left_out if name != times.column]:
         listed = ", ".join(map(repr, others[:5])) + (" and others" if len(others) > 5 else "")
         notes.append(f"left out, as no series of numbers: {listed}")
     return tuple(notes)
@@ -114,7 +147,7 @@ def _check_names(names: list[str], where: str) -> None:
 
     given = [name for name in names if name]
     numbers = as_numbers(pd.Series(given, dtype=object)).notna()
-    dates = [find_date_format(pd.Series([name], dtype=object)) is not None for name in given]
+    dates = [moments(pd.Series([name], dtype=object)) is not None for name in given]
     words = [not number and not date for number, date in zip(numbers, dates, strict=True)]
     counted = [name for name, number in zip(given, numbers, strict=True) if number]
     starts = counted[0] if counted and counted[0] in ("0", "1") else None
@@ -137,7 +170,7 @@ def _numbers(column: pd.Series, where: str, comma_first: bool) -> np.ndarray[Any
     written = find_number_format(column, comma_first)
     if written is not None:
         return None if written.words else written.read(column).to_numpy(np.float64)
-    if find_date_format(column) is not None:
+    if moments(column) is not None:
         return None
     plain = as_numbers(column)
     known = column.notna()
@@ -148,48 +181,6 @@ def _numbers(column: pd.Series, where: str, comma_first: bool) -> np.ndarray[Any
         f"{where}, row {row + 1}, column {column.name!r}: {str(column.iloc[row])!r} is no number; mend "
         "it, or name the columns to forecast (--set columns=a,b)"
     )
-
-
-def _times(table: pd.DataFrame, where: str) -> tuple[list[str], str | None, bool]:
-    """What rows are called, the earliest first; the column that says so; whether rows run backwards."""
-    for column in table.columns:
-        written = find_date_format(table[column])
-        if written is not None:
-            moments = written.read(table[column])
-            called = [str(value) for value in table[column]]
-            steps = moments.diff().dt.total_seconds().to_numpy()[1:]
-            return _in_order(called, steps, str(column), where)
-    for column in table.columns:
-        values = as_numbers(table[column])
-        if TIME_NAMES.fullmatch(str(column)) and values.notna().all():
-            steps = values.diff().to_numpy()[1:]
-            if len(steps) and ((steps > 0).all() or (steps < 0).all()):
-                called = [str(value) for value in table[column]]
-                return _in_order(called, steps, str(column), where)
-    return [str(number + 1) for number in range(len(table))], None, False
-
-
-def _in_order(
-    called: list[str], steps: np.ndarray[Any, Any], column: str, where: str
-) -> tuple[list[str], str, bool]:
-    """Raises OCDError for times that are missing, go to and fro, or stay: a clock that is put back
-    repeats an hour once a year, several series below each other all of them."""
-    if np.isnan(steps).any():
-        row = int(np.argmax(np.isnan(steps))) + 1
-        raise OCDError(f"{where}, row {row + 1}, column {column!r}: no date; mend it or drop the row")
-    backwards = bool(len(steps)) and float(np.median(steps)) < 0
-    ahead = -steps if backwards else steps
-    wrong = (ahead < 0) | (ahead == 0) * (float((ahead == 0).mean() if len(ahead) else 0) > 0.01)
-    if len(ahead) and float(np.median(ahead)) == 0:
-        wrong = ahead == 0
-    if wrong.any():
-        row = int(np.argmax(wrong)) + 1
-        raise OCDError(
-            f"{where}, row {row + 1}, column {column!r}: {called[row]!r} does not follow "
-            f"{called[row - 1]!r}: sort the rows by time, one row a time step, and give each series a "
-            "column of its own"
-        )
-    return (called[::-1] if backwards else called), column, backwards
 
 
 def _is_counter(numbers: np.ndarray[Any, Any]) -> bool:

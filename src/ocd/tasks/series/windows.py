@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +10,11 @@ from torch import Tensor
 
 from ocd.data import Examples
 from ocd.errors import OCDError
+
+FEWEST_WINDOWS = 32
+"""From which a base learns, or OCD, or which they are tested on: of fewer nothing can be said."""
+FEWEST_BLOCKS = 2
+"""In which these lie, of OCD and of the test: a part is held out, and a bootstrap draws blocks."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,57 @@ class Sizes:
     block: int = 0
 
 
+def check_rows(num_rows: int, num_series: int, path: Path, sizes: Sizes) -> None:
+    """Raises OCDError, with the number of rows that are needed, for a series that leaves too few
+    windows to the base, to OCD or to the test."""
+    short = _too_few(Ends.of(num_rows, path), num_series, sizes)
+    if not short:
+        return
+    advice, streak = "lower lookback or horizon", 0
+    # How blocks lie within the parts depends on the number of rows, with a period of five blocks.
+    most = num_rows + 5 * (10 * sizes.block + sizes.lookback + FEWEST_WINDOWS)
+    can_be = not _too_few(Ends.of(most, path), num_series, sizes)  # of ETT the ends are fixed
+    for rows in range(num_rows + 1, most + 1 if can_be else 0):
+        streak = 0 if _too_few(Ends.of(rows, path), num_series, sizes) else streak + 1
+        if streak == 5 * sizes.block:
+            advice = f"give {rows - streak + 1:,} rows or more, or {advice}"
+            break
+    raise OCDError(
+        f"series {path}: {num_rows:,} rows leave {short} with lookback={sizes.lookback} and "
+        f"horizon={sizes.horizon}, which is too few: {advice}"
+    )
+
+
+def _too_few(ends: Ends, num_series: int, sizes: Sizes) -> str:
+    """What one of the three parts lacks, in words; "" where all have enough."""
+    anywhere = replace(sizes, block=0)
+    for start, end, of, within, whom in (
+        (0, ends.train, 1, sizes, "for the base to learn from"),
+        (ends.train, ends.validation, FEWEST_BLOCKS, sizes, "for OCD to learn from"),
+        (ends.validation, ends.test, FEWEST_BLOCKS, anywhere, "to test on"),
+    ):
+        places = _places(start, end, within)
+        windows, blocks = len(places) * num_series, len((places // sizes.block).unique())
+        if windows < FEWEST_WINDOWS or blocks < of:
+            parts = f" in {blocks} (of {of}) stretches of time" if of > 1 else ""
+            return f"{windows} (of {FEWEST_WINDOWS}) windows{parts} {whom}"
+    return ""
+
+
+def _places(start: int, end: int, sizes: Sizes) -> Tensor:
+    """The rows at which an answer may begin."""
+    first = max(start, sizes.lookback)
+    places = torch.arange(first, max(first, end - sizes.horizon + 1))
+    if not sizes.block:
+        return places
+    return places[places // sizes.block == (places + sizes.horizon - 1) // sizes.block]
+
+
 def windows(values: Tensor, start: int, end: int, sizes: Sizes, count: int) -> tuple[Examples, Tensor]:
     """`count` windows (L) with what follows (H), all of whose answers lie in rows `start` to `end`, at
     random places; all where there are fewer. Also the row at which each answer begins."""
     lookback, horizon = sizes.lookback, sizes.horizon
-    first = max(start, lookback)
-    places = torch.arange(first, max(first, end - horizon + 1))
-    if sizes.block:
-        places = places[places // sizes.block == (places + horizon - 1) // sizes.block]
+    places = _places(start, end, sizes)
     if not len(places):
         raise OCDError(
             f"rows {start} to {end} hold no window of {lookback} and {horizon} values: give a longer "

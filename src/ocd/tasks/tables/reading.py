@@ -26,14 +26,18 @@ COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open,
 SEPARATORS = (",", ";", "\t", "|")
 
 
-def read_table(name: str, data_dir: Path | None) -> pd.DataFrame:
-    """The file, from `data_dir` first. Raises OCDError where it is not there or is no table."""
+def read_table(name: str, data_dir: Path | None, keep_index: bool = False) -> pd.DataFrame:
+    """The file, from `data_dir` first. `keep_index`: an index that a parquet file has beside its
+    columns, but for row numbers, is the first column. Raises OCDError where it is not there or is
+    no table."""
     pandas = _pandas()
     path = find_table(name, data_dir)
     suffix, packed = _kind_of(path)
     with _clear_errors(path):
         table = pandas.read_parquet(path) if suffix in PARQUET else _read_text(path, packed)
     table = _with_names(table, path)
+    if keep_index:
+        _insert_index(table)
     if table.empty:
         raise OCDError(f"{path}: there are no rows")
     attributes = dict(table.attrs)
@@ -62,9 +66,23 @@ def stretches_of_table(path: Path, size: int, start: int) -> Iterator[tuple[int,
         raise OCDError(f"{path}: there are no rows")
 
 
-def as_frame(data: Any) -> pd.DataFrame:
+def _insert_index(table: pd.DataFrame) -> None:
+    """As the first column, if it is more than row numbers without a name."""
+    import pandas as pd
+
+    index = table.index
+    counts = index.name is None and pd.api.types.is_numeric_dtype(index)
+    if counts or isinstance(index, pd.MultiIndex):
+        return
+    name = str(index.name or "index")
+    while name in table.columns:
+        name = f"{name} of rows"
+    table.insert(0, name, index)
+
+
+def as_frame(data: Any, keep_index: bool = False) -> pd.DataFrame:
     """Rows that a program has at hand: a data frame, a dict of columns or of one row, or a list of
-    dicts. Raises OCDError for anything else."""
+    dicts. `keep_index`: as of `read_table`. Raises OCDError for anything else."""
     pandas = _pandas()
     if isinstance(data, dict) and all(_is_one_value(value) for value in data.values()):
         data = [data]
@@ -80,6 +98,8 @@ def as_frame(data: Any) -> pd.DataFrame:
     if data.empty:
         raise OCDError("there are no rows to predict")
     table = _with_names(data.copy(), "the frame")
+    if keep_index:
+        _insert_index(table)
     return table.apply(lambda column: plain_column(column, "the frame")).reset_index(drop=True)
 
 
