@@ -179,6 +179,43 @@ def test_what_is_missing_or_changed_is_named(tmp_path: Path) -> None:
         predict_to(tmp_path, other, inputs, rows=4, progress=False)
 
 
+def test_old_answers_are_not_taken_for_those_of_other_values(tmp_path: Path) -> None:
+    model, inputs = fitted(MOVING), test_digits(40).inputs
+    predict_to(tmp_path, model, inputs, rows=4, progress=False)
+    assert predict_to(tmp_path, model, inputs.clone(), rows=4, progress=False) == 0
+    with pytest.raises(OCDError, match="parts of other work \\(inputs is"):
+        predict_to(tmp_path, model, inputs + 1, rows=4, progress=False)
+    one_differs = inputs.clone()
+    one_differs[9] += 1  # not among the sixteen that are looked at first
+    with pytest.raises(OCDError, match="part-000002.safetensors holds predictions of other inputs"):
+        predict_to(tmp_path, model, one_differs, rows=4, progress=False)
+
+
+def test_old_answers_are_not_taken_for_those_of_another_base(tmp_path: Path) -> None:
+    inputs = test_digits(10).inputs
+    fitted(MOVING).save_pretrained(tmp_path / "saved")
+    base = digits_base()
+    model = OCD.from_pretrained(tmp_path / "saved", base)
+    predict_to(tmp_path / "found", model, inputs, rows=4, progress=False)
+    again = OCD.from_pretrained(tmp_path / "saved", digits_base())
+    assert predict_to(tmp_path / "found", again, inputs, rows=4, progress=False) == 0
+    with torch.no_grad():
+        list(base.parameters())[-1].add_(1.0)
+    with pytest.raises(OCDError, match="parts of other work \\(base is"):
+        predict_to(tmp_path / "found", model, inputs, rows=4, progress=False)
+
+
+def test_a_damaged_file_of_predictions_is_made_again(tmp_path: Path) -> None:
+    model, inputs = fitted(MOVING), test_digits(10).inputs
+    predict_to(tmp_path, model, inputs, rows=4, progress=False)
+    path = tmp_path / "part-000001.safetensors"
+    content = path.read_bytes()
+    for spoilt in (content[:-9], b"", content[:-1] + bytes([content[-1] ^ 1]), None):
+        path.unlink() if spoilt is None else path.write_bytes(spoilt)
+        assert predict_to(tmp_path, model, inputs, rows=4, progress=False) == 0
+        assert path.read_bytes() == content
+
+
 # ---- engines that map batches -----------------------------------------------------------
 
 
