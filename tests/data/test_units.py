@@ -112,7 +112,7 @@ def finish_all(folder: Path, shard: Shard, total: int, pause: float) -> None:
     found = Units(folder, {"what": 1})
     for number in found.until_done(shard, total):
         time.sleep(pause)
-        found.finish(number, by=shard.number)
+        found.finish(number, by=shard.number, sha256=None)
     assert found.num_done(total) == total
 
 
