@@ -32,6 +32,7 @@ from ocd.data import (
 )
 from ocd.errors import OCDError
 from ocd.model import OCD
+from ocd.prediction import Prediction
 
 ROWS = 4096
 """Examples in a file."""
@@ -100,20 +101,30 @@ def predict_to(
             with units.taken(number) as is_ours:
                 if not is_ours:
                     continue
-                where = slice(number * rows, min(len(unseen), (number + 1) * rows))
+                where = _rows_of(number, unseen, rows)
                 inputs = unseen.rows(where)
+                of = digest_of(inputs)
                 found = ocd.predict(inputs, draws, mode, seed)
-                tensors = {"index": torch.arange(where.start, where.stop)}
-                tensors |= {"mean": found.mean, "std": found.std}
-                assert found.base is not None
-                tensors |= {"base": found.base} | ({"draws": found.outputs} if keep_draws else {})
+                tensors = _tensors(found, keep_draws) | {"index": torch.arange(where.start, where.stop)}
                 write_tensors(units.path(number), tensors)
-                digest, of = file_digest(units.path(number)), digest_of(inputs)
+                digest = file_digest(units.path(number))
                 units.finish(number, rows=where.stop - where.start, sha256=digest, inputs=of)
                 advance(1)
     return sum(
         min(rows, len(unseen) - number * rows) for number in range(total) if not units.is_done(number)
     )
+
+
+def _rows_of(number: int, unseen: Unseen, rows: int) -> slice:
+    """The examples of a unit."""
+    return slice(number * rows, min(len(unseen), (number + 1) * rows))
+
+
+def _tensors(found: Prediction, keep_draws: bool) -> dict[str, Tensor]:
+    """What a file holds of a prediction."""
+    assert found.base is not None
+    tensors = {"mean": found.mean, "std": found.std, "base": found.base}
+    return tensors | ({"draws": found.outputs} if keep_draws else {})
 
 
 def read_predictions(folder: str | Path) -> Iterator[PredictedPart]:
@@ -156,7 +167,7 @@ def _check_kept(units: Units, unseen: Unseen, rows: int, numbers: list[int]) -> 
         units.drop_damaged(number)
         if not units.is_done(number):
             continue
-        inputs = unseen.rows(slice(number * rows, min(len(unseen), (number + 1) * rows)))
+        inputs = unseen.rows(_rows_of(number, unseen, rows))
         if units.facts(number)["inputs"] != digest_of(inputs):
             raise OCDError(
                 f"{units.path(number)} holds predictions of other inputs than the dataset has now: "

@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -120,18 +119,20 @@ class _Work:
         """The units of this process, then those that others left; then all are awaited."""
         for own in (True, False):
             for number, rows in _units(self.loaded, self.options, self.units, self.shard, own):
-                if not self._answer(number, partial(_itself, rows)):
+                if not self._answer(number, rows):
                     self.left.append(number)
         if self._are_others_at():
             what = f"parts that other processes are at: {len(self.left)} left"
             wait_for(lambda: not self._are_others_at(), what, self._say)
 
-    def _answer(self, number: int, rows: Callable[[], NewRows]) -> bool:
-        """Answer for the rows of a unit; False where another process is at it."""
+    def _answer(self, number: int, rows: NewRows | None = None) -> bool:
+        """Answer for the rows of a unit, which are read where they are not given; False where another
+        process is at it."""
         with self.units.taken(number) as is_ours:
             if not is_ours:
                 return self.units.is_done(number)
-            answers = self.loaded.answer(rows(), self.options.ask)
+            found = self._rows(number) if rows is None else rows
+            answers = self.loaded.answer(found, self.options.ask)
             path = self.units.path(number)
             _write(answers, path)
             facts = {"rows": len(answers), "unlike": int(answers.is_unlike.sum())}
@@ -145,7 +146,7 @@ class _Work:
         self.left = [
             number
             for number in self.left
-            if not self.units.is_done(number) and not self._answer(number, partial(self._rows, number))
+            if not self.units.is_done(number) and not self._answer(number)
         ]
         return bool(self.left)
 
@@ -155,10 +156,6 @@ class _Work:
 
     def _say(self, line: str) -> None:
         print(f"process {self.shard}: {line}", file=sys.stderr, flush=True)
-
-
-def _itself(rows: NewRows) -> NewRows:
-    return rows
 
 
 def count_answered(out: Path) -> tuple[int, int]:

@@ -8,11 +8,10 @@
                 units.finish(number, rows=4096)
 
 A unit is a data file, and then its marker, each written aside and renamed: what has a marker was whole.
-What has lost its data file since is not done; nor, where the marker has its sha256, what was changed and
-is looked at by `drop_damaged`.
-Units are the same whatever the number of processes, so that two that finish the same one write the same
-bits, and no lock decides what is right. A note that a process is at a unit (ocd.data.claims) only keeps
-others from doing it too; where its process is gone, another takes the unit.
+What has lost its data file since is not done; what was changed is found by the sha256 in its marker
+(`drop_damaged`). Units are the same whatever the number of processes, so that two that finish the same
+one write the same bits, and no lock decides what is right. A note that a process is at a unit
+(ocd.data.claims) only keeps others from doing it too; where its process is gone, another takes the unit.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ class Units:
             self.marker(number).unlink(missing_ok=True)
 
     def _digest(self, number: int) -> str | None:
-        """The sha256 of a unit's data file; None where it has none, "" where the marker does not say."""
+        """The sha256 of a unit's data; None where it has none, "" where the marker does not say."""
         try:
             digest: str | None = self.facts(number).get("sha256", "")
         except OCDError:  # cut short, or removed by another process just now
