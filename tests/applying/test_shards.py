@@ -7,7 +7,10 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +24,9 @@ from helpers import digits_base, fitted, test_digits
 from houses import houses
 from ocd import OCD, BatchPredictor, Examples, OCDError, predict_to, read_predictions
 from ocd.applying import ApplyOptions, LoadedRun, apply_shard, apply_to, count_answered
-from ocd.data import Shard
+from ocd.cli.applying import apply
+from ocd.data import Shard, claims
+from ocd.data.claims import claimed
 
 MOVING = {"sampling.scale_factor": 1.0, "sampling.spread": 1.0}
 
@@ -126,6 +131,89 @@ def test_a_file_and_draws_are_for_one_process(table: tuple[LoadedRun, Path], tmp
         apply_shard(loaded, drawn, Shard(), advance)
 
 
+def test_a_damaged_file_of_answers_is_made_again(table: tuple[LoadedRun, Path], tmp_path: Path) -> None:
+    loaded, folder = table
+    options = ApplyOptions(folder / "new.csv", tmp_path / "parts", part=100)
+    apply_shard(loaded, options, Shard(), advance)
+    path = tmp_path / "parts/part-000002.parquet"
+    content = path.read_bytes()
+    flipped = content[:50] + bytes([content[50] ^ 1]) + content[51:]
+    for shard in (Shard(), Shard(1, 2)):  # its own, and another's
+        for spoilt in (content[:-9], b"", flipped, None):
+            path.unlink() if spoilt is None else path.write_bytes(spoilt)
+            assert apply_shard(loaded, options, shard, advance).rows == 100
+            assert path.read_bytes() == content
+    assert apply_shard(loaded, options, Shard(), advance).rows == 0
+
+
+def test_what_others_are_at_is_awaited(
+    table: tuple[LoadedRun, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here the other one gives up, and what it was at is done."""
+    monkeypatch.setattr(claims, "POLL", 0.01)
+    loaded, folder = table
+    options = ApplyOptions(folder / "new.csv", tmp_path / "parts", part=100)
+    is_there, released = threading.Event(), []
+
+    def other() -> None:
+        with claimed(tmp_path / "parts/claims/000001"):
+            is_there.set()
+            while len(list((tmp_path / "parts").glob("*.parquet"))) < 4:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            released.append(len(list((tmp_path / "parts").glob("*.parquet"))))
+
+    process = threading.Thread(target=other, daemon=True)
+    process.start()
+    is_there.wait(20)
+    assert apply_shard(loaded, options, Shard(0, 2), advance).rows == 500
+    process.join(20)
+    assert released == [4] and count_answered(tmp_path / "parts")[0] == 500
+    assert "waiting for parts that other processes are at: 1 left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"out": Path("a.csv")}, "into a folder"),
+        ({"source": Path("nothing.csv")}, "no such file"),
+        ({"draws_out": Path("draws.csv")}, "--draws-out is for one process"),
+        ({"id_column": "nobody"}, "nobody"),
+        ({"draws": 0}, "at least one draw"),
+    ],
+)
+def test_what_is_wrong_is_said_before_processes_are_started(
+    changed: dict[str, Any],
+    said: str,
+    table: tuple[LoadedRun, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded, folder = table
+    started: list[object] = []
+    monkeypatch.setattr("ocd.cli.applying.run_each", lambda *args, **named: started.append(args))
+    monkeypatch.chdir(tmp_path)
+    given = {"source": folder / "new.csv", "out": Path("parts")} | changed
+    with pytest.raises(OCDError, match=said):
+        apply(loaded.run.root, **given, num_processes=2)
+    assert not started and not Path("parts").exists()  # which would be bound to what was wrong
+
+
+def test_one_process_of_a_number_writes_as_two_do(
+    table: tuple[LoadedRun, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, folder = table
+    monkeypatch.chdir(tmp_path)
+    apply(loaded.run.root, folder / "new.csv", Path("parts"), num_processes=1)
+    apply(loaded.run.root, folder / "new.csv", Path("one.parquet"), num_processes=1)
+    one = pd.read_parquet("one.parquet")
+    pd.testing.assert_frame_equal(answered(tmp_path / "parts").reset_index(drop=True), one)
+    apply_shard(loaded, ApplyOptions(folder / "new.csv", Path("parts")), Shard(1, 2), advance)
+
+
 # ---- in a program, by `predict_to` ------------------------------------------------------
 
 
@@ -177,6 +265,43 @@ def test_what_is_missing_or_changed_is_named(tmp_path: Path) -> None:
     with pytest.raises(OCDError, match="generator is"):
         other = fitted({**MOVING, "training.num_steps": 21})
         predict_to(tmp_path, other, inputs, rows=4, progress=False)
+
+
+def test_old_answers_are_not_taken_for_those_of_other_values(tmp_path: Path) -> None:
+    model, inputs = fitted(MOVING), test_digits(40).inputs
+    predict_to(tmp_path, model, inputs, rows=4, progress=False)
+    assert predict_to(tmp_path, model, inputs.clone(), rows=4, progress=False) == 0
+    with pytest.raises(OCDError, match="parts of other work \\(inputs is"):
+        predict_to(tmp_path, model, inputs + 1, rows=4, progress=False)
+    one_differs = inputs.clone()
+    one_differs[9] += 1  # not among the sixteen that are looked at first
+    with pytest.raises(OCDError, match="part-000002.safetensors holds predictions of other inputs"):
+        predict_to(tmp_path, model, one_differs, rows=4, progress=False)
+
+
+def test_old_answers_are_not_taken_for_those_of_another_base(tmp_path: Path) -> None:
+    inputs = test_digits(10).inputs
+    fitted(MOVING).save_pretrained(tmp_path / "saved")
+    base = digits_base()
+    model = OCD.from_pretrained(tmp_path / "saved", base)
+    predict_to(tmp_path / "found", model, inputs, rows=4, progress=False)
+    again = OCD.from_pretrained(tmp_path / "saved", digits_base())
+    assert predict_to(tmp_path / "found", again, inputs, rows=4, progress=False) == 0
+    with torch.no_grad():
+        list(base.parameters())[-1].add_(1.0)
+    with pytest.raises(OCDError, match="parts of other work \\(base is"):
+        predict_to(tmp_path / "found", model, inputs, rows=4, progress=False)
+
+
+def test_a_damaged_file_of_predictions_is_made_again(tmp_path: Path) -> None:
+    model, inputs = fitted(MOVING), test_digits(10).inputs
+    predict_to(tmp_path, model, inputs, rows=4, progress=False)
+    path = tmp_path / "part-000001.safetensors"
+    content = path.read_bytes()
+    for spoilt in (content[:-9], b"", content[:-1] + bytes([content[-1] ^ 1]), None):
+        path.unlink() if spoilt is None else path.write_bytes(spoilt)
+        assert predict_to(tmp_path, model, inputs, rows=4, progress=False) == 0
+        assert path.read_bytes() == content
 
 
 # ---- engines that map batches -----------------------------------------------------------

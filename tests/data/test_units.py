@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ocd.data import STRETCH, Shard, Units, claims
+from ocd.data import STRETCH, Shard, Units, claims, file_digest
 from ocd.errors import OCDError
 
 TOTAL = 3 * STRETCH + 5
@@ -112,7 +112,7 @@ def finish_all(folder: Path, shard: Shard, total: int, pause: float) -> None:
     found = Units(folder, {"what": 1})
     for number in found.until_done(shard, total):
         time.sleep(pause)
-        found.finish(number, by=shard.number)
+        found.finish(number, by=shard.number, sha256=None)
     assert found.num_done(total) == total
 
 
@@ -156,3 +156,28 @@ def test_units_of_other_work_are_refused(tmp_path: Path) -> None:
     Units(tmp_path, {"draws": 5})
     with pytest.raises(OCDError, match="draws is 5, not 6"):
         Units(tmp_path, {"draws": 6})
+
+
+def test_a_unit_whose_file_is_gone_is_not_done(tmp_path: Path) -> None:
+    work(tmp_path, Shard(), total=3)
+    found = Units(tmp_path, {"what": "numbers"}, ".txt")
+    found.path(1).unlink()
+    assert [found.is_done(number) for number in range(3)] == [True, False, True]
+    work(tmp_path, Shard(), total=3)
+    assert found.num_done(3) == 3 and found.path(1).read_text() == "1"
+    found.path(2).unlink()
+    found.finish(2, sha256=None)  # it has no data file
+    assert found.is_done(2)
+
+
+def test_a_damaged_unit_loses_its_marker(tmp_path: Path) -> None:
+    found = Units(tmp_path, {"what": "numbers"}, ".txt")
+    for number in range(4):
+        found.path(number).write_text(str(number))
+        found.finish(number, sha256=file_digest(found.path(number)))
+    found.path(1).write_text("2")
+    found.path(2).unlink()
+    found.marker(3).write_text("{")
+    for number in range(4):
+        found.drop_damaged(number)
+    assert [found.marker(number).exists() for number in range(4)] == [True, False, False, False]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ import torch
 from helpers import contents
 from ocd.cli import main
 from ocd.data import Shard, Units, read_json, read_tensors, write_tensors
+from ocd.errors import OCDError
+from ocd.evaluation import Together
 from ocd.evaluation.evaluating import _Judged
 from ocd.lessons import collection
 from ocd.lessons.overfitter import Overfitter
@@ -293,6 +296,39 @@ def test_what_was_predicted_with_other_weights_is_not_taken(one: Path, tmp_path:
     )
     after = together_of(run, 0)
     assert before.folder != after.folder
+
+
+def test_the_weights_of_seed_10_are_not_those_of_seed_1(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    for name in ("base/seed-1", "base/seed-1-member-0", "checkpoint/seed-1-early/model"):
+        write_tensors(run.root / f"{name}.safetensors", {"a": torch.ones(1)})
+    before = together_of(run, 1).folder
+    for name in ("base/seed-10", "base/seed-10-member-0", "checkpoint/seed-10/model"):
+        write_tensors(run.root / f"{name}.safetensors", {"a": torch.ones(1)})
+    assert together_of(run, 1).folder == before
+    write_tensors(run.root / "checkpoint/seed-1-early/model.safetensors", {"a": torch.zeros(1)})
+    assert together_of(run, 1).folder != before
+
+
+def test_a_damaged_method_is_done_anew_once_its_file_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = {"base": SimpleNamespace(uses_mean_network=False)}
+    table: Any = SimpleNamespace(names=["base"], methods=methods, notes=[], skipped={})
+    comparison: Any = SimpleNamespace(settings=SimpleNamespace(num_draws=2))
+    test: Any = None
+    monkeypatch.setattr(_Judged, "_one", lambda self, name: {"output": torch.ones(3), "notes": []})
+
+    def every() -> dict[str, Any]:
+        return _Judged(comparison, test, table, Together(tmp_path, Shard())).every()
+
+    expected = every()["base"]["output"]
+    path = tmp_path / "part-000000.pt"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(OCDError, match="delete it to do its work anew"):
+        every()
+    path.unlink()
+    assert torch.equal(every()["base"]["output"], expected)
 
 
 def ocd(*arguments: object) -> subprocess.CompletedProcess[str]:

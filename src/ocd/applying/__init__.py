@@ -5,7 +5,7 @@ from ocd.applying.batch_predictor import BatchPredictor
 from ocd.applying.files import ApplyOptions, Summary, apply_to
 from ocd.applying.loaded import Ask, LoadedRun, load
 from ocd.applying.predicting import predict_to, read_predictions
-from ocd.applying.shards import apply_shard, count_answered
+from ocd.applying.shards import apply_shard, check_shards, count_answered
 
 __all__ = [
     "Answers",
@@ -16,6 +16,7 @@ __all__ = [
     "Summary",
     "apply_shard",
     "apply_to",
+    "check_shards",
     "count_answered",
     "load",
     "predict_to",

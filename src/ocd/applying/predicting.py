@@ -32,9 +32,12 @@ from ocd.data import (
 )
 from ocd.errors import OCDError
 from ocd.model import OCD
+from ocd.prediction import Prediction
 
 ROWS = 4096
 """Examples in a file."""
+SAMPLED = 16
+"""Examples by which another dataset is told apart before anything is written."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,24 @@ def predict_to(
     are the same bits whatever N is, but for N = 1, which computes on all threads and not on one (with
     torch.set_num_threads(1) they are the same, too). A call that was stopped goes on. No more than one
     file's examples are in memory. `dataset`, `draws`, `mode`, `seed`, `collate`: as `predict` takes
-    them. Raises OCDError where the folder holds predictions of another generator, number of draws or
-    size.
+    them.
+
+    Nothing old is taken for an answer to what is asked now. Each call compares base, generator and
+    sixteen examples spread over the dataset with those of the folder. Then it reads the inputs of those
+    of its own files that are there, and compares their digest with the one that was written: for ten
+    million examples each is read and hashed once more, by one of the N processes, which costs far less
+    than a prediction. So a dataset has to give the same values each time. A file of its own that is
+    missing, cut short or changed is made again. Raises OCDError where the folder holds predictions of
+    another base, generator, number of draws, size or other inputs, naming the file where it is one.
     """
     if rows < 1:
         raise OCDError(f"rows is {rows}: at least one example a file")
     unseen = Unseen(dataset, collate)
     ours = Shard.parse(shard) if isinstance(shard, str) else shard
     total = -(-len(unseen) // rows)
-    units = Units(Path(folder), _key(ocd, len(unseen), draws, mode, seed, keep_draws, rows))
+    key = {"draws": draws, "mode": mode, "seed": seed, "keep_draws": keep_draws, "rows": rows}
+    units = Units(Path(folder), _key(ocd, unseen) | key)
+    _check_kept(units, unseen, rows, [number for number in range(total) if ours.owns(number)])
     threads = on_one_thread() if ours.of > 1 else nullcontext()
     with threads, progress_bar(f"predict to {folder}", total, progress) as advance:
         advance(units.num_done(total))
@@ -89,19 +101,30 @@ def predict_to(
             with units.taken(number) as is_ours:
                 if not is_ours:
                     continue
-                where = slice(number * rows, min(len(unseen), (number + 1) * rows))
-                found = ocd.predict(unseen.rows(where), draws, mode, seed)
-                tensors = {"index": torch.arange(where.start, where.stop)}
-                tensors |= {"mean": found.mean, "std": found.std}
-                assert found.base is not None
-                tensors |= {"base": found.base} | ({"draws": found.outputs} if keep_draws else {})
+                where = _rows_of(number, unseen, rows)
+                inputs = unseen.rows(where)
+                of = digest_of(inputs)
+                found = ocd.predict(inputs, draws, mode, seed)
+                tensors = _tensors(found, keep_draws) | {"index": torch.arange(where.start, where.stop)}
                 write_tensors(units.path(number), tensors)
                 digest = file_digest(units.path(number))
-                units.finish(number, rows=where.stop - where.start, sha256=digest)
+                units.finish(number, rows=where.stop - where.start, sha256=digest, inputs=of)
                 advance(1)
     return sum(
         min(rows, len(unseen) - number * rows) for number in range(total) if not units.is_done(number)
     )
+
+
+def _rows_of(number: int, unseen: Unseen, rows: int) -> slice:
+    """The examples of a unit."""
+    return slice(number * rows, min(len(unseen), (number + 1) * rows))
+
+
+def _tensors(found: Prediction, keep_draws: bool) -> dict[str, Tensor]:
+    """What a file holds of a prediction."""
+    assert found.base is not None
+    tensors = {"mean": found.mean, "std": found.std, "base": found.base}
+    return tensors | ({"draws": found.outputs} if keep_draws else {})
 
 
 def read_predictions(folder: str | Path) -> Iterator[PredictedPart]:
@@ -124,18 +147,29 @@ def read_predictions(folder: str | Path) -> Iterator[PredictedPart]:
         yield PredictedPart(**read_tensors(units.path(number)))
 
 
-def _key(
-    ocd: OCD, examples: int, draws: int, mode: str, seed: int, keep_draws: bool, rows: int
-) -> dict[str, Any]:
-    """What the files depend on, but for the examples' own values."""
+def _key(ocd: OCD, unseen: Unseen) -> dict[str, Any]:
+    """What the files depend on, but for how draws are asked for: of the examples some values here, and
+    all of them in the markers."""
     network, frozen = ocd.fitted()
+    some = torch.linspace(0, len(unseen) - 1, min(SAMPLED, len(unseen))).long().tolist()
     return {
         "generator": digest_of(dict(network.state_dict())),
         "layer": frozen.name,
-        "examples": examples,
-        "draws": draws,
-        "mode": mode,
-        "seed": seed,
-        "keep_draws": keep_draws,
-        "rows": rows,
+        "base": digest_of(frozen.base, frozen.start, ocd.outputs.output, ocd.describe),
+        "examples": len(unseen),
+        "inputs": digest_of([unseen.rows(slice(number, number + 1)) for number in some]),
     }
+
+
+def _check_kept(units: Units, unseen: Unseen, rows: int, numbers: list[int]) -> None:
+    """Of these units, those that are damaged are forgotten. Raises OCDError for one of other inputs."""
+    for number in numbers:
+        units.drop_damaged(number)
+        if not units.is_done(number):
+            continue
+        inputs = unseen.rows(_rows_of(number, unseen, rows))
+        if units.facts(number)["inputs"] != digest_of(inputs):
+            raise OCDError(
+                f"{units.path(number)} holds predictions of other inputs than the dataset has now: "
+                f"delete {units.folder}, or use another folder"
+            )

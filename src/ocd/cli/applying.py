@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ocd.cli.arguments import Folder, ShardOf
-from ocd.cli.processes import NumProcesses, run_each
+from ocd.cli.processes import run_each
 from ocd.errors import OCDError
 
 if TYPE_CHECKING:
@@ -35,23 +35,34 @@ def apply(
         str | None, typer.Option("--id", help="A column whose values name the rows.")
     ] = None,
     shard: ShardOf = None,
-    num_processes: NumProcesses = 1,
+    num_processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on this machine that share the work: a folder of parts."),
+    ] = None,
 ) -> None:
     """Answer for new data with a fitted run. The same command again goes on where it stopped."""
-    from ocd.applying import ApplyOptions, Ask, apply_shard, apply_to, count_answered, load
+    from ocd.applying import (
+        ApplyOptions,
+        Ask,
+        apply_shard,
+        apply_to,
+        check_shards,
+        count_answered,
+        load,
+    )
     from ocd.data import Shard, progress_bar
 
     options = ApplyOptions(source, out, draws_out, id_column, Ask(draws, answer))
     ours = None if shard is None else Shard.parse(shard)
-    if num_processes > 1:
-        if shard is not None:
-            raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
-        run_each(
-            [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)],
-            without=["--num-processes"],
-        )
-        ours = Shard()  # what they did is looked through, and what one has left is done
+    if num_processes is not None and shard is not None:
+        raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
     loaded = load(folder, seed)
+    if num_processes is not None and (num_processes > 1 or not out.suffix):
+        check_shards(loaded, options)  # what is wrong is said once
+        ours = Shard()  # what they did is looked through, and what one has left is done
+    if num_processes is not None and num_processes > 1:
+        each = [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)]
+        run_each(each, without=["--num-processes"])
     with progress_bar(f"answer for {source.name}", None) as advance:
         if ours is None:
             done = apply_to(loaded, options, advance)

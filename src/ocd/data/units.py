@@ -7,10 +7,11 @@
                 write_tensors(units.path(number), ...)
                 units.finish(number, rows=4096)
 
-A unit is a data file, and then its marker, each written aside and renamed: what has a marker is whole.
-Units are the same whatever the number of processes, so that two that finish the same one write the same
-bits, and no lock decides what is right. A note that a process is at a unit (ocd.data.claims) only keeps
-others from doing it too; where its process is gone, another takes the unit.
+A unit is a data file, and then its marker, each written aside and renamed: what has a marker was whole.
+What has lost its data file since is not done; what was changed is found by the sha256 in its marker
+(`drop_damaged`). Units are the same whatever the number of processes, so that two that finish the same
+one write the same bits, and no lock decides what is right. A note that a process is at a unit
+(ocd.data.claims) only keeps others from doing it too; where its process is gone, another takes the unit.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from ocd.data.claims import claimed, pause
 from ocd.data.files import locked, read_json, remove_left, write_json
+from ocd.data.tensor_files import file_digest
 from ocd.errors import OCDError
 
 STRETCH = 16
@@ -118,7 +120,27 @@ class Units:
         return self.folder / f"part-{number:06d}.json"
 
     def is_done(self, number: int) -> bool:
-        return self.marker(number).exists()
+        """Whether a unit has its marker, and the data file that this speaks of."""
+        if not self.marker(number).exists():
+            return False
+        return self.path(number).exists() or self._digest(number) is None
+
+    def drop_damaged(self, number: int) -> None:
+        """A unit that is marked, and whose data file is missing or not as it was written (its sha256),
+        loses its marker: whoever comes to it does it again. Reads the whole file."""
+        if not self.marker(number).exists() or (wanted := self._digest(number)) is None:
+            return
+        path = self.path(number)
+        if not path.exists() or file_digest(path) != wanted:
+            self.marker(number).unlink(missing_ok=True)
+
+    def _digest(self, number: int) -> str | None:
+        """The sha256 of a unit's data; None where it has none, "" where the marker does not say."""
+        try:
+            digest: str | None = self.facts(number).get("sha256", "")
+        except OCDError:  # cut short, or removed by another process just now
+            return ""
+        return digest
 
     def facts(self, number: int) -> dict[str, Any]:
         """What `finish` was given."""
@@ -126,7 +148,8 @@ class Units:
         return found
 
     def finish(self, number: int, **facts: Any) -> None:
-        """Mark a unit as done; its data file is complete."""
+        """Mark a unit as done; its data file is complete. `sha256` among the facts: of this file, by
+        which damage is found; None says that the unit has no data file."""
         write_json(self.marker(number), facts)
 
     def num_done(self, total: int) -> int:

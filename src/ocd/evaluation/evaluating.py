@@ -22,6 +22,7 @@ from ocd.data import (
     Shard,
     State,
     Units,
+    file_digest,
     num_rows,
     read_state,
     remembered,
@@ -186,10 +187,12 @@ class _Judged:
         units = self._units(self.together)
         for number in units.until_done(self.together.share, len(self.names)):
             method = self.table.methods.get(self.names[number])
+            digest = None  # of the mean network, which is among the ensemble's
             if method is None or not method.uses_mean_network:
                 with resumable(units.begun(number)):
                     write_state(units.path(number), self._one(self.names[number]))
-            units.finish(number, method=self.names[number])
+                digest = file_digest(units.path(number))
+            units.finish(number, method=self.names[number], sha256=digest)
 
     def _units(self, together: Together) -> Units:
         return Units(together.folder, {"methods": self.names}, ".pt")

@@ -36,10 +36,15 @@ def together_of(run: Run, seed: int) -> Together:
     """Where the processes that predict a seed put what each method says; one that is alone too, so that
     any number of them may go on with it."""
     # Of these weights: a run that is trained anew has other answers.
-    weights = sorted((run.root / "checkpoint").glob(f"seed-{seed}*/*.safetensors"))
-    weights += sorted((run.root / "base").glob(f"seed-{seed}*.safetensors"))
+    weights = _of_seed(run.root / "checkpoint", seed, "/*.safetensors")
+    weights += _of_seed(run.root / "base", seed, ".safetensors")
     digest = hashlib.sha256("".join(map(file_digest, weights)).encode()).hexdigest()[:16]
     return Together(run.unfinished(seed) / f"methods-{digest}", run.share)
+
+
+def _of_seed(folder: Path, seed: int, ending: str) -> list[Path]:
+    """The files of a seed and of its roles, `seed-1` and `seed-1-tuned`, and not those of `seed-10`."""
+    return sorted([*folder.glob(f"seed-{seed}{ending}"), *folder.glob(f"seed-{seed}-*{ending}")])
 
 
 def do_shared(folder: Path, verb: str, share: Shard | None) -> None:
