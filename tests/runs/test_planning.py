@@ -66,7 +66,8 @@ def test_a_run_that_may_not_be_written_is_measured(
     places = [root, *root.rglob("*")]
     for path in places:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for path in (tmp_path, *(one for one in tmp_path.parents if one.name.startswith(("pytest", "popen")))):
+    ours = [one for one in tmp_path.parents if one.name.startswith(("pytest", "popen"))]
+    for path in (tmp_path, *ours):
         path.chmod(path.stat().st_mode | 0o055)
     child = multiprocessing.get_context("fork").Process(target=_plan_as_another, args=(root,))
     child.start()

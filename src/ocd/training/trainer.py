@@ -75,11 +75,10 @@ class Trainer:
         if not len(self.indices):
             raise OCDError("no example is left to train on: every one was skipped")
         self.config = shortened(config, len(self.indices))
-        # What the best weights are chosen on says no more whether moves gain. One group is left to
-        # say that: without it nothing could be said of how draws are to be taken.
-        first = every_second(source.examples[self.held_out], belongs)
-        chooses = config.keep_best and not (belongs is not None and bool(first.all()))
-        self.choosing = self.held_out[first] if chooses else self.held_out[:0]
+        # What the best weights are chosen on says no more whether moves gain: a single group says that.
+        half = every_second(source.examples[self.held_out], belongs)
+        chooses = config.keep_best and (belongs is None or not half.all())
+        self.choosing = self.held_out[half] if chooses else self.held_out[:0]
         self.average = AveragedModel(network, multi_avg_fn=ema_update(config.ema_decay))
         self.average.eval()
         self.optimizer = make_optimizer(network, config)
@@ -205,8 +204,7 @@ class Trainer:
             count += len(rows)
         if not count:
             return
-        mean = total / count
-        self.files.log.write("validate", step=self.step, loss=mean)
+        self.files.log.write("validate", step=self.step, loss=total / count)
         if not len(self.choosing):
             return
         found = self._judge(network)
