@@ -53,16 +53,14 @@ def apply(
     from ocd.data import Shard, progress_bar
 
     options = ApplyOptions(source, out, draws_out, id_column, Ask(draws, answer))
-    ours = None if shard is None else Shard.parse(shard)
     if num_processes is not None and shard is not None:
         raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
+    ours = None if shard is None else Shard.parse(shard)
     loaded = load(folder, seed)
     if num_processes is not None and (num_processes > 1 or not out.suffix):
         check_shards(loaded, options)  # what is wrong is said once
+        _start(num_processes)
         ours = Shard()  # what they did is looked through, and what one has left is done
-    if num_processes is not None and num_processes > 1:
-        each = [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)]
-        run_each(each, without=["--num-processes"])
     with progress_bar(f"answer for {source.name}", None) as advance:
         if ours is None:
             done = apply_to(loaded, options, advance)
@@ -71,6 +69,13 @@ def apply(
             rows, unlike = count_answered(out)
             done = dataclasses.replace(done, rows=rows, unlike=unlike)
     _say(loaded, done, out)
+
+
+def _start(num_processes: int) -> None:
+    """The command as so many processes, each with its share; of one, this one does it."""
+    if num_processes > 1:
+        each = [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)]
+        run_each(each, without=["--num-processes"])
 
 
 def _say(loaded: LoadedRun, done: Summary, out: Path) -> None:

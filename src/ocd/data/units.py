@@ -11,7 +11,7 @@ A unit is a data file, and then its marker, each written aside and renamed: what
 What has lost its data file since is not done; what was changed is found by the sha256 in its marker
 (`drop_damaged`). Units are the same whatever the number of processes, so that two that finish the same
 one write the same bits, and no lock decides what is right. A note that a process is at a unit
-(ocd.data.claims) only keeps others from doing it too; where its process is gone, another takes the unit.
+(ocd.data.claims) only keeps others from doing it too; where its process is gone, another takes it.
 """
 
 from __future__ import annotations
