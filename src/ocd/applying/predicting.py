@@ -82,8 +82,8 @@ def predict_to(
     over the dataset with those of the folder, then the digest of the inputs of each of its own files
     that are there. So of ten million examples each is read and hashed once more, by one of the N
     processes, for far less than a prediction costs; a dataset has to give the same values each time.
-    Its own files that are missing, cut short or changed are made again. Raises OCDError where the folder
-    holds predictions of another base, generator, number of draws, size or other inputs.
+    Its own files that are missing, cut short or changed are made again. Raises OCDError where the
+    folder holds predictions of another base, generator, number of draws, size or other inputs.
     """
     if rows < 1:
         raise OCDError(f"rows is {rows}: at least one example a file")
@@ -99,8 +99,7 @@ def predict_to(
         for number in units.to_do(ours, total):
             with units.taken(number) as is_ours:
                 if is_ours:
-                    inputs = unseen.rows(_rows_of(number, unseen, rows))
-                    of = digest_of(inputs)
+                    of = digest_of(inputs := unseen.rows(_rows_of(number, unseen, rows)))
                     found = ocd.predict(inputs, draws, mode, seed)
                     _finish(units, number, _tensors(found, number * rows, keep_draws), of)
                     advance(1)

@@ -15,6 +15,15 @@ from ocd.errors import OCDError
 if TYPE_CHECKING:
     from ocd.applying import LoadedRun, Summary
 
+ProcessesOf = Annotated[
+    int | None,
+    typer.Option(
+        "--num-processes",
+        min=1,
+        help="Processes on this machine that share the work: a folder of parts.",
+    ),
+]
+
 
 def apply(
     folder: Folder,
@@ -35,10 +44,7 @@ def apply(
         str | None, typer.Option("--id", help="A column whose values name the rows.")
     ] = None,
     shard: ShardOf = None,
-    num_processes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes on this machine that share the work: a folder of parts."),
-    ] = None,
+    num_processes: ProcessesOf = None,
 ) -> None:
     """Answer for new data with a fitted run. The same command again goes on where it stopped."""
     from ocd.applying import (
