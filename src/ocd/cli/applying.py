@@ -20,7 +20,7 @@ ProcessesOf = Annotated[
     typer.Option(
         "--num-processes",
         min=1,
-        help="Processes on this machine that share the work: a folder of parts.",
+        help="Processes on this machine that share the work; `--out` is a folder.",
     ),
 ]
 
