@@ -78,13 +78,12 @@ def predict_to(
     file's examples are in memory. `dataset`, `draws`, `mode`, `seed`, `collate`: as `predict` takes
     them.
 
-    Nothing old is taken for an answer to what is asked now. Each call compares base, generator and
-    sixteen examples spread over the dataset with those of the folder. Then it reads the inputs of those
-    of its own files that are there, and compares their digest with the one that was written: for ten
-    million examples each is read and hashed once more, by one of the N processes, which costs far less
-    than a prediction. So a dataset has to give the same values each time. A file of its own that is
-    missing, cut short or changed is made again. Raises OCDError where the folder holds predictions of
-    another base, generator, number of draws, size or other inputs, naming the file where it is one.
+    Nothing old is taken for an answer: each call compares base, generator and sixteen examples spread
+    over the dataset with those of the folder, then the digest of the inputs of each of its own files
+    that are there. So of ten million examples each is read and hashed once more, by one of the N
+    processes, for far less than a prediction costs; a dataset has to give the same values each time.
+    Its own files that are missing, cut short or changed are made again. Raises OCDError where the
+    folder holds predictions of another base, generator, number of draws, size or other inputs.
     """
     if rows < 1:
         raise OCDError(f"rows is {rows}: at least one example a file")
@@ -99,20 +98,13 @@ def predict_to(
         advance(units.num_done(total))
         for number in units.to_do(ours, total):
             with units.taken(number) as is_ours:
-                if not is_ours:
-                    continue
-                where = _rows_of(number, unseen, rows)
-                inputs = unseen.rows(where)
-                of = digest_of(inputs)
-                found = ocd.predict(inputs, draws, mode, seed)
-                tensors = _tensors(found, keep_draws) | {"index": torch.arange(where.start, where.stop)}
-                write_tensors(units.path(number), tensors)
-                digest = file_digest(units.path(number))
-                units.finish(number, rows=where.stop - where.start, sha256=digest, inputs=of)
-                advance(1)
-    return sum(
-        min(rows, len(unseen) - number * rows) for number in range(total) if not units.is_done(number)
-    )
+                if is_ours:
+                    of = digest_of(inputs := unseen.rows(_rows_of(number, unseen, rows)))
+                    found = ocd.predict(inputs, draws, mode, seed)
+                    _finish(units, number, _tensors(found, number * rows, keep_draws), of)
+                    advance(1)
+    missing = [_rows_of(number, unseen, rows) for number in range(total) if not units.is_done(number)]
+    return sum(where.stop - where.start for where in missing)
 
 
 def _rows_of(number: int, unseen: Unseen, rows: int) -> slice:
@@ -120,11 +112,19 @@ def _rows_of(number: int, unseen: Unseen, rows: int) -> slice:
     return slice(number * rows, min(len(unseen), (number + 1) * rows))
 
 
-def _tensors(found: Prediction, keep_draws: bool) -> dict[str, Tensor]:
-    """What a file holds of a prediction."""
+def _tensors(found: Prediction, start: int, keep_draws: bool) -> dict[str, Tensor]:
+    """What a file holds of a prediction for the examples from `start` on."""
     assert found.base is not None
-    tensors = {"mean": found.mean, "std": found.std, "base": found.base}
+    tensors = {"index": torch.arange(start, start + len(found.mean)), "mean": found.mean}
+    tensors |= {"std": found.std, "base": found.base}
     return tensors | ({"draws": found.outputs} if keep_draws else {})
+
+
+def _finish(units: Units, number: int, tensors: dict[str, Tensor], inputs: str) -> None:
+    """Write a file and its marker. `inputs`: the digest of its examples' inputs."""
+    path = units.path(number)
+    write_tensors(path, tensors)
+    units.finish(number, rows=len(tensors["index"]), sha256=file_digest(path), inputs=inputs)
 
 
 def read_predictions(folder: str | Path) -> Iterator[PredictedPart]:

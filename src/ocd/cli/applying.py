@@ -15,6 +15,15 @@ from ocd.errors import OCDError
 if TYPE_CHECKING:
     from ocd.applying import LoadedRun, Summary
 
+ProcessesOf = Annotated[
+    int | None,
+    typer.Option(
+        "--num-processes",
+        min=1,
+        help="Processes on this machine that share the work; `--out` is a folder.",
+    ),
+]
+
 
 def apply(
     folder: Folder,
@@ -35,10 +44,7 @@ def apply(
         str | None, typer.Option("--id", help="A column whose values name the rows.")
     ] = None,
     shard: ShardOf = None,
-    num_processes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes on this machine that share the work: a folder of parts."),
-    ] = None,
+    num_processes: ProcessesOf = None,
 ) -> None:
     """Answer for new data with a fitted run. The same command again goes on where it stopped."""
     from ocd.applying import (
@@ -53,16 +59,14 @@ def apply(
     from ocd.data import Shard, progress_bar
 
     options = ApplyOptions(source, out, draws_out, id_column, Ask(draws, answer))
-    ours = None if shard is None else Shard.parse(shard)
     if num_processes is not None and shard is not None:
         raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
+    ours = None if shard is None else Shard.parse(shard)
     loaded = load(folder, seed)
     if num_processes is not None and (num_processes > 1 or not out.suffix):
         check_shards(loaded, options)  # what is wrong is said once
+        _start(num_processes)
         ours = Shard()  # what they did is looked through, and what one has left is done
-    if num_processes is not None and num_processes > 1:
-        each = [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)]
-        run_each(each, without=["--num-processes"])
     with progress_bar(f"answer for {source.name}", None) as advance:
         if ours is None:
             done = apply_to(loaded, options, advance)
@@ -71,6 +75,13 @@ def apply(
             rows, unlike = count_answered(out)
             done = dataclasses.replace(done, rows=rows, unlike=unlike)
     _say(loaded, done, out)
+
+
+def _start(num_processes: int) -> None:
+    """The command as so many processes, each with its share; of one, this one does it."""
+    if num_processes > 1:
+        each = [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)]
+        run_each(each, without=["--num-processes"])
 
 
 def _say(loaded: LoadedRun, done: Summary, out: Path) -> None:
