@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import multiprocessing
 import os
 import re
 import shutil
@@ -22,10 +21,10 @@ import torch
 import ocd
 from helpers import contents
 from ocd.audit import check_manifest
-from ocd.cli import main
 from ocd.data import read_state
 from ocd.errors import OCDError
 from ocd.runs import Run
+from processes import as_another_user
 from small_run import SMALL, shrink
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -207,29 +206,12 @@ def test_a_folder_that_may_not_be_written_is_one_line(
     shutil.copytree(finished, root)
     Run.open(root).report()  # imports all that the other user may not read
     before = contents(root)
-    places = [root, *root.rglob("*")]
-    for path in places:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    above = [path for path in tmp_path.parents if path.name.startswith("pytest")]
-    for path in (tmp_path, *above):
-        path.chmod(path.stat().st_mode | 0o055)
-    child = multiprocessing.get_context("fork").Process(target=_report_as_another, args=(root,))
-    child.start()
-    child.join(120)
-    for path in places:
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    code = as_another_user(root, tmp_path, "report", str(root))
     errors = capfd.readouterr().err
-    assert child.exitcode == 2
+    assert code == 2
     assert errors.startswith("ocd: ") and errors.count("\n") == 1
     assert "Permission denied" in errors and str(root) in errors
     assert contents(root) == before
-
-
-def _report_as_another(root: Path) -> None:
-    if os.geteuid() == 0:
-        os.setuid(65534)
-    sys.argv = ["ocd", "report", str(root)]
-    main()
 
 
 def test_clocks_that_are_set_change_nothing() -> None:

@@ -194,7 +194,7 @@ def test_what_is_wrong_is_said_before_processes_are_started(
 ) -> None:
     loaded, folder = table
     started: list[object] = []
-    monkeypatch.setattr("ocd.cli.applying.run_each", lambda *args, **named: started.append(args))
+    monkeypatch.setattr("ocd.cli.processes.run_each", lambda *args, **named: started.append(args))
     monkeypatch.chdir(tmp_path)
     given = {"source": folder / "new.csv", "out": Path("parts")} | changed
     with pytest.raises(OCDError, match=said):

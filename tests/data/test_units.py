@@ -11,6 +11,7 @@ import pytest
 
 from ocd.data import STRETCH, Shard, Units, claims, file_digest
 from ocd.errors import OCDError
+from processes import run_together
 
 TOTAL = 3 * STRETCH + 5
 
@@ -119,17 +120,12 @@ def finish_all(folder: Path, shard: Shard, total: int, pause: float) -> None:
 def test_a_process_may_wait_until_all_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what others are at, however slow they are."""
     monkeypatch.setattr(claims, "POLL", 0.01)
-    started = [
+    run_together(
         multiprocessing.get_context("fork").Process(
             target=finish_all, args=(tmp_path, Shard(number, 2), 20, (0.001, 0.1)[number])
         )
         for number in range(2)
-    ]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(60)
-        assert process.exitcode == 0
+    )
     found = Units(tmp_path, {"what": 1})
     assert {found.facts(number)["by"] for number in range(20)} == {0, 1}
     assert not notes(tmp_path)

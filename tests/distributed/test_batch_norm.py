@@ -12,6 +12,7 @@ from torch import nn
 from ocd.data import Shard
 from ocd.distributed import Team
 from ocd.distributed.batch_norm import over_all_processes
+from processes import run_together
 
 ROWS = 7
 
@@ -64,15 +65,10 @@ def test_statistics_and_gradients_are_those_of_the_whole_batch(
     tmp_path: Path, parts: list[slice]
 ) -> None:
     """However it is parted, also where one process has no row."""
-    started = [
+    run_together(
         multiprocessing.get_context("spawn").Process(target=learn, args=(tmp_path, number, parts))
         for number in range(2)
-    ]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(120)
-        assert process.exitcode == 0
+    )
     whole = Network().train()
     for batch in batches():
         whole.zero_grad(set_to_none=True)

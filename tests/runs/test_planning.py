@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -15,8 +14,10 @@ from ocd import OCDError
 from ocd.cli import main
 from ocd.data import read_tensors
 from ocd.runs import Run, plan_run
+from processes import as_another_user
 from small_run import SMALL, shrink
 
+_PLAN = ("plan", "--examples", "2e4")
 STORED = SMALL | {"collection.storage": "store", "collection.max_examples": 5000}
 
 
@@ -53,42 +54,22 @@ def test_phases_grow_with_what_they_say(folder: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="users of another kind")
 @pytest.mark.parametrize("common_move", ["never", "always"])  # on one base, and in folds
 def test_a_run_that_may_not_be_written_is_measured(
-    tmp_path: Path, capfd: pytest.CaptureFixture, common_move: str
+    tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, common_move: str
 ) -> None:
     """By a user who is not its owner, where this one may do everything."""
     root = tmp_path / "run"
     settings = STORED | {"common_move": common_move, "collection.max_examples": 40}
     Run.create("digits", root, settings={key: str(value) for key, value in settings.items()}).train(0)
+    monkeypatch.setattr(sys, "argv", ["ocd", *_PLAN, str(root)])
     with pytest.raises(SystemExit):
-        _plan(root)  # imports all that the other user may not read
+        main()  # imports all that the other user may not read
     capfd.readouterr()
     before = contents(root)
-    places = [root, *root.rglob("*")]
-    for path in places:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    ours = [one for one in tmp_path.parents if one.name.startswith(("pytest", "popen"))]
-    for path in (tmp_path, *ours):
-        path.chmod(path.stat().st_mode | 0o055)
-    child = multiprocessing.get_context("fork").Process(target=_plan_as_another, args=(root,))
-    child.start()
-    child.join(120)
-    for path in places:
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    code = as_another_user(root, tmp_path, *_PLAN, str(root))
     said = capfd.readouterr()
-    assert child.exitcode == 0, said.err
+    assert code == 0, said.err
     assert "20,000 examples" in said.out and not said.err
     assert contents(root) == before
-
-
-def _plan_as_another(root: Path) -> None:
-    if os.geteuid() == 0:
-        os.setuid(65534)
-    _plan(root)
-
-
-def _plan(root: Path) -> None:
-    sys.argv = ["ocd", "plan", str(root), "--examples", "2e4"]
-    main()
 
 
 def test_bytes_are_those_of_the_files(folder: Path) -> None:

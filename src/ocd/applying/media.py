@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ocd.applying.answers import Answers
-from ocd.tasks import SOUND_RATE
+from ocd.tasks import write_sound
 
 MEDIA = ("view", "voices")
 """Kinds of answers that are written as such files, beside a table."""
@@ -52,11 +52,4 @@ def _write_voices(answers: Answers, number: int, folder: Path, draws_out: Path |
     loudest = max(1.0, *(float(voices.abs().max()) for voices in sets.values()))
     for stem, voices in sets.items():
         for place, wave in enumerate(voices, 1):
-            _write_wave(wave / loudest, stem.with_name(f"{stem.name}-{place}.wav"))
-
-
-def _write_wave(wave: Tensor, path: Path) -> None:
-    import soundfile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, wave.numpy(), SOUND_RATE, subtype="PCM_16")
+            write_sound(stem.with_name(f"{stem.name}-{place}.wav"), wave / loudest)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ocd.cli.arguments import Folder, ShardOf
-from ocd.cli.processes import run_each
-from ocd.errors import OCDError
+from ocd.cli.processes import check_one_way, run_shards
 
 if TYPE_CHECKING:
     from ocd.applying import LoadedRun, Summary
@@ -59,13 +58,13 @@ def apply(
     from ocd.data import Shard, progress_bar
 
     options = ApplyOptions(source, out, draws_out, id_column, Ask(draws, answer))
-    if num_processes is not None and shard is not None:
-        raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
+    check_one_way(shard, num_processes)
     ours = None if shard is None else Shard.parse(shard)
     loaded = load(folder, seed)
     if num_processes is not None and (num_processes > 1 or not out.suffix):
         check_shards(loaded, options)  # what is wrong is said once
-        _start(num_processes)
+        if num_processes > 1:
+            run_shards(num_processes)
         ours = Shard()  # what they did is looked through, and what one has left is done
     with progress_bar(f"answer for {source.name}", None) as advance:
         if ours is None:
@@ -75,13 +74,6 @@ def apply(
             rows, unlike = count_answered(out)
             done = dataclasses.replace(done, rows=rows, unlike=unlike)
     _say(loaded, done, out)
-
-
-def _start(num_processes: int) -> None:
-    """The command as so many processes, each with its share; of one, this one does it."""
-    if num_processes > 1:
-        each = [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)]
-        run_each(each, without=["--num-processes"])
 
 
 def _say(loaded: LoadedRun, done: Summary, out: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from ocd.errors import OCDError
+
 NumProcesses = Annotated[
     int,
     typer.Option("--num-processes", min=1, help="Processes on this machine that share the work."),
@@ -44,6 +46,18 @@ def run_each(more: Sequence[Sequence[str]], without: Sequence[str]) -> None:
         if code:
             place = f"process {number} of {len(codes)}"
             typer.echo(f"ocd: {place} ended with exit code {code}", err=True)
+
+
+def run_shards(count: int) -> None:
+    """This command as so many processes, each with its share of the work."""
+    each = [["--shard", f"{number}/{count}"] for number in range(count)]
+    run_each(each, without=["--num-processes"])
+
+
+def check_one_way(shard: str | None, num_processes: int | None) -> None:
+    """Raises OCDError where a command is to be one of several processes, and to start them."""
+    if shard is not None and num_processes is not None:
+        raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
 
 
 @contextmanager

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ocd.cli.arguments import Folder, ShardOf
-from ocd.cli.processes import NumProcesses, run_each
-from ocd.errors import OCDError
+from ocd.cli.processes import NumProcesses, check_one_way, run_shards
 
 
 def overfit(folder: Folder, shard: ShardOf = None, num_processes: NumProcesses = 1) -> None:
@@ -24,12 +23,10 @@ def _do(verb: str, folder: Path, shard: str | None, num_processes: int) -> None:
     from ocd.data import Shard
     from ocd.runs import Run, do_shared
 
-    if num_processes > 1 and shard is not None:
-        raise OCDError("--shard is one of several processes, --num-processes starts them: use one")
+    check_one_way(shard, num_processes if num_processes > 1 else None)
     if num_processes == 1:
         do_shared(folder, verb, None if shard is None else Shard.parse(shard))
         return
     Run.open(folder)  # what is wrong with the folder is said once
-    each = [["--shard", f"{number}/{num_processes}"] for number in range(num_processes)]
-    run_each(each, without=["--num-processes"])
+    run_shards(num_processes)
     do_shared(folder, verb, Shard())  # what one of them has left is done, and what is left over removed

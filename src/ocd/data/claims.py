@@ -129,11 +129,11 @@ def share_out(jobs: Sequence[Job], say: Callable[[str], None]) -> None:
         ours = next((job for job in left if _do(job)), None)
         if ours is not None:
             left.remove(ours)
-        elif time.monotonic() - said >= REMIND:
+            continue
+        if time.monotonic() - said >= REMIND:
             say(f"another process is at: {', '.join(job.name for job in left)}; waiting for it")
             said = time.monotonic()
-        if ours is None:
-            pause()
+        pause()
 
 
 def _do(job: Job) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ocd.tasks.kept_features import kept_in
     from ocd.tasks.reader import Answer, NewRows, Reader
     from ocd.tasks.series.reader import SeriesReader
-    from ocd.tasks.speech.sound import SOUND_RATE
+    from ocd.tasks.speech.sound import SOUND_RATE, write_sound
     from ocd.tasks.stored import store_data, stored_data
     from ocd.tasks.tables.fields import Field, fields_of, values_of
     from ocd.tasks.tables.options import TableData
@@ -46,6 +46,7 @@ __all__ = [
     "stored_data",
     "text_of_row",
     "values_of",
+    "write_sound",
 ]
 
 TASKS: dict[str, str] = {name: f"ocd.tasks.{facts.module}" for name, facts in CATALOG.items()}
@@ -71,7 +72,7 @@ _HOMES = {
     "ocd.tasks.views.blender": ("pose_around",),
     "ocd.tasks.text.changes": ("text_of_row",),
     "ocd.tasks.series.reader": ("SeriesReader",),
-    "ocd.tasks.speech.sound": ("SOUND_RATE",),
+    "ocd.tasks.speech.sound": ("SOUND_RATE", "write_sound"),
 }
 
 

@@ -15,7 +15,7 @@ from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.speech.options import LONGEST, SHORTEST
-from ocd.tasks.speech.sound import SOUND_RATE, SUFFIXES, read_sound
+from ocd.tasks.speech.sound import SOUND_RATE, SUFFIXES, read_sound, write_sound
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,9 @@ class SoundReader:
 
     def example(self, inputs: Inputs, folder: Path) -> bool:
         """A WAV file for each mixture."""
-        import soundfile
-
         assert isinstance(inputs, Tensor)
-        folder.mkdir(parents=True, exist_ok=True)
         for number, wave in enumerate(inputs.cpu(), 1):
-            soundfile.write(folder / f"{number}.wav", wave.numpy(), SOUND_RATE, subtype="PCM_16")
+            write_sound(folder / f"{number}.wav", wave)
         return True
 
     def state(self) -> State:

@@ -42,6 +42,15 @@ def read_sound(path: Path, expected: int | None = None) -> Tensor:
     return wave
 
 
+def write_sound(path: Path, wave: Tensor) -> None:
+    """A waveform (T,) from -1 to 1 as a WAV file of 16 bits; its folder is made."""
+    import_soundfile()
+    import soundfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, wave.numpy(), SOUND_RATE, subtype="PCM_16")
+
+
 def import_soundfile() -> None:
     """Raises OCDError where what reads sound is not installed."""
     try:
