@@ -23,7 +23,15 @@ from ocd.runs.settings import read_settings
 from ocd.tasks import get_task
 from ocd.tasks.speech.describing import DescribeSpeech, bands, spectrogram
 from ocd.tasks.speech.librimix import find_root, read_split, speakers_of
-from ocd.tasks.speech.mixing import LOUDEST, MOST, QUIETEST, Speaker, level, random_voices
+from ocd.tasks.speech.mixing import (
+    LOUDEST,
+    MOST,
+    QUIETEST,
+    Speaker,
+    level,
+    random_voices,
+    resampled,
+)
 from ocd.tasks.speech.objective import (
     best_order,
     in_order,
@@ -215,6 +223,19 @@ def test_a_mixture_that_would_clip_is_scaled_down():
     assert voices.sum(dim=1).abs().max() == pytest.approx(MOST, abs=1e-5)
 
 
+def test_voices_are_played_faster_and_slower():
+    plain = random_voices(speakers(4), 30, 2, 1000, generator())
+    played = random_voices(speakers(4), 30, 2, 1000, generator(), speed=0.2)
+    heard = {int(peak) for peak in torch.fft.rfft(played).abs().argmax(dim=2).flatten()}
+    assert len(heard) > len({int(peak) for peak in torch.fft.rfft(plain).abs().argmax(dim=2).flatten()})
+    assert played.shape == plain.shape and level(played).min() >= QUIETEST - 1e-3
+    times = torch.arange(1200) / 1200
+    tone = torch.sin(2 * torch.pi * 30 * times)
+    for length in (1000, 1500):  # as many waves in fewer and in more samples
+        expected = torch.sin(2 * torch.pi * 30 * torch.arange(length) / length)
+        assert torch.allclose(resampled(tone, length), expected, atol=1e-4)
+
+
 def test_too_few_speakers_and_silent_ones_are_refused():
     with pytest.raises(OCDError, match="2 voices: a mixture of 3 needs as many"):
         random_voices(speakers(2), 1, 3, 100, generator())
@@ -365,9 +386,10 @@ def test_wrong_options_are_named(wrong):
 TINY_OPTIONS = {"features": 8, "frame": 4, "units": 5, "blocks": 1, "chunk": 20, "speakers": 2}
 
 
-def test_training_is_resumed_with_the_same_weights_and_lowers_the_loss(tmp_path, monkeypatch):
+@pytest.mark.parametrize("more", [{}, {"compute": "bfloat16", "base_speed": 0.1, "base_steps": 40}])
+def test_training_is_resumed_with_the_same_weights_and_lowers_the_loss(more, tmp_path, monkeypatch):
     options = VoicesOptions(
-        **TINY_OPTIONS, base_steps=12, base_batch=2, base_seconds=0.25, base_lr=5e-3
+        **{**TINY_OPTIONS, "base_steps": 12, "base_lr": 5e-3, **more}, base_batch=2, base_seconds=0.25
     )
     data = speech_data(2)
 

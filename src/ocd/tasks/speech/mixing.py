@@ -41,10 +41,16 @@ def level(waves: Tensor) -> Tensor:
 
 
 def random_voices(
-    speakers: Sequence[Speaker], num: int, count: int, length: int, generator: torch.Generator
+    speakers: Sequence[Speaker],
+    num: int,
+    count: int,
+    length: int,
+    generator: torch.Generator,
+    speed: float = 0.0,
 ) -> Tensor:
     """`count` voices of different speakers for each of `num` mixtures: (num, count, length).
 
+    Each is played up to the share `speed` slower or faster, which moves its pitch and formants too.
     Raises OCDError where there are too few speakers, or one has nothing but silence.
     """
     if len(speakers) < count:
@@ -53,15 +59,24 @@ def random_voices(
     for mixture in found:
         chosen = torch.randperm(len(speakers), generator=generator)[:count].tolist()
         for place, index in enumerate(chosen):
-            wave = _random_excerpt(speakers[index], length, generator)
+            wave = _random_excerpt(speakers[index], length, generator, speed)
             wanted = QUIETEST + (LOUDEST - QUIETEST) * torch.rand((), generator=generator)
             mixture[place] = wave * 10 ** ((wanted - level(wave)) / 20)
         mixture *= (MOST / mixture.sum(dim=0).abs().max()).clamp_max(1.0)
     return found
 
 
-def _random_excerpt(speaker: Speaker, length: int, generator: torch.Generator) -> Tensor:
+def resampled(wave: Tensor, length: int) -> Tensor:
+    """A waveform (T,) in `length` samples: its spectrum, cut off or filled with zeros."""
+    spectrum = torch.fft.rfft(wave)
+    return torch.fft.irfft(spectrum * (length / len(wave)), n=length)
+
+
+def _random_excerpt(speaker: Speaker, length: int, generator: torch.Generator, speed: float) -> Tensor:
     """A part of what a speaker says, over the borders of clips, that is not silence."""
+    if speed:
+        faster = 1 + speed * (2 * float(torch.rand((), generator=generator)) - 1)
+        return resampled(_random_excerpt(speaker, round(length * faster), generator, 0.0), length)
     clips = speaker.clips
     if len(clips) < length:
         clips = clips.repeat(-(-length // len(clips)))

@@ -12,8 +12,11 @@ from ocd.tasks.speech.sound import SOUND_RATE
 from ocd.tasks.task import TaskData
 
 OUTPUT_ENCODERS = ("small", "vgg11")
+COMPUTE = ("float32", "bfloat16")
 SHORTEST, LONGEST = 0.25, 60.0
 """Seconds of a mixture."""
+FASTEST = 0.5
+"""The most that `base_speed` may be."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,20 @@ class SpeechOptions:
         default=True,
         metadata={"help": "train the base in bfloat16 where it is on a GPU; its loss never is"},
     )
+    compute: str = field(
+        default="float32",
+        metadata={
+            "help": "in what the base is trained on a CPU: float32, or bfloat16 (nearly twice as fast "
+            "where the processor has it, and another base)"
+        },
+    )
+    base_speed: float = field(
+        default=0.0,
+        metadata={
+            "help": "voices of the base's training are played up to this share faster or slower, so "
+            "that it hears more than were recorded"
+        },
+    )
     output_encoder: str = field(
         default="small",
         metadata={
@@ -66,6 +83,10 @@ class SpeechOptions:
             if not SHORTEST <= getattr(self, name) <= LONGEST:
                 span = f"from {SHORTEST:g} to {LONGEST:g}"
                 raise OCDError(f"{name} is {getattr(self, name):g}: it must be {span}")
+        if self.compute not in COMPUTE:
+            raise OCDError(f"compute is {self.compute!r}: use {' or '.join(COMPUTE)}")
+        if not 0 <= self.base_speed <= FASTEST:
+            raise OCDError(f"base_speed is {self.base_speed:g}: it must be from 0 to {FASTEST:g}")
         if self.base_lr <= 0:
             raise OCDError(f"base_lr is {self.base_lr:g}: it must be above 0")
         for name in ("frame", "chunk"):

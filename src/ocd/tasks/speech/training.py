@@ -21,12 +21,14 @@ def train_base(
     """Loads `options.base` where there is one, else trains on new mixtures of the training voices.
 
     Adam; gradients are clipped to norm 5, as the authors do. The loss is the sum over blocks of what
-    the head makes of each. On a GPU the LSTMs work in bfloat16 (`options.bfloat16`), the loss does not.
+    the head makes of each. On a GPU the LSTMs work in bfloat16 (`options.bfloat16`), on a CPU if
+    `options.compute` says so; the loss never does.
     """
     assert isinstance(base, Separator) and isinstance(data, SpeechData)
     device = next(base.parameters()).device
     order = torch.Generator().manual_seed(seed)
     length = round(options.base_seconds * SOUND_RATE)
+    low = options.bfloat16 if device.type == "cuda" else options.compute == "bfloat16"
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         base.load_state_dict(Separator(base.size).state_dict())  # new weights, by the seed
@@ -42,9 +44,9 @@ def train_base(
         )  # fmt: skip
         for step in loop.steps(options.base_steps):
             voices = random_voices(
-                data.speakers, options.base_batch, options.speakers, length, order
+                data.speakers, options.base_batch, options.speakers, length, order, options.base_speed
             ).to(device)
-            loss, last = _losses(base, voices, options.bfloat16)
+            loss, last = _losses(base, voices, low)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(base.parameters(), 5.0)
@@ -58,9 +60,9 @@ def train_base(
     base.eval()
 
 
-def _losses(base: Separator, voices: torch.Tensor, bfloat16: bool) -> tuple[torch.Tensor, float]:
-    """The loss of all blocks' answers, and that of the last alone."""
-    with torch.autocast(voices.device.type, torch.bfloat16, enabled=bfloat16 and voices.is_cuda):
+def _losses(base: Separator, voices: torch.Tensor, low: bool) -> tuple[torch.Tensor, float]:
+    """The loss of all blocks' answers, and that of the last alone. `low`: in bfloat16."""
+    with torch.autocast(voices.device.type, torch.bfloat16, enabled=low):
         answers = base.after_each_block(voices.sum(dim=1))
     losses = [negative_si_sdr(answer.float(), voices).mean() for answer in answers]
     return torch.stack(losses).sum(), losses[-1].item()
