@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from mnist_files import write_mnist
-from ocd.data import every_second, read_tensors
+from ocd.data import every_second, in_parts, read_tensors, write_tensors
 from ocd.errors import OCDError
 from ocd.runs import Run
+from ocd.runs.comparing import make_comparison
 from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reading import Series, read_series, series_of_frame
@@ -112,13 +113,15 @@ def test_the_usual_ends_of_ett_and_shares_of_others():
     assert Ends.of(1000, Path("mine.csv")) == Ends(600, 800, 1000)
 
 
-def test_the_base_learns_from_earlier_rows_than_ocd_and_neither_from_the_test(tmp_path):
+def test_a_base_kept_from_later_rows_learns_from_earlier_ones_and_neither_from_the_test(tmp_path):
     write_series(tmp_path)
     task = get_task("series")
     options = task.options(file="mine.csv", lookback=24, horizon=6, train_size=200, test_size=50)
     data = task.load(options, tmp_path)
     assert (len(data.train), len(data.test), data.num_early) == (200, 50, 120)
-    settings = {"file": "mine.csv", "lookback": "24", "horizon": "6", "train_size": "200"}
+    settings = {
+        "file": "mine.csv", "lookback": "24", "horizon": "6", "train_size": "200", "held_out": "0.4",
+    }  # fmt: skip
     run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings | TINY)
     base, ours = run.base_examples, run.examples
     assert (len(base), len(ours)) == (120, 80)
@@ -242,7 +245,7 @@ def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizo
     path.write_text("step\n" + "\n".join(map(str, range(rows))), encoding="utf-8")
     settings = {
         "file": "count.csv", "lookback": "24", "horizon": str(horizon), "train_size": "2000",
-        "columns": "step",
+        "columns": "step", "held_out": "0.4",
     }  # fmt: skip
     run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings)
     known = torch.arange(0.6 * rows)
@@ -258,10 +261,33 @@ def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizo
     assert not set(choosing.flatten().tolist()) & set(judging.flatten().tolist())
 
 
+def test_all_rows_teach_by_folds_that_share_no_answer_step(tmp_path):
+    """As by default; a base of one's own, which has seen the earlier rows, leaves the later ones."""
+    rows = 2000
+    path = tmp_path / "count.csv"
+    path.write_text("step\n" + "\n".join(map(str, range(rows))), encoding="utf-8")
+    settings = {
+        "file": "count.csv", "lookback": "24", "horizon": "6", "train_size": "1000", "columns": "step",
+    }  # fmt: skip
+    run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings)
+    assert run.crosses_fits and len(run.base_examples) == len(run.examples) == len(run.data.train)
+    known = torch.arange(0.6 * rows)
+    steps = (run.examples.targets * known.std() + known.mean()).round().long()
+    assert int(steps.min()) < 0.6 * rows <= int(steps.max()) < 0.8 * rows
+    folds = in_parts(len(steps), 5, torch.Generator().manual_seed(0), run.groups)
+    of_folds = [set(steps[fold].flatten().tolist()) for fold in folds]
+    assert len(of_folds) == 5 and sum(map(len, of_folds)) == len(set().union(*of_folds))
+    base = get_task("series").make_base(run.options, run.data)
+    write_tensors(tmp_path / "own.safetensors", base.state_dict())
+    own = settings | {"base": str(tmp_path / "own.safetensors")}
+    run = Run.create("series", tmp_path / "own", data_dir=tmp_path, settings=own)
+    assert not run.crosses_fits and len(run.examples) == len(run.data.train) - run.data.num_early
+
+
 def test_windows_of_a_short_series_are_parted_by_rows(tmp_path):
     """There are fewer than are asked for, and not in the shares that are asked for."""
     write_series(tmp_path, rows=600)
-    settings = {"file": "mine.csv", "lookback": "24", "horizon": "6"}
+    settings = {"file": "mine.csv", "lookback": "24", "horizon": "6", "held_out": "0.4"}
     run = Run.create("series", tmp_path / "run", data_dir=tmp_path, settings=settings)
     groups, size = run.data.groups, run.options.together
     base, ours = run._places()
@@ -367,6 +393,14 @@ def test_a_run_of_series_from_end_to_end(tmp_path):
     found = finished("series", tmp_path, settings | TINY)
     assert {"mc_dropout_3", "nearest_residuals", "deep_ensemble_2"} <= found["joint"].keys()
     assert (tmp_path / "run" / "figures" / "crps_by_step.png").exists()
+    run = Run.open(tmp_path / "run")
+    residuals = make_comparison(run, 0).training.residuals  # in the order of the examples
+    _, source = next(run.fits(0))[1].lessons(run.lessons(0), next(run.fits(0))[2])
+    for fold, _ in source.folds:
+        inputs, targets = run.examples.rows(fold.index)
+        with torch.no_grad():
+            expected = targets - fold.problem.base(inputs)
+        assert torch.allclose(residuals[fold.index], expected, atol=1e-5)
     kept = read_tensors(tmp_path / "run" / "predictions" / "seed-0.safetensors")["together"]
     assert len(kept) == 40 and 1 < len(kept.unique()) < 40
     assert "paired bootstrap over groups of test examples," in found["verdict"]["sentence"]

@@ -46,8 +46,8 @@ class OCDFits:
 @dataclass(frozen=True)
 class TrainingData:
     """The examples that OCD learned from. `labelled`: examples with their labels, where OCD learned
-    from other targets. `residuals` (M, ...): of bases that have not seen the example, if there are
-    such."""
+    from other targets. `residuals` (N, ...): of bases that have not seen the example, if there are
+    such, in the order of `examples`."""
 
     examples: Examples
     labelled: Examples | None = None

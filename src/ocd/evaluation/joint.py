@@ -21,7 +21,6 @@ from ocd.baselines import (
     OCDVariant,
     ResidualDraws,
     UnchangedBase,
-    base_outputs,
     flat_inputs,
 )
 from ocd.data import Examples, take_rows
@@ -59,12 +58,11 @@ def _residuals(comparison: Comparison) -> Predictor | None:
 
 
 def _nearest(comparison: Comparison) -> Predictor | None:
-    training = comparison.training
-    if training.residuals is not None or not training.has_other_targets:
-        return None  # residuals of several bases are in another order than the examples
-    base, examples = comparison.fits.main.base, training.examples
-    residuals = examples.targets - base_outputs(base, examples.inputs).cpu()
-    return NearestResiduals(base, flat_inputs(examples.inputs), residuals)
+    residuals = base_residuals(comparison)
+    if residuals is None:
+        return None
+    known = flat_inputs(comparison.training.examples.inputs)
+    return NearestResiduals(comparison.fits.main.base, known, residuals)
 
 
 def _of_table(table: MethodTable, name: str) -> Predictor | None:

@@ -53,8 +53,8 @@ def make_comparison(run: Run, seed: int) -> Comparison:
 
 
 def _unseen_residuals(source: LessonSource) -> Tensor | None:
-    """Targets minus outputs of the base that has not seen them, (N, ...); None where lessons are not
-    cross-fitted, or have classes."""
+    """Targets minus outputs of the base that has not seen them, (N, ...), in the order of the examples;
+    None where lessons are not cross-fitted, or have classes."""
     if not isinstance(source, FoldedLessons) or not source.reserves:
         return None
     found = []
@@ -64,7 +64,7 @@ def _unseen_residuals(source: LessonSource) -> Tensor | None:
         if not isinstance(targets, Tensor) or targets.shape != outputs.shape:
             return None
         found.append(targets.cpu() - outputs)
-    return torch.cat(found)
+    return torch.cat(found)[torch.cat([fold.index for fold, _ in source.folds]).argsort()]
 
 
 def _load_baselines(run: Run, fitted: OCD, seed: int) -> FittedBaselines:

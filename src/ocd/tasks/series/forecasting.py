@@ -27,6 +27,8 @@ from ocd.tasks.series.reading import read_series, without_constant
 from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
 from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
 
+LATE_SHARE = 0.4
+"""Of the training windows: those from later rows, which a base of the user's own has not seen."""
 FEWEST_TOGETHER = 48
 """Rows, two days of hours, whose windows are one piece of evidence at least: windows overlap."""
 
@@ -50,7 +52,7 @@ class Options:
     horizon: int = field(default=24, metadata={"help": "steps that are forecast"})
     train_size: int = field(
         default=20_000,
-        metadata={"help": "windows, of which `held_out` is OCD's share, from later rows"},
+        metadata={"help": "windows; four of ten are from later rows, which `held_out` keeps for OCD"},
     )
     test_size: int = field(default=1_000, metadata={"help": "test windows"})
     width: int = field(default=128, metadata={"help": "hidden width of mlp and gru"})
@@ -79,8 +81,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     ends = Ends.of(len(series.values), path)
     series, mean, deviation = without_constant(series, ends.train, f"series {options.file}")
     values = ((series.values - mean) / deviation).float()
-    share = float(str(RUN_SETTINGS["held_out"]))
-    ours = int(share * options.train_size)
+    ours = int(LATE_SHARE * options.train_size)
     early, of_early = windows(values, 0, ends.train, sizes, options.train_size - ours)
     late, of_late = windows(values, ends.train, ends.validation, sizes, ours)
     test, of_test = windows(
@@ -92,7 +93,8 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
         test,
         notes=(
             f"{len(series.names)} series of {len(values):,} steps, each forecast by itself; rows to "
-            f"{ends.train:,} for the base, to {ends.validation:,} for OCD, to {ends.test:,} to test",
+            f"{ends.train:,} and to {ends.validation:,}, the later ones, to learn from, to "
+            f"{ends.test:,} to test",
             *series.notes,
         ),
         groups=rows // options.together,
@@ -135,7 +137,16 @@ class WindowEncoder(Encoder):
         return super().forward(torch.cat([inputs[:, :-1] - last, last], dim=1))
 
 
-RUN_SETTINGS = SHARED_SETTINGS | {"held_out": 0.4}
+RUN_SETTINGS = SHARED_SETTINGS | {"held_out": 0.0, "cross_fit": True}
+"""All rows teach the base and OCD, whose lessons are made on bases that have not seen their block."""
+
+
+def specialise(options: Options) -> Task:
+    """A base of the user's own has seen the earlier rows: lessons are of the later ones."""
+    if options.base is None:
+        return TASK
+    return replace(TASK, run_settings=RUN_SETTINGS | {"held_out": LATE_SHARE})
+
 
 TASK = Task(
     **asdict(CATALOG["series"]),
@@ -160,6 +171,7 @@ TASK = Task(
     },
     run_settings=RUN_SETTINGS,
     left_out=LEFT_OUT,
+    specialise=specialise,
 )
 
 TASKS = {TASK.name: TASK}
