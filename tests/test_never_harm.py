@@ -137,7 +137,7 @@ def test_copies_of_an_example_are_no_further_evidence() -> None:
     gains += 0.3 - gains.mean()
     copied = gains.repeat(1, 50)
     assert not is_gain(gains, 0.99) and is_gain(copied, 0.99)
-    again = sampling.mean_of_copies(copied, torch.arange(20).repeat(50))
+    again = sampling.as_evidence(copied, torch.arange(20).repeat(50))
     assert torch.allclose(again, gains) and not is_gain(again, 0.99)
     assert not is_gain(torch.ones(1, 15) + torch.arange(15), 0.99)  # too few to say
 

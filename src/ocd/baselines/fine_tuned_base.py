@@ -27,7 +27,7 @@ from ocd.data import (
     seeded,
     some_of,
 )
-from ocd.lessons import TUNING, is_gain, mean_of_copies
+from ocd.lessons import TUNING, as_evidence, is_gain
 
 RATES = (3e-5, 3e-4, 3e-3)
 CONFIDENCE = 0.99
@@ -64,7 +64,7 @@ def fine_tune(
             search = _Descent(network, loss, fetch, trained, rate, seed)
             best = search.run(steps, judged, best, advance)
     gains = (before - best["losses"].to(before)).nan_to_num(0.0)[None]
-    by_group = gains if belongs is None else mean_of_copies(gains, belongs[judged])
+    by_group = as_evidence(gains, None if belongs is None else belongs[judged])
     network.load_state_dict(best["state"] if is_gain(by_group, CONFIDENCE) else start)
     return network
 

@@ -6,7 +6,7 @@ from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfi
 from ocd.lessons.cross_fitting import FitBase
 from ocd.lessons.curriculum import NUM_GROUPS, Curriculum
 from ocd.lessons.folds import Fold, FoldedLessons, in_order
-from ocd.lessons.gain import FEWEST, is_gain, mean_of_copies
+from ocd.lessons.gain import FEWEST, as_evidence, is_gain
 from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.overfitting import overfit_batch
 from ocd.lessons.per_example import Deltas, chunk_of, overfit, overfit_in_chunks
@@ -49,6 +49,7 @@ __all__ = [
     "StoredLessons",
     "Transform",
     "Workdir",
+    "as_evidence",
     "chunk_of",
     "find_common_move",
     "groups_of",
@@ -57,7 +58,6 @@ __all__ = [
     "is_gain",
     "make_plan",
     "mean_fall",
-    "mean_of_copies",
     "overfit",
     "overfit_batch",
     "overfit_in_chunks",

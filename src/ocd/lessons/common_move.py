@@ -33,7 +33,7 @@ from ocd.data import (
     repeat_rows,
     seeded,
 )
-from ocd.lessons.gain import is_gain, mean_of_copies
+from ocd.lessons.gain import as_evidence, is_gain
 from ocd.lessons.problem import Problem
 from ocd.lessons.tuning import TUNING
 
@@ -199,9 +199,7 @@ class _Search:
             f"{own - float(gains.mean()) if len(gains) else own:.4g}, {own:.4g} without (gain ± "
             f"{error:.2g}, {step} steps)"
         )
-        by_group = (
-            gains[None] if self.belongs is None else mean_of_copies(gains[None], self.belongs[usable])
-        )
+        by_group = as_evidence(gains[None], None if self.belongs is None else self.belongs[usable])
         is_sure = bool(is_gain(by_group, CONFIDENCE)[0]) and step > 0
         if (use == "always" and step > 0) or is_sure:
             return CommonMove(moves[-1], moves[:-1], f"common move: taken, {tried}")

@@ -21,9 +21,12 @@ def is_gain(gains: Tensor, confidence: float, fewest: int = FEWEST) -> Tensor:
     return gains.mean(dim=1) > quantile * gains.std(dim=1) / count**0.5
 
 
-def mean_of_copies(losses: Tensor, example: Tensor) -> Tensor:
-    """Losses (rows, B) as means over the copies of each example, or over each group of examples that
-    belong together: they are no further evidence."""
-    names, place = example.unique(return_inverse=True)
-    sums = losses.new_zeros(len(losses), len(names)).index_add_(1, place, losses)
+def as_evidence(losses: Tensor, example: Tensor | None) -> Tensor:
+    """Losses (..., B) as means (..., G) over the copies of each example, or over each group of examples
+    that belong together: they are no further evidence. `example` (B,): its number; None: each is one of
+    its own."""
+    if example is None:
+        return losses
+    names, place = example.to(losses.device).unique(return_inverse=True)
+    sums = losses.new_zeros(*losses.shape[:-1], len(names)).index_add_(-1, place, losses)
     return sums / place.bincount().to(losses)

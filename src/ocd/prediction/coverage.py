@@ -15,7 +15,7 @@ from ocd.base import Capture, FrozenBase, example_losses
 from ocd.data import Targets
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork, apart
-from ocd.lessons import is_gain, mean_of_copies
+from ocd.lessons import as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 from ocd.prediction.sampling import FEWEST_JUDGES, EnsembleLoss, SamplingConfig
@@ -112,7 +112,7 @@ def _choose_centre(
     usable = losses[0].isfinite()
     losses = losses[:, usable].nan_to_num(torch.inf)
     if together is not None:
-        losses = mean_of_copies(losses, together.to(usable.device)[usable])
+        losses = as_evidence(losses, together.to(usable.device)[usable])
     sure = is_gain(losses[:1] - losses[1:], config.confidence, FEWEST_JUDGES)
     means, base = losses.mean(dim=1).tolist(), float(losses[0].mean())
     allowed = [place for place in range(len(CENTRES)) if sure[place]]

@@ -36,7 +36,7 @@ from torch import Tensor
 from ocd.base import Capture, Loss, example_losses
 from ocd.data import Excerpt, Inputs, ResumableLoop, Targets, take_excerpt
 from ocd.errors import OCDError
-from ocd.lessons import is_gain, mean_of_copies
+from ocd.lessons import as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 
@@ -168,10 +168,10 @@ def choose_sampling(
     harmed = torch.zeros(len(pairs), dtype=torch.bool, device=every.device)
     if plain is not None and example is not None:
         plain, example = plain.to(usable.device)[usable], example.to(usable.device)[usable]
-        known = mean_of_copies(every[:, plain], example[plain])
+        known = as_evidence(every[:, plain], example[plain])
         harmed = is_gain(known[2:] - known[1], HARM)
     if example is not None:
-        every = mean_of_copies(every, example.to(usable.device)[usable])
+        every = as_evidence(every, example.to(usable.device)[usable])
     copied = " (augmented copies counted)" if plain is not None else ""
     return _choose(fitted, pairs, every, config, f"on {held_out.counted(count)}{copied}", harmed)
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from ocd.base import Capture, example_losses
 from ocd.data import Inputs, Targets, of_other_groups
 from ocd.generator import HyperNetwork, apart
-from ocd.lessons import FEWEST, is_gain, mean_of_copies
+from ocd.lessons import FEWEST, as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 from ocd.prediction.sampling import EnsembleLoss, SamplingConfig, keep_sampling
@@ -159,10 +159,7 @@ class _Trial:
 
     def _as_evidence(self, values: Tensor) -> Tensor:
         """A value for each example, or group of examples that are one piece of evidence."""
-        values = values.double()
-        if self.together is None:
-            return values
-        return mean_of_copies(values[None], self.together.to(values.device))[0]
+        return as_evidence(values.double(), self.together)
 
 
 def centre_and_spread(

@@ -22,7 +22,7 @@ from ocd.base import Loss, example_losses
 from ocd.baselines.trained.conditioned import ConditionedNetwork
 from ocd.data import Inputs
 from ocd.generator import Diffusion, DiffusionConfig, Features, apart, example_keys, example_noise
-from ocd.lessons import LessonBatch, mean_of_copies
+from ocd.lessons import LessonBatch, as_evidence
 from ocd.prediction import centre_and_spread
 from ocd.training import energy_scores
 
@@ -176,13 +176,10 @@ class OutputDiffusion(nn.Module):
             judges.append((base, rows.targets, *codes))
             alone.append(example_losses(loss, base, rows.targets))
 
-        def as_evidence(values: list[Tensor]) -> Tensor:
-            every = torch.cat(values).double()
-            if belongs is None:
-                return every
-            return mean_of_copies(every[None], belongs.to(every.device))[0]
+        def joined(values: list[Tensor]) -> Tensor:
+            return as_evidence(torch.cat(values).double(), belongs)
 
-        base_losses = as_evidence(alone)
+        base_losses = joined(alone)
         usable = base_losses.isfinite()  # the others judge nothing
 
         def score(centre: float, spread: float) -> float:
@@ -192,11 +189,11 @@ class OutputDiffusion(nn.Module):
             for base, targets, drawn, mean in judges:
                 found = base[:, None] + self.unit * self._around(drawn, mean)
                 parts.append(energy_scores(found, targets))
-            return float(as_evidence(parts)[usable].mean())
+            return float(joined(parts)[usable].mean())
 
         def harm(centre: float) -> Tensor:
             moved = [(base + self.unit * centre * mean[:, 0], y) for base, y, _, mean in judges]
-            losses = as_evidence([example_losses(loss, output, y) for output, y in moved])
+            losses = joined([example_losses(loss, output, y) for output, y in moved])
             return (losses - base_losses)[usable]
 
         centre, spread = centre_and_spread(score, harm)
