@@ -224,6 +224,30 @@ def test_the_smallest_spread_that_covers_its_share(regression, level, factor) ->
     assert covered(ocd, examples, 100 * level) < 100 * level
 
 
+def test_a_spread_that_covers_at_the_price_of_a_bad_score_is_not_taken(regression) -> None:
+    """Targets that lie where the draws' mean is, but for some that lie far off, as of few values."""
+    ocd, examples = regression
+    fitted = ocd.generator()
+    network = fitted.network
+    network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
+    p = ocd.predict(examples.inputs, draws=200)
+    mean = ocd.predict(examples.inputs, mode="mean").mean
+    far = torch.arange(len(mean)) % 6 == 0
+    targets = mean + 5 * p.std * far.to(mean)[:, None]
+    note = choose_spread_by_coverage(
+        fitted, HeldOut(examples.inputs, targets), SamplingConfig(coverage=0.9)
+    )
+    assert float(network.spread) == 0.25
+    assert "sampling: spread 0.25 by its score of" in note and "not spread " in note
+    one = float(network.spread)
+    near = mean + p.std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
+    note = choose_spread_by_coverage(
+        fitted, HeldOut(examples.inputs, near), SamplingConfig(coverage=0.9)
+    )
+    assert "by its score" not in note and float(network.spread) > one
+    network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
+
+
 def test_a_fit_is_told_which_way_its_spread_was_chosen(regression) -> None:
     _, examples = regression
     tiny = TINY["linear"]

@@ -101,6 +101,20 @@ def test_where_draws_are_wrong_a_distribution_that_is_right_is_named(tmp_path: P
     assert "use that" not in found["sentence"]
 
 
+@pytest.mark.parametrize(("crps", "closer"), [((0.2, 0.5), True), ((0.5, 0.2), False)])
+def test_draws_whose_intervals_alone_are_wrong_are_not_dismissed(tmp_path: Path, crps, closer) -> None:
+    """They are closer to the targets than what is named for intervals, beyond doubt, or are not."""
+    both = {"ocd": (60.0, 50.0), "base_conformal": (90.2, 50.1)}
+    make_regression(tmp_path, both)
+    for name, value in zip(both, crps, strict=True):
+        row = value + np.zeros(1000, np.float32)
+        row[::2] += 0.01
+        change_tensors(tmp_path, 0, lambda t, n=name, r=row: t.update({f"crps/{n}": r}))
+    says = write_report(tmp_path)["verdict"]["distribution"]["sentence"]
+    assert says.startswith("Do not use intervals of the draws here, they are" if closer else DO_NOT)
+    assert says.count("use that") == 1 and ("As a whole the draws are closer" in says) is closer
+
+
 def test_of_several_seeds_rows_and_seeds_are_resampled(tmp_path: Path) -> None:
     shares = {"ocd": (90.0, 50.0)}
     one = make_regression(tmp_path / "1", shares)["verdict"]["distribution"]["levels"]["50"]

@@ -2,11 +2,16 @@
 
 Their centre is judged apart: where the mean of the draws does not gain against the base beyond doubt,
 draws lie around the base's own answer.
+
+Draws cannot always be widened to cover: of a target with few values (grades, counts, mostly zeros) they
+lie close to these, and beside them by a little, so that no width holds nine tenths. A spread that is
+paid for with a worse score than another has is therefore not taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,7 +24,10 @@ from ocd.lessons import as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 from ocd.prediction.sampling import FEWEST_JUDGES, EnsembleLoss, SamplingConfig
+from ocd.prediction.scoring import HARM, SPREADS
+from ocd.prediction.scoring import NUM_DRAWS as FEW_DRAWS
 from ocd.prediction.uncertainty import interval_coverage
+from ocd.training import energy_scores
 
 SPREADS_TRIED = (0.25, 4.0)
 """The narrowest and the widest spread that is tried."""
@@ -27,6 +35,19 @@ CENTRES = (1.0, 0.75, 0.5, 0.25)
 """Shares of the conditional mean that are tried, beside none."""
 NUM_DRAWS = 100
 """Draws of each example; their twentieths are the ends of an interval of nine tenths."""
+PRICE = 0.05
+"""By how much of the best score a spread that covers may be worse."""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A chunk of held-out examples: `draws` (B, K, ...) and `mean` (B, 1, ...) are codes."""
+
+    frozen: FrozenBase
+    capture: Capture
+    labels: Targets
+    draws: Tensor
+    mean: Tensor
 
 
 @torch.no_grad()
@@ -50,7 +71,7 @@ def choose_spread_by_coverage(
             "sampling.coverage needs diffusion.prediction = 'x0', which has a mean to widen from"
         )
     factor = 1.0 if config.scale_factor is None else config.scale_factor
-    drawn = []
+    drawn: list[_Drawn] = []
     for here, rows, labels, known in held_out.chunks(fitted, chunk_size):
         frozen = here.frozen
         capture = frozen.capture(rows) if known is None else known
@@ -58,27 +79,51 @@ def choose_spread_by_coverage(
         _check_shapes(answer, labels)
         embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)
         draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
-        drawn.append((frozen, capture, labels, draws, network.raw_mean(embedding)))
-    centre, words = _choose_centre(network, drawn, judge, config, held_out.copy_of())
-    count = sum(len(drawn_of[2]) for drawn_of in drawn)
+        drawn.append(_Drawn(frozen, capture, labels, draws, network.raw_mean(embedding)))
+    together = held_out.copy_of()
+    centre, words = _choose_centre(network, drawn, judge, config, together)
+    count = sum(len(of.labels) for of in drawn)
+
+    def outputs(of: _Drawn, spread: float, num_draws: int = NUM_DRAWS) -> Tensor:
+        codes = factor * (centre * of.mean + spread * apart(of.draws[:, :num_draws], of.mean))
+        delta = network.codec.decode(codes, of.capture.positions)
+        return of.frozen.outputs.named(of.frozen.run(of.capture, delta))
 
     def covered(spread: float) -> float:
-        total = 0.0
-        for frozen, capture, labels, draws, mean in drawn:
-            codes = factor * (centre * mean + spread * apart(draws, mean))
-            delta = network.codec.decode(codes, capture.positions)
-            outputs = frozen.outputs.named(frozen.run(capture, delta))
-            level = 100 * config.coverage
-            total += len(labels) * interval_coverage(outputs.transpose(0, 1), labels, level)
-        return total / count
+        level = 100 * config.coverage
+        shares = [
+            interval_coverage(outputs(of, spread).transpose(0, 1), of.labels, level) for of in drawn
+        ]
+        return sum(share * len(of.labels) for share, of in zip(shares, drawn, strict=True)) / count
+
+    def scores(spread: float) -> Tensor:
+        parts = [energy_scores(outputs(of, spread, FEW_DRAWS), of.labels) for of in drawn]
+        return as_evidence(torch.cat(parts).double().nan_to_num(torch.inf), together)
 
     best = _smallest_spread(covered, 100 * config.coverage)
-    network.set_sampling(spread=best, scale_factor=factor, centre=centre)
-    return (
-        f"sampling: {words}spread {best:g}, with which the central {100 * config.coverage:g} % of the "
-        f"draws cover {covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, "
-        f"covers {covered(1.0):.1f} %"
+    says = (
+        f"spread {best:g}, with which the central {100 * config.coverage:g} % of the draws cover "
+        f"{covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, covers "
+        f"{covered(1.0):.1f} %"
     )
+    if (cheaper := _cheaper_spread(scores, best)) is not None:
+        best, prices = cheaper
+        says = f"spread {best:g} by its score of {prices} (see goal=distribution), not {says}"
+    network.set_sampling(spread=best, scale_factor=factor, centre=centre)
+    return f"sampling: {words}{says}"
+
+
+def _cheaper_spread(scores: Callable[[float], Tensor], covering: float) -> tuple[float, str] | None:
+    """The spread with the best score, and both scores in words, where the one that covers is worse
+    beyond doubt, and by more than `PRICE`."""
+    of_covering = scores(covering)
+    known = {spread: scores(spread) for spread in SPREADS}
+    spread = min(known, key=lambda one: float(known[one].mean()))
+    own, best = float(of_covering.mean()), float(known[spread].mean())
+    worse = bool(is_gain((of_covering - known[spread])[None], HARM))
+    if not worse or own <= (1 + PRICE) * best:
+        return None
+    return spread, f"{best:.4g}, where one that covers has {own:.4g}"
 
 
 def _smallest_spread(covered: Callable[[float], float], wanted: float) -> float:
@@ -92,7 +137,7 @@ def _smallest_spread(covered: Callable[[float], float], wanted: float) -> float:
 
 def _choose_centre(
     network: HyperNetwork,
-    drawn: list[tuple[FrozenBase, Capture, Targets, Tensor, Tensor]],
+    drawn: list[_Drawn],
     judge: EnsembleLoss | None,
     config: SamplingConfig,
     together: Tensor | None,
@@ -102,17 +147,16 @@ def _choose_centre(
     if judge is None or not config.confidence:
         return 1.0, ""
     parts = []
-    for frozen, capture, labels, _, mean in drawn:
-        rows = [example_losses(judge.loss, capture.output, labels)]
+    for of in drawn:
+        rows = [example_losses(judge.loss, of.capture.output, of.labels)]
         for centre in CENTRES:
-            output = frozen.run(capture, network.codec.decode(centre * mean, capture.positions))[:, 0]
-            rows.append(example_losses(judge.loss, output, labels))
+            delta = network.codec.decode(centre * of.mean, of.capture.positions)
+            rows.append(example_losses(judge.loss, of.frozen.run(of.capture, delta)[:, 0], of.labels))
         parts.append(torch.stack(rows))
     losses = torch.cat(parts, dim=1).double()
     usable = losses[0].isfinite()
     losses = losses[:, usable].nan_to_num(torch.inf)
-    if together is not None:
-        losses = as_evidence(losses, together.to(usable.device)[usable])
+    losses = as_evidence(losses, None if together is None else together.to(usable.device)[usable])
     sure = is_gain(losses[:1] - losses[1:], config.confidence, FEWEST_JUDGES)
     means, base = losses.mean(dim=1).tolist(), float(losses[0].mean())
     allowed = [place for place in range(len(CENTRES)) if sure[place]]

@@ -6,7 +6,8 @@ with what is claimed, give or take `MARGIN` points:
 * right: the claim is in the interval, and the interval is within the margin;
 * slightly off: the claim is not in the interval, but the interval reaches into the margin;
 * undecided: the claim is in the interval, which reaches beyond the margin: too few rows;
-* wrong: the whole interval is beyond the margin. The draws are not to be used as a distribution.
+* wrong: the whole interval is beyond the margin. The draws are not to be used as a distribution, or,
+  where they are better as a whole than the base with residuals (CRPS), not for intervals.
 
 The worst of both levels counts.
 """
@@ -22,6 +23,8 @@ import numpy as np
 from ocd.evaluation import Json, paired_bootstrap
 from ocd.reporting.distribution import OURS, PLAIN
 from ocd.reporting.records import RunRecords
+from ocd.reporting.verdict import statement_of
+from ocd.reporting.wording import decimals
 
 MARGIN = 5.0
 """Points of coverage that make no difference to most uses: an interval of 90 % may cover 85 to 95 %."""
@@ -36,6 +39,8 @@ OPENINGS = {
 }
 WILSON = "Wilson's interval over the test rows"
 BOOTSTRAP = "bootstrap over test rows and seeds"
+ONLY_INTERVALS = "Do not use intervals of the draws here, they are wrong on this data"
+"""Of draws that are wrong, but closer to the targets than what is to be used instead."""
 DEVIATIONS = 1.959964  # of a normal distribution, on both sides of 95 %
 
 
@@ -59,8 +64,12 @@ def judge_coverage(run: RunRecords, distribution: Json) -> Json:
         "num_rows": num,
         "levels": {str(level): of for level, of in levels.items()},
     }
-    instead = _instead(run, distribution, num) if statement == WRONG else ""
-    return verdict | {"sentence": _sentence(verdict) + instead}
+    if statement != WRONG:
+        return verdict | {"sentence": f"{OPENINGS[statement]}: {_levels(verdict)}"}
+    closer = _closer(distribution)
+    opening = ONLY_INTERVALS if closer else OPENINGS[WRONG]
+    instead = _instead(run, distribution, num)
+    return verdict | {"sentence": f"{opening}: {_levels(verdict)}{instead}{closer}"}
 
 
 def _num_rows(run: RunRecords) -> int:
@@ -103,15 +112,14 @@ def _judge(level: int, covered: Covered) -> Json:
             "statement": statement}  # fmt: skip
 
 
-def _sentence(verdict: Json) -> str:
-    """What is concluded, then the numbers that it is concluded from."""
+def _levels(verdict: Json) -> str:
+    """The numbers from which it is concluded."""
     levels = verdict["levels"]
     covers = " and ".join(_words(level, of) for level, of in levels.items())
     how = " and ".join(dict.fromkeys(of["how"] for of in levels.values()))
     return (
-        f"{OPENINGS[verdict['statement']]}: the central {covers} of the {verdict['num_rows']:,} test "
-        f"targets (in brackets the 95 % interval, {how}; up to {MARGIN:g} points off is taken as "
-        "right)."
+        f"the central {covers} of the {verdict['num_rows']:,} test targets (in brackets the 95 % "
+        f"interval, {how}; up to {MARGIN:g} points off is taken as right)."
     )
 
 
@@ -133,3 +141,17 @@ def _instead(run: RunRecords, distribution: Json, num: int) -> str:
         return ""
     shares = " and ".join(f"{of['coverage']:.1f} %" for of in found.values())
     return f" The base with split-conformal residuals covers {shares}: use that."
+
+
+def _closer(distribution: Json) -> str:
+    """That draws are closer to the targets than the base with residuals, if they are beyond doubt."""
+    against = distribution.get(PLAIN, {}).get("against")
+    if not against or statement_of(against["interval"]) != "gain":
+        return ""
+    ours, theirs = (mean(distribution[name]["crps"]) for name in (OURS, PLAIN))
+    places = decimals([ours, theirs])
+    return (
+        " As a whole the draws are closer to the targets than the base with split-conformal residuals "
+        f"(CRPS {theirs:.{places}f} → {ours:.{places}f}, a gain beyond doubt): of use for scenarios "
+        "and expectations, not for intervals."
+    )
