@@ -68,7 +68,7 @@ def test_a_run_is_made_taken_over_and_stamped(
     stale.touch()
     quick = {"train_size": 120, "test_size": 30, "training.num_steps": 5, "baselines": "none"}
     planned = replace(PLAN[0], seeds=[0], settings=quick | {"base_epochs": 1, "alternative": False})
-    assert make_results.run(planned, tmp_path, "state", 1) == "digits: made"
+    assert make_results.run([planned], tmp_path, "state", 1) == "digits: made"
     into = tmp_path / "results" / "digits"
     results = json.loads((into / "results.json").read_text())
     assert results["examples"] == {"test": 30, "train": 120} and not stale.exists()
@@ -79,8 +79,35 @@ def test_a_run_is_made_taken_over_and_stamped(
     assert make_results.of_other_code(planned, "state") == ""
     assert make_results.of_other_code(planned, "another").startswith(f"of {made['version']}, commit ")
     broken = replace(planned, settings={"no_such": 1})
-    assert "failed with exit code 2: " in make_results.run(broken, tmp_path, "state", 1)
+    assert "failed with exit code 2: " in make_results.run([broken], tmp_path, "state", 1)
     capsys.readouterr()
+
+
+def test_the_parts_of_a_suite_are_made_by_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [one for one in PLAN if one.suite == "setfit"]
+    assert len(texts) > 2 and {one.run for one in texts} == {"text/setfit"}
+    words = texts[0].arguments(tmp_path, tmp_path / "out")
+    assert words[:2] == ["run", "setfit"] and texts[0].shown().startswith(f"ocd run {texts[0].task} ")
+    monkeypatch.setattr(make_results, "RESULTS", tmp_path / "results")
+    run = tmp_path / "run"
+    for folder in (run, *(run / one.task for one in texts)):
+        (folder / "figures").mkdir(parents=True)
+        (folder / "figures" / "gains.png").touch()
+        (folder / "results.json").write_text("{}")
+        (folder / "report.md").write_text(
+            f"{folder.name}: [it]({texts[0].task}/report.md), ![](figures/gains.png)"
+        )
+    make_results.take_over_all(texts, run, None, {"code": "state"})
+    text = tmp_path / "results" / "text"
+    part = Path(texts[0].folder).name
+    assert (text / "setfit.md").read_text() == f"run: [it]({part}/report.md), ![](figures/gains.png)"
+    assert (text / "figures" / "gains.png").exists() and (text / "setfit.json").exists()
+    for one in texts:
+        there = tmp_path / "results" / one.folder
+        assert (there / "report.md").read_text().startswith(f"{one.task}: ")
+        assert json.loads((there / "made.json").read_text()) == {"code": "state"}
 
 
 def test_gains_of_the_figure_are_those_of_the_verdict() -> None:

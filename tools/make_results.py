@@ -44,43 +44,71 @@ def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-def run(planned: Planned, data: Path | None, state: str, threads: int) -> str:
-    """Run one result and take it over; returns a line that says how it went."""
-    folder = RUNS / state / planned.folder
+def run(together: list[Planned], data: Path | None, state: str, threads: int) -> str:
+    """Make one run and take its result over, or its results, of a suite; returns a line that says how
+    it went."""
+    first = together[0]
+    folder = RUNS / state / first.run
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.with_name(folder.name + ".log")
-    commands = [planned.arguments(data, folder), *([verb, str(folder)] for verb in planned.then)]
+    commands = [first.arguments(data, folder), *([verb, str(folder)] for verb in first.then)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    print(f"{planned.folder}: running (its log: {log})", flush=True)
+    print(f"{first.run}: running (its log: {log})", flush=True)
     with log.open("a", encoding="utf-8") as file:
         for words in commands:
             command = [sys.executable, "-m", "ocd", *words]
             done = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False)
             if done.returncode:
                 last = log.read_text(encoding="utf-8").strip().split("\n")[-1]
-                return f"{planned.folder}: failed with exit code {done.returncode}: {last}"
-    take_over(folder, RESULTS / planned.folder, data)
+                return f"{first.run}: failed with exit code {done.returncode}: {last}"
     facts = {"code": state, "commit": _git("rev-parse", "HEAD").strip(), **_facts(threads)}
-    text = json.dumps(facts, indent=2) + "\n"
-    (RESULTS / planned.folder / "made.json").write_text(text, encoding="utf-8")
-    return f"{planned.folder}: made"
+    take_over_all(together, folder, data, facts)
+    return f"{first.run}: made"
+
+
+def take_over_all(together: list[Planned], run: Path, data: Path | None, facts: dict[str, Any]) -> None:
+    """Copy the results of a run, or of each part of a suite and the suite's own, with a made.json of
+    what is known of the code."""
+    for planned in together:
+        into = RESULTS / planned.folder
+        take_over(run / planned.task if planned.suite else run, into, data)
+        text = json.dumps(facts, indent=2) + "\n"
+        (into / "made.json").write_text(text, encoding="utf-8")
+    if together[0].suite:
+        take_over_suite(together, run, data)
 
 
 def take_over(run: Path, into: Path, data: Path | None) -> None:
-    """Copy what is committed of a run: results, report and what the report links to, without the
-    names of this machine's folders."""
+    """Copy what is committed of a run: results, report and what the report links to."""
     (into / "figures").mkdir(parents=True, exist_ok=True)
     for figure in (into / "figures").iterdir():
         figure.unlink()
     for name in ("results.json", "report.md"):
-        text = (run / name).read_text(encoding="utf-8").replace(str(run), f"runs/{run.name}")
-        text = re.sub(f"{re.escape(str(data))}[\\w/.-]*/", "", text) if data else text
-        text = re.sub(r"--data-dir \S+", "--data-dir DIR", text)
+        text = _of_no_machine((run / name).read_text(encoding="utf-8"), run, data)
         (into / name).write_text(text, encoding="utf-8")
         for link in LINK.findall(text) if name == "report.md" else ():
             if (run / link).is_file():
                 (into / link).parent.mkdir(exist_ok=True)
                 shutil.copyfile(run / link, into / link)
+
+
+def take_over_suite(together: list[Planned], run: Path, data: Path | None) -> None:
+    """Copy the table of a suite beside the folders of its parts: SUITE.json and SUITE.md."""
+    into = RESULTS / together[0].run
+    (into.parent / "figures").mkdir(exist_ok=True)
+    shutil.copyfile(run / "figures" / "gains.png", into.parent / "figures" / "gains.png")
+    for name in ("results.json", "report.md"):
+        text = _of_no_machine((run / name).read_text(encoding="utf-8"), run, data)
+        for planned in together:  # the report links to those of its parts
+            text = text.replace(f"]({planned.task}/", f"]({Path(planned.folder).name}/")
+        into.with_suffix(Path(name).suffix).write_text(text, encoding="utf-8")
+
+
+def _of_no_machine(text: str, run: Path, data: Path | None) -> str:
+    """A report without the names of this machine's folders."""
+    text = text.replace(str(run), f"runs/{run.name}")
+    text = re.sub(f"{re.escape(str(data))}[\\w/.-]*/", "", text) if data else text
+    return re.sub(r"--data-dir \S+", "--data-dir DIR", text)
 
 
 def _facts(threads: int) -> dict[str, Any]:
@@ -156,8 +184,12 @@ def main() -> None:
         if one not in ready:
             print(f"{one.folder}: left out, not at hand: {one.missing(data)}")
     threads = max(1, (os.cpu_count() or 1) // given.jobs)
+    runs: dict[str, list[Planned]] = {}
+    for one in ready:
+        runs.setdefault(one.run, []).append(one)
     with ThreadPoolExecutor(given.jobs) as pool:
-        for done in as_completed([pool.submit(run, one, data, state, threads) for one in ready]):
+        jobs = [pool.submit(run, parts, data, state, threads) for parts in runs.values()]
+        for done in as_completed(jobs):
             print(done.result(), flush=True)
     results_pages.write()
     results_tables.write()

@@ -28,6 +28,8 @@ class Planned:
     files: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     then: list[str] = field(default_factory=list)
+    suite: str = ""
+    in_readme: bool = True
     hours: float | None = None
     needs: str = ""
 
@@ -37,11 +39,25 @@ class Planned:
         root = data or Path("DATA")
         return ", ".join(str(root / part) for part in wanted if part and not (root / part).exists())
 
+    @property
+    def run(self) -> str:
+        """The folder of its run: its own, or that of its suite."""
+        return f"{Path(self.folder).parent}/{self.suite}" if self.suite else self.folder
+
     def arguments(self, data: Path | None, out: Path) -> list[str]:
-        """Of `ocd`, to run it into the folder `out`."""
+        """Of `ocd`, to run it, or its suite, into the folder `out`."""
         given = ["--data-dir", str(data / self.data)] if data and self.data else []
         files = {key: str((data or Path()) / value) for key, value in self.files.items()}
-        return ["run", self.task, *given, "--seeds", self._seeds, "--out", str(out), *self._set(files)]
+        return [
+            "run",
+            self.suite or self.task,
+            *given,
+            "--seeds",
+            self._seeds,
+            "--out",
+            str(out),
+            *self._set(files),
+        ]
 
     def shown(self) -> str:
         """The commands as a page shows them, with DIR for the folder of the data."""

@@ -1,6 +1,6 @@
 """Put the committed results into the pages that have a table of them: `python tools/results_tables.py`.
-A test checks the pages. README.md has a line for each result, docs/results.md has it whole, and
-docs/draws.md has the results whose draws are judged as whole answers.
+A test checks the pages. README.md has a line for each result with one answer, docs/results.md has all
+of them whole, docs/draws.md has those whose draws are judged, as whole answers or as a number.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from results_plan import ROOT, Planned, made, read_plan
 
 Json = dict[str, Any]
-BLOCK = re.compile(r"<!-- table: (results|all|left|draws) -->\n.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- table: (results|all|left|draws|numbers) -->\n.*?<!-- end -->", re.DOTALL)
 PAGES = ("README.md", "docs/results.md", "docs/draws.md")
 SHORT_HEAD = (
     "task (loss, seeds)",
@@ -50,6 +50,16 @@ DRAWS_HEAD = (
     "against base + residuals",
     "against the output diffusion",
 )
+NUMBERS_HEAD = (
+    "task (seeds)",
+    "base alone",
+    "base + conformal residuals",
+    "boosted trees + the same",
+    "OCD's draws",
+    "against the base",
+    "against the trees",
+    "covered by 90 %",
+)
 ORACLE = "overfit_test"
 
 
@@ -65,9 +75,8 @@ def short_table(root: Path = ROOT) -> str:
     and of the best baseline that costs at most as much, and what can be said of the differences."""
     rows = []
     for planned in made(root):
-        results = read_results(planned, root)
-        if results.get("joint") is None:
-            rows.append(_short(planned, results, "results"))
+        if planned.in_readme:
+            rows.append(_short(planned, read_results(planned, root), "results"))
     return _table(SHORT_HEAD, rows, numbers=(1, 2, 3))
 
 
@@ -127,9 +136,33 @@ def draws_table(root: Path = ROOT) -> str:
         cells = [f"[{planned.name}](../results/{planned.folder}/README.md) ({len(results['seeds'])})"]
         order = ("base", "base_residuals", "nearest_residuals", "output_diffusion", "ocd")
         cells += [f"{mean(found[method]['energy']):.4f}" for method in order]
-        cells += [_drawn(found, method) for method in ("base_residuals", "output_diffusion")]
+        rivals = ("base_residuals", "output_diffusion")
+        cells += [_drawn(found, method, "energy") for method in rivals]
         rows.append(cells)
     return _table(DRAWS_HEAD, rows, numbers=(1, 2, 3, 4, 5))
+
+
+def numbers_table(root: Path = ROOT) -> str:
+    """The CRPS of draws of one number, beside what is usual; of a single answer it is the absolute
+    error."""
+    rows = []
+    for planned in made(root):
+        results = read_results(planned, root)
+        found = results.get("distribution")
+        if not found:
+            continue
+        rivals = ("base_conformal", "boosting_conformal")
+        alone = mean(results["methods"]["base"]["mae"])
+        scores = [mean(found[name]["crps"]) if name in found else None for name in (*rivals, "ocd")]
+        rows.append(
+            [
+                f"[{planned.name}](../results/{planned.folder}/README.md) ({len(results['seeds'])})",
+                *("–" if score is None else f"{score:.4f}" for score in (alone, *scores)),
+                *(_drawn(found, name, "crps") if name in found else "–" for name in rivals),
+                f"{mean(found['ocd']['coverage_90']):.1f} %",
+            ]
+        )
+    return _table(NUMBERS_HEAD, rows, numbers=(1, 2, 3, 4, 7))
 
 
 def left_table(root: Path = ROOT) -> str:
@@ -155,9 +188,9 @@ def _value(results: Json, method: str) -> str:
     return _number(mean(results["methods"][method][results["verdict"]["metric"]]))
 
 
-def _drawn(found: Json, method: str) -> str:
-    """By how many per cent OCD's energy score is lower, with the interval of the difference."""
-    ours, theirs = (mean(found[name]["energy"]) for name in ("ocd", method))
+def _drawn(found: Json, method: str, score: str) -> str:
+    """By how many per cent OCD's score is lower, with the interval of the difference."""
+    ours, theirs = (mean(found[name][score]) for name in ("ocd", method))
     low, high = found[method]["against"]["interval"]
     return f"{100 * (ours / theirs - 1):+.1f} %, {low:+.4f} to {high:+.4f}"
 
@@ -179,7 +212,13 @@ def _places(value: float) -> int:
     return 2 - math.floor(math.log10(abs(value))) if value else 2
 
 
-TABLES = {"results": short_table, "all": full_table, "left": left_table, "draws": draws_table}
+TABLES = {
+    "results": short_table,
+    "all": full_table,
+    "left": left_table,
+    "draws": draws_table,
+    "numbers": numbers_table,
+}
 
 
 def filled(text: str, root: Path = ROOT) -> str:

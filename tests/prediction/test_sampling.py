@@ -238,7 +238,7 @@ def test_a_spread_that_covers_at_the_price_of_a_bad_score_is_not_taken(regressio
         fitted, HeldOut(examples.inputs, targets), SamplingConfig(coverage=0.9)
     )
     assert float(network.spread) == 0.25
-    assert "sampling: spread 0.25 by its score of" in note and "not spread " in note
+    assert "sampling: spread 0.25, by its score (" in note and "), in place of spread " in note
     one = float(network.spread)
     near = mean + p.std * torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
     note = choose_spread_by_coverage(

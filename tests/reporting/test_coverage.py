@@ -76,6 +76,23 @@ def test_statement(tmp_path: Path, shares: Any, num_test: int, expected: str) ->
     assert (DO_NOT in found["sentence"]) is (expected == "wrong")
 
 
+def test_too_much_is_not_wrong_where_many_targets_are_alike(tmp_path: Path) -> None:
+    """The true law of counts, half of them 0, covers 79 % with its 50 % intervals."""
+    for number, (shares, statement) in enumerate(
+        [((96.0, 79.0), "right"), ((80.0, 79.0), "wrong"), ((96.0, 40.0), "wrong")]
+    ):
+        folder = tmp_path / str(number)
+        make_regression(folder, {"ocd": shares})
+        path = folder / "predictions/seed-0.json"
+        change_json(path, lambda facts: facts.update(commonest={"value": 0.0, "share": 0.51}))
+        found = write_report(folder)["verdict"]["distribution"]
+        assert found["statement"] == statement
+        assert " 51 % of the targets are exactly 0: there even a right" in found["sentence"]
+    change_json(path, lambda facts: facts.update(commonest={"value": 0.0, "share": 0.01}))
+    found = write_report(folder)["verdict"]["distribution"]
+    assert "exactly" not in found["sentence"]
+
+
 def test_it_is_said_first_and_once(tmp_path: Path) -> None:
     results = make_regression(tmp_path, {"ocd": (80.0, 50.0)}, 4000)
     first, second, *rest = (tmp_path / "report.md").read_text().split("\n\n")

@@ -208,7 +208,9 @@ def test_distributions_are_judged_by_hand_computed_scores() -> None:
     numbers, tensors = score_distributions({"ocd": Fixed}, test, {})
     found = numbers["ocd"]
     assert found["coverage_90"] == pytest.approx(50) and found["coverage_50"] == pytest.approx(25)
-    assert found["width_90"] == pytest.approx(1.8) and found["width_50"] == pytest.approx(1.0)
+    # Between draws 5 and 96 and draws 6 and 95 of 100, nearer to the former: as what is covered.
+    ends = {90: 2 - 8.1 * 2 / 99, 50: 2 - 48.5 * 2 / 99}
+    assert all(found[f"width_{level}"] == pytest.approx(width) for level, width in ends.items())
     # Uniform on -1..1 and a target of 0: E|X| - E|X - X'|/2 = 1/2 - 1/3.
     assert tensors["crps/ocd"][0].item() == pytest.approx(1 / 6, abs=5e-3)
     assert found["crps"] == pytest.approx(tensors["crps/ocd"].mean().item(), rel=1e-5)

@@ -26,7 +26,13 @@ from ocd.data import Examples, Inputs, State, remembered
 from ocd.errors import OCDError
 from ocd.evaluation.comparison import Comparison
 from ocd.evaluation.method import MethodTable
-from ocd.prediction import Predictor, covered_by_interval, crps_per_example, interval_coverage
+from ocd.prediction import (
+    Predictor,
+    covered_by_interval,
+    crps_per_example,
+    interval_coverage,
+    interval_width,
+)
 
 NUM_DRAWS = 100
 LEVELS = (50, 90)
@@ -110,6 +116,14 @@ def score_distributions(
     return score_each("distribution", predictors, draw, partial(_judged, test.targets), skipped)
 
 
+def commonest(targets: Tensor) -> dict[str, float]:
+    """The value that most targets have, and their share: of counts, grades and sums that are mostly
+    zero it is large, and intervals of a right distribution cover more than they claim."""
+    values, counts = targets.unique(return_counts=True)
+    most = int(counts.argmax())
+    return {"value": float(values[most]), "share": float(counts[most]) / targets.numel()}
+
+
 def score_each(
     what: str,
     predictors: Mapping[str, MakePredictor],
@@ -160,10 +174,7 @@ def _interval_numbers(draws: Tensor, targets: Tensor) -> dict[str, Any]:
     """Coverage and width of the central intervals of draws (K, N, ...)."""
     numbers: dict[str, Any] = {}
     for level in LEVELS:
-        low, high = draws.double().quantile(
-            torch.tensor([50 - level / 2, 50 + level / 2], dtype=torch.float64) / 100, dim=0
-        )
         numbers[f"coverage_{level}"] = interval_coverage(draws, targets, level)
-        numbers[f"width_{level}"] = float((high - low).mean())
+        numbers[f"width_{level}"] = interval_width(draws, level)
     numbers["coverages"] = [interval_coverage(draws, targets, level) for level in COVERAGES]
     return numbers

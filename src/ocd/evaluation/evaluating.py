@@ -35,7 +35,7 @@ from ocd.errors import OCDError
 from ocd.evaluation.baseline_methods import USES_LABEL, list_methods
 from ocd.evaluation.comparison import Comparison
 from ocd.evaluation.criteria import Criteria
-from ocd.evaluation.distributions import distribution_predictors, score_distributions
+from ocd.evaluation.distributions import commonest, distribution_predictors, score_distributions
 from ocd.evaluation.joint import joint_predictors, score_joint, shown_draws
 from ocd.evaluation.method import Method, MethodTable
 from ocd.evaluation.per_example import per_example_values
@@ -116,6 +116,7 @@ def evaluate(
     if criteria.has_distribution:
         predictors = distribution_predictors(comparison, table)
         numbers["distribution"], scores = score_distributions(predictors, test, table.skipped)
+        numbers["commonest"] = commonest(test.targets)
         tensors |= scores
     shown: dict[str, Tensor] = {}
     if criteria.compose is not None:

@@ -47,4 +47,6 @@ def import_torchmetrics(part: str) -> Any:
     try:
         return import_module(f"torchmetrics.functional.{part}")
     except ImportError as error:
-        raise OCDError("this metric needs torchmetrics: pip install torchmetrics") from error
+        raise OCDError(
+            "this metric needs torchmetrics, which is in the extra of each task: see `ocd doctor`"
+        ) from error

@@ -163,4 +163,6 @@ def make_codec(kind: str, weight_shape: tuple[int, ...], num_components: int = 0
         return RankOneCodec(weight_shape)
     if kind == "dense":
         return DenseCodec(weight_shape)
-    return PCACodec(weight_shape, num_components)
+    if kind == "pca":
+        return PCACodec(weight_shape, num_components)
+    raise ValueError(f"no class for the code {kind!r}")

@@ -192,4 +192,6 @@ def make_denoiser(code_shape: tuple[int, ...], config: DenoiserConfig) -> Denois
     """The configured denoiser for codes of one shape."""
     if config.kind == "unet":
         return UNetDenoiser(code_shape, config)
-    return MLPDenoiser(code_shape, config)
+    if config.kind == "mlp":
+        return MLPDenoiser(code_shape, config)
+    raise ValueError(f"no class for the denoiser {config.kind!r}")

@@ -125,6 +125,8 @@ class Diffusion:
             return denoise(noise, self.last_step)
         if self.config.solver == "ddim":
             return self._sample_ddim(denoise, noise)
+        if self.config.solver != "dpm":
+            raise ValueError(f"no steps for the solver {self.config.solver!r}")
         scheduler = self.scheduler()
         code = noise
         for t in scheduler.timesteps.tolist():

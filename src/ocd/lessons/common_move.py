@@ -33,7 +33,7 @@ from ocd.data import (
     repeat_rows,
     seeded,
 )
-from ocd.lessons.gain import as_evidence, is_gain
+from ocd.lessons.gain import FEWEST, as_evidence, is_gain
 from ocd.lessons.problem import Problem
 from ocd.lessons.tuning import TUNING
 
@@ -203,7 +203,10 @@ class _Search:
         is_sure = bool(is_gain(by_group, CONFIDENCE)[0]) and step > 0
         if (use == "always" and step > 0) or is_sure:
             return CommonMove(moves[-1], moves[:-1], f"common move: taken, {tried}")
-        return CommonMove(None, None, f"common move: none, no gain beyond doubt: {tried}")
+        few = ""
+        if self.belongs is not None and by_group.shape[1] < FEWEST:
+            few = f"; they are {by_group.shape[1]} groups, and {FEWEST} are needed to say"
+        return CommonMove(None, None, f"common move: none, no gain beyond doubt: {tried}{few}")
 
     def _best(self, rate: int) -> tuple[float, int, Tensor, Tensor]:
         best = self.best[rate]

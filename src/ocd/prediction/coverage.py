@@ -71,59 +71,83 @@ def choose_spread_by_coverage(
             "sampling.coverage needs diffusion.prediction = 'x0', which has a mean to widen from"
         )
     factor = 1.0 if config.scale_factor is None else config.scale_factor
-    drawn: list[_Drawn] = []
-    for here, rows, labels, known in held_out.chunks(fitted, chunk_size):
-        frozen = here.frozen
-        capture = frozen.capture(rows) if known is None else known
-        answer = frozen.outputs.named(capture.output)
-        _check_shapes(answer, labels)
-        embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)
-        draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
-        drawn.append(_Drawn(frozen, capture, labels, draws, network.raw_mean(embedding)))
+    drawn = _draw(fitted, held_out, chunk_size)
     together = held_out.copy_of()
     centre, words = _choose_centre(network, drawn, judge, config, together)
-    count = sum(len(of.labels) for of in drawn)
-
-    def outputs(of: _Drawn, spread: float, num_draws: int = NUM_DRAWS) -> Tensor:
-        codes = factor * (centre * of.mean + spread * apart(of.draws[:, :num_draws], of.mean))
-        delta = network.codec.decode(codes, of.capture.positions)
-        return of.frozen.outputs.named(of.frozen.run(of.capture, delta))
-
-    def covered(spread: float) -> float:
-        level = 100 * config.coverage
-        shares = [
-            interval_coverage(outputs(of, spread).transpose(0, 1), of.labels, level) for of in drawn
-        ]
-        return sum(share * len(of.labels) for share, of in zip(shares, drawn, strict=True)) / count
-
-    def scores(spread: float) -> Tensor:
-        parts = [energy_scores(outputs(of, spread, FEW_DRAWS), of.labels) for of in drawn]
-        return as_evidence(torch.cat(parts).double().nan_to_num(torch.inf), together)
-
-    best = _smallest_spread(covered, 100 * config.coverage)
-    says = (
-        f"spread {best:g}, with which the central {100 * config.coverage:g} % of the draws cover "
-        f"{covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, covers "
-        f"{covered(1.0):.1f} %"
-    )
-    if (cheaper := _cheaper_spread(scores, best)) is not None:
+    trial = _Trial(network, drawn, factor, centre, config.coverage, together)
+    best, says = trial.covering()
+    if (cheaper := trial.cheaper_than(best)) is not None:
         best, prices = cheaper
-        says = f"spread {best:g} by its score of {prices} (see goal=distribution), not {says}"
+        says = f"spread {best:g}, by its score ({prices}), in place of {says}"
     network.set_sampling(spread=best, scale_factor=factor, centre=centre)
     return f"sampling: {words}{says}"
 
 
-def _cheaper_spread(scores: Callable[[float], Tensor], covering: float) -> tuple[float, str] | None:
-    """The spread with the best score, and both scores in words, where the one that covers is worse
-    beyond doubt, and by more than `PRICE`."""
-    of_covering = scores(covering)
-    known = {spread: scores(spread) for spread in SPREADS}
-    spread = min(known, key=lambda one: float(known[one].mean()))
-    own, best = float(of_covering.mean()), float(known[spread].mean())
-    worse = bool(is_gain((of_covering - known[spread])[None], HARM))
-    if not worse or own <= (1 + PRICE) * best:
-        return None
-    return spread, f"{best:.4g}, where one that covers has {own:.4g}"
+def _draw(fitted: FittedGenerator, held_out: HeldOut, chunk_size: int) -> list[_Drawn]:
+    """Draws for all held-out examples."""
+    network, drawn = fitted.network, []
+    for here, rows, labels, known in held_out.chunks(fitted, chunk_size):
+        frozen = here.frozen
+        capture = frozen.capture(rows) if known is None else known
+        _check_shapes(frozen.outputs.named(capture.output), labels)
+        embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)
+        draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
+        drawn.append(_Drawn(frozen, capture, labels, draws, network.raw_mean(embedding)))
+    return drawn
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Spreads around one centre, tried on held-out examples. `share`: that is to be covered.
+    `together`: which examples are one piece of evidence."""
+
+    network: HyperNetwork
+    drawn: list[_Drawn]
+    factor: float
+    centre: float
+    share: float
+    together: Tensor | None
+
+    def outputs(self, of: _Drawn, spread: float, num_draws: int = NUM_DRAWS) -> Tensor:
+        """(B, K, ...)."""
+        moved = self.centre * of.mean + spread * apart(of.draws[:, :num_draws], of.mean)
+        delta = self.network.codec.decode(self.factor * moved, of.capture.positions)
+        return of.frozen.outputs.named(of.frozen.run(of.capture, delta))
+
+    def covered(self, spread: float) -> float:
+        """Per cent of the targets in the central interval of their draws."""
+        total = 0.0
+        for of in self.drawn:
+            outputs = self.outputs(of, spread).transpose(0, 1)
+            total += len(of.labels) * interval_coverage(outputs, of.labels, 100 * self.share)
+        return total / sum(len(of.labels) for of in self.drawn)
+
+    def scores(self, spread: float) -> Tensor:
+        """The CRPS, or energy score, of each piece of evidence."""
+        parts = [energy_scores(self.outputs(of, spread, FEW_DRAWS), of.labels) for of in self.drawn]
+        return as_evidence(torch.cat(parts).double().nan_to_num(torch.inf), self.together)
+
+    def covering(self) -> tuple[float, str]:
+        """The smallest spread that covers its share, and what it and the paper's way cover."""
+        best = _smallest_spread(self.covered, 100 * self.share)
+        count = sum(len(of.labels) for of in self.drawn)
+        return best, (
+            f"spread {best:g}, with which the central {100 * self.share:g} % of the draws cover "
+            f"{self.covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, covers "
+            f"{self.covered(1.0):.1f} %"
+        )
+
+    def cheaper_than(self, covering: float) -> tuple[float, str] | None:
+        """The spread with the best score, and both scores in words, where the one that covers is worse
+        beyond doubt, and by more than `PRICE`."""
+        of_covering = self.scores(covering)
+        known = {spread: self.scores(spread) for spread in SPREADS}
+        spread = min(known, key=lambda one: float(known[one].mean()))
+        own, best = float(of_covering.mean()), float(known[spread].mean())
+        worse = bool(is_gain((of_covering - known[spread])[None], HARM))
+        if not worse or own <= (1 + PRICE) * best:
+            return None
+        return spread, f"{best:.4g}, and {own:.4g} with a spread that covers"
 
 
 def _smallest_spread(covered: Callable[[float], float], wanted: float) -> float:

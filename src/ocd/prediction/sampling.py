@@ -213,7 +213,7 @@ def _choose(
         return (
             f"sampling: {_unmoved(fitted)}, since no move gains beyond doubt {on}: the best has the "
             f"loss {float(means[best]):.4g}{error}, the base {base:.4g} (sampling.confidence "
-            f"{config.confidence:g})"
+            f"{config.confidence:g}){_too_few(count)}"
         )
     best = min(places, key=lambda place: (float(means[place]), abs(pairs[place][1] - 1)))
     spread, factor = pairs[best]
@@ -232,6 +232,16 @@ def _undone(gains: Tensor, config: SamplingConfig) -> bool:
     if len(gains) >= FEWEST_JUDGES:
         return float(gains.mean()) < 0
     return bool(is_gain(-gains[None], max(config.confidence, 0.5), 2))
+
+
+def _too_few(count: int) -> str:
+    """Words on what would be needed, where so few examples could show no gain."""
+    if count >= FEWEST_JUDGES:
+        return ""
+    return (
+        f"; {count} different ones judge, and {FEWEST_JUDGES} are needed: give more examples, or set "
+        "sampling.confidence to 0"
+    )
 
 
 def _unmoved(fitted: FittedGenerator) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -56,14 +57,32 @@ def covered_by_interval(draws: Tensor, targets: Tensor, level: float) -> Tensor:
     num_draws = len(errors)
 
     def covered(rank: int) -> Tensor:
-        if 2 * rank > num_draws + 1:
-            return torch.zeros(errors.shape[1], dtype=torch.float64, device=errors.device)
         inside = (errors[rank - 1] <= 0) & (errors[num_draws - rank] >= 0)
         return inside.double().mean(dim=1)
 
+    return _between_ranks(covered, num_draws, level, errors.new_zeros(errors.shape[1]))
+
+
+def interval_width(draws: Tensor, level: float) -> float:
+    """Mean width of the central intervals whose cover `covered_by_interval` gives, in the outputs'
+    unit; draws (K, N, ...)."""
+    ordered = draws.double().sort(dim=0).values
+
+    def width(rank: int) -> Tensor:
+        return (ordered[len(ordered) - rank] - ordered[rank - 1]).mean()
+
+    return float(_between_ranks(width, len(ordered), level, ordered.new_zeros(())))
+
+
+def _between_ranks(
+    of: Callable[[int], Tensor], num_draws: int, level: float, nothing: Tensor
+) -> Tensor:
+    """What is said of the draws of ranks r and K + 1 - r, for the rank of a level: between two ranks
+    interpolated. `nothing`: of ranks between which there is no draw."""
     share = max(1.0, (num_draws + 1) * (100 - level) / 200)
     rank = math.floor(share)
-    return covered(rank) + (share - rank) * (covered(rank + 1) - covered(rank))
+    low, high = (of(r) if 2 * r <= num_draws + 1 else nothing for r in (rank, rank + 1))
+    return low + (share - rank) * (high - low)
 
 
 def softmax_entropy(logits: Tensor) -> Tensor:

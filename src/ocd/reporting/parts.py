@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
 from ocd.reporting.methods import number
 from ocd.reporting.records import RunRecords
@@ -24,7 +26,9 @@ class Parts(NamedTuple):
 
 
 def compare_parts(run: RunRecords, ensemble: str) -> Parts | None:
-    """None where one of both is missing. The resamples are those of the verdict."""
+    """None where one of both is missing, or nothing moves. The resamples are those of the verdict."""
+    if is_unmoved(run, ensemble):
+        return None
     without = f"ocd_without_correction_{number(ensemble)}"
     base, correction, diffusion = (run.of_seeds(f"loss/{m}") for m in ("base", CORRECTION, without))
     paired: dict[MethodMetric, Array] = {}
@@ -36,6 +40,16 @@ def compare_parts(run: RunRecords, ensemble: str) -> Parts | None:
     found = resample(paired, run.together)
     gains = {method: found[method, "base"] for method in (CORRECTION, without)}
     return Parts(gains, found[CORRECTION, without]["interval"])
+
+
+def is_unmoved(run: RunRecords, ensemble: str) -> bool:
+    """Whether OCD generates no move: one draw, the ensemble and the correction answer alike on every
+    test example. By what it differs from the base is then the common move."""
+    found = [run.of_seeds(f"loss/{method}") for method in ("ocd", ensemble, CORRECTION)]
+    return all(
+        losses is not None and found[0] is not None and np.array_equal(losses, found[0])
+        for losses in found
+    )
 
 
 def parts_sentence(parts: Parts, ensemble: Json) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ocd.evaluation import Array, Json, MethodMetric, add_differences, resample
 from ocd.reporting.methods import BASELINES, group, number, title
-from ocd.reporting.parts import Parts, compare_parts, parts_sentence
+from ocd.reporting.parts import Parts, compare_parts, is_unmoved, parts_sentence
 from ocd.reporting.records import RunRecords
 from ocd.reporting.wording import counted, decimals, known_mean, ratio, times, words
 
@@ -186,6 +186,11 @@ def _paragraph(run: RunRecords, results: Json, name: str, verdict: Json, parts: 
     ]
     if parts and base["statement"] != "undecided":
         sentences.append(parts_sentence(parts, base))
+    elif base["difference"] and is_unmoved(run, name):
+        sentences.append(
+            "OCD makes no move here: all of this difference is the common move's, which is the layer "
+            "fine-tuned once for all inputs."
+        )
     at_equal_cost = [baseline for baseline in baselines if baseline["why"] == EQUAL_COST]
     if not at_equal_cost:
         sentences.append("No baseline is known to be of at most equal cost.")
@@ -211,7 +216,9 @@ def _against_base(run: RunRecords, results: Json, name: str, facts: Json) -> str
     places = decimals([size])
     losses = run.of_seeds("loss/base")
     assert losses is not None  # else there were no difference
-    over = "test examples" if run.together is None else "groups of test examples"
+    over = "test examples"
+    if run.together is not None:
+        over = f"{len(np.unique(run.together)):,} groups of test examples"
     over += " and seeds" if len(losses) > 1 else ""
     changes = []
     for metric, of in results["metrics"].items():

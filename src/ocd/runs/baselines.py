@@ -148,6 +148,18 @@ class _Quiet:
     data: TaskData
 
 
+def new_base(
+    make: Any, train: Any, data: TaskData, options: Any, seed: int, device: torch.device | str
+) -> nn.Module:
+    """A trained base. It depends on its seed alone, also where `make` (Task.make_base) or `train` take
+    their chance from torch's own generator."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        base: nn.Module = make(options, data).to(device)
+        train(base, data, options, seed, say_progress)
+    return base
+
+
 def _trained_base(
     make: Any, train: Any, of: _Quiet, options: Any, seed: int, device: str, dataset: Dataset[Any]
 ) -> nn.Module:
@@ -155,9 +167,7 @@ def _trained_base(
         dataset if isinstance(dataset, Examples) else Examples(*fetch_rows(dataset, _all(dataset)))
     )
     data = dataclasses.replace(of.data, train=examples, groups=None)
-    base: nn.Module = make(options, data).to(device)
-    train(base, data, options, seed, say_progress)
-    return base
+    return new_base(make, train, data, options, seed, device)
 
 
 def _all(dataset: Dataset[Any]) -> Tensor:
@@ -168,9 +178,9 @@ def _base_job(run: Run, path: Path, options: Any, name: str, seed: int, number: 
     """The training of one other base. `number`: of those that differ in the seed alone."""
 
     def train() -> None:
-        base = run.task.make_base(options, run.base_data).to(run.run_options.torch_device())
         chance = 1000 * (seed + 1) + number
-        run.task.train_base(base, run.base_data, options, chance, say_progress)
+        task, device = run.task, run.run_options.torch_device()
+        base = new_base(task.make_base, task.train_base, run.base_data, options, chance, device)
         write_tensors(path, base.state_dict())
 
     return phase_job(run, name, seed, [path], train, of=path.stem)

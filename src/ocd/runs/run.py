@@ -27,7 +27,7 @@ from ocd.evaluation import TOGETHER, evaluate, run_methods
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
 from ocd.prediction import Reference
-from ocd.runs.baselines import base_trainer, train_baselines
+from ocd.runs.baselines import base_trainer, new_base, train_baselines
 from ocd.runs.comparing import make_comparison
 from ocd.runs.folder import RunFolder, of_seed
 from ocd.runs.phases import do_jobs, phase, phase_job, shared_phase, threads_of
@@ -48,8 +48,8 @@ class Run(RunFolder):
         path = self.base_path(seed)
 
         def train() -> None:
-            base = self.task.make_base(self.options, self.base_data).to(self.run_options.torch_device())
-            self.task.train_base(base, self.base_data, self.options, seed, say_progress)
+            task, device = self.task, self.run_options.torch_device()
+            base = new_base(task.make_base, task.train_base, self.base_data, self.options, seed, device)
             write_tensors(path, base.state_dict())
 
         do_jobs(self, [phase_job(self, "base", seed, [path], train)])
