@@ -229,3 +229,9 @@ def test_an_unfinished_codec_says_so() -> None:
         Codec().encode(DenseDelta(normal(1, 1, 2, 2)))
     with pytest.raises(TypeError, match="Codec does not decode"):
         Codec().decode(normal(1, 1, 2), None)
+
+
+def test_a_name_without_a_class_is_refused() -> None:
+    """As of one that was added to CODES alone: it must not become another code in silence."""
+    with pytest.raises(ValueError, match="no class for the code 'rotated'"):
+        make_codec("rotated", (2, 3), 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,18 @@ def test_a_base_with_much_to_learn_has_one_and_it_helps_on_new_examples(layer: s
     )
     assert after < 0.95 * before
     assert move.note.startswith("common move: taken")
+
+
+def test_too_few_groups_are_named_as_the_reason() -> None:
+    """A large gain on many examples of a few groups says nothing beyond doubt, and the note why."""
+    examples = labelled(1500, seed=1)
+    problem = replace(Problem(network(1), loss, examples), belongs=torch.arange(1500) // 150)
+    frozen = problem.frozen_at("2")
+    probe(frozen, examples.inputs)
+    groups = groups_of(problem, frozen, 3, seed=0)
+    move = find_common_move(groups, "auto", 0, 0, UNBOUNDED, progress=False)
+    assert move.delta is None
+    assert move.note.endswith("; they are 10 groups, and 16 are needed to say")
 
 
 def test_a_base_that_answers_by_the_rule_has_none() -> None:

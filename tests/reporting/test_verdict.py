@@ -268,6 +268,19 @@ def test_parts_are_in_the_verdict(tmp_path: Path) -> None:
     assert sentence in verdict["sentence"]
 
 
+def test_a_gain_of_the_common_move_is_not_said_to_be_of_a_part(tmp_path: Path) -> None:
+    """OCD makes no move: one draw, the ensemble and the correction alone answer alike."""
+    made = {name: MADE[name] for name in ("ocd", "correction_only", "ocd_without_correction_5")}
+    make_verdict(tmp_path, **made)
+    losses = read_run(tmp_path).of_seeds("loss/ocd_ensemble_5")
+    for seed in read_run(tmp_path).seeds:
+        alike = {f"loss/{name}": losses[seed] for name in ("ocd", "correction_only")}
+        change_tensors(tmp_path, seed, lambda tensors, a=alike: tensors.update(a))
+    verdict = verdict_of(tmp_path)
+    assert verdict["parts"] == {} and "Of this gain" not in verdict["sentence"]
+    assert "OCD makes no move here: all of this difference is the common move's" in verdict["sentence"]
+
+
 @pytest.mark.parametrize("missing", ["correction_only", "ocd_without_correction_5"])
 def test_without_both_parts_nothing_is_said(tmp_path: Path, missing: str) -> None:
     made = {name: MADE[name] for name in ("correction_only", "ocd_without_correction_5")}

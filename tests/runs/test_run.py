@@ -27,7 +27,7 @@ from ocd.config import settings_of
 from ocd.data import read_json, read_tensors, write_json
 from ocd.evaluation import TrainingData
 from ocd.runs import Run, audit_run
-from ocd.runs.baselines import base_jobs
+from ocd.runs.baselines import base_jobs, new_base
 from ocd.runs.comparing import make_comparison
 from ocd.runs.phases import do_jobs
 from ocd.runs.same import FORMAT_VERSION
@@ -643,3 +643,21 @@ def test_options_of_another_version_are_named(tmp_path):
     path.write_text(json.dumps(saved | {"options": saved["options"] | {"rotate": 3}}))
     with pytest.raises(OCDError, match="does not know \\(rotate\\)"):
         Run.open(tmp_path)
+
+
+def test_a_base_of_any_task_depends_on_its_seed_alone() -> None:
+    """Also where a task takes its chance from torch's own generator, as an example of a page may."""
+
+    def train(base: torch.nn.Linear, data: object, options: object, seed: int, say: object) -> None:
+        with torch.no_grad():
+            base.bias += torch.randn(2)
+
+    def made(seed: int) -> torch.Tensor:
+        before = torch.random.get_rng_state()
+        base = new_base(lambda *of: torch.nn.Linear(3, 2), train, None, None, seed, "cpu")
+        assert torch.equal(before, torch.random.get_rng_state())
+        return torch.cat([base.weight.flatten(), base.bias]).detach()
+
+    first = made(0)
+    torch.manual_seed(5)
+    assert torch.equal(first, made(0)) and not torch.equal(first, made(1))
