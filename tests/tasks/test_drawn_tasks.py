@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -278,10 +279,36 @@ def test_all_rows_teach_by_folds_that_share_no_answer_step(tmp_path):
     of_folds = [set(steps[fold].flatten().tolist()) for fold in folds]
     assert len(of_folds) == 5 and sum(map(len, of_folds)) == len(set().union(*of_folds))
     base = get_task("series").make_base(run.options, run.data)
+    base.head.weight.data.zero_()  # the last value repeated
+    base.head.bias.data.zero_()
     write_tensors(tmp_path / "own.safetensors", base.state_dict())
     own = settings | {"base": str(tmp_path / "own.safetensors")}
     run = Run.create("series", tmp_path / "own", data_dir=tmp_path, settings=own)
     assert not run.crosses_fits and len(run.examples) == len(run.data.train) - run.data.num_early
+
+
+def test_a_base_made_for_other_windows_is_remarked(tmp_path):
+    """One that is given the window as it is, where ours get it less its last value."""
+    write_series(tmp_path)
+    task = get_task("series")
+    path = tmp_path / "own.safetensors"
+    sizes = {"lookback": 24, "horizon": 6, "train_size": 400, "test_size": 50, "network": "linear"}
+    options = task.options(file="mine.csv", base=str(path), base_steps=1500, **sizes)
+    plain = replace(options, base=None)
+    data = task.load(plain, tmp_path)
+    base = task.make_base(plain, data)
+    task.train_base(base, data, plain, 0, quiet)
+    write_tensors(path, base.state_dict())
+    assert not [note for note in task.load(options, tmp_path).notes if "own.safetensors" in note]
+    with torch.no_grad():
+        base.head.weight[:, -1] += 1  # as it would have learnt by itself to add the last value
+        base.head.weight[:, :-1] += 0.5
+    write_tensors(path, base.state_dict())
+    with pytest.warns(
+        UserWarning, match="own.safetensors forecasts worse than the last value repeated"
+    ):
+        data = task.load(options, tmp_path)
+    assert "less their last value?" in data.notes[-1]
 
 
 def test_windows_of_a_short_series_are_parted_by_rows(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reader import SeriesReader
 from ocd.tasks.series.reading import read_series, without_constant
 from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
-from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
+from ocd.tasks.task import Progress, Task, TaskData, load_base, unless_loaded
 
 LATE_SHARE = 0.4
 """Of the training windows: those from later rows, which a base of the user's own has not seen."""
@@ -38,7 +39,11 @@ class Options:
     """What `--set` can change in this task."""
 
     base: str | None = field(
-        default=None, metadata={"help": "a file with the base's weights, not to train one"}
+        default=None,
+        metadata={
+            "help": "a file with the weights of a `network`, not to train one: it is given windows in "
+            "units of the training rows' mean and deviation, less their last value (docs/draws.md)"
+        },
     )
     file: str = field(
         default="ETTh1.csv",
@@ -88,6 +93,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
         values, ends.validation, ends.test, replace(sizes, block=0), options.test_size
     )
     rows = torch.cat([of_early, of_late])
+    given = () if options.base is None else _given_base(options, late)
     return TaskData(
         Examples(join_rows(early.inputs, late.inputs), torch.cat([early.targets, late.targets])),
         test,
@@ -96,6 +102,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
             f"{ends.train:,} and to {ends.validation:,}, the later ones, to learn from, to "
             f"{ends.test:,} to test",
             *series.notes,
+            *given,
         ),
         groups=rows // options.together,
         test_together=of_test // options.together,
@@ -104,6 +111,26 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
             series.names, options.lookback, options.horizon, mean, deviation, series.step
         ),
     )
+
+
+def _given_base(options: Options, later: Examples) -> tuple[str, ...]:
+    """A warning, and a note, where a base of the user's own forecasts worse than the last value
+    repeated: most likely it was trained on other windows. `later`: rows that it has not seen."""
+    assert options.base is not None and isinstance(later.inputs, Tensor)
+    base = make_forecaster(options.network, options.lookback, options.horizon, options.width)
+    load_base(base, options.base)
+    with torch.no_grad():
+        own = float(squared_error(base.eval()(later.inputs), later.targets).mean())
+    naive = float(squared_error(later.inputs[:, -1:].expand_as(later.targets), later.targets).mean())
+    if own <= naive:
+        return ()
+    text = (
+        f"the base {options.base} forecasts worse than the last value repeated (squared error "
+        f"{own:.4g}, {naive:.4g}): is it made for windows in units of the training rows' mean and "
+        "deviation, less their last value?"
+    )
+    warnings.warn(text, stacklevel=2)
+    return (text,)
 
 
 def compose(inputs: Tensor, outputs: Tensor) -> Tensor:
