@@ -13,7 +13,7 @@ from helpers import contents
 from ocd import OCDError
 from ocd.cli import main
 from ocd.data import read_tensors
-from ocd.runs import Run, plan_run
+from ocd.runs import Run, plan_run, sampling
 from processes import as_another_user
 from small_run import SMALL, shrink
 
@@ -126,3 +126,23 @@ def test_a_run_that_is_not_trained_is_refused(tmp_path: Path) -> None:
     run = Run.create("digits", tmp_path / "run", settings=settings)
     with pytest.raises(OCDError, match="no trained generator yet"):
         plan_run(run, 10)
+
+
+@pytest.mark.parametrize(("of_one", "expected"), [(7.0, [1, 1]), (0.2, [1] * 6), (1e-4, [1, 4, 256])])
+def test_slow_work_is_measured_on_one_example_and_fast_work_on_many(
+    monkeypatch: pytest.MonkeyPatch, of_one: float, expected: list[int]
+) -> None:
+    now, counts = [0.0], []
+
+    def work(rows: slice) -> None:
+        counts.append(rows.stop)
+        now[0] += of_one * rows.stop
+
+    monkeypatch.setattr(sampling, "LONG_ENOUGH", 1.0)
+    monkeypatch.setattr(sampling.time, "perf_counter", lambda: now[0])
+    assert sampling._seconds(work, 256) == pytest.approx(of_one)
+    if of_one > 0.1:
+        assert counts == expected
+    else:
+        assert [count for count in (1, 4, 256) if count in counts] == expected and counts[-1] == 256
+        assert sum(counts[counts.index(256) + 1 :]) * of_one >= 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ocd.runs.run import Run
 
 MOST = 256
-"""Examples of the sample."""
+"""Examples of the sample, of work that is fast enough."""
 LONG_ENOUGH = 1.0
 """Seconds for which each kind of work is repeated."""
 
@@ -50,7 +50,8 @@ class Sample:
 
 
 def measure_sample(run: Run) -> Sample:
-    """Overfit and predict a few examples of a finished run, each for a second.
+    """Overfit and predict some examples of a finished run, each kind of work for about a second, or for
+    two examples where one takes longer.
 
     Raises OCDError where the run's first seed is not trained.
     """
@@ -76,9 +77,11 @@ def measure_sample(run: Run) -> Sample:
     seconds = run.phase_seconds(seed)
     return Sample(
         examples=count,
-        forward=_seconds(lambda: overfitter.frozen.answer(inputs)) / count,
-        lesson=_seconds(lambda: overfitter.overfit(inputs, targets)) / count,
-        draws=_seconds(lambda: fitted.predict(inputs, draws=draws)) / count,
+        forward=_seconds(lambda few: overfitter.frozen.answer(take_rows(inputs, few)), count),
+        lesson=_seconds(
+            lambda few: overfitter.overfit(take_rows(inputs, few), take_rows(targets, few)), count
+        ),
+        draws=_seconds(lambda few: fitted.predict(take_rows(inputs, few), draws=draws), count),
         steps=num_steps(run.root, seed),
         train=seconds.get("train"),
         select=seconds.get("select"),
@@ -92,18 +95,27 @@ def measure_sample(run: Run) -> Sample:
     )
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    """The least of some tries, after one that is not counted."""
-    work()
-    start = time.perf_counter()
-    found: list[float] = []
-    while not found or time.perf_counter() - start < LONG_ENOUGH:
-        began = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        found.append(time.perf_counter() - began)
-    return min(found)
+def _seconds(work: Callable[[slice], Any], most: int) -> float:
+    """Of one example: the least of some tries, after one that is not counted, of as many examples as
+    are worked on within a part of the time, `most` at most."""
+    count = 1
+    _timed(work, count)
+    start, took = time.perf_counter(), _timed(work, count)
+    while count < most and took < LONG_ENOUGH / 8:
+        count = min(most, 4 * count)
+        _timed(work, count)
+        start, took = time.perf_counter(), _timed(work, count)
+    while time.perf_counter() - start < LONG_ENOUGH:
+        took = min(took, _timed(work, count))
+    return took / count
+
+
+def _timed(work: Callable[[slice], Any], count: int) -> float:
+    began = time.perf_counter()
+    work(slice(0, count))
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def _most_memory() -> int:
