@@ -661,3 +661,14 @@ def test_a_base_of_any_task_depends_on_its_seed_alone() -> None:
     first = made(0)
     torch.manual_seed(5)
     assert torch.equal(first, made(0)) and not torch.equal(first, made(1))
+
+
+def test_what_a_metric_needs_is_asked_for_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(tmp_path / "run")
+    found = dataclasses.replace(run.task.metrics["calibration_error"], needs="no_such_package")
+    task = dataclasses.replace(run.task, metrics={"calibration_error": found})
+    with pytest.raises(OCDError, match="metric calibration_error needs no_such_package, which is not"):
+        dataclasses.replace(run, task=task).select(0)
+    assert not run.base_path(0).exists()

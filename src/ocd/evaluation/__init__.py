@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from ocd.evaluation.evaluating import Evaluation, Together, evaluate, run_methods
     from ocd.evaluation.method import Method, Oracle
-    from ocd.evaluation.metric import Metric
+    from ocd.evaluation.metric import Metric, check_installed
     from ocd.evaluation.ranking_metrics import RANKING_METRICS
     from ocd.evaluation.regression_metrics import REGRESSION_METRICS
     from ocd.evaluation.separation_metrics import SEPARATION_METRICS, in_voices_order
@@ -60,6 +60,7 @@ _MODULES = {
     "TrainingData": "comparison",
     "Evaluation": "evaluating",
     "Together": "evaluating",
+    "check_installed": "metric",
     "evaluate": "evaluating",
     "run_methods": "evaluating",
     "film_frames": "views",
@@ -95,6 +96,7 @@ __all__ = [
     "add_differences",
     "area_under_risk_coverage",
     "auroc",
+    "check_installed",
     "evaluate",
     "film_frames",
     "in_voices_order",

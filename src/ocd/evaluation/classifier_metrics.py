@@ -106,7 +106,9 @@ CLASSIFIER_METRICS: dict[str, Metric] = {
         cross_entropy, higher_is_better=False, per_example=cross_entropy_per_example
     ),
     "accuracy": Metric(accuracy, higher_is_better=True, unit="%", per_example=accuracy_per_example),
-    "calibration_error": Metric(calibration_error, higher_is_better=False, unit="%"),
+    "calibration_error": Metric(
+        calibration_error, higher_is_better=False, unit="%", needs="torchmetrics"
+    ),
     "brier": Metric(brier, higher_is_better=False, per_example=brier_per_example),
     "binary_cross_entropy": Metric(
         binary_cross_entropy, higher_is_better=False, per_example=binary_cross_entropy_per_example

@@ -73,10 +73,10 @@ _MIXTURES = _LastMixtures()
 
 
 SEPARATION_METRICS: dict[str, Metric] = {
-    "si_sdri": Metric(si_sdri, True, unit="dB", per_example=si_sdri_per_example),
-    "sdri": Metric(sdri, True, unit="dB"),
+    "si_sdri": Metric(si_sdri, True, unit="dB", per_example=si_sdri_per_example, needs="torchmetrics"),
+    "sdri": Metric(sdri, True, unit="dB", needs="torchmetrics"),
     "negative_si_sdr": Metric(
-        negative_si_sdr, False, unit="dB", per_example=negative_si_sdr_per_example
+        negative_si_sdr, False, unit="dB", per_example=negative_si_sdr_per_example, needs="torchmetrics"
     ),
 }
 

@@ -52,8 +52,8 @@ def ssim_per_example(outputs: Tensor, targets: Tensor) -> Tensor:
 
 VIEW_METRICS: dict[str, Metric] = {
     "mse": Metric(mse, higher_is_better=False, per_example=mse_per_example),
-    "psnr": Metric(psnr, higher_is_better=True, unit="dB", per_example=psnr_per_example),
-    "ssim": Metric(ssim, higher_is_better=True, per_example=ssim_per_example),
+    "psnr": Metric(psnr, True, unit="dB", per_example=psnr_per_example, needs="torchmetrics"),
+    "ssim": Metric(ssim, True, per_example=ssim_per_example, needs="torchmetrics"),
 }
 
 

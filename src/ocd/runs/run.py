@@ -23,7 +23,7 @@ from torch import nn
 from ocd.config import OCDConfig
 from ocd.data import Examples, Job, Shard, read_json, read_tensors, write_json, write_tensors
 from ocd.distributed import launched
-from ocd.evaluation import TOGETHER, evaluate, run_methods
+from ocd.evaluation import TOGETHER, check_installed, evaluate, run_methods
 from ocd.lessons import Workdir, is_collected
 from ocd.model import OCD
 from ocd.prediction import Reference
@@ -61,6 +61,7 @@ class Run(RunFolder):
         settings."""
         path = self.selection_path(seed)
         if not path.exists():
+            check_installed(self.task.metrics)
             self.base(seed)
             do_jobs(self, [phase_job(self, "select", seed, [path], lambda: self._select(seed))])
 
