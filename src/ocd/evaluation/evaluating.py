@@ -106,12 +106,8 @@ def evaluate(
         "num_test": num_rows(test.inputs),
     }
     draws = judged[_ensemble(comparison)]["draws"]
-    if queries is not None and any(facts.by_query for facts in criteria.metrics.values()):
-        ranked = expected_ranks(draws, queries)
-        by_place = {name: facts.by_query for name, facts in criteria.metrics.items() if facts.by_query}
-        numbers["methods"][f"ocd_expected_rank_{len(draws)}"] = {
-            name: judge(ranked, targets, queries) for name, judge in by_place.items()
-        }
+    if ranked := _ranked(criteria, draws, targets, queries):
+        numbers["methods"][f"ocd_expected_rank_{len(draws)}"] = ranked
     tensors = per_example_values(criteria, targets, outputs, draws)
     if criteria.has_distribution:
         predictors = distribution_predictors(comparison, table)
@@ -127,6 +123,17 @@ def evaluate(
     views = pick_views(outputs, targets) if criteria.has_views else {}
     ours = {"base": outputs["base"], "ocd": outputs[_ensemble(comparison)]}
     return Evaluation(numbers, tensors, views, table.notes, ours, shown)
+
+
+def _ranked(
+    criteria: Criteria, draws: Tensor, targets: Tensor, queries: Tensor | None
+) -> dict[str, float]:
+    """The metrics of a ranking, of rows by their mean place in the draws; none where nothing ranks."""
+    by_place = {name: facts.by_query for name, facts in criteria.metrics.items() if facts.by_query}
+    if queries is None or not by_place:
+        return {}
+    ranked = expected_ranks(draws, queries)
+    return {name: judge(ranked, targets, queries) for name, judge in by_place.items()}
 
 
 def _values(
