@@ -61,9 +61,7 @@ def root(
 
 @app.command()
 def run(
-    task: Annotated[
-        str, typer.Argument(help="Of `ocd tasks`, or package.module:NAME.", metavar="TASK")
-    ],
+    task: Annotated[str, typer.Argument(help="Of `ocd tasks`, or module:NAME.", metavar="TASK")],
     preset: Annotated[str, typer.Option(help="fast, released or paper.")] = "fast",
     data_dir: Annotated[
         Path | None, typer.Option(help="Where data lie, in the hub's layout; else downloaded.")
