@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import ocd
 from ocd import OCDError
 from ocd.applying import ApplyOptions, Ask, apply_to
 from ocd.applying.answers import make_answers
+from ocd.cli.app import app
 from ocd.prediction import Prediction
 from ocd.runs import Run
 from ocd.tasks import Answer, NewRows
@@ -76,6 +78,18 @@ def test_each_step_behind_the_first_window_is_forecast_once_in_the_users_unit(ru
     assert scenarios.mean(axis=0) == pytest.approx(last["ocd"].to_numpy(), rel=1e-4)
     assert scenarios.std(axis=0) == pytest.approx(last["std"].to_numpy(), rel=1e-3)
     assert "low 90 %" in found and (found["low 90 %"] <= found["high 90 %"]).all()
+
+
+@pytest.mark.parametrize("shared", [[], ["--shard", "0/1"]])
+def test_the_command_counts_forecasts_and_rows_apart(run, tmp_path, shared):
+    frame(43, 1).to_csv(tmp_path / "new.csv", index=False)
+    out = tmp_path / ("parts" if shared else "out.csv")
+    given = ["apply", str(run), "--input", str(tmp_path / "new.csv"), "--out", str(out)]
+    done = CliRunner().invoke(app, [*given, *shared])
+    assert done.exit_code == 0, done.output
+    assert f"8 forecasts of 6 steps, 48 rows: {out}" in done.stdout
+    files = [pd.read_csv(out)] if not shared else [pd.read_parquet(p) for p in out.glob("*.parquet")]
+    assert sum(map(len, files)) == 48
 
 
 def test_a_frame_at_hand_is_answered_as_a_file_is(run):

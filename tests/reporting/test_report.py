@@ -226,6 +226,19 @@ def test_uncertainty_is_judged_by_seed(tmp_path: Path) -> None:
     assert [value is None for value in scores["spread"]["auroc"]] == [False, True, False]
 
 
+def test_the_report_says_what_an_error_of_the_base_is(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    of_classes, of_numbers = "its most probable class is not the right", "tenth of the test examples"
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert of_classes in text and of_numbers not in text
+    for seed in (0, 1, 2):  # of numbers there is no entropy of the base's answer
+        change_tensors(tmp_path, seed, lambda tensors: tensors.pop("uncertainty/base_entropy"))
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert of_numbers in text and of_classes not in text
+
+
 def of_scores(tensors: list[dict[str, Any]]) -> RunRecords:
     """A run of these tensors, one of each seed."""
     of_seed = dict(enumerate(tensors))

@@ -68,8 +68,8 @@ def _is_within(path: Path, folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a person is told at the end: rows, how many are unlike the training data, remarks (the first
-    few, and how many there are), the note of OCD."""
+    """What a person is told at the end: rows (inputs: a forecast is one, whatever its steps), how many
+    are unlike the training data, remarks (the first few, and how many there are), the note of OCD."""
 
     rows: int
     unlike: int

@@ -29,7 +29,7 @@ from ocd.model import OCD
 from ocd.prediction import Reference
 from ocd.reporting import opening_lines, results_in_short
 from ocd.runs import Run, read_reported
-from ocd.tasks import Answer, NewRows, Reader
+from ocd.tasks import Answer, NewRows, Reader, folder_name
 
 ANSWERS = ("ensemble", "mean")
 
@@ -123,7 +123,7 @@ class LoadedRun:
             verdict="\n\n".join(opening_lines(results["verdict"])),
             results=results_in_short(results),
             licence=licence,
-            tags=(task.name,),
+            tags=(folder_name(task.name),),
         )
 
     def push_to_hub(

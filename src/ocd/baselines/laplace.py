@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocd.base import DenseDelta, FrozenBase, Loss, example_losses, list_layers, probe
+from ocd.base import Capture, DenseDelta, FrozenBase, Loss, example_losses, list_layers, probe
 from ocd.data import Examples, Inputs, ResumableLoop, take_rows, to_device
 from ocd.errors import OCDError
 from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
@@ -49,17 +49,40 @@ class Laplace:
 
 
 def last_layer(base: nn.Module, inputs: Inputs) -> FrozenBase:
-    """The linear layer whose output is the base's output. Raises OCDError for a base without one."""
+    """The linear layer whose output is the base's output. Raises OCDError for a base without one,
+    with what its last layer lacks."""
+    reasons = []
     for name in reversed(list_layers(base)):
         try:
             frozen = FrozenBase(base, name)
             capture = probe(frozen, to_device(inputs, frozen.device))
         except OCDError:
             continue
-        one_row = capture.positions.shape[1:3] == (1, 1) and capture.output.dim() == 2
-        if one_row and torch.equal(capture.layer_output, capture.output):
+        lacks = _what_it_lacks(name, capture)
+        if lacks is None:
             return frozen
-    raise OCDError("last-layer Laplace needs a base that ends in a linear layer on one vector")
+        reasons.append(lacks)
+    lacks = reasons[0] if reasons else "none of its layers can be moved"
+    raise OCDError(
+        f"last-layer Laplace needs a base that ends in a linear layer on one vector: {lacks}"
+    )
+
+
+def _what_it_lacks(name: str, capture: Capture) -> str | None:
+    """Why the layer `name` is not the linear layer on one vector with which the base ends; None where
+    it is."""
+    _, num_positions, num_groups, _ = capture.positions.shape
+    if num_groups > 1:
+        return f"its last one, {name!r}, is a convolution in {num_groups} groups"
+    if num_positions > 1:
+        return f"its last one, {name!r}, sees {num_positions} vectors of each example"
+    answer, output = capture.layer_output, capture.output
+    if output.dim() == 2 and torch.equal(answer, output):
+        return None
+    return (
+        f"its last one, {name!r}, sees one, but what it answers is changed behind it, as where a "
+        "target's own unit is restored"
+    )
 
 
 def fit_laplace(
@@ -72,7 +95,8 @@ def fit_laplace(
     """Fit H on the first `num_examples` training examples, then choose the prior precision.
 
     `chunk_size`: examples worked on at once. Examples that are not finite are left out. Raises OCDError
-    where the base does not end in a linear layer, or this layer has more than `MAX_WEIGHTS` weights.
+    where the base does not end in a linear layer, with what its last layer lacks, or this layer has
+    more than `MAX_WEIGHTS` weights.
     """
     frozen = last_layer(base, take_rows(training.inputs, slice(0, 3)))
     size = frozen.weight.numel()

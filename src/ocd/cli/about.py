@@ -18,6 +18,10 @@ from ocd.errors import OCDError
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for a program to read.")]
 DISTRIBUTION = "ocd-torch"
 NEEDS_TORCH = (2, 10)
+HOW_TO_INSTALL = (
+    "an extra is installed, in a clone of the repository, by pip install -c constraints.txt '.[EXTRA]';"
+    f" elsewhere by pip install '{DISTRIBUTION}[EXTRA]'"
+)
 
 
 def tasks(as_json: AsJson = False) -> None:
@@ -160,6 +164,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"{found['processors']} processors; GPUs: {gpus}",
     ]
     for extra, missing in found["extras"].items():
-        how = f"pip install '{DISTRIBUTION}[{extra}]' brings {', '.join(missing)}"
-        lines.append(f"extra {extra}: {how if missing else 'installed'}")
+        lines.append(f"extra {extra}: {'lacks ' + ', '.join(missing) if missing else 'installed'}")
+    if any(found["extras"].values()):
+        lines.append(HOW_TO_INSTALL)
     return lines

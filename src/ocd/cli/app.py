@@ -61,7 +61,7 @@ def root(
 
 @app.command()
 def run(
-    task: Annotated[str, typer.Argument(help="A task; `ocd tasks` lists them.", metavar="TASK")],
+    task: Annotated[str, typer.Argument(help="Of `ocd tasks`, or module:NAME.", metavar="TASK")],
     preset: Annotated[str, typer.Option(help="fast, released or paper.")] = "fast",
     data_dir: Annotated[
         Path | None, typer.Option(help="Where data lie, in the hub's layout; else downloaded.")
@@ -90,7 +90,7 @@ def run(
     verbs = VERBS[: VERBS.index(stop_after) + 1]
     asked = (
         task,
-        out or Path("runs") / (f"{task}-quick" if quick else task),
+        out or _default_folder(task, quick),
         preset,
         data_dir,
         parse_seeds(seeds),
@@ -110,6 +110,13 @@ def run(
     if "report" in verbs and made.share.leads:
         say_report(made)
         say_full_run(made, out, data_dir, changes or [])
+
+
+def _default_folder(task: str, quick: bool) -> Path:
+    """Where a run of a task lies, if nothing else is asked for."""
+    from ocd.tasks import folder_name
+
+    return Path("runs") / (folder_name(task) + ("-quick" if quick else ""))
 
 
 def run_seeds(seeds: Sequence[int], count: int, verbs: Sequence[str]) -> None:

@@ -77,7 +77,11 @@ def apply(
 
 
 def _say(loaded: LoadedRun, done: Summary, out: Path) -> None:
-    typer.echo(f"{done.rows} rows: {out}")
+    rows = f"{done.rows} rows"
+    if loaded.says.kind == "steps":  # each has a row in the file
+        steps = len(loaded.says.names)
+        rows = f"{done.rows} forecasts of {steps} steps, {done.rows * steps} rows"
+    typer.echo(f"{rows}: {out}")
     if done.unlike:
         share = f"{done.unlike} of {done.rows} inputs are unlike the training data"
         typer.echo(f"{share} (farther from it than 99 % of it): trust their answers less", err=True)

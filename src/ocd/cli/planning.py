@@ -38,7 +38,10 @@ def plan(
 
 def _folder(run: str) -> Path:
     """The folder itself, or where `ocd run TASK` puts a run."""
-    places = [Path(run), Path("runs") / run, Path("runs") / f"{run}-quick"]
+    from ocd.tasks import folder_name
+
+    task = folder_name(run)
+    places = [Path(run), Path("runs") / task, Path("runs") / f"{task}-quick"]
     for place in places:
         if (place / "config.json").exists():
             return place

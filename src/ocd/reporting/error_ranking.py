@@ -70,6 +70,18 @@ def risk_curves(run: RunRecords) -> dict[str, tuple[Array, Array]]:
     return curves
 
 
+def what_is_an_error(uncertainty: Json) -> str:
+    """On which test examples the base is said to err (ocd.evaluation.per_example). The entropy of its
+    answer is known of classes alone."""
+    if BASE_SCORE in uncertainty:
+        return "The base errs on a test example where its most probable class is not the right one."
+    return (
+        "Answers that are not classes have no plain right or wrong: of these, an error is one of the "
+        "tenth of the test examples with the largest base loss. So a tenth of them are errors, however "
+        "good the base is."
+    )
+
+
 def own_score_sentence(uncertainty: Json) -> str:
     """Whether OCD's score ranks the base's errors better than the base's own does."""
     own = uncertainty.get(OWN_SCORE, {"auroc": []})

@@ -36,7 +36,8 @@ CAPTIONS = {  # of each figure, and why it may be missing
     "risk_coverage": (
         "How often the base errs on its most certain answers, by whose certainty they were chosen "
         "(mean over seeds): the lower the curve, the better the score knows where the base errs. "
-        "At 100 % all curves meet at the base's share of errors.",
+        "At 100 % all curves meet at the base's share of errors (of answers that are not classes a "
+        "tenth: the examples with the largest base loss).",
         "the predictions lack finite scores of uncertainty, or the base's errors",
     ),
     "layer_scores": (

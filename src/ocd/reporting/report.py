@@ -17,7 +17,7 @@ from ocd.data import write_text
 from ocd.evaluation import Array, Json
 from ocd.reporting.comparison_figure import MethodPoint
 from ocd.reporting.distribution import distribution_section
-from ocd.reporting.error_ranking import own_score_sentence, risk_curves
+from ocd.reporting.error_ranking import own_score_sentence, risk_curves, what_is_an_error
 from ocd.reporting.exhibits import exhibits_section
 from ocd.reporting.figures import FigureData, draw_all
 from ocd.reporting.joint import joint_section
@@ -174,7 +174,8 @@ def _uncertainty(results: Json) -> list[str]:
         "averaged over all shares of answers. Of OCD's scores the same one is set against the base's "
         "own in every run: the best of them on the test examples would be flattered."
     )
-    return [own_score_sentence(results["uncertainty"]), uncertainty_table(results), meaning]
+    errors = what_is_an_error(results["uncertainty"])
+    return [own_score_sentence(results["uncertainty"]), uncertainty_table(results), meaning, errors]
 
 
 def _time(results: Json) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocd.errors import OCDError, nearest
 from ocd.tasks.catalog import CATALOG, PAPER_SUITES, SUITES
+from ocd.tasks.outside import FORM, folder_name, is_outside, task_from_outside
 
 if TYPE_CHECKING:
     from ocd.tasks.kept_features import kept_in
@@ -38,6 +39,7 @@ __all__ = [
     "Task",
     "TaskData",
     "fields_of",
+    "folder_name",
     "get_task",
     "kept_in",
     "load_base",
@@ -54,10 +56,13 @@ TASKS: dict[str, str] = {name: f"ocd.tasks.{facts.module}" for name, facts in CA
 
 
 def get_task(name: str) -> Task:
-    """The task called `name`. Raises OCDError for an unknown name."""
+    """The task called `name`, or package.module:NAME, whose module is imported. Raises OCDError for an
+    unknown name, and for a module that has no such task."""
+    if is_outside(name):
+        return task_from_outside(name)
     if name not in TASKS:
         known = ", ".join(TASKS)
-        raise OCDError(f"no task {name!r}{nearest(name, TASKS)}; there are: {known}")
+        raise OCDError(f"no task {name!r}{nearest(name, TASKS)}; there are: {known}; {FORM}")
     task: Task = import_module(TASKS[name]).TASKS[name]
     return task
 
