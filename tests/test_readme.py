@@ -8,12 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import typer
 
 import results_pages
 import results_tables
+from ocd import OCDError
+from ocd.cli.app import app
 from ocd.config import REMOVED
 from ocd.runs.settings import read_settings
-from ocd.tasks import SUITES, get_task
+from ocd.tasks import SUITES, TASKS, get_task
 from results_plan import made
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +83,28 @@ def test_commands_name_tasks_and_settings_that_exist(page):
         given = [word for before, word in pairwise(words) if before == "--set"]
         task = SUITES.get(words[2], (words[2],))[0]
         read_settings(get_task(task), "fast", dict(item.split("=", 1) for item in given))
+
+
+@pytest.mark.parametrize("page", [p for p in DOCS if p.parent.name == "how-to"], ids=name_of)
+def test_commands_of_how_to_pages_are_what_people_can_type(page):
+    """Verbs, options and their values, as the command reads them before it does anything; and single
+    settings, which some task takes."""
+    verbs = typer.main.get_command(app).commands
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in re.findall(r"(?<![\w./-])ocd (?!import )[a-z][^`\n#]*", text):
+        verb, *words = shlex.split(line)[1:]
+        if words:  # else it is named, not called
+            verbs[verb].make_context(verb, words)
+    for key, value in re.findall(r"--set ([a-z_0-9.]+)=([^\s`)]+)", text):
+        assert any(takes(task, key, value) for task in TASKS), f"no task takes {key}={value}"
+
+
+def takes(task, key, value):
+    try:
+        read_settings(get_task(task), "fast", {key: value})
+    except OCDError:
+        return False
+    return True
 
 
 def test_changelog_names_every_setting_that_is_gone():

@@ -224,6 +224,8 @@ class Fitting:
         problem = overfitter.problem
         if not problem.is_augmented and not isinstance(source, FoldedLessons):
             record.note(problem.memory.note())
+        if (note := self.outputs.note()) is not None:
+            record.note(note)
         record.save()
         few, _ = problem.fetch(torch.arange(min(3, dataset_size(problem.dataset))))
         self.fingerprint = Fingerprint.of(overfitter.frozen, few)

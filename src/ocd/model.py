@@ -67,11 +67,12 @@ class OCD(Fitting):
     `base`: any module whose answer holds a row for each example: a tensor (B, ...), or a tuple, dict or
     dataclass with such; it is never changed. `loss(outputs, targets)` gets that answer and gives (B,).
     `output`: which tensor of the answer predictions hold (and I(x) takes), by its name or a function of
-    the answer. `encoder`: optional module on the base's inputs, (B, features), trained with
-    the generator, so that x itself is in the condition. `transform(inputs, generator)`: optional
-    augmentation of a batch before it is overfitted. `join(outputs (K, B, ...)) -> (B, ...)`: how
-    draws answer as one, by which the sampling settings are chosen; the mean by default. `excerpt`:
-    optional, a random part of large examples (ocd.data.excerpts). `describe`: optional, a better
+    the answer; None: the first floating one (and all). `encoder`: optional module on the base's inputs,
+    (B, features), trained with the generator, so that x itself is in the condition.
+    `transform(inputs, generator)`: optional augmentation of a batch before it is overfitted.
+    `join(outputs (K, B, ...)) -> (B, ...)`: how draws answer as one, by which the sampling settings are
+    chosen; the mean by default. `excerpt`: optional, a random part of large examples
+    (ocd.data.excerpts). `describe`: optional, a better
     summary of I(x) than mean and deviation over positions (ocd.generator.conditioning).
     """
 

@@ -112,12 +112,24 @@ def test_predictions_hold_what_is_named(output: Any, shape: tuple[int, ...]) -> 
     config = OCDConfig(layer="body").replace({"training.num_steps": 3})
     ocd = OCD(base, loss=loss, config=config, output=output)
     ocd.fit(Examples(inputs, targets), progress=False)
+    said = [
+        note for note in ocd.notes if note.startswith("output: predictions hold 'scores', the first")
+    ]
+    assert len(said) == (output is None) and all("names another (boxes)" in note for note in said)
     prediction = ocd.predict(inputs[:4], draws=3)
     assert prediction.outputs.shape == (3, 4, *shape)
     own = base(inputs[:4])
     expected = output(own) if callable(output) else own[output or "scores"]
     assert prediction.base is not None
     torch.testing.assert_close(prediction.base, expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_of_one_tensor_nothing_has_to_be_said() -> None:
+    outputs = Outputs()
+    outputs.pack({"scores": torch.randn(4, 3), "steps": torch.arange(4)}, rows=4)
+    assert outputs.note() is None
+    outputs.pack(torch.randn(4, 3), rows=4)
+    assert outputs.note() is None
 
 
 def test_augmented_targets_of_several_tensors_survive_the_store() -> None:

@@ -149,6 +149,17 @@ class Outputs:
         """The user's loss on packed answers."""
         return PackedLoss(loss, self)
 
+    def note(self) -> str | None:
+        """Which tensor predictions hold where nobody named one of several; else None."""
+        for form in self._forms.values():
+            others = [part.path for part in form.parts if part.is_floating and part is not form.named]
+            if self.output is None and others:
+                return (
+                    f"output: predictions hold {form.named.path!r}, the first floating tensor of the "
+                    f"base's answer; output= names another ({', '.join(others)})"
+                )
+        return None
+
     def _computed(self, answer: Any, rows: int) -> Tensor:
         assert callable(self.output)
         value = self.output(answer)
