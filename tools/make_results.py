@@ -131,7 +131,7 @@ def of_other_code(planned: Planned, state: str) -> str:
     path = RESULTS / planned.folder / "made.json"
     if not path.exists():
         made = (path.parent / "results.json").exists()
-        return "made by code of its day" if made else "not made yet"
+        return "made before results named their code" if made else "not made yet"
     found = json.loads(path.read_text(encoding="utf-8"))
     return "" if found["code"] == state else f"of {found['version']}, commit {found['commit'][:10]}"
 

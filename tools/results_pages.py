@@ -120,7 +120,7 @@ def _code(folder: Path) -> str:
     """Which code made it: `make results` writes that."""
     path = folder / "made.json"
     if not path.exists():
-        return "Made by the code of its day, which no longer is the program's."
+        return "Made by an earlier state of the program, before results named their code."
     made = json.loads(path.read_text(encoding="utf-8"))
     threads = f"{made['threads']} thread{'s' if made['threads'] > 1 else ''} of a {made['device']}"
     return (

@@ -39,6 +39,7 @@ HEAD = (
     "OCD against the base",
     "against that baseline",
     "minutes a seed",
+    "code",
 )
 DRAWS_HEAD = (
     "task (seeds)",
@@ -104,8 +105,17 @@ def full_table(root: Path = ROOT) -> str:
         one, whole = (_value(results, method) for method in ("ocd", "ocd_mean"))
         minutes = f"{sum(results['seconds'].values()) / 60:.0f}"
         paper = _paper(planned, results)
-        rows.append([name, *paper, base, one, ensemble, whole, oracle, rival, *said, minutes])
+        shown = [base, one, ensemble, whole, oracle, rival, *said, minutes, _code(planned, root)]
+        rows.append([name, *paper, *shown])
     return _table(HEAD, rows, numbers=(3, 4, 5, 6, 7, 11))
+
+
+def _code(planned: Planned, root: Path) -> str:
+    """The commit whose code made a result."""
+    path = root / "results" / planned.folder / "made.json"
+    return (
+        str(json.loads(path.read_text(encoding="utf-8"))["commit"])[:7] if path.exists() else "earlier"
+    )
 
 
 def _paper(planned: Planned, results: Json) -> list[str]:
