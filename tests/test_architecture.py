@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import re
 import runpy
@@ -11,6 +12,8 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from ocd.runs import Run
 
@@ -123,7 +126,7 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
     module = types.ModuleType("example")  # dataclasses look their module up by name
     monkeypatch.setitem(sys.modules, "example", module)
     names = vars(module)
-    assert len(PROGRAM) == 4
+    assert len(PROGRAM) == 5
     for example in PROGRAM:
         assert example.count("\n") < 60
         exec(compile(example, "docs/architecture.md", "exec"), names)
@@ -134,6 +137,13 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
     run = Run.create("diabetes", tmp_path / "run", settings=settings)
     run.predict(0)
     assert {"base", "ocd", "ocd_mean"} <= set(run.report()["methods"])
+    # Every option has its help, and the weights that a user names are those of the base.
+    assert all(entry.metadata["help"] for entry in dataclasses.fields(task.options))
+    mine = {name: torch.full_like(value, 0.5) for name, value in run.base(0).state_dict().items()}
+    save_file(mine, tmp_path / "mine.safetensors")
+    loads = settings | {"base": str(tmp_path / "mine.safetensors")}
+    loaded = Run.create("diabetes", tmp_path / "loaded", settings=loads).base(0).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in mine.items())
 
 
 def test_files_that_the_page_names_exist():

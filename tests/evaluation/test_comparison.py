@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,11 +32,14 @@ from ocd.evaluation import (
     evaluate,
     prepare_methods,
 )
+from ocd.evaluation.baseline_methods import list_methods
 from ocd.evaluation.criteria import Criteria
 from ocd.evaluation.evaluating import Evaluation
 from ocd.evaluation.method import Method
 from ocd.lessons import OverfitConfig
 from ocd.prediction import Prediction
+from ocd.reporting import methods as reported
+from ocd.runs.baselines import FEW
 from ocd.tasks.images.encoder import ImageEncoder
 
 LR = OverfitConfig(lr=0.02)
@@ -482,6 +487,30 @@ def test_a_regression_has_no_entropies_no_tent_and_no_temperature(kind):
     joined = results["methods"]["ocd_ensemble_3"]
     assert joined["mse"] == pytest.approx(squared(draws.mean(0), test.targets).mean().item(), rel=1e-4)
     assert "value/ocd/mse" in tensors and "value/ocd/rmse" not in tensors
+
+
+def test_the_page_says_which_rows_few_has(parts, monkeypatch):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "baselines.md").read_text(encoding="utf-8")
+    said = re.search(r"`few`, (.*?), where they are possible,(.*?)\. Where", page, re.DOTALL)
+    assert said is not None
+    always, if_possible = (set(re.findall(r"`([a-z_]+)`", text)) for text in said.groups())
+    monkeypatch.setattr(baseline_methods, "has_batch_norms", lambda base: True)
+    criteria = dataclasses.replace(DIGITS, is_table=True, neighbours=lambda base, inputs: inputs)
+    tuned = {kind: parts.trained[kind] for kind in FEW}
+    fitted = FittedBaselines(tuned, (), {"fine_tuned_base": parts.main.base})
+    whole = parts.comparison(criteria, baselines="few")
+    found = {*list_methods(dataclasses.replace(whole, baselines=fitted)).names}
+    ours = OWN | ORACLES | {"ocd_without_correction_3", "correction_only"}
+    assert found - ours == always | if_possible
+    assert if_possible == {"renewed_statistics", "nearest_labels", "boosting"}
+
+
+def test_the_page_lists_every_row_of_a_table():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "baselines.md").read_text(encoding="utf-8")
+    firsts = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    listed = {name for first in firsts for name in re.findall(r"`([a-z_0-9]+)`", first)}
+    for _, pattern, _ in reported.METHODS:
+        assert any(re.fullmatch(pattern, name) for name in listed), pattern
 
 
 def test_what_a_task_leaves_out_is_not_even_fitted(parts, monkeypatch):

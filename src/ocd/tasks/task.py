@@ -92,7 +92,7 @@ class Task:
     start_encoder: Callable[[nn.Module, nn.Module], None] | None = None
     """(encoder, base): gives an encoder its first weights, where it starts from the base's."""
     make_excerpt: Callable[[Any], Excerpt | None] = _nothing
-    """(options): a random part of large examples (ocd.excerpts)."""
+    """(options): a random part of large examples (ocd.data.excerpts)."""
     make_describe: Callable[[Any], Describe | None] = _nothing
     """(options): how I(x) is summed up, where mean and deviation are not enough."""
     load_kept: Callable[[Any, Path | None, Path | None], TaskData] | None = None
