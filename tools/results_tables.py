@@ -178,7 +178,8 @@ def numbers_table(root: Path = ROOT) -> str:
 def left_table(root: Path = ROOT) -> str:
     """What is planned and was not made here, with what it needs."""
     there = made(root)
-    rows = [[one.name, f"`{one.task}`", one.needs] for one in read_plan(root) if one not in there]
+    left = [one for one in read_plan(root) if one not in there]
+    rows = [[one.name, f"`{one.task}`", one.needs or "time: not run yet"] for one in left]
     return _table(("experiment", "task", "needs"), rows) if rows else "Nothing is left out."
 
 
