@@ -58,6 +58,7 @@ def learn(root: Path, number: int, parts: list[slice]) -> None:
     torch.save(
         [network.state_dict(), [one.grad for one in network.parameters()]], root / f"{number}.pt"
     )
+    torch.distributed.destroy_process_group()  # else its threads may outlive the process's end
 
 
 @pytest.mark.parametrize("parts", [[slice(0, 3), slice(3, 7)], [slice(0, 7), slice(7, 7)]])

@@ -430,7 +430,8 @@ def test_a_run_of_series_from_end_to_end(tmp_path):
         assert torch.allclose(residuals[fold.index], expected, atol=1e-5)
     kept = read_tensors(tmp_path / "run" / "predictions" / "seed-0.safetensors")["together"]
     assert len(kept) == 40 and 1 < len(kept.unique()) < 40
-    assert "paired bootstrap over groups of test examples," in found["verdict"]["sentence"]
+    over = f"paired bootstrap over {len(kept.unique())} groups of test examples,"
+    assert over in found["verdict"]["sentence"]
 
 
 # Completion
