@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 
 class Callback(Protocol):
@@ -59,7 +59,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise OCDError(
-                f"TensorBoard is not installed ({error}): pip install 'ocd-torch[tensorboard]'"
+                f"TensorBoard is not installed ({error}): {install('tensorboard')}"
             ) from None
         self._writer = SummaryWriter(str(Path(folder) / name), flush_secs=flush_seconds)
         self._notes = 0
@@ -93,9 +93,7 @@ class Trackio:
         try:
             import trackio
         except ImportError as error:
-            raise OCDError(
-                f"trackio is not installed ({error}): pip install 'ocd-torch[trackio]'"
-            ) from None
+            raise OCDError(f"trackio is not installed ({error}): {install('trackio')}") from None
         self._run = trackio.init(project=project, name=name, **options)
 
     def __call__(self, event: str, values: dict[str, Any]) -> None:

@@ -23,3 +23,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if not close:
         return ""
     return "; did you mean " + " or ".join(repr(match) for match in close) + "?"
+
+
+def install(extra: str) -> str:
+    """How the packages of an extra are installed, as the end of a sentence."""
+    return f"pip install 'ocd-torch[{extra}]' (in a clone: pip install -c constraints.txt '.[{extra}]')"

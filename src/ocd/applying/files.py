@@ -21,7 +21,7 @@ from ocd.applying.loaded import Ask, LoadedRun
 from ocd.applying.media import MEDIA, write_media
 from ocd.base import digest_of
 from ocd.data import file_digest, read_json, write_json, written_aside
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 ENDINGS = (".csv", ".parquet")
 PART = {"number": 4096, "steps": 256, "classes": 1024, "view": 8, "voices": 1}
@@ -224,9 +224,7 @@ def write_part(columns: dict[str, Any], path: Path, with_names: bool = True) -> 
             try:
                 import pandas as pd
             except ImportError as error:
-                raise OCDError(
-                    "a parquet file needs pandas: pip install 'ocd-torch[tabular]'"
-                ) from error
+                raise OCDError(f"a parquet file needs pandas: {install('tabular')}") from error
             pd.DataFrame(columns).to_parquet(aside, index=False)
             return
         with aside.open("w", encoding="utf-8", newline="") as file:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ocd.data import Inputs, Shard, call, num_rows
 from ocd.distributed.batch_norm import has_batch_norms, over_all_processes
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 LOSSES = ("loss", "denoise_loss", "scale_loss", "task_loss", "score")
 """Losses that a step may have, in the order in which they are summed: a process without a row has no
@@ -56,7 +56,7 @@ def team_of(share: Shard) -> Team | None:
         from accelerate import PartialState
     except ImportError as error:
         raise OCDError(
-            "training in several processes needs accelerate: pip install 'ocd-torch[distributed]'"
+            f"training in several processes needs accelerate: {install('distributed')}"
         ) from error
     state = PartialState(cpu=not torch.cuda.is_available())
     if state.num_processes != share.of:

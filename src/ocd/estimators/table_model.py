@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ocd.config import OCDConfig
 from ocd.data import Examples, dataset_size, fetch_rows
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 from ocd.model import OCD
 from ocd.prediction import Prediction
 from ocd.tasks import TableData, Task, get_task
@@ -23,9 +23,7 @@ try:
     from sklearn.utils import check_random_state
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
-    raise OCDError(
-        f"the estimators need scikit-learn ({error}): pip install 'ocd-torch[tabular]'"
-    ) from None
+    raise OCDError(f"the estimators need scikit-learn ({error}): {install('tabular')}") from None
 
 PART = 64
 """Rows that are answered at once."""

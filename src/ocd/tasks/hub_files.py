@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ocd.errors import MissingData, OCDError
+from ocd.errors import MissingData, OCDError, install
 
 
 def hub_file(repo: str, filename: str, data_dir: Path | None) -> Path:
@@ -34,7 +34,7 @@ def read_columns(path: Path, columns: list[str], limit: int | None = None) -> An
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise OCDError("reading parquet needs pyarrow: pip install 'ocd-torch[images]'") from error
+        raise OCDError(f"reading parquet needs pyarrow: {install('images')}") from error
     try:
         file = parquet.ParquetFile(path)
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError

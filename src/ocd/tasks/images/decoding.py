@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 ENDINGS = (
     ".png", ".jpg", ".jpeg", ".jfif", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"
@@ -35,7 +35,7 @@ def opened(data: bytes, where: str) -> Any:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise OCDError("reading images needs Pillow: pip install 'ocd-torch[images]'") from error
+        raise OCDError(f"reading images needs Pillow: {install('images')}") from error
     if not data:
         raise OCDError(f"{where}: the file is empty")
     try:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ocd.data import Examples
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 from ocd.evaluation import CLASSIFIER_METRICS
 from ocd.lessons import Transform
 from ocd.tasks.catalog import CATALOG
@@ -105,7 +105,7 @@ def _read() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """
     found = find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
-        raise OCDError("the task digits needs scikit-learn: pip install 'ocd-torch[digits]'")
+        raise OCDError(f"the task digits needs scikit-learn: {install('digits')}")
     path = Path(found.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     try:
         with gzip.open(path, "rt") as file:

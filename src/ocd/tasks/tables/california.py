@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ocd.data import Examples
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 from ocd.tasks.published import Published
 from ocd.tasks.reader import Answer
 from ocd.tasks.tables.networks import PeriodicEncoder
@@ -29,7 +29,7 @@ def load(options: NetworkOptions, data_dir: Path | None) -> TableData:
         from sklearn.datasets import fetch_california_housing
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise OCDError("california needs scikit-learn: pip install 'ocd-torch[tabular]'") from error
+        raise OCDError(f"california needs scikit-learn: {install('tabular')}") from error
     try:
         table = fetch_california_housing(data_home=data_dir, download_if_missing=data_dir is None)
     except OSError as error:

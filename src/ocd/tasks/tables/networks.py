@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 from ocd.tasks.tables.options import NetworkOptions, TableData
 from ocd.tasks.tables.periodic import periodic_embeddings
 from ocd.tasks.task import TaskData
@@ -54,9 +54,7 @@ def make_network(options: NetworkOptions, num_features: int, num_outputs: int) -
     try:
         import rtdl_revisiting_models as rtdl
     except ImportError as error:
-        raise OCDError(
-            "tables need rtdl_revisiting_models: pip install 'ocd-torch[tabular]'"
-        ) from error
+        raise OCDError(f"tables need rtdl_revisiting_models: {install('tabular')}") from error
     network: nn.Module
     if options.network == "mlp":
         network = rtdl.MLP(

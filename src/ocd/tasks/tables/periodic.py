@@ -11,7 +11,7 @@ import sys
 import types
 from typing import Any
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 NAME = "rtdl_num_embeddings"
 WHOLE, PART = "sklearn", "sklearn.tree"
@@ -31,7 +31,7 @@ def periodic_embeddings() -> Any:
     try:
         return _imported().PeriodicEmbeddings
     except ImportError as error:
-        raise OCDError(f"tables need {NAME}: pip install 'ocd-torch[tabular]'") from error
+        raise OCDError(f"tables need {NAME}: {install('tabular')}") from error
 
 
 def _imported() -> types.ModuleType:

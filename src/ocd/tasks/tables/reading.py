@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 from ocd.tasks.tables.kinds import COMMA_FIRST
 from ocd.tasks.tables.numbers import may_be_thousands
 
@@ -107,7 +107,7 @@ def _pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise OCDError("tables need pandas: pip install 'ocd-torch[tabular]'") from error
+        raise OCDError(f"tables need pandas: {install('tabular')}") from error
     return pandas
 
 

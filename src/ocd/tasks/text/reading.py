@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ocd.errors import OCDError, nearest
+from ocd.errors import OCDError, install, nearest
 
 Row = dict[str, Any]
 ENDINGS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".json": "", ".parquet": "", ".pq": ""}
@@ -83,7 +83,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise OCDError("parquet needs pyarrow: pip install 'ocd-torch[text]'") from error
+        raise OCDError(f"parquet needs pyarrow: {install('text')}") from error
     try:
         with parquet.ParquetFile(path) as file:
             _check(path, columns, file.schema_arrow.names)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Tokenizer:
         try:
             from tokenizers import Tokenizer as Backend
         except ImportError as error:
-            raise OCDError("texts need tokenizers: pip install 'ocd-torch[text]'") from error
+            raise OCDError(f"texts need tokenizers: {install('text')}") from error
         self.backend = Backend.from_str(facts["tokenizer"])
         self.backend.no_padding()
         self.limit: int = facts["limit"]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ocd.errors import OCDError
+from ocd.errors import OCDError, install
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _image(path: Path, size: int, background: float) -> Tensor:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise OCDError("reading images needs Pillow: pip install 'ocd-torch[nerf]'") from error
+        raise OCDError(f"reading images needs Pillow: {install('nerf')}") from error
     try:
         with Image.open(path) as file:
             pixels = np.asarray(file.convert("RGBA"), dtype=np.float32) / 255
