@@ -70,11 +70,12 @@ def folders(root: Path = ROOT) -> list[Path]:
 
 
 def page(folder: Path, root: Path = ROOT) -> str:
-    """The page of a result folder. Raises ValueError where notes.md has not the form that it needs."""
+    """The page of a result folder. Raises SystemExit where notes.md is missing, or of another form."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    notes = NOTES.fullmatch((folder / "notes.md").read_text(encoding="utf-8"))
+    path = folder / "notes.md"
+    notes = NOTES.fullmatch(path.read_text(encoding="utf-8")) if path.exists() else None
     if notes is None:
-        raise ValueError(f"{folder / 'notes.md'} must be a title and the notes")
+        raise SystemExit(f"write {path}: a title, and what the result says; then make the pages again")
     (planned,) = [one for one in read_plan(root) if root / "results" / one.folder == folder]
     up = "../" * len(folder.relative_to(root).parts)
     parts = [
