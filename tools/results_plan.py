@@ -48,16 +48,8 @@ class Planned:
         """Of `ocd`, to run it, or its suite, into the folder `out`."""
         given = ["--data-dir", str(data / self.data)] if data and self.data else []
         files = {key: str((data or Path()) / value) for key, value in self.files.items()}
-        return [
-            "run",
-            self.suite or self.task,
-            *given,
-            "--seeds",
-            self._seeds,
-            "--out",
-            str(out),
-            *self._set(files),
-        ]
+        task = self.suite or self.task
+        return ["run", task, *given, "--seeds", self._seeds, "--out", str(out), *self._set(files)]
 
     def shown(self) -> str:
         """The commands as a page shows them, with DIR for the folder of the data."""

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ocd.base import Capture, FrozenBase, example_losses
+from ocd.base import example_losses
 from ocd.data import Targets
 from ocd.errors import OCDError
-from ocd.generator import HyperNetwork, apart
+from ocd.generator import apart
 from ocd.lessons import as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 from ocd.prediction.sampling import FEWEST_JUDGES, EnsembleLoss, SamplingConfig
-from ocd.prediction.scoring import HARM, SPREADS
+from ocd.prediction.scoring import HARM, SPREADS, Drawn
 from ocd.prediction.scoring import NUM_DRAWS as FEW_DRAWS
 from ocd.prediction.uncertainty import interval_coverage
 from ocd.training import energy_scores
@@ -37,17 +37,6 @@ NUM_DRAWS = 100
 """Draws of each example; their twentieths are the ends of an interval of nine tenths."""
 PRICE = 0.05
 """By how much of the best score a spread that covers may be worse."""
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A chunk of held-out examples: `draws` (B, K, ...) and `mean` (B, 1, ...) are codes."""
-
-    frozen: FrozenBase
-    capture: Capture
-    labels: Targets
-    draws: Tensor
-    mean: Tensor
 
 
 @torch.no_grad()
@@ -73,8 +62,8 @@ def choose_spread_by_coverage(
     factor = 1.0 if config.scale_factor is None else config.scale_factor
     drawn = _draw(fitted, held_out, chunk_size)
     together = held_out.copy_of()
-    centre, words = _choose_centre(network, drawn, judge, config, together)
-    trial = _Trial(network, drawn, factor, centre, config.coverage, together)
+    centre, words = _choose_centre(drawn, judge, config, together)
+    trial = _Trial(drawn, factor, centre, config.coverage, together)
     best, says = trial.covering()
     if (cheaper := trial.cheaper_than(best)) is not None:
         best, prices = cheaper
@@ -83,16 +72,13 @@ def choose_spread_by_coverage(
     return f"sampling: {words}{says}"
 
 
-def _draw(fitted: FittedGenerator, held_out: HeldOut, chunk_size: int) -> list[_Drawn]:
+def _draw(fitted: FittedGenerator, held_out: HeldOut, chunk_size: int) -> list[Drawn]:
     """Draws for all held-out examples."""
-    network, drawn = fitted.network, []
+    drawn = []
     for here, rows, labels, known in held_out.chunks(fitted, chunk_size):
-        frozen = here.frozen
-        capture = frozen.capture(rows) if known is None else known
-        _check_shapes(frozen.outputs.named(capture.output), labels)
-        embedding = network.embed(fitted.condition.features(frozen, rows, capture), rows)
-        draws = network.raw_codes(embedding, fitted.noise(rows, 0, NUM_DRAWS))
-        drawn.append(_Drawn(frozen, capture, labels, draws, network.raw_mean(embedding)))
+        capture = here.frozen.capture(rows) if known is None else known
+        _check_shapes(here.frozen.outputs.named(capture.output), labels)
+        drawn.append(Drawn.of(here, rows, labels, capture, NUM_DRAWS))
     return drawn
 
 
@@ -101,18 +87,16 @@ class _Trial:
     """Spreads around one centre, tried on held-out examples. `share`: that is to be covered.
     `together`: which examples are one piece of evidence."""
 
-    network: HyperNetwork
-    drawn: list[_Drawn]
+    drawn: list[Drawn]
     factor: float
     centre: float
     share: float
     together: Tensor | None
 
-    def outputs(self, of: _Drawn, spread: float, num_draws: int = NUM_DRAWS) -> Tensor:
+    def outputs(self, of: Drawn, spread: float, num_draws: int = NUM_DRAWS) -> Tensor:
         """(B, K, ...)."""
         moved = self.centre * of.mean + spread * apart(of.draws[:, :num_draws], of.mean)
-        delta = self.network.codec.decode(self.factor * moved, of.capture.positions)
-        return of.frozen.outputs.named(of.frozen.run(of.capture, delta))
+        return of.here.frozen.outputs.named(of.outputs(self.factor * moved))
 
     def covered(self, spread: float) -> float:
         """Per cent of the targets in the central interval of their draws."""
@@ -160,8 +144,7 @@ def _smallest_spread(covered: Callable[[float], float], wanted: float) -> float:
 
 
 def _choose_centre(
-    network: HyperNetwork,
-    drawn: list[_Drawn],
+    drawn: list[Drawn],
     judge: EnsembleLoss | None,
     config: SamplingConfig,
     together: Tensor | None,
@@ -174,8 +157,7 @@ def _choose_centre(
     for of in drawn:
         rows = [example_losses(judge.loss, of.capture.output, of.labels)]
         for centre in CENTRES:
-            delta = network.codec.decode(centre * of.mean, of.capture.positions)
-            rows.append(example_losses(judge.loss, of.frozen.run(of.capture, delta)[:, 0], of.labels))
+            rows.append(example_losses(judge.loss, of.outputs(centre * of.mean)[:, 0], of.labels))
         parts.append(torch.stack(rows))
     losses = torch.cat(parts, dim=1).double()
     usable = losses[0].isfinite()

@@ -44,7 +44,7 @@ ALONE = "the base's own answer"
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class Drawn:
     """A chunk of held-out examples: `draws` (B, K, ...) and `mean` (B, 1, ...) are codes."""
 
     here: FittedGenerator
@@ -54,12 +54,19 @@ class _Drawn:
     mean: Tensor
 
     @classmethod
-    def of(cls, here: FittedGenerator, rows: Inputs, labels: Targets, known: Capture | None) -> _Drawn:
+    def of(
+        cls,
+        here: FittedGenerator,
+        rows: Inputs,
+        labels: Targets,
+        known: Capture | None,
+        num_draws: int = NUM_DRAWS,
+    ) -> Drawn:
         """`known`: the capture, if there is one."""
         network, frozen = here.network, here.frozen
         capture = frozen.capture(rows) if known is None else known
         embedding = network.embed(here.condition.features(frozen, rows, capture), rows)
-        draws = network.raw_codes(embedding, here.noise(rows, 0, NUM_DRAWS))
+        draws = network.raw_codes(embedding, here.noise(rows, 0, num_draws))
         mean = network.raw_mean(embedding) if _has_mean(network) else draws
         assert isinstance(labels, Tensor)  # else no score is known for them
         return cls(here, capture, labels, draws, mean)
@@ -84,7 +91,7 @@ class _Trial:
     """Ways to draw, tried on held-out examples. `factor`: of every delta. `together`: which examples
     are one piece of evidence."""
 
-    chunks: list[_Drawn]
+    chunks: list[Drawn]
     judge: EnsembleLoss
     factor: float
     together: Tensor | None
@@ -209,7 +216,7 @@ def choose_by_score(
     network = fitted.network
     factor = 1.0 if config.scale_factor is None else config.scale_factor
     network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
-    chunks = [_Drawn.of(*chunk) for chunk in held_out.chunks(fitted, chunk_size)]
+    chunks = [Drawn.of(*chunk) for chunk in held_out.chunks(fitted, chunk_size)]
     trial = _Trial(chunks, judge, factor, held_out.copy_of())
     if not trial.usable.any():
         why = f"since the base's loss is finite on none of the {held_out.counted(trial.num_rows)}"
