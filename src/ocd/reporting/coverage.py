@@ -59,11 +59,7 @@ class Covered(NamedTuple):
 def judge_coverage(run: RunRecords, distribution: Json) -> Json:
     """The verdict about the draws as a distribution. `distribution`: the numbers of each seed."""
     num = _num_rows(run)
-    ties = _ties(run)
-    levels = {
-        level: _judge(level, _covered(run, distribution, OURS, level, num), bool(ties))
-        for level in LEVELS
-    }
+    ties, levels = _ties(run), _judged(run, distribution, OURS, num)
     statement = max((of["statement"] for of in levels.values()), key=STATEMENTS.index)
     verdict = {
         "statement": statement,
@@ -117,6 +113,14 @@ def _ties(run: RunRecords) -> str:
     )
 
 
+def _judged(run: RunRecords, distribution: Json, name: str, num: int) -> dict[int, Json]:
+    """Both levels of a distribution by the rule above."""
+    ties = bool(_ties(run))
+    return {
+        level: _judge(level, _covered(run, distribution, name, level, num), ties) for level in LEVELS
+    }
+
+
 def _judge(level: int, covered: Covered, ties: bool = False) -> Json:
     """One level by the rule above."""
     share, low, high, how = covered
@@ -157,10 +161,7 @@ def _instead(run: RunRecords, distribution: Json, num: int) -> str:
     """A simple distribution to use in place of one that is wrong, if its intervals are not wrong."""
     if PLAIN not in distribution:
         return ""
-    ties = bool(_ties(run))
-    found = {
-        level: _judge(level, _covered(run, distribution, PLAIN, level, num), ties) for level in LEVELS
-    }
+    found = _judged(run, distribution, PLAIN, num)
     if any(of["statement"] == WRONG for of in found.values()):
         return ""
     shares = " and ".join(f"{of['coverage']:.1f} %" for of in found.values())
