@@ -206,3 +206,24 @@ def test_scores_refuse_what_are_no_draws():
             score(torch.zeros(3, 4))
     with pytest.raises(OCDError, match="draws"):
         uncertainty.spread(torch.zeros(3))
+
+
+@pytest.mark.parametrize("num_draws", [1, 2, 3, 4, 5, 19, 20, 40])
+@pytest.mark.parametrize("level", [50, 90])
+def test_an_interval_is_where_its_cover_is_counted(num_draws, level):
+    """Of whole ranks, what lies within the ends is what is counted as covered; and the mean width of
+    the ends is the width that is reported."""
+    draws, targets = normal(num_draws, 200, seed=3), normal(200, seed=4)
+    low, high = uncertainty.central_interval(draws, level)
+    assert (low <= high).all()
+    assert uncertainty.interval_width(draws, level) == pytest.approx(float((high - low).mean()))
+    if (num_draws + 1) * (100 - level) % 200 == 0:
+        inside = ((low <= targets) & (targets <= high)).double()
+        assert inside.equal(uncertainty.covered_by_interval(draws, targets, level))
+
+
+def test_ends_between_two_ranks_are_interpolated():
+    draws = torch.arange(1.0, 6.0)[:, None]
+    assert [float(end) for end in uncertainty.central_interval(draws, 50)] == [1.5, 4.5]
+    assert uncertainty.reaches(3, 50) and not uncertainty.reaches(2, 50)
+    assert uncertainty.reaches(19, 90) and not uncertainty.reaches(18, 90)

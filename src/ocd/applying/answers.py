@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ocd.applying.voices import as_in_mixture
-from ocd.prediction import UNLIKE, Prediction
+from ocd.prediction import UNLIKE, Prediction, central_interval, reaches
 from ocd.tasks import Answer, NewRows
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def make_answers(
         base,
         joined,
         outputs.std(dim=0, unbiased=False) if several else None,
-        _intervals(outputs) if answer.kind in ("number", "steps") and several else {},
+        _intervals(outputs) if answer.kind in ("number", "steps") else {},
         outputs,
         *near,
         remarks,
@@ -188,26 +187,7 @@ def _in_units(values: Tensor, units: Tensor) -> Tensor:
 
 
 def _intervals(draws: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
-    """Central intervals of draws (K, B, ...): between the r-th draws from both ends another one lies in
-    (K + 1 - 2r) / (K + 1) of the cases; between two of these, both ends are interpolated."""
-    ordered, count = draws.sort(dim=0).values, len(draws)
-    found = {}
-    for level in LEVELS:
-        rank = (count + 1) * (100 - level) / 200
-        if rank < 1:  # beyond all draws there is no interval
-            continue
-        low, share = math.floor(rank), rank - math.floor(rank)
-        if 2 * (low + 1) > count + 1:
-            share = 0.0
-        ends = [
-            ordered[first] + share * (ordered[second] - ordered[first])
-            for first, second in (
-                (low - 1, min(low, count - 1)),
-                (count - low, max(count - low - 1, 0)),
-            )
-        ]
-        found[level] = (ends[0], ends[1])
-    return found
+    return {level: central_interval(draws, level) for level in LEVELS if reaches(len(draws), level)}
 
 
 def _numbers(values: Tensor) -> Any:

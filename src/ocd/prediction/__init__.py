@@ -21,12 +21,14 @@ from ocd.prediction.sampling import (
 )
 from ocd.prediction.scoring import centre_and_spread
 from ocd.prediction.uncertainty import (
+    central_interval,
     covered_by_interval,
     crps_per_example,
     interval_coverage,
     interval_width,
     mutual_information,
     predictive_entropy,
+    reaches,
     softmax_entropy,
     spread,
 )
@@ -47,6 +49,7 @@ __all__ = [
     "SamplingConfig",
     "apply_deltas",
     "best_draws",
+    "central_interval",
     "centre_and_spread",
     "check_count",
     "covered_by_interval",
@@ -60,6 +63,7 @@ __all__ = [
     "mutual_information",
     "predict_in_chunks",
     "predictive_entropy",
+    "reaches",
     "settle_sampling",
     "softmax_entropy",
     "spread",

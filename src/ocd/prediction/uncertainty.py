@@ -64,21 +64,32 @@ def covered_by_interval(draws: Tensor, targets: Tensor, level: float) -> Tensor:
 
 
 def interval_width(draws: Tensor, level: float) -> float:
-    """Mean width of the central intervals whose cover `covered_by_interval` gives, in the outputs'
-    unit; draws (K, N, ...)."""
-    ordered = draws.double().sort(dim=0).values
+    """Mean width of `central_interval`, in the outputs' unit; draws (K, N, ...)."""
+    low, high = central_interval(draws.double(), level)
+    return float((high - low).mean())
 
-    def width(rank: int) -> Tensor:
-        return (ordered[len(ordered) - rank] - ordered[rank - 1]).mean()
 
-    return float(_between_ranks(width, len(ordered), level, ordered.new_zeros(())))
+def central_interval(draws: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """Lower and upper end (N, ...) of the central interval of draws (K, N, ...), of which
+    `covered_by_interval` gives the cover. Of a level that so few draws do not reach, the outermost."""
+    ordered, count = draws.sort(dim=0).values, len(draws)
+    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    return (
+        _between_ranks(lambda rank: ordered[rank - 1], count, level, middle),
+        _between_ranks(lambda rank: ordered[count - rank], count, level, middle),
+    )
+
+
+def reaches(num_draws: int, level: float) -> bool:
+    """Whether a central interval of the level lies within so many draws."""
+    return (num_draws + 1) * (100 - level) >= 200
 
 
 def _between_ranks(
     of: Callable[[int], Tensor], num_draws: int, level: float, nothing: Tensor
 ) -> Tensor:
     """What is said of the draws of ranks r and K + 1 - r, for the rank of a level: between two ranks
-    interpolated. `nothing`: of ranks between which there is no draw."""
+    interpolated. `nothing`: of the ranks that have met."""
     share = max(1.0, (num_draws + 1) * (100 - level) / 200)
     rank = math.floor(share)
     low, high = (of(r) if 2 * r <= num_draws + 1 else nothing for r in (rank, rank + 1))
