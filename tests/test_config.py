@@ -223,3 +223,12 @@ def test_every_setting_has_a_meaning(key, kind):
 
 def test_the_meanings_are_of_all_settings():
     assert dict(groups_of(OCDConfig())).keys() == SETTINGS.keys()
+
+
+@pytest.mark.parametrize(
+    "group", [entry.name for entry in dataclasses.fields(OCDConfig) if entry.type.endswith("Config")]
+)
+def test_a_group_that_is_a_dictionary_is_one_clear_line(group: str) -> None:
+    """Whatever else is looked at in a group, its kind is looked at first."""
+    with pytest.raises(OCDError, match=f"{group} is a dict: it must be a [A-Z].*Config; change"):
+        OCDConfig(**{group: {}})

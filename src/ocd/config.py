@@ -69,7 +69,6 @@ class OCDConfig:
             raise OCDError(f"layer is {self.layer!r}: it must be a name, or auto")
         if self.common_move not in USES:
             raise OCDError(f"common_move is {self.common_move!r}: use one of {', '.join(USES)}")
-        check_goal(self.goal, self.diffusion.solver, self.training.score_weight)
         for entry in fields(self):
             value: Any = getattr(self, entry.name)
             wanted: Any = entry.default_factory
@@ -78,6 +77,7 @@ class OCDConfig:
                     f"{entry.name} is a {type(value).__name__}: it must be a {wanted.__name__}; change "
                     f'single settings by OCDConfig().replace({{"{entry.name}.<setting>": value}})'
                 )
+        check_goal(self.goal, self.diffusion.solver, self.training.score_weight)
 
     @property
     def lessons(self) -> LessonConfig:
