@@ -26,7 +26,7 @@ SMALL = {
 
 CONSTANTS = {
     # All fits are trials, and move in any case: what moving gains has tests of its own.
-    "ocd.fitting.TRIAL_STEPS": 10**9,
+    "ocd.fitting.steps.TRIAL_STEPS": 10**9,
     "ocd.lessons.common_move.CONFIDENCE": 0.5,  # on sixty examples, hardly anything is sure
     "ocd.training.batches.ENOUGH_TO_JUDGE": 0,  # tests/test_never_harm.py has the real one
     "ocd.training.trainer.CHECKPOINT_EVERY": 5,

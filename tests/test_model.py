@@ -30,9 +30,9 @@ from helpers import (
 )
 from ocd import OCD, Examples, OCDConfig, OCDError, overfit, select_layer
 from ocd.base import base_digest
-from ocd.checkpoint import FORMAT_VERSION
 from ocd.data import file_digest, read_json, read_tensors, write_json, write_tensors
 from ocd.generator import HyperNetwork
+from ocd.hub import FORMAT_VERSION
 from ocd.lessons import Workdir
 from ocd.lessons.sources import FreshLessons
 from ocd.prediction import DrawRequest, apply_deltas

@@ -7,20 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ocd import OCD, Examples, OCDConfig, fitting
+from ocd import OCD, Examples, OCDConfig
 from ocd.baselines.fine_tuned_base import fine_tune
+from ocd.fitting import steps
 from ocd.lessons import common_move, is_gain
 from ocd.prediction import AS_THE_BASE, sampling
 from ocd.training import batches
 
-ENOUGH, TRIAL = batches.ENOUGH_TO_JUDGE, fitting.TRIAL_STEPS
+ENOUGH, TRIAL = batches.ENOUGH_TO_JUDGE, steps.TRIAL_STEPS
 CONFIDENCE = common_move.CONFIDENCE
 
 
 @pytest.fixture(autouse=True)
 def _fits_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere in the tests they move in any case, and fewer examples are held out (small_run.py)."""
-    monkeypatch.setattr(fitting, "TRIAL_STEPS", TRIAL)
+    monkeypatch.setattr(steps, "TRIAL_STEPS", TRIAL)
     monkeypatch.setattr(common_move, "CONFIDENCE", CONFIDENCE)
     monkeypatch.setattr(batches, "ENOUGH_TO_JUDGE", ENOUGH)
 

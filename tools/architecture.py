@@ -17,10 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "ocd"
 ORDER = (
     "cli", "demo", "applying", "runs", "estimators", "tasks", "reporting", "audit", "evaluation",
-    "baselines", "model",
-    "rehearsal", "following", "fitting", "judging", "checkpoint", "callbacks", "card", "hub",
-    "config", "prediction", "training", "lessons", "generator", "base", "distributed",
-    "data", "errors",
+    "baselines", "model", "fitting", "hub", "callbacks", "config", "prediction", "training", "lessons",
+    "generator", "base", "distributed", "data", "errors",
 )  # fmt: skip
 """Rooms and top modules from top to bottom: each imports only from those after it."""
 MAX_LINES, MAX_FUNCTION, MAX_PARAMETERS = 300, 50, 7

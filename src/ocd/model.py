@@ -24,8 +24,6 @@ from torch.utils.data import Dataset
 
 from ocd.base import Capture, Loss, Output, Outputs, base_digest
 from ocd.callbacks import Callback, print_notes
-from ocd.card import CardFacts, base_in_words, model_card
-from ocd.checkpoint import load_checkpoint
 from ocd.data import (
     Collate,
     Examples,
@@ -36,14 +34,20 @@ from ocd.data import (
     dataset_size,
     resumable,
     to_device,
-    write_text,
 )
 from ocd.distributed import check_alone, launched
 from ocd.errors import OCDError
-from ocd.fitting import Fitting
-from ocd.following import follow
+from ocd.fitting import Fitting, few_examples, follow, rehearsal_config
 from ocd.generator import Describe, Embedding
-from ocd.hub import FetchOptions, PushOptions, fetched_folder, push_folder
+from ocd.hub import (
+    CardFacts,
+    FetchOptions,
+    PushOptions,
+    base_in_words,
+    fetched_folder,
+    load_checkpoint,
+    push_generator,
+)
 from ocd.lessons import Curriculum, FitBase, Problem, Workdir
 from ocd.prediction import (
     AS_THE_BASE,
@@ -57,7 +61,6 @@ from ocd.prediction import (
     joined_chunks,
     unmoved,
 )
-from ocd.rehearsal import few_examples, rehearsal_config
 from ocd.training import shortened
 
 
@@ -252,13 +255,7 @@ class OCD(Fitting):
         address of the commit. `card`: what the card says, else `card_facts()`. `options`: private,
         token, branch, commit_message, create_pr. Raises OCDError before `fit`, and where the hub
         refuses."""
-        facts = card or self.card_facts()
-
-        def write(folder: Path) -> None:
-            self.save_pretrained(folder)
-            write_text(folder / "README.md", model_card(facts, repo_id))
-
-        return push_folder(repo_id, write, options)
+        return push_generator(repo_id, self.save_pretrained, card or self.card_facts(), options)
 
     def card_facts(self) -> CardFacts:
         """What a model card can say of a fit by itself: nothing of whether it helps."""

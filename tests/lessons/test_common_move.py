@@ -10,18 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ocd import OCD, Examples, OCDConfig, OCDError, fitting
+from ocd import OCD, Examples, OCDConfig, OCDError
 from ocd.base import DenseDelta, FrozenBase, probe
+from ocd.fitting import steps
 from ocd.lessons import Overfitter, Problem, Workdir, common_move, find_common_move, groups_of
 
 UNBOUNDED = 2**62
-TRIAL, CONFIDENCE = fitting.TRIAL_STEPS, common_move.CONFIDENCE
+TRIAL, CONFIDENCE = steps.TRIAL_STEPS, common_move.CONFIDENCE
 
 
 @pytest.fixture(autouse=True)
 def _fits_are_no_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere in the tests no common move is looked for (small_run.py)."""
-    monkeypatch.setattr(fitting, "TRIAL_STEPS", TRIAL)
+    monkeypatch.setattr(steps, "TRIAL_STEPS", TRIAL)
     monkeypatch.setattr(common_move, "CONFIDENCE", CONFIDENCE)
 
 

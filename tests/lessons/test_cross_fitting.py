@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
-from ocd import OCD, Examples, OCDConfig, OCDError, fitting
+from ocd import OCD, Examples, OCDConfig, OCDError
 from ocd.base import FrozenBase, probe
 from ocd.data import fetch_rows
+from ocd.fitting import steps
 from ocd.lessons import FoldedLessons, Overfitter, Problem, Workdir
 
 COUNT = 60
@@ -39,13 +40,13 @@ STOPS_AT: list[int] = []
 """How many bases are trained before the process is interrupted."""
 
 
-TRIAL = fitting.TRIAL_STEPS
+TRIAL = steps.TRIAL_STEPS
 
 
 @pytest.fixture(autouse=True)
 def _fits_are_no_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere in the tests no common move is looked for (small_run.py)."""
-    monkeypatch.setattr(fitting, "TRIAL_STEPS", TRIAL)
+    monkeypatch.setattr(steps, "TRIAL_STEPS", TRIAL)
 
 
 @pytest.fixture(autouse=True)

@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from ocd.applying.answers import Answers, make_answers
-from ocd.card import CardFacts
 from ocd.data import to_device
 from ocd.errors import OCDError
-from ocd.hub import PushOptions
+from ocd.hub import CardFacts, PushOptions
 from ocd.model import OCD
 from ocd.prediction import Reference
 from ocd.reporting import opening_lines, results_in_short

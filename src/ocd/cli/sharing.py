@@ -27,9 +27,8 @@ def push(
     The base is not pushed. Log in with `hf auth login`, or set HF_TOKEN.
     """
     from ocd.applying import load
-    from ocd.card import model_card
     from ocd.data import write_text
-    from ocd.hub import PushOptions
+    from ocd.hub import PushOptions, model_card
 
     loaded = load(folder, seed)
     if card is not None:

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from torch.utils.data import Dataset
 
-from ocd.checkpoint import load_checkpoint
 from ocd.data import wait_for
-from ocd.fitting import Fitting
+from ocd.fitting.steps import Fitting
+from ocd.hub import load_checkpoint
 from ocd.lessons import Workdir
 
 Fit = TypeVar("Fit", bound=Fitting)

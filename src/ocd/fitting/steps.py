@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ocd.base import Fingerprint, FrozenBase, Loss, Output, Outputs, find_layer, list_layers, unwrapped
-from ocd.checkpoint import Checkpoint, save_checkpoint
 from ocd.config import OCDConfig
 from ocd.data import Chosen, Excerpt, dataset_size, progress_bar, seeded, some_by_chance
 from ocd.errors import OCDError
+from ocd.fitting.judging import Judges
 from ocd.generator import Condition, Describe, HyperNetwork
-from ocd.judging import Judges
+from ocd.hub import Checkpoint, save_checkpoint
 from ocd.lessons import (
     Curriculum,
     FitBase,

@@ -14,8 +14,8 @@ import ocd
 from fake_hub import FakeHub, serve
 from helpers import digits_base, fitted, test_digits
 from ocd import OCD, OCDError
-from ocd.card import NOT_MEASURED
 from ocd.cli.app import app
+from ocd.hub import NOT_MEASURED
 from ocd.runs import Run
 from small_run import SMALL
 

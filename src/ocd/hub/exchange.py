@@ -3,7 +3,7 @@
     ocd.push_to_hub("me/my-model-ocd", private=True)
     OCD.from_pretrained("me/my-model-ocd", base=base, revision="v1")
 
-A repository holds what a folder holds (ocd.checkpoint), and a model card as its README.md.
+A repository holds what a folder holds (ocd.hub.checkpoint), and a model card as its README.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
+from ocd.data import write_text
 from ocd.errors import OCDError
+from ocd.hub.card import CardFacts, model_card
 
 FILES = ["config.json", "*.safetensors"]
 """What is fetched of a repository: nothing that can hold code."""
@@ -48,11 +50,12 @@ class FetchOptions(TypedDict, total=False):
     """Whether to take what the cache has, and ask no server."""
 
 
-def push_folder(
-    repo_id: str, write: Callable[[Path], None], options: PushOptions, what: str = "an OCD"
+def push_generator(
+    repo_id: str, save: Callable[[Path], None], facts: CardFacts, options: PushOptions
 ) -> str:
-    """Push what `write(folder)` writes; the repository is made where there is none. Returns the
-    address of the commit or pull request. Raises OCDError in one line where the hub refuses.
+    """Push what `save(folder)` writes, with a model card of these facts; the repository is made where
+    there is none. Returns the address of the commit or pull request. Raises OCDError in one line where
+    the hub refuses.
     """
     from huggingface_hub import HfApi
 
@@ -65,12 +68,13 @@ def push_folder(
         if branch is not None:
             api.create_branch(name, branch=branch, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            write(Path(folder))
+            save(Path(folder))
+            write_text(Path(folder) / "README.md", model_card(facts, repo_id))
             return str(
                 api.upload_folder(
                     repo_id=name,
                     folder_path=folder,
-                    commit_message=options.get("commit_message", f"Push {what}"),
+                    commit_message=options.get("commit_message", "Push an OCD"),
                     revision=branch,
                     create_pr=options.get("create_pr"),
                 )
