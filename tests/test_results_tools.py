@@ -111,7 +111,7 @@ def test_the_parts_of_a_suite_are_made_by_one_run(
 
 
 def test_gains_of_the_figure_are_those_of_the_verdict() -> None:
-    found = {one.folder: gains(read_results(one)) for one in results_plan.made()}
+    found = {one.folder: gains(one, read_results(one)) for one in results_plan.made()}
     results = read_results(next(one for one in PLAN if one.folder == "mnist"))
     base = sum(results["methods"]["base"]["cross_entropy"]) / len(results["seeds"])
     assert found["mnist"][0][0] == pytest.approx(100 * results["verdict"]["difference"] / base)
