@@ -77,8 +77,8 @@ def stored_data(folder: Path) -> TaskData:
     """Data of the form that a run's had, with its reader. Raises OCDError where nothing is stored."""
     if not (folder / "reader.json").exists():
         raise OCDError(
-            f"{folder.parent} does not say how its data were read: it is of an earlier version, or of "
-            "a task without new inputs; run `ocd run` again in a new folder"
+            f"{folder.parent} does not say how its data were read: its task reads no new inputs (its "
+            "data have no `reader`), or it is of an earlier version, and `ocd run` has to make it again"
         )
     saved = read_json(folder / "reader.json")
     reader: Reader = _found(READERS[saved["kind"]]).from_state(
