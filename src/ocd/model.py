@@ -209,9 +209,9 @@ class OCD(Fitting):
         `inputs` (B, ...) of any B, worked on in chunks; or a dataset as `fit` takes it, of pairs or of
         inputs alone, whose targets are not looked at. `draws`: K. mode "draws" samples K deltas an
         example; "mean" gives the expected delta in one pass (K = 1). An example's draws depend on its
-        own input and on `seed` alone, not on the rest of the batch. `use_mean_scale` is the paper's
-        ablation "no scale". `choose`: keep the best draw (ocd.prediction.verifying). Raises OCDError
-        for another mode, and for no draw or no input.
+        own input and on `seed`, not on the rest of the batch; and on K, where they are balanced
+        (`Prediction`). `use_mean_scale` is the paper's ablation "no scale". `choose`: keep the best
+        draw (ocd.prediction.verifying). Raises OCDError for another mode, no draw or no input.
         """
         unseen = Unseen(inputs, collate)
         request = DrawRequest(draws if mode == "draws" else 1, mode, seed, use_mean_scale)
@@ -226,11 +226,11 @@ class OCD(Fitting):
             capture = fitted.capture(rows)
             if fitted.network.scale_factor == 0:  # no move gained on held-out examples
                 note = AS_THE_BASE if fitted.frozen.start is None else AS_TUNED
-                return unmoved(fitted.frozen, capture, request.num_draws, note)
-            embedding = fitted.embed(rows, capture)
-            codes = fitted.draw(rows, embedding, request)
-            delta = fitted.decode(codes, capture)
-            found = apply_deltas(fitted.frozen, capture, delta)
+                found = unmoved(fitted.frozen, capture, request.num_draws, note)
+            else:
+                codes = fitted.draw(rows, fitted.embed(rows, capture), request)
+                delta = fitted.decode(codes, capture)
+                found = apply_deltas(fitted.frozen, capture, delta, fitted.balances(request))
             return found if choose is None else best_draws(found, rows, choose)
 
         def one() -> Inputs:

@@ -13,6 +13,7 @@ from ocd.evaluation.joint_scores import (
     two_sample_accuracy,
     variogram_scores,
 )
+from ocd.generator import Placement
 from ocd.training import energy_scores
 
 
@@ -86,3 +87,35 @@ def test_a_classifier_knows_which_input_a_draw_is_for():
     others = TARGETS.roll(1, dims=0)
     assert two_sample_accuracy(others, TARGETS, given) > 70
     assert two_sample_accuracy(TARGETS[:2], TARGETS[:2], given[:2]) != 50  # two halves of one: nan
+
+
+@pytest.mark.parametrize("count", [2, 5, 20, 50])
+def test_balanced_draws_of_the_right_distribution_score_as_chance_draws_do(count):
+    """Around their own mean draws lie farther apart: without a correction they would seem better than
+    the target's own distribution, for which no score can be better."""
+    rows = 20_000
+    targets = walks(rows, seed=2)
+    # The target itself as a draw of many: E|x - y| and E|x - x'| are the same.
+    truth = float((walks(rows, seed=3) - targets).norm(dim=1).mean()) / 2
+    codes = walks(rows, count, seed=4)
+    placed = Placement(centre=0.0, balanced=True)
+    found = placed.around(codes, torch.zeros(rows, 1, 6))
+    assert torch.allclose(found.mean(dim=1), torch.zeros(rows, 6), atol=1e-4)
+    size, wanted = (float(some.var(dim=(0, 1)).sum()) for some in (found, codes))
+    assert size == pytest.approx(wanted, rel=0.01)
+    naive, right = (float(energy_scores(found, targets, b).mean()) for b in (False, True))
+    chance = float(energy_scores(codes, targets).mean())
+    assert chance == pytest.approx(truth, rel=0.01) and right == pytest.approx(truth, rel=0.01)
+    assert naive < truth * (1 - 0.35 / count)
+    by_step = crps_by_step(found.transpose(0, 1), targets, balanced=True)
+    assert torch.allclose(by_step, crps_by_step(codes.transpose(0, 1), targets), rtol=0.02)
+
+
+@pytest.mark.parametrize("level", [50, 90])
+def test_bands_of_balanced_draws_cover_their_share(level):
+    targets = walks(4000, seed=5)
+    placed = Placement(centre=0.0, balanced=True)
+    draws = placed.around(walks(4000, 20, seed=6), torch.zeros(4000, 1, 6))
+    assert band_coverage(draws.transpose(0, 1), targets, level, balanced=True) == pytest.approx(
+        level, abs=3
+    )

@@ -8,7 +8,15 @@ from torch import nn
 
 from ocd import OCDError
 from ocd.base import DenseDelta, RankOneDelta
-from ocd.generator import DenoiserConfig, Embedding, GeneratorConfig, HyperNetwork, ScaleConfig, Shapes
+from ocd.generator import (
+    DenoiserConfig,
+    Embedding,
+    GeneratorConfig,
+    HyperNetwork,
+    Placement,
+    ScaleConfig,
+    Shapes,
+)
 from ocd.generator.scale import code_scale
 
 WEIGHT = (4, 6)
@@ -270,3 +278,23 @@ def test_the_parts_of_a_generated_code_add_up():
         assert (float(network.spread), float(network.scale_factor)) == (0.25, 0.5)
         middle = mean(network, embedding)
         assert torch.allclose(drawn(), middle + 0.25 * 0.5 * (both - 2 * middle), atol=1e-5)
+
+
+@pytest.mark.parametrize(("centre", "spread"), [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5)])
+def test_balanced_draws_lie_around_what_their_mean_has_to_be(centre, spread):
+    """However many there are, and however wrong the expected code of one pass is."""
+    codes, mean = torch.randn(4, 7, 3).exp(), torch.zeros(4, 1, 3)
+    placement = Placement(centre, spread, balanced=True)
+    for count in (2, 5, 7):
+        found = placement.around(codes[:, :count], mean)
+        assert placement.balances(count)
+        assert torch.allclose(found.mean(dim=1), torch.zeros(4, 3), atol=1e-5)
+    assert torch.equal(placement.around(codes[:, :1], mean), spread * codes[:, :1])
+    assert not placement.balances(1)
+
+
+def test_other_draws_do_not_depend_on_their_number():
+    codes, mean = torch.randn(4, 7, 3), torch.randn(4, 1, 3)
+    for placement in (Placement(), Placement(spread=0.25), Placement(balanced=True)):
+        few, many = (placement.around(codes[:, :count], mean) for count in (3, 7))
+        assert torch.equal(few, many[:, :3]) and not placement.balances(7)

@@ -380,17 +380,20 @@ def test_draws_lie_around_the_base_where_their_mean_does_not_gain(regression, fa
 
 
 @pytest.mark.parametrize("spread", [0.5, 4.0])
-def test_many_draws_lie_around_what_is_chosen_and_few_as_generated(regression, spread: float) -> None:
+def test_balanced_draws_lie_around_what_is_chosen_whatever_their_number(regression, spread) -> None:
     """However skewed the draws are, and however far apart: their own mean is where they are centred."""
     ocd, examples = regression
     network = ocd.generator().network
     network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
     plain = ocd.predict(examples.inputs, draws=200)
-    network.set_sampling(spread=spread, scale_factor=1.0, centre=0.0)
+    network.set_sampling(spread=spread, scale_factor=1.0, centre=0.0, balanced=1.0)
     p = ocd.predict(examples.inputs, draws=200)
+    assert p.balanced and not plain.balanced
     torch.testing.assert_close(p.mean, p.base, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(p.std, plain.std * spread, rtol=1e-2, atol=1e-3)
-    few = ocd.predict(examples.inputs, draws=2).outputs
-    own = ocd.predict(examples.inputs, draws=1).outputs
-    torch.testing.assert_close(few[:1], own, rtol=1e-4, atol=1e-4)  # of few draws each is its own
-    network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
+    few = ocd.predict(examples.inputs, draws=2)
+    torch.testing.assert_close(few.mean, few.base, rtol=1e-3, atol=1e-3)
+    one = ocd.predict(examples.inputs, draws=1)
+    assert not one.balanced and not torch.allclose(one.mean, one.base, rtol=1e-3, atol=1e-3)
+    assert not ocd.predict(examples.inputs, mode="mean").balanced
+    network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0, balanced=0.0)

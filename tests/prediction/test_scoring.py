@@ -53,8 +53,9 @@ def ocd() -> OCD:
 
 
 def score(ocd: OCD, examples: Examples, draws: int = 20) -> float:
-    outputs = ocd.predict(examples.inputs, draws=draws).outputs.transpose(0, 1)
-    return float(energy_scores(outputs, examples.targets).mean())
+    found = ocd.predict(examples.inputs, draws=draws)
+    scores = energy_scores(found.outputs.transpose(0, 1), examples.targets, found.balanced)
+    return float(scores.mean())
 
 
 def test_auto_asks_for_a_distribution_where_an_answer_has_parts(ocd):

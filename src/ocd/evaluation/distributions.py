@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ LEVELS = (50, 90)
 """Per cent of the central intervals in the table."""
 MakePredictor = Callable[[], Predictor | None]
 """None where there is none after all: it could not be fitted."""
+T = TypeVar("T")
 Scored = tuple[dict[str, Any], dict[str, Tensor]]
 """Numbers, and tensors of the test examples."""
 COVERAGES = tuple(range(5, 100, 5))
@@ -127,8 +128,8 @@ def commonest(targets: Tensor) -> dict[str, float]:
 def score_each(
     what: str,
     predictors: Mapping[str, MakePredictor],
-    draw: Callable[[Predictor], Tensor],
-    judge: Callable[[Tensor], Scored],
+    draw: Callable[[Predictor], T],
+    judge: Callable[[T], Scored],
     skipped: dict[str, str],
 ) -> Scored:
     """Numbers of each predictor by its name, and its tensors of the test examples as `SCORE/NAME`.
@@ -146,9 +147,7 @@ def score_each(
     return numbers, tensors
 
 
-def _scored(
-    make: MakePredictor, draw: Callable[[Predictor], Tensor], judge: Callable[[Tensor], Scored]
-) -> State:
+def _scored(make: MakePredictor, draw: Callable[[Predictor], T], judge: Callable[[T], Scored]) -> State:
     """Numbers and tensors of one predictor; the reason why there are none; {} without a predictor."""
     try:
         predictor = make()

@@ -28,7 +28,7 @@ from ocd.evaluation.comparison import Comparison
 from ocd.evaluation.distributions import MakePredictor, Scored, base_residuals, score_each
 from ocd.evaluation.joint_scores import judge_draws
 from ocd.evaluation.method import MethodTable
-from ocd.prediction import Predictor
+from ocd.prediction import Prediction, Predictor
 
 NUM_DRAWS = 50
 SHOWN_METHODS = ("ocd", "base_residuals", "output_diffusion")
@@ -77,14 +77,17 @@ def score_joint(
     score as `energy/NAME`. `base` (N, ...): the base's answers, which the classifier of the two-sample
     test is told. A predictor that raises an OCDError is added to `skipped`."""
     draw = partial(_draws, test=test, count=NUM_DRAWS)
-    judge = partial(judge_draws, targets=test.targets, given=base)
+
+    def judge(found: Prediction) -> Scored:
+        return judge_draws(found.outputs.cpu(), test.targets, base, found.balanced)
+
     return score_each("joint distribution", predictors, draw, judge, skipped)
 
 
-def _draws(predictor: Predictor, test: Examples, count: int) -> Tensor:
-    """(K, N, ...): the members of an ensemble are its draws, and a base has one answer."""
+def _draws(predictor: Predictor, test: Examples, count: int) -> Prediction:
+    """K draws: the members of an ensemble are its draws, and a base has one answer."""
     alone = isinstance(predictor, UnchangedBase | DeepEnsemble)
-    return predictor.predict(test.inputs, 1 if alone else count).outputs.cpu()
+    return predictor.predict(test.inputs, 1 if alone else count)
 
 
 def shown_draws(
@@ -102,7 +105,7 @@ def shown_draws(
         predictor = None if make is None else make()
         if predictor is None:
             continue
-        draws = _draws(predictor, few, DRAWS_SHOWN)
+        draws = _draws(predictor, few, DRAWS_SHOWN).outputs.cpu()
         whole = torch.stack([compose(few.inputs, one) for one in draws])
         found[name] = whole[0] if name == "base" else whole
     return {name: values.float().contiguous() for name, values in found.items()}

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -37,15 +38,15 @@ STEPS = 300
 
 
 def judge_draws(
-    draws: Tensor, targets: Tensor, given: Tensor
+    draws: Tensor, targets: Tensor, given: Tensor, balanced: bool = False
 ) -> tuple[dict[str, object], dict[str, Tensor]]:
     """Numbers, and of each example its energy score. `given` (N, F): what the classifier is told of the
-    input."""
+    input. `balanced`: draws whose mean is no matter of chance (ocd.generator.placement)."""
     draws, targets = draws.flatten(2).float(), targets.flatten(1).float()
     energy = torch.cat(
-        [energy_scores(d.transpose(0, 1), t) for d, t in _chunks(draws, targets)]
+        [energy_scores(d.transpose(0, 1), t, balanced) for d, t in _chunks(draws, targets)]
     ).double()
-    by_step = crps_by_step(draws, targets)
+    by_step = crps_by_step(draws, targets, balanced)
     numbers: dict[str, object] = {
         "energy": float(energy.mean()),
         "variogram": float(variogram_scores(draws, targets).mean()),
@@ -54,7 +55,7 @@ def judge_draws(
         "two_sample": two_sample_accuracy(draws[0], targets, given.flatten(1).float()),
     }
     for level in LEVELS:
-        numbers[f"covered_{level}"] = band_coverage(draws, targets, level)
+        numbers[f"covered_{level}"] = band_coverage(draws, targets, level, balanced)
     return numbers, {"energy": energy.float()}
 
 
@@ -75,20 +76,21 @@ def variogram_scores(draws: Tensor, targets: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def crps_by_step(draws: Tensor, targets: Tensor) -> Tensor:
+def crps_by_step(draws: Tensor, targets: Tensor, balanced: bool = False) -> Tensor:
     """CRPS of each number of an answer, mean over the examples: (D,)."""
-    columns = range(targets.shape[1])
-    found = [crps_per_example(draws[..., [d]], targets[:, [d]], fair=True).mean() for d in columns]
-    return torch.stack(found)
+    score = partial(crps_per_example, fair=True, balanced=balanced)
+    return torch.stack(
+        [score(draws[..., [d]], targets[:, [d]]).mean() for d in range(targets.shape[1])]
+    )
 
 
-def band_coverage(draws: Tensor, targets: Tensor, level: float) -> float | None:
+def band_coverage(draws: Tensor, targets: Tensor, level: float, balanced: bool = False) -> float | None:
     """Per cent of targets that lie as a whole in the band mean ± q · deviation of their draws, where q
     lets `level` per cent of the draws do so. None for fewer than `FEWEST_DRAWS`.
 
     How far a draw lies is measured by mean and deviation of the others, as the target is by those of
-    all: a draw is nearer to a mean that it is part of. q is the (1 + K) · level / 100-th smallest of
-    these K; between two of them coverage is interpolated.
+    all: a draw is nearer to a mean that it is part of, unless draws are `balanced`. q is the
+    (1 + K) · level / 100-th smallest of these K; between two of them coverage is interpolated.
     """
     count = len(draws)
     if count < FEWEST_DRAWS:
@@ -96,8 +98,13 @@ def band_coverage(draws: Tensor, targets: Tensor, level: float) -> float | None:
     draws, targets = draws.double(), targets.double()
     mean, variance = draws.mean(dim=0), draws.var(dim=0)
     off = draws - mean
-    others = ((count - 1) * variance - count / (count - 1) * off.square()) / (count - 2)
-    from_others = off.abs() * (count / (count - 1)) / others.clamp_min(1e-18).sqrt()
+    if balanced:  # around a mean that is no draw's doing
+        others = ((count - 1) * variance - off.square()) / (count - 1)
+        variance = variance * (count - 1) / count
+    else:
+        others = ((count - 1) * variance - count / (count - 1) * off.square()) / (count - 2)
+        off = off * (count / (count - 1))
+    from_others = off.abs() / others.clamp_min(1e-18).sqrt()
     largest = from_others.amax(dim=2).sort(dim=0).values  # (K, N)
     target = ((targets - mean).abs() / variance.clamp_min(1e-18).sqrt()).amax(dim=1)
     share = max(1.0, (1 + count) * level / 100)

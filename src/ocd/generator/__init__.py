@@ -15,8 +15,9 @@ from ocd.generator.conditioning import (
 from ocd.generator.config import GeneratorConfig, Shapes
 from ocd.generator.denoisers import DenoiserConfig, MLPDenoiser
 from ocd.generator.diffusion import Diffusion, DiffusionConfig
-from ocd.generator.hypernetwork import Embedding, HyperNetwork, apart
+from ocd.generator.hypernetwork import Embedding, HyperNetwork
 from ocd.generator.noise import example_keys, example_noise
+from ocd.generator.placement import Placement
 from ocd.generator.scale import ScaleConfig
 
 __all__ = [
@@ -36,9 +37,9 @@ __all__ = [
     "HyperNetwork",
     "MLPDenoiser",
     "PCACodec",
+    "Placement",
     "ScaleConfig",
     "Shapes",
-    "apart",
     "choose_code",
     "encode_x",
     "encoder_features",

@@ -26,6 +26,7 @@ from ocd.generator.config import GeneratorConfig, Shapes
 from ocd.generator.correction import Correction
 from ocd.generator.denoisers import make_denoiser
 from ocd.generator.diffusion import Diffusion
+from ocd.generator.placement import Placement
 from ocd.generator.scale import WIDEST, ScaleNetwork, bounded_exp, code_scale
 
 
@@ -35,21 +36,6 @@ class Embedding:
 
     denoiser: Tensor
     scale: Tensor
-
-
-ENOUGH_FOR_MEAN = 20
-"""Draws of an input from which on their own mean says where they lie."""
-
-
-def apart(codes: Tensor, mean: Tensor) -> Tensor:
-    """How far draws (B, K, ...) lie from their middle: that of many draws is their own mean, of few the
-    conditional mean (B, 1, ...), which one pass gives. The two differ where the distribution is skewed,
-    and a wide spread would multiply the difference: draws around the base's answer would not be."""
-    count = codes.shape[1]
-    if count < ENOUGH_FOR_MEAN:
-        return codes - mean
-    # By their own mean draws lie closer than by the true one.
-    return (codes - codes.mean(dim=1, keepdim=True)) * (count / (count - 1)) ** 0.5
 
 
 class HyperNetwork(nn.Module):
@@ -66,6 +52,7 @@ class HyperNetwork(nn.Module):
     spread: Tensor
     scale_factor: Tensor
     centre: Tensor
+    balanced: Tensor
 
     def __init__(
         self, shapes: Shapes, config: GeneratorConfig, encoder: nn.Module | None = None
@@ -104,6 +91,7 @@ class HyperNetwork(nn.Module):
         self.register_buffer("spread", torch.ones(()))
         self.register_buffer("scale_factor", torch.ones(()))
         self.register_buffer("centre", torch.ones(()))
+        self.register_buffer("balanced", torch.zeros(()))
 
     def calibrate(self, features: Features, codes: Tensor) -> None:
         """Take feature and scale statistics from N training examples. codes: (N, *code_shape)."""
@@ -164,13 +152,17 @@ class HyperNetwork(nn.Module):
 
         `noise`: Ω_T, (B, K, *diffused_shape). `use_mean_scale`: the paper's ablation "no scale", the
         training set's mean ρ for all. Beyond the paper, each draw is moved towards the conditional mean
-        where `spread` is below 1, and the mean itself towards 0 where `centre` is.
+        where `spread` is below 1, and the mean itself towards 0 where `centre` is (`placement`).
         """
-        codes = self.raw_codes(embedding, noise, use_mean_scale)
-        if self.spread == 1 and self.centre == 1:
+        codes, placement = self.raw_codes(embedding, noise, use_mean_scale), self.placement
+        if placement.is_plain:
             return codes
-        mean = self.raw_mean(embedding, use_mean_scale)
-        return self.centre * mean + self.spread * apart(codes, mean)
+        return placement.around(codes, self.raw_mean(embedding, use_mean_scale))
+
+    @property
+    def placement(self) -> Placement:
+        """Where draws lie."""
+        return Placement(float(self.centre), float(self.spread), bool(self.balanced))
 
     def raw_codes(self, embedding: Embedding, noise: Tensor, use_mean_scale: bool = False) -> Tensor:
         """Alg. 2 as the paper has it, without a spread: (B, K, *code_shape)."""
@@ -222,7 +214,7 @@ class HyperNetwork(nn.Module):
             self.set_sampling(**chosen)
 
     def set_sampling(self, **values: float) -> None:
-        """Set `spread`, `scale_factor` or `centre`."""
+        """Set `spread`, `scale_factor`, `centre`, or whether draws are `balanced` (1 or 0)."""
         for name, value in values.items():
             self.get_buffer(name).fill_(value)
 

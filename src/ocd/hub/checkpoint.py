@@ -23,7 +23,7 @@ from ocd.data import (
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork, Shapes
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 COMMON = "common_move.safetensors"
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ocd.base import example_losses
 from ocd.data import Targets
 from ocd.errors import OCDError
-from ocd.generator import apart
+from ocd.generator import Placement
 from ocd.lessons import as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
@@ -68,7 +68,7 @@ def choose_spread_by_coverage(
     if (cheaper := trial.cheaper_than(best)) is not None:
         best, prices = cheaper
         says = f"spread {best:g}, by its score ({prices}), in place of {says}"
-    network.set_sampling(spread=best, scale_factor=factor, centre=centre)
+    network.set_sampling(spread=best, scale_factor=factor, centre=centre, balanced=1.0)
     return f"sampling: {words}{says}"
 
 
@@ -93,9 +93,12 @@ class _Trial:
     share: float
     together: Tensor | None
 
+    def placement(self, spread: float) -> Placement:
+        return Placement(self.centre, spread, balanced=True)
+
     def outputs(self, of: Drawn, spread: float, num_draws: int = NUM_DRAWS) -> Tensor:
         """(B, K, ...)."""
-        moved = self.centre * of.mean + spread * apart(of.draws[:, :num_draws], of.mean)
+        moved = self.placement(spread).around(of.draws[:, :num_draws], of.mean)
         return of.here.frozen.outputs.named(of.outputs(self.factor * moved))
 
     def covered(self, spread: float) -> float:
@@ -108,7 +111,11 @@ class _Trial:
 
     def scores(self, spread: float) -> Tensor:
         """The CRPS, or energy score, of each piece of evidence."""
-        parts = [energy_scores(self.outputs(of, spread, FEW_DRAWS), of.labels) for of in self.drawn]
+        balanced = self.placement(spread).balances(FEW_DRAWS)
+        parts = [
+            energy_scores(self.outputs(of, spread, FEW_DRAWS).float(), of.labels, balanced)
+            for of in self.drawn
+        ]
         return as_evidence(torch.cat(parts).double().nan_to_num(torch.inf), self.together)
 
     def covering(self) -> tuple[float, str]:

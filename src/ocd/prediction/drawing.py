@@ -81,6 +81,10 @@ class FittedGenerator:
             noise = self.noise(inputs, request.seed, request.num_draws)
             return self.network.draw_codes(embedding, noise, request.use_mean_scale)
 
+    def balances(self, request: DrawRequest) -> bool:
+        """Whether the draws of `draw` are balanced (ocd.generator.placement)."""
+        return request.mode == "draws" and self.network.placement.balances(request.num_draws)
+
     def decode(self, codes: Tensor, capture: Capture) -> Delta:
         """Deltas of the layer's weight, (B, K, ...)."""
         return self.network.decode(codes, capture.positions)

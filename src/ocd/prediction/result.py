@@ -30,7 +30,9 @@ class Prediction:
     `outputs`: f(x; θ + delta) of every draw, (K, B, ...). `mean_network`: the output of the averaged
     deltas, (B, ...). `base`: f(x; θ), (B, ...). `scale`: ‖delta‖ of every draw, (K, B), without the
     common move (ocd.lessons.common_move). The last two are None where a baseline has no delta to speak
-    of. `note`: what is to be known about it, if anything.
+    of. `note`: what is to be known about it, if anything. `balanced`: whether draws lie around the
+    expected move by construction and not by chance alone, so that a draw depends on K; so it is where
+    draws were chosen as a distribution (ocd.generator.placement).
     """
 
     outputs: Tensor
@@ -38,6 +40,7 @@ class Prediction:
     base: Tensor | None = None
     scale: Tensor | None = None
     note: str = ""
+    balanced: bool = False
 
     @property
     def mean(self) -> Tensor:
@@ -108,14 +111,18 @@ def _to(device: torch.device, value: Any) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def apply_deltas(frozen: FrozenBase, capture: Capture, delta: Delta) -> Prediction:
-    """f(x; θ + delta) of a captured batch. `delta`: of each example, or one for all of them."""
+def apply_deltas(
+    frozen: FrozenBase, capture: Capture, delta: Delta, balanced: bool = False
+) -> Prediction:
+    """f(x; θ + delta) of a captured batch. `delta`: of each example, or one for all of them.
+    `balanced`: its draws."""
     with torch.no_grad():
         outputs, mean = _of_draws_and_mean(frozen, capture, delta)
     norms = delta.norms().expand(len(capture), -1)
     named = frozen.outputs.named
     own = named(frozen.own_output(capture))
-    return Prediction(named(outputs.transpose(0, 1)), named(mean), own, norms.T)
+    outputs = named(outputs.transpose(0, 1))
+    return Prediction(outputs, named(mean), own, norms.T, balanced=balanced)
 
 
 def unmoved(frozen: FrozenBase, capture: Capture, num_draws: int, note: str) -> Prediction:
@@ -149,4 +156,5 @@ def join_predictions(parts: list[Prediction]) -> Prediction:
         torch.cat(bases) if bases else None,
         torch.cat(scales, dim=1) if scales else None,
         parts[0].note,
+        parts[0].balanced,
     )

@@ -112,6 +112,8 @@ def join_by_mean(outputs: Tensor) -> Tensor:
     return outputs.mean(dim=0)
 
 
+PAPER = {"spread": 1.0, "scale_factor": 1.0, "centre": 1.0, "balanced": 0.0}
+"""Draws as the paper takes them."""
 NOTHING_HELD_OUT = "since no example is held out to judge moves on"
 
 
@@ -119,6 +121,7 @@ def keep_sampling(fitted: FittedGenerator, config: SamplingConfig, why: str = NO
     """Set what is configured, and 1 for the rest; returns a line that says so. Where nothing is there
     to judge moves on and none are configured, none are made. `why` nothing is there."""
     network = fitted.network
+    network.set_sampling(**PAPER)
     if config.scale_factor is None and config.confidence:
         network.set_sampling(spread=1.0 if config.spread is None else config.spread, scale_factor=0.0)
         return (
@@ -149,7 +152,7 @@ def choose_sampling(
     """
     pairs = _pairs(fitted, config)
     network = fitted.network
-    network.set_sampling(spread=1.0, scale_factor=1.0)
+    network.set_sampling(**PAPER)
     loop = ResumableLoop("sampling")
     parts = loop.values.setdefault("losses", [])
     chunks = islice(held_out.chunks(fitted, chunk_size), loop.step, None)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ocd.base import Capture, example_losses
 from ocd.data import Inputs, Targets, of_other_groups
-from ocd.generator import HyperNetwork, apart
+from ocd.generator import HyperNetwork, Placement
 from ocd.lessons import FEWEST, as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
@@ -115,13 +115,12 @@ class _Trial:
 
     def scores(self, centre: float, spread: float) -> Tensor:
         """Of each usable example."""
-        parts = []
+        parts, placement = [], Placement(centre, spread, balanced=True)
         for of in self.chunks:
-            codes = centre * of.mean + spread * apart(of.draws, of.mean)
-            if centre == spread == 1:
-                codes = of.draws
-            outputs = of.here.frozen.outputs.named(of.outputs(self.factor * codes))
-            parts.append(score_of(self.kind)(outputs, of.labels))
+            codes = placement.around(of.draws, of.mean)
+            outputs = of.here.frozen.outputs.named(of.outputs(self.factor * codes)).float()
+            balanced = placement.balances(codes.shape[1])
+            parts.append(score_of(self.kind)(outputs, of.labels, balanced))
         return self._as_evidence(torch.cat(parts))[self.usable].nan_to_num(torch.inf)
 
     def harm(self, centre: float) -> Tensor:
@@ -162,7 +161,7 @@ class _Trial:
             own = torch.arange(len(answers)) if self.together is None else self.together.cpu()
             other = of_other_groups(own, NUM_DRAWS, torch.Generator().manual_seed(0))
             draws = draws + (labels - answers)[other.to(answers.device)]
-        return self._as_evidence(score_of(self.kind)(draws, labels))[self.usable]
+        return self._as_evidence(score_of(self.kind)(draws.float(), labels, False))[self.usable]
 
     def _as_evidence(self, values: Tensor) -> Tensor:
         """A value for each example, or group of examples that are one piece of evidence."""
@@ -227,7 +226,7 @@ def choose_by_score(
         centre, spread = centre_and_spread(
             lambda c, s: float(trial.scores(c, s).mean()), trial.harm, spreads
         )
-    network.set_sampling(spread=spread, scale_factor=factor, centre=centre)
+    network.set_sampling(spread=spread, scale_factor=factor, centre=centre, balanced=1.0)
     best, paper = trial.scores(centre, spread), float(trial.scores(1.0, 1.0).mean())
     return (
         f"sampling: draws are a distribution (goal), judged by the {trial.kind} score on "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ocd.errors import OCDError
+from ocd.training import closer
 
 
 def crps(draws: Tensor, targets: Tensor) -> float:
@@ -20,12 +21,15 @@ def crps(draws: Tensor, targets: Tensor) -> float:
     return crps_per_example(draws, targets).mean().item()
 
 
-def crps_per_example(draws: Tensor, targets: Tensor, *, fair: bool = False) -> Tensor:
+def crps_per_example(
+    draws: Tensor, targets: Tensor, *, fair: bool = False, balanced: bool = False
+) -> Tensor:
     """`crps` of each example, averaged over its outputs: (N,).
 
     `fair`: what many draws from where these K are from would have, on average (Ferro 2014): the sum is
     divided by 2K(K-1). It compares methods of other numbers of draws; for draws at even quantiles,
-    which are no chance draws, it would be too small. One draw has its absolute error.
+    which are no chance draws, it would be too small. Distances between `balanced` draws
+    (ocd.generator.placement) are shortened to those of chance draws. One draw has its absolute error.
     """
     # torchmetrics has the mean over the examples alone, of two draws or more, in memory K².
     errors = _draw_differences(draws, targets).sort(dim=0).values
@@ -33,7 +37,7 @@ def crps_per_example(draws: Tensor, targets: Tensor, *, fair: bool = False) -> T
     # In order, the i-th of K is above i - 1 others and below K - i.
     weights = torch.arange(1 - num_draws, num_draws, 2, dtype=errors.dtype, device=errors.device)
     pairs = num_draws * max(1, num_draws - 1) if fair else num_draws**2
-    between = torch.einsum("k,kno->no", weights, errors) / pairs
+    between = torch.einsum("k,kno->no", weights, errors) / pairs * closer(num_draws, fair and balanced)
     return (errors.abs().mean(dim=0) - between).mean(dim=1)
 
 

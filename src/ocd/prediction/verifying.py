@@ -56,5 +56,5 @@ def best_draws(prediction: Prediction, inputs: Inputs, choose: Choose) -> Predic
         prediction.mean_network,
         prediction.base,
         None if scale is None else scale[best.to(scale.device), every.to(scale.device)][None],
-        f"the best of {wanted[0]} draws by a score of the caller's, without labels",
+        prediction.note or f"the best of {wanted[0]} draws by a score of the caller's, without labels",
     )

@@ -154,7 +154,7 @@ class DiffusionObjective:
                 )
             outputs = frozen.run(capture, network.decode(codes[where], capture.positions))
             assert isinstance(lessons.targets, Tensor)  # else it had no kind
-            parts.append(score_of(kind)(frozen.outputs.named(outputs).float(), lessons.targets))
+            parts.append(score_of(kind)(frozen.outputs.named(outputs).float(), lessons.targets, False))
         return torch.cat(parts)
 
     def _task_loss(

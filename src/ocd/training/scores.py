@@ -9,7 +9,9 @@ A proper score is smallest, on average, for draws from the target's own distribu
 * `log` of a class: -log of the draws' mean probability of it.
 
 The distances between draws are averaged over pairs of different draws, so that few draws are judged, on
-average, as many would be: what is trained with two draws is right for a hundred.
+average, as many would be: what is trained with two draws is right for a hundred. Balanced draws
+(ocd.generator.placement) are farther apart than chance draws of the same distribution, by the root of
+K / (K - 1), and their distances are shortened by that before.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ from ocd.data import Targets
 from ocd.errors import OCDError
 
 GOALS = ("auto", "answer", "distribution")
-DrawScore = Callable[[Tensor, Tensor], Tensor]
-"""(outputs of K draws (B, K, ...), targets (B, ...)) -> the score of each example, (B,)."""
+DrawScore = Callable[[Tensor, Tensor, bool], Tensor]
+"""(outputs of K draws (B, K, ...), targets (B, ...), whether draws are balanced) -> a score for each
+example, (B,)."""
 
 
-def energy_scores(draws: Tensor, targets: Tensor) -> Tensor:
+def energy_scores(draws: Tensor, targets: Tensor, balanced: bool = False) -> Tensor:
     """Energy score of draws (B, K, ...) for targets (B, ...): (B,), in the unit of the outputs. Of one
     number it is the CRPS. One draw has its distance from the target."""
     draws = draws.reshape(*draws.shape[:2], -1)  # also of outputs (B,), one number each
@@ -39,11 +42,17 @@ def energy_scores(draws: Tensor, targets: Tensor) -> Tensor:
     apart = torch.zeros_like(error)
     for first in range(count - 1):  # one draw against those after it: all pairs at once are K² vectors
         apart = apart + _distance(draws[:, first, None] - draws[:, first + 1 :]).sum(dim=1)
-    return error - apart / (count * (count - 1))
+    return error - apart / (count * (count - 1)) * closer(count, balanced)
 
 
-def log_scores(draws: Tensor, targets: Tensor) -> Tensor:
-    """-log of the mean probability that the logits of draws (B, K, C) give to classes (B,): (B,)."""
+def closer(num_draws: int, balanced: bool) -> float:
+    """What the distances between draws are multiplied by, to be those of chance draws."""
+    return ((num_draws - 1) / num_draws) ** 0.5 if balanced else 1.0
+
+
+def log_scores(draws: Tensor, targets: Tensor, balanced: bool = False) -> Tensor:
+    """-log of the mean probability that the logits of draws (B, K, C) give to classes (B,): (B,).
+    `balanced` draws are judged as others."""
     chosen = draws.log_softmax(dim=-1).gather(2, targets[:, None, None].expand(-1, draws.shape[1], 1))
     mean: Tensor = chosen[..., 0].logsumexp(dim=1)
     return torch.tensor(float(draws.shape[1]), device=draws.device).log() - mean

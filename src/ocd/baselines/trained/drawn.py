@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from ocd.base import Loss, example_losses
 from ocd.baselines.trained.conditioned import ConditionedNetwork
 from ocd.data import Inputs
-from ocd.generator import Diffusion, DiffusionConfig, Features, apart, example_keys, example_noise
+from ocd.generator import (
+    Diffusion,
+    DiffusionConfig,
+    Features,
+    Placement,
+    example_keys,
+    example_noise,
+)
 from ocd.lessons import LessonBatch, as_evidence
 from ocd.prediction import centre_and_spread
 from ocd.training import energy_scores
@@ -129,9 +136,10 @@ class OutputDiffusion(nn.Module):
         self, features: Features, inputs: Inputs, base: Tensor, num_draws: int, seed: int
     ) -> Tensor:
         """(B, K, *shape)."""
-        keep = self.spread == 1 and self.centre == 1
+        placement = self.placement
+        keep = placement.is_plain
         drawn, mean = self._codes(features, inputs, base, num_draws, seed, with_mean=not keep)
-        return base[:, None] + self.unit * (drawn if keep else self._around(drawn, mean))
+        return base[:, None] + self.unit * placement.around(drawn, mean)
 
     def _codes(
         self,
@@ -156,8 +164,10 @@ class OutputDiffusion(nn.Module):
         drawn = self.diffusion.sample(denoise, noise)
         return drawn, self.diffusion.mean(denoise, noise[:, :1]) if with_mean else drawn
 
-    def _around(self, drawn: Tensor, mean: Tensor) -> Tensor:
-        return self.centre * mean + self.spread * apart(drawn, mean)
+    @property
+    def placement(self) -> Placement:
+        """Where its draws lie: they are a distribution, as OCD's are where it is set against them."""
+        return Placement(float(self.centre), float(self.spread), balanced=True)
 
     @torch.no_grad()
     def choose_sampling(
@@ -183,12 +193,10 @@ class OutputDiffusion(nn.Module):
         usable = base_losses.isfinite()  # the others judge nothing
 
         def score(centre: float, spread: float) -> float:
-            self.centre.fill_(centre)
-            self.spread.fill_(spread)
-            parts = []
+            placement, parts = Placement(centre, spread, balanced=True), []
             for base, targets, drawn, mean in judges:
-                found = base[:, None] + self.unit * self._around(drawn, mean)
-                parts.append(energy_scores(found, targets))
+                found = base[:, None] + self.unit * placement.around(drawn, mean)
+                parts.append(energy_scores(found, targets, placement.balances(NUM_DRAWS)))
             return float(joined(parts)[usable].mean())
 
         def harm(centre: float) -> Tensor:

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from ocd.baselines.trained.drawn import Drawn
+from ocd.baselines.trained.drawn import Drawn, OutputDiffusion
 from ocd.baselines.trained.kinds import DRAWN, network_kind
 from ocd.baselines.trained.networks import SharedWeight
 from ocd.data import Inputs
@@ -52,7 +52,8 @@ class TrainedBaseline:
         features = condition.features(frozen, inputs, capture)
         assert isinstance(self.network, Drawn)
         outputs = self.network.draws(features, inputs, capture.output, draws, seed).transpose(0, 1)
-        return Prediction(outputs, outputs.mean(dim=0), capture.output)
+        balanced = isinstance(self.network, OutputDiffusion) and self.network.placement.balances(draws)
+        return Prediction(outputs, outputs.mean(dim=0), capture.output, balanced=balanced)
 
     def _predict(self, inputs: Inputs, where: slice) -> Prediction:
         kind = network_kind(self.kind)
