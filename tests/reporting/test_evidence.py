@@ -19,7 +19,7 @@ from ocd.reporting.results import make_results
 from ocd.reporting.suite import Part, _gains, _verdict
 from run_folders import MADE, change_json, change_tensors, make_run
 
-FEW = "the 400 test examples are of 8 groups of test examples"
+FEW = "the 400 test examples are of 8 groups"
 MANY_ROWS = 400
 
 
@@ -152,7 +152,7 @@ def test_coverage_is_judged_over_groups(tmp_path: Path, seeds: tuple[int, ...], 
         assert found["sentence"] == (
             "Whether intervals are right on this data cannot be told: the central 90 % of OCD's draws "
             "cover 50.0 % and 50 % cover 50.0 % of the 400 test targets. The 400 test examples are of "
-            "2 groups of test examples, and what is found on fewer than 16 may be chance."
+            "2 groups, and what is found on fewer than 16 may be chance."
         )
         return
     low, high = found["levels"]["50"]["interval"]

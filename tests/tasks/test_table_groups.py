@@ -44,9 +44,7 @@ def test_a_run_counts_patients_not_visits(tmp_path: Path, num_patients: int, eac
     assert verdict["evidence"]["num"] == tested
     if tested < 16:
         assert verdict["statement"] == verdict["distribution"]["statement"] == "undecided"
-        why = (
-            "the 40 test examples are of 2 groups of test examples, and what is found on fewer than 16"
-        )
+        why = "the 40 test examples are of 2 groups, and what is found on fewer than 16"
         assert why in verdict["sentence"] and why in report
         assert why[1:] in verdict["distribution"]["sentence"]
     else:

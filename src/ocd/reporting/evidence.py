@@ -49,7 +49,8 @@ class Evidence(NamedTuple):
     @property
     def why_not(self) -> str:
         """Why nothing can be told of too few: "there are only 7 test examples, and ..."."""
-        found = f"the {self.num_examples:,} test examples are of {self.counted}"
+        kinds = self.counted.removesuffix(f" of {UNITS['example'][1]}")
+        found = f"the {self.num_examples:,} test examples are of {kinds}"
         if self.unit == "example":
             found = f"there {'is' if self.num == 1 else 'are'} only {self.counted}"
         return f"{found}, and what is found on fewer than {FEWEST} may be chance"
