@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ocd.data import read_tensors
+from ocd.data import read_json, read_tensors
 from ocd.runs import Run
+from ocd.runs.condition import VARIANTS, compare_conditions
 from ocd.tasks.tables.loading import load
 from ocd.tasks.tables.options import TableOptions
 
@@ -53,6 +54,17 @@ def test_a_run_counts_patients_not_visits(tmp_path: Path, num_patients: int, eac
         assert f"(paired bootstrap over {over}, 95 %" in verdict["sentence"]
         assert f"over {over}" in verdict["distribution"]["sentence"]
         assert f"a paired bootstrap over {over}." in report
+
+
+def test_conditions_are_compared_over_patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    visits(100, 2).to_csv(tmp_path / "visits.csv", index=False)
+    settings = TINY | {"path": tmp_path / "visits.csv", "cross_fit": False}
+    run = Run.create("table", tmp_path / "run", settings={k: str(v) for k, v in settings.items()})
+    run.train(0)
+    monkeypatch.setattr("ocd.runs.condition.VARIANTS", {"all": VARIANTS["all"]})
+    assert "a paired bootstrap over 20 groups of test examples and seeds." in compare_conditions(run)
+    kept = read_json(run.root / "condition.json")
+    assert len(kept["together"]) == 40 and len(set(kept["together"])) == 20
 
 
 def test_of_two_files_the_test_file_says_which_of_its_rows_belong_together(tmp_path: Path) -> None:
