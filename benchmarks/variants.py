@@ -5,7 +5,7 @@
 Reads the losses of every method on each test example, and writes variants.json (rows of other tasks
 stay): the mean loss, and its
 difference from the base and from the layer that was fine-tuned once, with 95 % intervals of a paired
-bootstrap over test examples and seeds (positive: better).
+bootstrap over test examples, or the groups they are in, and seeds (positive: better).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ocd.data import read_json, read_tensors
-from ocd.evaluation.bootstrap import MethodMetric, add_differences, resample
+from ocd.evaluation.bootstrap import TOGETHER, MethodMetric, add_differences, resample
 
 METHODS = (
     "base", "fine_tuned_layer", "fine_tuned_base", "ocd_plain", "ocd_common", "ocd_unseen", "ocd_both"
@@ -46,7 +46,8 @@ def measure(root: Path) -> dict[str, Any]:
         for against in ("base", "fine_tuned_layer"):
             if name != against:
                 add_differences(paired, (name, against), -1, values, losses[against])
-    found = resample(paired)
+    together = files[0].get(TOGETHER)
+    found = resample(paired, None if together is None else together.numpy())
     return {
         "task": config["task"],
         "seeds": len(files),

@@ -267,6 +267,8 @@ def variants() -> str:
 def _interval(found: dict[str, Any] | None) -> str:
     if found is None:
         return "–"
+    if found["interval"] is None:
+        return f"{found['difference']:+.4f} (too few test examples)"
     low, high = found["interval"]
     return f"{found['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
 

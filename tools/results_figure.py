@@ -22,7 +22,7 @@ Gain = tuple[float, float, float]
 """Per cent, and the ends of its 95 % interval."""
 
 
-def gains(planned: Planned, results: Json) -> tuple[Gain, Gain | None]:
+def gains(planned: Planned, results: Json) -> tuple[Gain | None, Gain | None]:
     """Over the base, and over the best baseline of at most equal cost where the run has one."""
     if results.get("joint"):
         rivals = ("base_residuals", "output_diffusion")
@@ -36,7 +36,10 @@ def gains(planned: Planned, results: Json) -> tuple[Gain, Gain | None]:
     return _of(results, "base", verdict), _of(results, rival["baseline"], rival) if rival else None
 
 
-def _of(results: Json, method: str, found: Json) -> Gain:
+def _of(results: Json, method: str, found: Json) -> Gain | None:
+    """None where there are too few test examples for an interval."""
+    if found["interval"] is None:
+        return None
     metric = results["verdict"]["metric"]
     values = (found["difference"], *found["interval"])
     if "si_sdr" in metric:
@@ -47,7 +50,10 @@ def _of(results: Json, method: str, found: Json) -> Gain:
     return first, low, high
 
 
-def _of_draws(found: Json, method: str, score: str) -> Gain:
+def _of_draws(found: Json, method: str, score: str) -> Gain | None:
+    """As `_of`, of draws."""
+    if found[method]["against"]["interval"] is None:
+        return None
     loss = mean(found[method][score])
     difference = loss - mean(found["ocd"][score])
     low, high = found[method]["against"]["interval"]

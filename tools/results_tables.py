@@ -202,12 +202,17 @@ def _value(results: Json, method: str) -> str:
 def _drawn(found: Json, method: str, score: str) -> str:
     """By how many per cent OCD's score is lower, with the interval of the difference."""
     ours, theirs = (mean(found[name][score]) for name in ("ocd", method))
-    low, high = found[method]["against"]["interval"]
-    return f"{100 * (ours / theirs - 1):+.1f} %, {low:+.4f} to {high:+.4f}"
+    change, interval = f"{100 * (ours / theirs - 1):+.1f} %", found[method]["against"]["interval"]
+    if interval is None:
+        return f"{change}, undecided"
+    low, high = interval
+    return f"{change}, {low:+.4f} to {high:+.4f}"
 
 
 def _said(found: Json) -> str:
-    """`gain, +0.0174 to +0.0278`: the statement and the 95 % interval of the difference."""
+    """`gain, +0.0174 to +0.0278`: the statement and the 95 % interval of the difference, if any."""
+    if found["interval"] is None:
+        return str(found["statement"])
     places = max(4, _places(found["difference"]))
     low, high = (f"{end:+.{places}f}" for end in found["interval"])
     return f"{found['statement']}, {low} to {high}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ocd.reporting import joint_table, opening_lines
+from ocd.reporting.evidence import Evidence
 from ocd.reporting.joint import judge_joint
+
+MANY = Evidence(400, 400)
 
 
 def found(ours: float, trivial: list[float] | None, other: list[float] | None) -> dict:
@@ -35,7 +38,7 @@ def found(ours: float, trivial: list[float] | None, other: list[float] | None) -
     ],
 )
 def test_the_verdict_is_about_the_trivial_distribution(ours, interval, statement, words):
-    verdict = judge_joint(found(ours, interval, None))
+    verdict = judge_joint(found(ours, interval, None), MANY)
     assert verdict["statement"] == statement
     assert words in verdict["sentence"]
     assert f"1.0000 → {ours:.4f}, {100 * (ours - 1):+.1f} %" in verdict["sentence"]
@@ -44,12 +47,12 @@ def test_the_verdict_is_about_the_trivial_distribution(ours, interval, statement
 
 
 def test_the_best_other_way_to_draw_is_named_beside_it():
-    verdict = judge_joint(found(0.95, [0.01, 0.1], [-0.1, -0.01]))
+    verdict = judge_joint(found(0.95, [0.01, 0.1], [-0.1, -0.01]), MANY)
     said = "conditional diffusion of the output, OCD's draws are worse (0.9000 → 0.9500, +5.6 %)."
     assert said in verdict["sentence"]
-    equal = judge_joint(found(0.95, [0.01, 0.1], [-0.1, 0.01]))["sentence"]
+    equal = judge_joint(found(0.95, [0.01, 0.1], [-0.1, 0.01]), MANY)["sentence"]
     assert "OCD's draws are neither better nor worse beyond doubt (0.9000" in equal
-    alone = judge_joint(found(0.95, None, None))
+    alone = judge_joint(found(0.95, None, None), MANY)
     assert alone == {"statement": "undecided", "sentence": "Draws were judged alone."}
 
 

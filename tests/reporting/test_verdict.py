@@ -225,7 +225,10 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 def test_one_example_is_too_few(tmp_path: Path) -> None:
     sentence = make_verdict(tmp_path, num_test=1)["sentence"]
-    assert sentence.startswith("Undecided: there are fewer than two test examples.")
+    assert sentence.startswith(
+        "Undecided: there is only 1 test example, and what is found on fewer than 16 may be chance: no "
+        "gain can be told, against the base or any other method."
+    )
 
 
 def test_one_seed_speaks_of_the_test_examples_only(tmp_path: Path) -> None:

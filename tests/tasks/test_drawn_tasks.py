@@ -413,11 +413,12 @@ def test_options_that_cannot_be_are_refused(name, wrong, message):
 
 
 def test_a_run_of_series_from_end_to_end(tmp_path):
-    write_series(tmp_path)
+    write_series(tmp_path, rows=5000)
     settings = {
-        "file": "mine.csv", "lookback": "24", "horizon": "6", "train_size": "300", "test_size": "40",
+        "file": "mine.csv", "lookback": "24", "horizon": "6", "train_size": "300", "test_size": "120",
     }  # fmt: skip
     found = finished("series", tmp_path, settings | TINY)
+    assert found["verdict"]["joint"]["statement"] in ("gain", "worse", "no gain")
     assert {"mc_dropout_3", "nearest_residuals", "deep_ensemble_2"} <= found["joint"].keys()
     assert (tmp_path / "run" / "figures" / "crps_by_step.png").exists()
     run = Run.open(tmp_path / "run")
@@ -429,7 +430,7 @@ def test_a_run_of_series_from_end_to_end(tmp_path):
             expected = targets - fold.problem.base(inputs)
         assert torch.allclose(residuals[fold.index], expected, atol=1e-5)
     kept = read_tensors(tmp_path / "run" / "predictions" / "seed-0.safetensors")["together"]
-    assert len(kept) == 40 and 1 < len(kept.unique()) < 40
+    assert len(kept) == 120 and 16 <= len(kept.unique()) < 40
     over = f"paired bootstrap over {len(kept.unique())} groups of test examples,"
     assert over in found["verdict"]["sentence"]
 
@@ -452,6 +453,8 @@ def test_a_run_of_completion_from_end_to_end(tmp_path):
     write_mnist(tmp_path)
     found = finished("completion", tmp_path, {"train_size": "12", "test_size": "7"} | TINY)
     assert len(found["joint"]["ocd"]["crps_by_step"][0]) == 98
+    assert found["verdict"]["joint"]["statement"] == "undecided"
+    assert "There are only 7 test examples, and what" in found["verdict"]["joint"]["sentence"]
 
 
 def finished(task: str, folder: Path, settings: dict[str, str]) -> dict:
@@ -464,7 +467,6 @@ def finished(task: str, folder: Path, settings: dict[str, str]) -> dict:
     assert (folder / "run" / "figures" / "draws.png").exists()
     found = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
     assert {"ocd", "base", "base_residuals", "output_diffusion"} <= found["joint"].keys()
-    assert found["verdict"]["joint"]["statement"] in ("gain", "worse", "no gain")
     assert report.startswith(found["verdict"]["joint"]["sentence"])
     base = found["joint"]["base"]["energy"][0]
     assert all(of["energy"][0] <= base * 1.5 for of in found["joint"].values())

@@ -44,6 +44,8 @@ def test_what_is_kept_is_what_was_read(
     for one, other in ((first.train, again.train), (first.test, again.test)):
         assert torch.equal(one.inputs, other.inputs) and torch.equal(one.targets, other.targets)
     assert torch.equal(first.groups, again.groups)
+    assert len(first.test_together) == len(first.test)
+    assert torch.equal(first.test_together, again.test_together)
     assert (first.notes, first.warnings) == (again.notes, again.warnings)
     rows = pandas.read_csv(table).drop(columns="price")
     assert torch.equal(first.reader.take(rows).inputs, again.reader.take(rows).inputs)

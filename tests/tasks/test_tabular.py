@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ocd import OCD, OCDConfig
 from ocd.baselines import Conformal, DeepEnsemble, MCDropout, UnchangedBase, fit_boosting
-from ocd.data import Examples
+from ocd.data import Examples, read_tensors
 from ocd.errors import OCDError
+from ocd.evaluation import paired_bootstrap
 from ocd.evaluation.distributions import base_residuals, draws_of, score_distributions
 from ocd.prediction import interval_coverage
 from ocd.runs import Run, audit_run
@@ -312,7 +313,7 @@ TINY = {
 def ranked(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("ltr")
     write_ranking(folder / "data" / "rank.train", 120, 300)
-    write_ranking(folder / "data" / "rank.test", 40, 300, seed=1)
+    write_ranking(folder / "data" / "rank.test", 126, 300, seed=1)
     settings = {key: str(value) for key, value in TINY.items()}
     run = Run.create("ltr", folder / "run", "fast", folder / "data", [0], settings)
     run.predict(0)
@@ -337,6 +338,22 @@ def test_a_run_ends_in_a_report_with_a_distribution(ranked: Run) -> None:
     assert "## Predictive distribution" in report and "figures/coverage.png" in report
     assert "stands in for MSLR-WEB10K" in report and "no gain is judged" in report
     assert (ranked.root / "figures" / "coverage.png").stat().st_size > 5000
+
+
+def test_the_report_of_a_ranking_counts_queries(ranked: Run) -> None:
+    results = ranked.report()
+    verdict, report = results["verdict"], (ranked.root / "report.md").read_text()
+    assert "(paired bootstrap over 18 queries, 95 % interval" in verdict["sentence"]
+    assert verdict["evidence"] == {"num": 18, "examples": 126, "over": "18 queries"}
+    assert "bootstrap over 18 queries" in verdict["distribution"]["sentence"]
+    assert report.count("a paired bootstrap over 18 queries.") == 2  # the verdict's table, draws'
+    for of in verdict["distribution"]["levels"].values():
+        assert of["how"] in ("bootstrap over 18 queries", "Wilson's interval over 18 queries")
+    losses = read_tensors(ranked.root / "predictions" / "seed-0.safetensors")
+    assert torch.equal(losses["together"], torch.arange(126) // 7)
+    difference = (losses["loss/base"] - losses["loss/ocd_ensemble_4"]).double().numpy()[None, None]
+    by_query = paired_bootstrap(difference, together=losses["together"].numpy())
+    assert verdict["interval"] == pytest.approx(by_query[0].tolist(), rel=1e-6)
 
 
 def test_test_labels_move_no_prediction(ranked: Run) -> None:

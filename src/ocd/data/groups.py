@@ -13,8 +13,9 @@ from torch import Tensor
 from ocd.errors import OCDError
 
 
-def as_groups(groups: Any, size: int) -> Tensor | None:
-    """Group numbers (N,) of labels of any kind, one an example; None for none."""
+def as_groups(groups: Any, size: int, fewest: int = 2) -> Tensor | None:
+    """Group numbers (N,) of labels of any kind, one an example; None for none. Raises OCDError for
+    other numbers of labels, and for fewer than `fewest` groups."""
     if groups is None:
         return None
     labels = groups.tolist() if hasattr(groups, "tolist") else list(groups)
@@ -26,7 +27,7 @@ def as_groups(groups: Any, size: int) -> Tensor | None:
         raise OCDError(f"groups has {len(labels)} labels for {size} examples: one an example is needed")
     number: dict[Any, int] = {}
     found = torch.tensor([number.setdefault(label, len(number)) for label in labels])
-    if len(number) < 2:
+    if len(number) < fewest:
         raise OCDError("groups has one label for all examples: at least two groups are needed")
     return found
 

@@ -13,12 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ocd.evaluation.bootstrap import (
+    FEWEST,
     TOGETHER,
     Json,
     MethodMetric,
     add_differences,
+    num_pieces,
     paired_bootstrap,
     resample,
+    resampled_counts,
 )
 from ocd.evaluation.ranking import Array, area_under_risk_coverage, auroc, risk_coverage
 
@@ -73,6 +76,7 @@ _MODULES = {
 
 __all__ = [
     "CLASSIFIER_METRICS",
+    "FEWEST",
     "MATTHEWS",
     "RANKING_METRICS",
     "REGRESSION_METRICS",
@@ -101,10 +105,12 @@ __all__ = [
     "film_frames",
     "in_voices_order",
     "list_methods",
+    "num_pieces",
     "paired_bootstrap",
     "pick_sounds",
     "prepare_methods",
     "resample",
+    "resampled_counts",
     "risk_coverage",
     "run_methods",
 ]

@@ -1,7 +1,8 @@
 """The table of `ocd condition`: what a generator reaches with only some of the condition.
 
 It compares generators that were trained on the same deltas and differ in what they see: x, I(x), or
-single parts of I(x). Intervals are those of a paired bootstrap over test examples and seeds.
+single parts of I(x). Intervals are those of a paired bootstrap over test examples, or the groups they
+are in, and seeds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ocd.evaluation import paired_bootstrap
+from ocd.evaluation import TOGETHER, paired_bootstrap
+from ocd.reporting.evidence import Evidence
 from ocd.reporting.tables import grid
 
 TITLES = {
@@ -26,9 +28,15 @@ TITLES = {
 
 
 def condition_table(values: dict[str, Any]) -> str:
-    """Markdown: mean loss over seeds and test examples, and the share of the base's that is gained."""
+    """Markdown: mean loss over seeds and test examples, and the share of the base's that is gained.
+
+    `values`: of condition.json; its "together" and "unit" say which test examples are one piece of
+    evidence, where some are (ocd.reporting.evidence).
+    """
     variants = values["variants"]
     base = np.array([seed["draw"] for seed in variants["base"]])
+    together = None if values.get(TOGETHER) is None else np.array(values[TOGETHER])
+    evidence = Evidence.of(base.shape[1], together, values.get("unit") or "group")
     rows = []
     for name, title in TITLES.items():
         if name not in variants or len(variants[name]) < len(base):
@@ -38,8 +46,10 @@ def condition_table(values: dict[str, Any]) -> str:
         if name == "base":
             rows.append([*cells, "", "", ""])
             continue
-        low, high = 100 * paired_bootstrap((base - draws)[None])[0] / base.mean()
-        cells += [f"{100 * (draws.mean() / base.mean() - 1):+.1f} %", f"{-high:+.1f} to {-low:+.1f} %"]
+        ends = paired_bootstrap((base - draws)[None], together=together)[0]
+        low, high = 100 * ends / base.mean()
+        cells.append(f"{100 * (draws.mean() / base.mean() - 1):+.1f} %")
+        cells.append(f"{-high:+.1f} to {-low:+.1f} %" if evidence.is_enough else "—")
         if all("mean" in seed for seed in variants[name]):
             means = np.array([seed["mean"] for seed in variants[name]])
             cells.append(f"{100 * (means.mean() / base.mean() - 1):+.1f} %")
@@ -56,5 +66,5 @@ def condition_table(values: dict[str, Any]) -> str:
         f"# Which parts of the condition matter: `{values['task']}`, seeds {seeds}\n\n"
         f"{grid(header, rows)}\n\nEach row is a generator of its own, trained on the same deltas with "
         "the settings of the run; mean loss of the test examples; intervals of a paired bootstrap over "
-        "test examples and seeds.\n"
+        f"{evidence.over} and seeds.{'' if evidence.is_enough else f' {evidence.sentence}'}\n"
     )

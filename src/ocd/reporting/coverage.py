@@ -5,7 +5,8 @@ with what is claimed, give or take `MARGIN` points:
 
 * right: the claim is in the interval, and the interval is within the margin;
 * slightly off: the claim is not in the interval, but the interval reaches into the margin;
-* undecided: the claim is in the interval, which reaches beyond the margin: too few rows;
+* undecided: the claim is in the interval, which reaches beyond the margin: too few rows; or there is
+  no interval, as rows, or the groups they are in, are fewer than `ocd.evaluation.FEWEST`;
 * wrong: the whole interval is beyond the margin. The draws are not to be used as a distribution, or,
   where they are better as a whole than the base with residuals (CRPS), not for intervals.
 
@@ -40,6 +41,8 @@ OPENINGS = {
     UNDECIDED: "Intervals may be right on this data, but test rows are too few to be sure",
     WRONG: "Do not use the draws as a distribution here, intervals are wrong on this data",
 }
+CANNOT_BE_TOLD = "Whether intervals are right on this data cannot be told"
+"""Where there are too few test rows, or groups of them, for any statement."""
 WILSON = "Wilson's interval over the test rows"
 BOOTSTRAP = "bootstrap over test rows and seeds"
 ONLY_INTERVALS = "Do not use intervals of the draws here, they are wrong on this data"
@@ -48,48 +51,52 @@ DEVIATIONS = 1.959964  # of a normal distribution, on both sides of 95 %
 
 
 class Covered(NamedTuple):
-    """What the intervals of one level cover, in per cent, with its 95 % interval."""
+    """What the intervals of one level cover, in per cent, with its 95 % interval; None of too few rows.
+    `how` it was made."""
 
     share: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
     how: str
 
 
 def judge_coverage(run: RunRecords, distribution: Json) -> Json:
     """The verdict about the draws as a distribution. `distribution`: the numbers of each seed."""
-    num = _num_rows(run)
-    ties, levels = _ties(run), _judged(run, distribution, OURS, num)
+    ties, levels = _ties(run), _judged(run, distribution, OURS)
     statement = max((of["statement"] for of in levels.values()), key=STATEMENTS.index)
     verdict = {
         "statement": statement,
         "margin": MARGIN,
-        "num_rows": num,
+        "num_rows": run.evidence.num_examples,
         "levels": {str(level): of for level, of in levels.items()},
     }
+    if not run.evidence.is_enough:
+        few = run.evidence.sentence
+        return verdict | {"sentence": f"{CANNOT_BE_TOLD}: {_levels(verdict)}{ties} {few}"}
     if statement != WRONG:
         return verdict | {"sentence": f"{OPENINGS[statement]}: {_levels(verdict)}{ties}"}
     closer = _closer(distribution)
     opening = ONLY_INTERVALS if closer else OPENINGS[WRONG]
-    instead = _instead(run, distribution, num)
+    instead = _instead(run, distribution)
     return verdict | {"sentence": f"{opening}: {_levels(verdict)}{ties}{instead}{closer}"}
 
 
-def _num_rows(run: RunRecords) -> int:
-    """Test rows, which all seeds share."""
-    return min(int(of["num_test"]) for of in run.predictions.values())
-
-
-def _covered(run: RunRecords, distribution: Json, name: str, level: int, num: int) -> Covered:
+def _covered(run: RunRecords, distribution: Json, name: str, level: int) -> Covered:
     """Of one seed each row is a trial, and Wilson's interval is right near 0 and 100 % too. Of several
-    seeds rows and seeds are resampled, where the predictions have the rows and these are not all alike.
+    seeds, or of rows that belong together, rows (or their groups) and seeds are resampled, where the
+    predictions have the rows and these are not all alike; else each group is a trial.
     """
-    share = mean(distribution[name][f"coverage_{level}"])
+    share, evidence = mean(distribution[name][f"coverage_{level}"]), run.evidence
+    if not evidence.is_enough:
+        return Covered(share, None, "")
+    alone = evidence.unit == "example"
     rows = run.of_seeds(f"covered_{level}/{name}")
-    if rows is None or len(rows) < 2 or np.ptp(rows) == 0:
-        return Covered(share, *wilson(share, num), WILSON)
-    ((low, high),) = 100 * paired_bootstrap(rows[None])
-    return Covered(share, float(low), float(high), BOOTSTRAP)
+    if rows is None or (alone and len(rows) < 2) or np.ptp(rows) == 0:
+        how = WILSON if alone else f"Wilson's interval over {evidence.counted}"
+        return Covered(share, wilson(share, evidence.num), how)
+    ((low, high),) = 100 * paired_bootstrap(rows[None], together=run.together)
+    seeds = " and seeds" if len(rows) > 1 else ""
+    how = BOOTSTRAP if alone else f"bootstrap over {evidence.counted}{seeds}"
+    return Covered(share, (float(low), float(high)), how)
 
 
 def wilson(share: float, num: int) -> tuple[float, float]:
@@ -113,17 +120,19 @@ def _ties(run: RunRecords) -> str:
     )
 
 
-def _judged(run: RunRecords, distribution: Json, name: str, num: int) -> dict[int, Json]:
+def _judged(run: RunRecords, distribution: Json, name: str) -> dict[int, Json]:
     """Both levels of a distribution by the rule above."""
     ties = bool(_ties(run))
-    return {
-        level: _judge(level, _covered(run, distribution, name, level, num), ties) for level in LEVELS
-    }
+    return {level: _judge(level, _covered(run, distribution, name, level), ties) for level in LEVELS}
 
 
 def _judge(level: int, covered: Covered, ties: bool = False) -> Json:
     """One level by the rule above."""
-    share, low, high, how = covered
+    share, interval, how = covered
+    facts = {"coverage": share, "interval": interval and [*interval], "off": share - level, "how": how}
+    if interval is None:
+        return facts | {"statement": UNDECIDED}
+    low, high = interval
     within = level - MARGIN <= low and high <= level + MARGIN
     if ties and low > level:
         statement = RIGHT
@@ -133,8 +142,7 @@ def _judge(level: int, covered: Covered, ties: bool = False) -> Json:
         statement = SLIGHTLY_OFF
     else:
         statement = RIGHT if within else UNDECIDED
-    return {"coverage": share, "interval": [low, high], "off": share - level, "how": how,
-            "statement": statement}  # fmt: skip
+    return facts | {"statement": statement}
 
 
 def _levels(verdict: Json) -> str:
@@ -142,26 +150,29 @@ def _levels(verdict: Json) -> str:
     levels = verdict["levels"]
     covers = " and ".join(_words(level, of) for level, of in levels.items())
     how = " and ".join(dict.fromkeys(of["how"] for of in levels.values()))
-    return (
-        f"the central {covers} of the {verdict['num_rows']:,} test targets (in brackets the 95 % "
-        f"interval, {how}; up to {MARGIN:g} points off is taken as right)."
-    )
+    targets = f"the central {covers} of the {verdict['num_rows']:,} test targets"
+    if not how:
+        return f"{targets}."
+    right = f"up to {MARGIN:g} points off is taken as right"
+    return f"{targets} (in brackets the 95 % interval, {how}; {right})."
 
 
 def _words(level: str, of: Json) -> str:
-    low, high = of["interval"]
     draws = " of OCD's draws" if level == str(LEVELS[0]) else ""
+    if of["interval"] is None:
+        return f"{level} %{draws} cover {of['coverage']:.1f} %"
+    low, high = of["interval"]
     text = f"{level} %{draws} cover {of['coverage']:.1f} % ({low:.1f} to {high:.1f}"
     if of["statement"] in (SLIGHTLY_OFF, WRONG) or abs(of["off"]) > MARGIN:
         text += f", {abs(of['off']):.1f} points too {'many' if of['off'] > 0 else 'few'}"
     return f"{text})"
 
 
-def _instead(run: RunRecords, distribution: Json, num: int) -> str:
+def _instead(run: RunRecords, distribution: Json) -> str:
     """A simple distribution to use in place of one that is wrong, if its intervals are not wrong."""
     if PLAIN not in distribution:
         return ""
-    found = _judged(run, distribution, PLAIN, num)
+    found = _judged(run, distribution, PLAIN)
     if any(of["statement"] == WRONG for of in found.values()):
         return ""
     shares = " and ".join(f"{of['coverage']:.1f} %" for of in found.values())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ocd.evaluation import Json
 from ocd.reporting.compared_draws import OURS, compared_draws
+from ocd.reporting.evidence import intervals_over
 from ocd.reporting.plotting import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, legend, title
 from ocd.reporting.records import RunRecords
 from ocd.reporting.tables import grid
@@ -37,8 +38,7 @@ LEGEND = (
     "that is narrow and right; that of a single answer is its absolute error. Coverage: test targets "
     "within the central 90 (50) % of the distribution; width: of that interval, on average. 100 draws "
     "or quantiles each, judged as they are: more of them would have a little less. Difference: in "
-    "CRPS, positive where OCD is better, with the 95 % interval of a paired bootstrap over test "
-    "examples and seeds."
+    "CRPS, positive where OCD is better, with the 95 % interval of a paired bootstrap over {over}."
 )
 
 
@@ -53,21 +53,25 @@ def distribution_section(results: Json) -> list[str]:
     found = results.get("distribution")
     if not found:
         return []
-    return ["## Predictive distribution", *_sentence(found), _table(found), LEGEND]
+    legend = LEGEND.format(over=intervals_over(results))
+    return ["## Predictive distribution", *_sentence(found), _table(found), legend]
 
 
 def _sentence(found: Json) -> list[str]:
     against = found.get(PLAIN, {}).get("against")
     if not against:
         return []
-    low, high = against["interval"]
     says = statement_of(against["interval"])
     ours, theirs = (mean(found[name]["crps"]) for name in (OURS, PLAIN))
     places = decimals([ours, theirs])
+    ends = ""
+    if against["interval"]:
+        low, high = against["interval"]
+        ends = f", {low:+.{places}f} to {high:+.{places}f}"
     return [
         f"Against the base with split-conformal residuals, one width for all: {says}, CRPS "
         f"{theirs:.{places}f} → {ours:.{places}f} ({100 * (ours / theirs - 1):+.1f} %; difference "
-        f"{against['difference']:+.{places}f}, {low:+.{places}f} to {high:+.{places}f})."
+        f"{against['difference']:+.{places}f}{ends})."
     ]
 
 
@@ -79,7 +83,7 @@ def _table(found: Json) -> str:
         cells = [f"{distribution_title(name)} `{name}`", spread(of["crps"], places)]
         for level in (90, 50):
             cells += [spread(of[f"coverage_{level}"], 1), spread(of[f"width_{level}"], places)]
-        if against:
+        if against and against["interval"]:
             low, high = against["interval"]
             ends = f"({low:+.{places}f} to {high:+.{places}f})"
             cells.append(f"{against['difference']:+.{places}f} {ends}")

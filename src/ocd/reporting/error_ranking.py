@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ocd.evaluation import Array, Json, area_under_risk_coverage, auroc, risk_coverage
+from ocd.evaluation import (
+    Array,
+    Json,
+    area_under_risk_coverage,
+    auroc,
+    resampled_counts,
+    risk_coverage,
+)
 from ocd.reporting.records import RunRecords
 from ocd.reporting.wording import known_mean, words
 
@@ -44,7 +51,7 @@ def rank_errors(run: RunRecords) -> Json:
         }
         if name == OWN_SCORE:
             pairs = zip(known, _known(run, BASE_SCORE), strict=True)
-            found[name]["against_base"] = _against_base([*pairs])
+            found[name]["against_base"] = _against_base(run, [*pairs])
     return found
 
 
@@ -94,22 +101,29 @@ def own_score_sentence(uncertainty: Json) -> str:
     against = own.get("against_base")
     if not against:
         return f"{ours} has AUROC {value:.4f}; the base has no score to compare it with."
+    if against["interval"] is None:
+        return (
+            f"Whether {ours} ranks the base's errors better than “{score_title(BASE_SCORE)}” is "
+            f"undecided ({against['difference']:+.4f} in AUROC): {against['why_not']}."
+        )
     low, high = against["interval"]
     ranks = "cannot be told apart, in ranking the base's errors, from"
     if low > 0 or high < 0:
         ranks = f"ranks the base's errors {'better' if low > 0 else 'worse'} than"
     return (
         f"{ours} {ranks} “{score_title(BASE_SCORE)}”: {against['difference']:+.4f} in AUROC (paired "
-        f"bootstrap over test examples, 95 % interval {low:+.4f} to {high:+.4f}; positive: OCD is "
+        f"bootstrap over {against.get('over', 'test examples')}, 95 % interval {low:+.4f} to "
+        f"{high:+.4f}; positive: OCD is "
         "better)."
     )
 
 
-def _against_base(known: list[tuple[Pair | None, Pair | None]]) -> Json | None:
+def _against_base(run: RunRecords, known: list[tuple[Pair | None, Pair | None]]) -> Json | None:
     """OCD's score less the base's in AUROC, mean over the seeds that know both of them.
 
-    The 95 % interval is that of a paired bootstrap over test examples, the same in each seed. A
-    resample with errors only, or without, says nothing and is left out.
+    The 95 % interval is that of a paired bootstrap over test examples, the same in each seed, or over
+    the groups they are in; None of too few. A resample with errors only, or without, says nothing and
+    is left out.
     """
     both = [(own, base) for own, base in known if own and base]
     both = [(own, base) for own, base in both if auroc(*own) is not None]
@@ -117,12 +131,14 @@ def _against_base(known: list[tuple[Pair | None, Pair | None]]) -> Json | None:
         return None
     num = len(both[0][0][0])
     generator = np.random.default_rng(0)
-    rows = (generator.integers(num, size=num) for _ in range(NUM_RESAMPLES))
-    counts = np.stack([np.ones(num), *(np.bincount(drawn, minlength=num) for drawn in rows)])
+    drawn = resampled_counts(generator, NUM_RESAMPLES, num, run.together)
+    counts = np.stack([np.ones(num), *drawn])
     gaps = [_resampled_auroc(*own, counts) - _resampled_auroc(*base, counts) for own, base in both]
     difference, *resampled = np.mean(gaps, axis=0).tolist()  # the first is that of all examples
-    interval = np.percentile([gap for gap in resampled if np.isfinite(gap)], [2.5, 97.5])
-    return {"difference": difference, "interval": interval.tolist()}
+    if not run.evidence.is_enough:
+        return {"difference": difference, "interval": None, "why_not": run.evidence.why_not}
+    interval = np.percentile([gap for gap in resampled if np.isfinite(gap)], [2.5, 97.5]).tolist()
+    return {"difference": difference, "interval": interval, "over": run.evidence.over}
 
 
 def _resampled_auroc(scores: Array, errors: Array, counts: Array) -> Array:

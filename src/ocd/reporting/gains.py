@@ -51,6 +51,7 @@ def compare(run: RunRecords, results: Json) -> list[Compared]:
         values = (run.of_seeds(f"value/{of}/{name}") for of in (method, "base"))
         add_differences(paired, (method, name), _sign(results, name), *values)
     resampled, extended = resample(paired, run.together), bool(extensions(run))
+    enough = run.evidence.is_enough  # else an interval over seeds would be of the same few examples
     rows = []
     for method, name in pairs:
         gains = _gains(results, method, name)
@@ -65,7 +66,7 @@ def compare(run: RunRecords, results: Json) -> list[Compared]:
                 gain_there,
                 results["methods"].get(method, {}).get(name, []),
                 known_mean(gains),
-                interval or _two_errors(gains),
+                (interval or _two_errors(gains)) if enough else None,
                 _limit(results, method, name),
                 extended and group(method, with_label) == OWN,
             )

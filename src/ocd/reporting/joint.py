@@ -11,6 +11,7 @@ from statistics import mean
 
 from ocd.evaluation import Json
 from ocd.reporting.compared_draws import OURS, compared_draws
+from ocd.reporting.evidence import Evidence, intervals_over
 from ocd.reporting.methods import title
 from ocd.reporting.records import RunRecords
 from ocd.reporting.tables import grid
@@ -39,7 +40,7 @@ LEGEND = (
     "of the draws (none of fewer than 20). Told from truth: right answers of a classifier that is "
     "shown a draw or the truth (50 %: it cannot tell). 50 draws each, but of an ensemble its members. "
     "Difference: in the energy score, positive where OCD is better, with the 95 % interval of a "
-    "paired bootstrap over test examples and seeds."
+    "paired bootstrap over {over}."
 )
 
 
@@ -49,8 +50,9 @@ def joint_results(run: RunRecords) -> Json:
     return compared_draws(run, "joint", "energy")
 
 
-def judge_joint(found: Json) -> Json:
-    """The verdict about draws: against the trivial distribution, and against the best other."""
+def judge_joint(found: Json, evidence: Evidence) -> Json:
+    """The verdict about draws: against the trivial distribution, and against the best other.
+    `evidence`: what their intervals rest on."""
     ours = mean(found[OURS]["energy"])
     others = {n: mean(of["energy"]) for n, of in found.items() if n not in (OURS, TRIVIAL, "base")}
     sentences, statement = [], "undecided"
@@ -75,6 +77,8 @@ def judge_joint(found: Json) -> Json:
             f"Against the best other way to draw, {joint_title(best)}, {BESIDE[statement_of(ends)]} "
             f"({_change(others[best], ours)})."
         )
+    if sentences and not evidence.is_enough:
+        sentences.append(evidence.sentence)
     return {"statement": statement, "sentence": " ".join(sentences) or "Draws were judged alone."}
 
 
@@ -86,7 +90,10 @@ def _change(before: float, after: float) -> str:
 def joint_section(results: Json) -> list[str]:
     """The paragraphs "Draws of whole answers"; none where none were judged."""
     found = results.get("joint")
-    return ["## Draws of whole answers", joint_table(found), LEGEND] if found else []
+    if not found:
+        return []
+    legend = LEGEND.format(over=intervals_over(results))
+    return ["## Draws of whole answers", joint_table(found), legend]
 
 
 def joint_table(found: Json) -> str:
@@ -98,7 +105,8 @@ def joint_table(found: Json) -> str:
         cells = [f"{joint_title(name)} `{name}`", spread(of["energy"], 4), spread(of["variogram"], 4)]
         cells += [spread(of["crps"], 4), spread(of["covered_90"], 1), spread(of["covered_50"], 1)]
         cells.append(spread(of["two_sample"], 1))
-        if against := of.get("against"):
+        against = of.get("against")
+        if against and against["interval"]:
             low, high = against["interval"]
             cells.append(f"{against['difference']:+.4f} ({low:+.4f} to {high:+.4f})")
         else:

@@ -12,6 +12,8 @@ from ocd.reporting.wording import counted
 
 KINDS = {"alternative_layer": "the second-best layer of Eq. 3", "tent_": "Tent"}
 """The start of keys that are several rows of one kind, and what people read of all of them."""
+RANKING = {"ndcg_10"}
+"""Metrics of test examples that belong to queries."""
 
 
 def quick_facts(run: RunRecords) -> Json:
@@ -39,11 +41,26 @@ def _quick_sentence(seeds: list[int], left_out: list[str]) -> str:
 
 def data_facts(run: RunRecords) -> Json:
     """What makes results on a run's data doubtful, and the sentence that says so; {} for nothing."""
-    found = run.config.get("data_warnings", [])
+    found = [*run.config.get("data_warnings", []), *_unknown_groups(run)]
     if not found:
         return {}
     listed = "; ".join(found)
     return {"warnings": found, "sentence": f"Look at the data before you trust a figure: {listed}."}
+
+
+def _unknown_groups(run: RunRecords) -> list[str]:
+    """A line where test examples belong together, and the predictions are of a version that did not say
+    which: they can be reported, but their intervals are too narrow."""
+    if run.together is not None or None not in run.units:
+        return []
+    group = run.config.get("options", {}).get("group")
+    if group is None and not RANKING & run.config["metrics"].keys():
+        return []
+    what = "of a query" if group is None else f"that share {group!r}"
+    return [
+        f"predictions of an earlier version do not know the test rows {what}: each is taken for "
+        "evidence of its own, and intervals are too narrow (remove predictions/, and run again)"
+    ]
 
 
 def left_out_titles(methods: Sequence[str]) -> list[str]:

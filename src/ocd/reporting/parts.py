@@ -26,7 +26,8 @@ class Parts(NamedTuple):
 
 
 def compare_parts(run: RunRecords, ensemble: str) -> Parts | None:
-    """None where one of both is missing, or nothing moves. The resamples are those of the verdict."""
+    """None where one of both is missing, nothing moves, or nothing can be told. The resamples are those
+    of the verdict."""
     if is_unmoved(run, ensemble):
         return None
     without = f"ocd_without_correction_{number(ensemble)}"
@@ -38,6 +39,8 @@ def compare_parts(run: RunRecords, ensemble: str) -> Parts | None:
     if len(paired) < 3:
         return None
     found = resample(paired, run.together)
+    if any(facts["interval"] is None for facts in found.values()):
+        return None  # too few test examples
     gains = {method: found[method, "base"] for method in (CORRECTION, without)}
     return Parts(gains, found[CORRECTION, without]["interval"])
 

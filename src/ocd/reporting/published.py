@@ -25,7 +25,7 @@ LEGEND = (
     "deviation of base and method together and by more than half of what is published for `ocd`; said "
     "of all but `ocd` itself and methods that leave nothing to gain there. *Smaller here*: above zero, "
     "but less than would be reproduced. *Not reproduced*: not, or not certainly, above zero. "
-    "*Undecided*: not measured, or in too few seeds."
+    "*Undecided*: not measured, or in too few seeds or on too few test examples."
 )
 
 

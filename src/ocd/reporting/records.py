@@ -16,6 +16,7 @@ import numpy as np
 
 from ocd.errors import OCDError
 from ocd.evaluation import TOGETHER, Array, Json
+from ocd.reporting.evidence import Evidence
 
 EVENTS = {  # what a line of metrics.jsonl must hold to be used here
     "train": ("seed", "step", "loss"),
@@ -53,9 +54,24 @@ class RunRecords:
 
     @property
     def together(self) -> Array | None:
-        """Which test examples are one piece of evidence, (N,); None where each is its own."""
-        found = self.of_seeds(TOGETHER)
-        return None if found is None else found[0]
+        """Which test examples are one piece of evidence, (N,); None where each is its own. All seeds
+        have the same test examples, but one that an earlier version predicted does not say it."""
+        found = [tensors[TOGETHER] for tensors in self.tensors.values() if TOGETHER in tensors]
+        return found[0] if found else None
+
+    @property
+    def evidence(self) -> Evidence:
+        """What intervals over the test set rest on."""
+        sizes = [t.shape[-1] for named in self.tensors.values() for t in named.values() if t.ndim]
+        units = [unit for unit in self.units if unit is not None]
+        # Predictions of before there were queries have groups alone.
+        return Evidence.of(max(sizes, default=0), self.together, units[0] if units else "group")
+
+    @property
+    def units(self) -> list[str | None]:
+        """Of each seed what a piece of evidence is; None of an earlier version, which knew it of series
+        alone."""
+        return [of.get(TOGETHER) for of in self.predictions.values()]
 
 
 def read_run(run_dir: Path) -> RunRecords:

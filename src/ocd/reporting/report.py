@@ -18,6 +18,7 @@ from ocd.evaluation import Array, Json
 from ocd.reporting.comparison_figure import MethodPoint
 from ocd.reporting.distribution import distribution_section
 from ocd.reporting.error_ranking import own_score_sentence, risk_curves, what_is_an_error
+from ocd.reporting.evidence import intervals_over
 from ocd.reporting.exhibits import exhibits_section
 from ocd.reporting.figures import FigureData, draw_all
 from ocd.reporting.joint import joint_section
@@ -154,10 +155,10 @@ def _skipped(results: Json) -> list[str]:
 
 
 def _how_compared(results: Json) -> str:
-    seeds = " and seeds" if len(results["seeds"]) > 1 else ""
+    over = intervals_over(results)
     return (
         "OCD's ensemble against each of them: the difference in each metric, positive where OCD is "
-        f"better, and in brackets its 95 % interval of a paired bootstrap over test examples{seeds}. "
+        f"better, and in brackets its 95 % interval of a paired bootstrap over {over}. "
         "The statement is about the task's loss. A baseline is of at most equal cost if neither its "
         "time to predict nor its training exceeds OCD's by more than 10 %. The best baseline is the "
         "one with the lowest loss on the test examples, a choice that favours the baselines."

@@ -77,7 +77,7 @@ def make_results(run: RunRecords) -> Json:
         verdict["distribution"] = judge_coverage(run, distribution)
     if joint := joint_results(run):
         results["joint"] = joint
-        verdict["joint"] = judge_joint(joint)
+        verdict["joint"] = judge_joint(joint, run.evidence)
     return results | {"verdict": verdict}
 
 

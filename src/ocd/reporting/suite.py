@@ -5,7 +5,8 @@
 
 The average is over the sets that are here, of each seed that all of them have. Intervals: a paired
 bootstrap over the texts of each set and over the seeds, in which the metrics are computed anew (a
-Matthews correlation is no mean over texts).
+Matthews correlation is no mean over texts). A set with too few texts has no interval, and so has not
+the average.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ocd.evaluation import Array, Json
+from ocd.evaluation import FEWEST, Array, Json, num_pieces, resampled_counts
 from ocd.reporting.methods import table_order, title, uses_label
 from ocd.reporting.records import RunRecords, read_run
 from ocd.reporting.tables import grid
@@ -32,13 +33,15 @@ HEADLINE = ("ocd", "ocd_ensemble_5")
 class Part:
     """A set of a suite. `metric`: its own. `values` (S,) by method, in per cent. `counts` (S, N, K) by
     method: what the metric is computed from when it is resampled, whether a text is right (K = 1), or
-    for a Matthews correlation of two classes a one for each of the four outcomes."""
+    for a Matthews correlation of two classes a one for each of the four outcomes. `together` (N,): the
+    texts that are one piece of evidence; None: each is."""
 
     name: str
     metric: str
     seeds: list[int]
     values: dict[str, Array]
     counts: dict[str, Array]
+    together: Array | None = None
 
     @property
     def num_texts(self) -> int:
@@ -76,7 +79,7 @@ def read_part(name: str, folder: Path) -> Part:
     }
     found = {method: _counts(run, method, metric) for method in methods}
     counts = {method: rows for method, rows in found.items() if rows is not None}
-    return Part(name, metric, run.seeds, values, counts)
+    return Part(name, metric, run.seeds, values, counts, run.together)
 
 
 def _counts(run: RunRecords, method: str, metric: str) -> Array | None:
@@ -133,13 +136,14 @@ def _gains(parts: list[Part], seeds: list[int], methods: list[str]) -> Json:
     drawn: dict[str, list[Array]] = {method: [] for method in methods}
     for part in parts:
         own = [part.seeds.index(seed) for seed in seeds]
-        size = part.num_texts
-        rows = (generator.integers(size, size=size) for _ in range(NUM_RESAMPLES))
-        shares = np.stack([np.bincount(one, minlength=size) / size for one in rows])
+        counts = resampled_counts(generator, NUM_RESAMPLES, part.num_texts, part.together)
+        shares = counts / counts.sum(axis=1, keepdims=True)
         base = part.resampled("base", shares)[:, own]
         for method in methods:
             gain = part.resampled(method, shares)[:, own] - base
             drawn[method].append((gain * chosen).sum(axis=1))
+    told = [num_pieces(part.num_texts, part.together) >= FEWEST for part in parts]
+    told.append(all(told))
     found: Json = {}
     for method in methods:
         means = []
@@ -149,8 +153,8 @@ def _gains(parts: list[Part], seeds: list[int], methods: list[str]) -> Json:
         several = np.stack([*drawn[method], np.mean(drawn[method], axis=0)])
         ends = np.percentile(several, [2.5, 97.5], axis=1).T.tolist()
         facts = [
-            {"difference": mean, "interval": interval}
-            for mean, interval in zip([*means, float(np.mean(means))], ends, strict=True)
+            {"difference": mean, "interval": interval if is_told else None}
+            for mean, interval, is_told in zip([*means, float(np.mean(means))], ends, told, strict=True)
         ]
         names = [part.name for part in parts]
         found[method] = {"sets": dict(zip(names, facts, strict=False)), "average": facts[-1]}
@@ -164,13 +168,13 @@ def _verdict(results: Json) -> Json:
         if not (method in HEADLINE or method.startswith("ocd_moved_")):
             continue
         gain = results["gains"][method]["average"]
-        low, high = gain["interval"]
         statement = statement_of(gain["interval"])
         found[method] = statement
-        parts.append(
-            f"{title(method)}: {statement}, {gain['difference']:+.2f} points "
-            f"({low:+.2f} to {high:+.2f})"
-        )
+        ends = "a set has too few test texts for an interval"
+        if gain["interval"] is not None:
+            low, high = gain["interval"]
+            ends = f"{low:+.2f} to {high:+.2f}"
+        parts.append(f"{title(method)}: {statement}, {gain['difference']:+.2f} points ({ends})")
     count = len(results["seeds"])
     sets = len(results["sets"])
     head = f"Average of {sets} sets over {count} seed{'s' if count != 1 else ''}, against the base. "
@@ -241,6 +245,8 @@ def _figure(known: list[float | None] | None) -> str:
 
 
 def _interval(gain: Json) -> str:
-    """A difference and its 95 % interval, in points."""
+    """A difference and its 95 % interval, in points; a dash where there is none."""
+    if gain["interval"] is None:
+        return "–"
     low, high = gain["interval"]
     return f"{gain['difference']:+.1f} ({low:+.1f} to {high:+.1f})"

@@ -26,8 +26,8 @@ def draw_gains(results: Json, path: Path) -> None:
         for place, name in enumerate(sets):
             gain = of["average"] if name == "average" else of["sets"][name]
             height = -place - 0.18 * (number - (len(wanted) - 1) / 2)
-            low, high = gain["interval"]
-            axes.plot([low, high], [height] * 2, color=SEED_COLOURS[number], linewidth=1.5)
+            if gain["interval"] is not None:  # else there are too few texts
+                axes.plot(gain["interval"], [height] * 2, color=SEED_COLOURS[number], linewidth=1.5)
             axes.plot(
                 gain["difference"], height, "o", color=SEED_COLOURS[number], markersize=5,
                 label=title(method) if place == 0 else None,

@@ -150,7 +150,7 @@ def _share(found: Json, results: Json) -> str:
     share."""
     of = known_mean(results["methods"].get(found["baseline"], {}).get(found["metric"], []))
     size = found["difference"]
-    no_share = not of or of < 0 or size is None or found["metric"] == "loss"
+    no_share = not of or of < 0 or found["interval"] is None or found["metric"] == "loss"
     return "—" if no_share else f"{100 * size / of:+.1f} %"
 
 

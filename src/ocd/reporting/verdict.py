@@ -3,7 +3,8 @@
 The verdict is about the task's loss on each test example (the paper compares means, Sec. 4), and
 claims no more than a paired bootstrap over test examples and seeds allows: "gain" or "worse" where
 the 95 % interval of the difference excludes zero, "no gain" where it does not, "undecided" where
-there is no interval.
+there is no interval, as where test examples, or the groups they are in, are too few
+(ocd.reporting.evidence).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def make_verdict(run: RunRecords, results: Json) -> Json:
     facts = {key: against[0][key] for key in ("metric", "difference", "interval", "statement")}
     verdict = {"comparison": f"{name} vs base", **facts}
     verdict |= {"against": against, "one_draw": one_draw, "left_out": left_out}
-    verdict |= {"parts": parts.gains if parts else {}}
+    verdict |= {"parts": parts.gains if parts else {}, "evidence": run.evidence.as_json()}
     return verdict | {"sentence": _paragraph(run, results, name, verdict, parts)}
 
 
@@ -171,7 +172,7 @@ def _why_undecided(run: RunRecords, name: str) -> str:
             return f"the predictions lack `{method}`'s loss of each test example; predict again"
         if not np.isfinite(losses).all():
             return f"a loss of `{method}` is not finite"
-    return "there are fewer than two test examples"
+    return f"{run.evidence.why_not}: no gain can be told, against the base or any other method"
 
 
 # ---- words ---------------------------------------------------------------------------
@@ -180,7 +181,7 @@ def _why_undecided(run: RunRecords, name: str) -> str:
 def _paragraph(run: RunRecords, results: Json, name: str, verdict: Json, parts: Parts | None) -> str:
     base, *baselines = verdict["against"]
     sentences = [
-        f"Undecided: {_why_undecided(run, name)}."
+        f"Undecided: {_so_far(base)}{_why_undecided(run, name)}."
         if base["statement"] == "undecided"
         else _against_base(run, results, name, base)
     ]
@@ -205,6 +206,17 @@ def _paragraph(run: RunRecords, results: Json, name: str, verdict: Json, parts: 
     return " ".join(sentences)
 
 
+def _so_far(facts: Json) -> str:
+    """The difference where there is one, but no interval to judge it by."""
+    size = facts["difference"]
+    if size is None:
+        return ""
+    return (
+        f"base minus ensemble is {size:.{decimals([size])}f} in {words(facts['metric'])} per test "
+        "example, but "
+    )
+
+
 def _against_base(run: RunRecords, results: Json, name: str, facts: Json) -> str:
     ocd = f"on `{results['task']}`, the ensemble of {number(name)} OCD draws"
     opening = {
@@ -216,10 +228,7 @@ def _against_base(run: RunRecords, results: Json, name: str, facts: Json) -> str
     places = decimals([size])
     losses = run.of_seeds("loss/base")
     assert losses is not None  # else there were no difference
-    over = "test examples"
-    if run.together is not None:
-        over = f"{len(np.unique(run.together)):,} groups of test examples"
-    over += " and seeds" if len(losses) > 1 else ""
+    over = f"{run.evidence.over}{' and seeds' if len(losses) > 1 else ''}"
     changes = []
     for metric, of in results["metrics"].items():
         pair = [known_mean(results["methods"].get(key, {}).get(metric, [])) for key in ("base", name)]

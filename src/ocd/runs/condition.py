@@ -9,6 +9,7 @@ from ocd.base import example_losses
 from ocd.baselines import OCDVariant, UnchangedBase
 from ocd.data import read_json, write_json, write_text
 from ocd.errors import OCDError
+from ocd.evaluation import TOGETHER
 from ocd.generator import PARTS
 from ocd.lessons import Plan, Workdir
 from ocd.model import OCD
@@ -36,6 +37,8 @@ def compare_conditions(run: Run) -> str:
     nothing is chosen by this: settings are chosen on held-out training examples.
     """
     values: dict[str, Any] = {"task": run.task.name, "seeds": run.seeds, "variants": {}}
+    if (evidence := run.data.evidence) is not None:
+        values |= {TOGETHER: evidence.together.tolist(), "unit": evidence.unit}
     for seed in run.seeds:
         for name, losses in _of_seed(run, seed).items():
             values["variants"].setdefault(name, []).append(losses)

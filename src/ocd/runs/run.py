@@ -188,10 +188,11 @@ class Run(RunFolder):
                     evaluation = evaluate(comparison, self.data.test, together, self.data.test_groups)
                 keep_shown(self, seed, comparison, evaluation)
                 tensors = dict(evaluation.tensors)
-                if self.data.test_together is not None:
-                    tensors[TOGETHER] = self.data.test_together
+                numbers = evaluation.numbers | {TOGETHER: "example"}
+                if (evidence := self.data.evidence) is not None:
+                    tensors[TOGETHER], numbers[TOGETHER] = evidence.together, evidence.unit
                 write_tensors(written[0], tensors)
-                write_json(path, evaluation.numbers)
+                write_json(path, numbers)
 
             do_jobs(self, [phase_job(self, "predict", seed, written, judge, of="table")])
         if self.share.is_alone:  # else others may be about to look at what is there

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -30,18 +30,29 @@ def _nothing(options: Any) -> None:
     return None
 
 
+class EvidenceGroups(NamedTuple):
+    """Test examples that intervals draw together, by a number (M,) of each, and what they are together:
+    a "group", or a "query" whose documents are ranked."""
+
+    together: Tensor
+    unit: str
+
+
 @dataclass(frozen=True)
 class TaskData:
     """The examples of a task. Nothing of `test` is seen before predicting.
+
+    Which examples belong together has to be said of both: what is learnt from `train`, and the
+    intervals of what is found on `test`, count each group as one piece of evidence.
 
     `reader`: reads new inputs as these were read; None where a task cannot. `notes`: how the data were
     read, where a person might expect otherwise. `warnings`: what makes results on them doubtful.
     `groups` (N,): a number for the training examples that belong together (ocd.data.groups);
     `test_groups` (M,): the same of the test examples, where these are ranked within them.
-    `test_together` (M,): a number for the test examples that are one piece of evidence, such as windows
-    that overlap: intervals draw them together. `num_early`: how many of the first training examples are
-    of an earlier time than all others, where only these others may be kept from the base (`held_out`);
-    None where any may.
+    `test_together` (M,): a number for the test examples that are one piece of evidence otherwise, such
+    as windows that overlap or visits of a patient: intervals draw them together. `num_early`: how many
+    of the first training examples are of an earlier time than all others, where only these others may
+    be kept from the base (`held_out`); None where any may.
     """
 
     train: Examples
@@ -53,6 +64,13 @@ class TaskData:
     test_groups: Tensor | None = field(default=None, kw_only=True)
     test_together: Tensor | None = field(default=None, kw_only=True)
     num_early: int | None = field(default=None, kw_only=True)
+
+    @property
+    def evidence(self) -> EvidenceGroups | None:
+        """Which test examples are one piece of evidence; None where each is its own."""
+        if self.test_together is not None:
+            return EvidenceGroups(self.test_together, "group")
+        return None if self.test_groups is None else EvidenceGroups(self.test_groups, "query")
 
 
 TrainBase = Callable[[nn.Module, TaskData, Any, int, Progress], None]

@@ -46,6 +46,7 @@ def _key(options: TableOptions, data_dir: Path | None) -> dict[str, Any]:
         "options": dataclasses.asdict(options),
         "files": [file_digest(find_table(path, data_dir)) for path in paths],
         "version": __version__,
+        "holds": "groups of training and test rows",  # a table that was kept before has not both
     }
 
 
@@ -56,8 +57,9 @@ def _keep(folder: Path, data: TableData, key: dict[str, Any]) -> None:
     """
     tensors = {"train/inputs": data.train.inputs, "train/targets": data.train.targets}
     tensors |= {"test/inputs": data.test.inputs, "test/targets": data.test.targets}
-    if data.groups is not None:
-        tensors["groups"] = data.groups
+    for name in ("groups", "test_together"):
+        if (groups := getattr(data, name)) is not None:
+            tensors[name] = groups
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > MOST_BYTES:
         return
     write_tensors(folder / "table.safetensors", tensors)
@@ -76,6 +78,7 @@ def _kept(folder: Path, known: dict[str, Any]) -> TableData:
         train=type(form.train)(tensors["train/inputs"], tensors["train/targets"]),
         test=type(form.test)(tensors["test/inputs"], tensors["test/targets"]),
         groups=tensors.get("groups"),
+        test_together=tensors.get("test_together"),
         notes=tuple(known["notes"]),
         warnings=tuple(known["warnings"]),
     )

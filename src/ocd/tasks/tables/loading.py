@@ -65,7 +65,11 @@ def load(options: TableOptions, data_dir: Path | None) -> TableData:
         reader=TableReader(features, answer),
         notes=tuple(notes + features.columns.notes),
         groups=_groups(train, options),
-        warnings=tuple(find_leaks(train, test, target, options.kind, features.columns)),
+        test_together=_test_groups(test, options),
+        warnings=tuple(
+            find_leaks(train, test, target, options.kind, features.columns)
+            + _unknown_groups(test, options)
+        ),
     )
     _check_count(len(data.train), LEAST_TRAINED, "train_size leaves", "rows to train on")
     return data
@@ -219,6 +223,24 @@ def _groups(train: pd.DataFrame, options: TableOptions) -> Tensor | None:
         return None
     labels = _labels(train, options)[: options.train_size]
     return as_groups(labels, len(labels))
+
+
+def _test_groups(test: pd.DataFrame, options: TableOptions) -> Tensor | None:
+    """Which of the test rows that are used belong together; a file of its own may not say it."""
+    if options.group is None or options.group not in test.columns:
+        return None
+    labels = _labels(test, options)[: options.test_size]
+    return as_groups(labels, len(labels), fewest=1)
+
+
+def _unknown_groups(test: pd.DataFrame, options: TableOptions) -> list[str]:
+    """A warning where it is not known which test rows belong together."""
+    if options.group is None or options.group in test.columns:
+        return []
+    return [
+        f"{options.test_path} has no column {options.group!r} (group): its rows are taken for evidence "
+        "of their own, which makes intervals too narrow where they belong together"
+    ]
 
 
 def _labels(rows: pd.DataFrame, options: TableOptions) -> list[str]:
