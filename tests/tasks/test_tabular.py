@@ -20,6 +20,7 @@ from ocd.prediction import interval_coverage
 from ocd.runs import Run, audit_run
 from ocd.runs.comparing import make_comparison
 from ocd.tasks import get_task
+from ocd.tasks.one_cycle import one_cycle
 from ocd.tasks.tables import quantiles, svmlight, training
 from ocd.tasks.tables.mslr import ANY, MSLR, load
 from ocd.tasks.tables.networks import PeriodicEncoder, make_base
@@ -66,6 +67,35 @@ def test_a_seed_gives_one_base_wherever_it_was_made() -> None:
     for name, weight in one.state_dict().items():
         assert torch.equal(weight, other.state_dict()[name])
     assert not torch.equal(one.network.output.weight, third.network.output.weight)
+
+
+@pytest.mark.parametrize("epochs", [1, 9, 10, 11])
+def test_any_number_of_epochs_of_one_batch(epochs: int) -> None:
+    data = table(60)
+    said: list[str] = []
+    options = replace(SMALL, base_epochs=epochs)
+    base = make_base(options, data)
+    training.train_base(base, data, options, 0, said.append)
+    assert len(said) == epochs
+    assert all(weight.isfinite().all() for weight in base.state_dict().values())
+
+
+def test_ten_steps_fall_from_the_start_as_nine_do() -> None:
+    rates = {}
+    for count in (9, 10, 40):
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        schedule = one_cycle(optimizer, 1.0, count, cycle_momentum=False)
+        rates[count] = []
+        for _ in range(count - 1):
+            rates[count].append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+    assert rates[9] == sorted(rates[9], reverse=True)
+    assert rates[10] == sorted(rates[10], reverse=True) and 0.95 < rates[10][0] <= 1
+    plain = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, total_steps=40, pct_start=0.1, cycle_momentum=False
+    )
+    assert rates[40][0] == plain.get_last_lr()[0] and max(rates[40]) == 1.0
 
 
 def test_folds_hold_every_row_once_and_keep_neighbours_together_in_order() -> None:
