@@ -508,7 +508,7 @@ def test_infinite_numbers_are_said(prices: Run, tmp_path: Path) -> None:
     rows.to_csv(tmp_path / "new.csv", index=False)
     options = ApplyOptions(tmp_path / "new.csv", tmp_path / "o.csv", id_column="id", part=2)
     apply_to(ocd.load(prices.root), options, lambda count: None)
-    said = pd.read_csv(tmp_path / "o.csv", keep_default_na=False)["remarks"].tolist()
+    said = pd.read_csv(tmp_path / "o.csv", keep_default_na=False)["remark"].tolist()
     assert said == ["", *["rooms is infinite, which is read as missing"] * 2]
 
 

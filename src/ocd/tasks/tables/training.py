@@ -133,7 +133,7 @@ def _loss_of(base: nn.Module, data: TableData) -> TableLoss:
     """What a base is trained on: cross entropy, or the squared error in standard deviations."""
     if data.num_classes:
         return lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none")
-    variance = float(data.train.targets.double().var(unbiased=False))
+    variance = float(data.train.targets.double().var(unbiased=False)) or 1.0  # of a fold: all alike
     return lambda outputs, targets: squared_error(outputs, targets) / variance
 
 
