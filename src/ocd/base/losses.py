@@ -18,8 +18,8 @@ Loss = Callable[[Any, Any], Tensor]
 answers, targets what the dataset gives: tensors, or tuples or dicts of them."""
 
 
-ORDINARY = 2.0**10
-"""Losses whose mean is between this and its inverse are counted as they are."""
+ORDINARY = (2.0**-15, 2.0**10)
+"""Losses whose mean size is between these are counted as they are."""
 LARGEST_POWER = 12
 """Of 1024, that a unit may be: single precision ends at 1024**12.8."""
 
@@ -35,7 +35,7 @@ def loss_unit(losses: Tensor) -> float:
     size = losses.detach().double().abs()
     size = size[size.isfinite()]
     mean = float(size.mean()) if size.numel() else 0.0
-    if mean == 0 or 1 / ORDINARY <= mean <= ORDINARY:
+    if mean == 0 or ORDINARY[0] <= mean <= ORDINARY[1]:
         return 1.0
     power = round(math.log2(mean) / 10)
     return 1024.0 ** max(-LARGEST_POWER, min(LARGEST_POWER, power))

@@ -24,6 +24,8 @@ from ocd.lessons.overfitting import overfit_capture, resolve_form
 from ocd.lessons.rate_search import HIGHEST, LOWEST, mean_fall, search_rate
 from ocd.lessons.steps import OverfitConfig, check_skipped, in_units
 
+MEASURED = 64
+"""Examples whose losses say how large the loss is, where no learning rate is to be chosen on them."""
 CaptureFirst = Callable[[int], Capture]
 
 
@@ -76,15 +78,17 @@ def decide(
     )
     note = f"overfit lr {config.lr or 0:g}: as configured"
     num_positions = probed.positions.shape[1]
-    few = slice(0, num_trial_examples(frozen.weight_shape, num_rows(targets), num_positions))
-    if capture_first is None:
-        capture = frozen.capture(take_rows(inputs, few))
-    else:
-        capture = capture_first(few.stop)
-    targets = take_rows(targets, few)
+    most = num_trial_examples(frozen.weight_shape, num_rows(targets), num_positions)
+    few = slice(0, most if config.lr is None else min(most, config.chunk_size or MEASURED, MEASURED))
+    inputs, targets = take_rows(inputs, few), take_rows(targets, few)
+    capture = None if capture_first is None else capture_first(few.stop)
+    if config.lr is None and capture is None:
+        capture = frozen.capture(inputs)
     with torch.no_grad():
-        config = replace(config, unit=loss_unit(example_losses(loss, capture.output, targets)))
+        output = frozen.answer(inputs) if capture is None else capture.output
+        config = replace(config, unit=loss_unit(example_losses(loss, output, targets)))
     if config.lr is None:
+        assert capture is not None
         lr, note = choose_lr(frozen, capture, loss, targets, config)
         config = replace(config, lr=lr)
     return Decided(replace(config, form=resolve_form(probed, config)), probed, note)
