@@ -50,8 +50,11 @@ def log_scores(draws: Tensor, targets: Tensor) -> Tensor:
 
 
 def _distance(difference: Tensor) -> Tensor:
-    """Euclidean length over the last axis, whose gradient is finite where it is 0."""
-    return (difference.square().sum(dim=-1) + 1e-12).sqrt()
+    """Euclidean length over the last axis, whose gradient is finite where it is 0. What is added for it
+    goes with the unit of the numbers, where they are small."""
+    squared = difference.square().sum(dim=-1)
+    size = squared.detach().mean().clamp_max(1.0) if squared.numel() else 1.0
+    return (squared + (1e-12 * size + 1e-37)).sqrt()
 
 
 def check_goal(goal: str, solver: str, score_weight: float) -> None:
