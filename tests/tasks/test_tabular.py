@@ -433,6 +433,31 @@ def test_spread_is_chosen_so_that_intervals_cover_their_share() -> None:
     assert kept.fitted()[0].spread.item() == 0.5
 
 
+@pytest.mark.parametrize("exponent", [-20, 20])
+def test_a_fit_in_another_unit_of_the_target_is_the_same(
+    exponent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ocd.fitting.steps.TRIAL_STEPS", 10)  # a common move is looked for
+
+    def fitted(unit: float) -> tuple[OCD, TableData]:
+        data = table(240)
+        data = replace(data, train=Examples(data.train.inputs, unit * data.train.targets))
+        small = {"training.num_steps": 30, "denoiser.width": 32, "common_move": "always"}
+        settings = {"layer": "network.output", **get_task("table").settings, **small}
+        config = OCDConfig.preset("fast").replace(settings)
+        model = OCD(
+            trained(data, replace(SMALL, base_epochs=8)), loss=training.squared_error, config=config
+        )
+        return model.fit(data.train, progress=False), data
+
+    unit = 2.0**exponent
+    (plain, data), (other, _) = fitted(1.0), fitted(unit)
+    one, two = plain.predict(data.test.inputs, draws=4), other.predict(data.test.inputs, draws=4)
+    assert torch.allclose(two.base, unit * one.base, rtol=1e-5)
+    assert torch.allclose(two.outputs, unit * one.outputs, rtol=1e-3, atol=1e-3 * unit)
+    assert one.std.mean() > 0.01 and plain.fitted()[1].start is not None
+
+
 def test_coverage_is_for_continuous_targets() -> None:
     features = torch.randn(100, 2)
     with pytest.raises(OCDError, match="sampling.coverage is for continuous targets"):

@@ -50,10 +50,10 @@ def log_scores(draws: Tensor, targets: Tensor) -> Tensor:
 
 
 def _distance(difference: Tensor) -> Tensor:
-    """Euclidean length over the last axis, whose gradient is finite where it is 0. What is added for it
-    goes with the unit of the numbers, where they are small."""
+    """Euclidean length (B, K) of differences (B, K, F), whose gradient is finite where it is 0. What is
+    added for it goes with the example's own numbers, where they are small."""
     squared = difference.square().sum(dim=-1)
-    size = squared.detach().mean().clamp_max(1.0) if squared.numel() else 1.0
+    size = squared.detach().mean(dim=1, keepdim=True).clamp_max(1.0)
     return (squared + (1e-12 * size + 1e-37)).sqrt()
 
 
