@@ -95,8 +95,8 @@ class OverfitTestAllLayers:
         """
         if self.config.unit != 1:
             loss, config = LossInUnits(self.loss, self.config.unit), replace(self.config, unit=1.0)
-            found = replace(self, loss=loss, config=config).with_chosen_lr(inputs, targets)
-            lr = found.config.known_lr / self.config.unit
+            counted = replace(self, loss=loss, config=config).with_chosen_lr(inputs, targets)
+            lr = counted.config.known_lr / self.config.unit
             return replace(self, config=replace(self.config, lr=lr))
         before = self.loss(run_without_delta(self.base, inputs), targets)
 

@@ -143,12 +143,12 @@ class TableModel(BaseEstimator):
         """Raises OCDError for too few rows, and for numbers of draws and folds that cannot be."""
         if count < FEWEST:
             raise OCDError(f"n_samples={count}: at least {FEWEST} are needed, to hold some of them out")
-        if self.draws is not None and (not isinstance(self.draws, Integral) or self.draws < 1):
+        if self.draws is not None and not _is_count(self.draws, 1):
             raise OCDError(
                 f"draws is {self.draws!r}: it must be a whole number, at least 1, or None for the "
                 "task's own"
             )
-        if not isinstance(self.folds, Integral) or self.folds < 2:
+        if not _is_count(self.folds, 2):
             raise OCDError(
                 f"folds is {self.folds!r}: it must be a whole number, at least 2 (each base is trained "
                 "without one fold)"
@@ -195,6 +195,11 @@ class TableModel(BaseEstimator):
             base=None if found.base is None else found.base[:count],
             scale=None if found.scale is None else found.scale[:, :count],
         )
+
+
+def _is_count(value: Any, least: int) -> bool:
+    """Whether a parameter is a whole number, NumPy's too, of at least so much."""
+    return isinstance(value, Integral) and int(value) >= least
 
 
 def _task(options: Any) -> Task:
