@@ -176,9 +176,9 @@ class OCD(Fitting):
         few = few_examples(problem, layer)
         if few is None:
             return
-        inputs, targets = few
+        inputs, targets, unit = few
         trial = copy.copy(self)
-        trial.config = rehearsal_config(self.config, layer)
+        trial.config = rehearsal_config(self.config, layer, unit)
         with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), resumable(None):
             work = Workdir(Path(folder))
             trial.fit(Examples(inputs, targets), work, progress=False)

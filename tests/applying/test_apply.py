@@ -496,6 +496,22 @@ def test_numbers_such_as_no_training_row_had_are_said(prices: Run, tmp_path: Pat
     assert remarks[3] == "rent is missing, as in no training row"
 
 
+def test_infinite_numbers_are_said(prices: Run, tmp_path: Path) -> None:
+    rows = houses(3, seed=3)
+    rows["rent"] = [1.0, np.inf, 2.0]  # no training row lacks it
+    rows["rooms"] = [-np.inf, 2.0, 3.0]
+    remarks = ocd.load(prices.root).predict(rows).remarks
+    assert remarks[0] == "rooms is infinite, which is read as missing"
+    assert remarks[1] == "rent is infinite, which is read as missing"
+    rows = houses(3, seed=3).astype({"rooms": object})
+    rows["rooms"] = ["2", "1e400", "-inf"]
+    rows.to_csv(tmp_path / "new.csv", index=False)
+    options = ApplyOptions(tmp_path / "new.csv", tmp_path / "o.csv", id_column="id", part=2)
+    apply_to(ocd.load(prices.root), options, lambda count: None)
+    said = pd.read_csv(tmp_path / "o.csv", keep_default_na=False)["remark"].tolist()
+    assert said == ["", *["rooms is infinite, which is read as missing"] * 2]
+
+
 def test_ids_are_as_the_file_has_them(prices: Run, tmp_path: Path) -> None:
     rows = houses(12, seed=3)
     rows["id"] = pd.array([2**60 + n for n in range(11)] + [None], dtype="Int64")

@@ -235,6 +235,12 @@ def test_predictions_in_files_are_those_of_predict(count: int, tmp_path: Path) -
     assert torch.allclose(torch.cat([part.draws for part in parts], dim=1), whole.outputs, atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [0, -1, 2.5, "3"])
+def test_files_hold_a_whole_number_of_examples(rows: Any, tmp_path: Path) -> None:
+    with pytest.raises(OCDError, match="rows is .*: it must be a whole number, at least 1"):
+        predict_to(tmp_path, fitted(MOVING), test_digits(4).inputs, rows=rows, progress=False)
+
+
 def test_files_are_the_same_bits_whoever_makes_them(tmp_path: Path) -> None:
     model, inputs = fitted(MOVING), test_digits(40).inputs
     predict_to(tmp_path / "one", model, inputs, rows=3, progress=False)

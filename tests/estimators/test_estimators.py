@@ -67,7 +67,7 @@ def test_the_mean_is_that_of_the_draws_and_quantiles_are_theirs() -> None:
     mean, std = model.predict(X[:30], return_std=True)
     low, middle, high = model.predict_quantiles(X[:30], (0.1, 0.5, 0.9)).T
     assert (low < middle).all() and (middle < high).all() and (std > 0).all()
-    draws = model._predict(X[:30]).outputs[..., 0].double().numpy()
+    draws = model._drawn(X[:30]).T
     np.testing.assert_allclose(mean, draws.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(middle, np.median(draws, axis=0), rtol=1e-6)
     ends = model.predict_quantiles(X[:3], [0.0, 1.0])
@@ -88,6 +88,55 @@ def test_where_no_move_gains_the_base_answers() -> None:
     assert model.answers_as_base_
     base = run_without_delta(model.base_, model._scaler(X))[:, 0]
     np.testing.assert_allclose(model.predict(X), base.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("exponent", [-20, 20])
+def test_the_unit_of_the_target_does_not_count(exponent: int) -> None:
+    X, y = diabetes()
+    plain, factor = fit_regressor(), 2.0**exponent
+    model = OCDRegressor(**SMALL).fit(X, factor * y)
+    assert (model.predict(X) == factor * plain.predict(X)).all()
+    std = model.predict(X, return_std=True)[1]
+    assert (std == factor * plain.predict(X, return_std=True)[1]).all()
+    assert (model.predict_quantiles(X[:9]) == factor * plain.predict_quantiles(X[:9])).all()
+    base, same = model.base_(model._scaler(X)), plain.base_(plain._scaler(X))
+    assert torch.equal(base, factor * same) and base.std() > 0.1 * factor
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1e-6, 0.0), (1e6, 0.0), (1.0, 1.7e9), (1.0, -1e12)])
+def test_any_unit_and_any_offset_are_as_good(factor: float, offset: float) -> None:
+    X, y = diabetes()
+    plain = fit_regressor().predict(X)
+    found = (OCDRegressor(**SMALL).fit(X, factor * y + offset).predict(X) - offset) / factor
+    np.testing.assert_allclose(found, plain, atol=0.02 * y.std())
+    spread = ((y - y.mean()) ** 2).sum()
+    assert 1 - ((y - found) ** 2).sum() / spread == pytest.approx(
+        1 - ((y - plain) ** 2).sum() / spread, abs=0.005
+    )
+
+
+def test_a_rows_answer_is_the_same_whatever_else_is_asked_for() -> None:
+    X, _ = diabetes()
+    model = fit_regressor(draws=21, config=SMALL["config"] | {"sampling.scale_factor": 1.0})
+    whole, order = model.predict(X[:70]), np.random.default_rng(0).permutation(70)
+    assert (model.predict(X[:70][order]) == whole[order]).all()
+    assert (np.concatenate([model.predict(X[n : n + 1]) for n in range(5)]) == whole[:5]).all()
+
+
+def test_few_different_targets_may_leave_a_fold_without_any() -> None:
+    X, _ = diabetes()
+    y = np.zeros(len(X))
+    y[3] = 1.0
+    assert np.isfinite(OCDRegressor(**SMALL).fit(X, y).predict(X)).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 7.5, 1e300])
+def test_a_constant_target_is_refused(value: float) -> None:
+    X, y = diabetes()
+    with pytest.raises(OCDError, match="in all 442 rows: there is nothing to learn"):
+        OCDRegressor(**SMALL).fit(X, np.full(len(X), value))
+    with pytest.raises(OCDError, match="y goes from .* numbers of 64 bits do not hold: subtract"):
+        OCDRegressor(**SMALL).fit(X, 1e17 + y)
 
 
 def test_classes_are_those_that_came() -> None:
@@ -140,11 +189,17 @@ def test_groups_are_never_parted() -> None:
         ({"device": "tpu"}, "device is 'tpu'"),
         ({"config": {"training.num_stepz": 3}}, "training.num_stepz"),
         ({"epochs": 0}, "base_epochs is 0"),
+        ({"draws": 0}, "draws is 0: it must be a whole number, at least 1, or None"),
+        ({"draws": 2.5}, "draws is 2.5: it must be a whole number"),
+        ({"folds": 0}, "folds is 0: it must be a whole number, at least 2"),
+        ({"folds": 1}, "folds is 1: it must be a whole number, at least 2"),
     ],
 )
 def test_impossible_parameters_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(OCDError, match=message):
         fit_regressor(**change)
+    with pytest.raises(OCDError, match=message):
+        fit_classifier(**change)
 
 
 def test_too_few_rows_and_one_class_are_refused() -> None:

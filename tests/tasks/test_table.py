@@ -292,6 +292,15 @@ def test_every_type_of_column_is_read(tmp_path: Path, kind: str) -> None:
     assert data.train.inputs.shape[1] > plain.train.inputs.shape[1]
 
 
+def test_infinite_numbers_are_said_to_be_read_as_missing(tmp_path: Path) -> None:
+    values = [str(number) for number in range(COUNT)]
+    values[3], values[5], values[7] = "1e400", "-inf", "Infinity"
+    data = read(frame(other=values, finite=np.arange(COUNT)), tmp_path / "table.csv")
+    said = [note for note in data.notes if "infinite" in note]
+    assert said == ["column 'other': 3 numbers are infinite and are read as missing"]
+    assert data.train.inputs.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("values", "match"),
     [

@@ -21,6 +21,7 @@ from ocd.prediction import interval_coverage
 from ocd.runs import Run, audit_run
 from ocd.runs.comparing import make_comparison
 from ocd.tasks import get_task
+from ocd.tasks.one_cycle import one_cycle
 from ocd.tasks.tables import quantiles, svmlight, training
 from ocd.tasks.tables.mslr import ANY, MSLR, load
 from ocd.tasks.tables.networks import PeriodicEncoder, make_base
@@ -67,6 +68,35 @@ def test_a_seed_gives_one_base_wherever_it_was_made() -> None:
     for name, weight in one.state_dict().items():
         assert torch.equal(weight, other.state_dict()[name])
     assert not torch.equal(one.network.output.weight, third.network.output.weight)
+
+
+@pytest.mark.parametrize("epochs", [1, 9, 10, 11])
+def test_any_number_of_epochs_of_one_batch(epochs: int) -> None:
+    data = table(60)
+    said: list[str] = []
+    options = replace(SMALL, base_epochs=epochs)
+    base = make_base(options, data)
+    training.train_base(base, data, options, 0, said.append)
+    assert len(said) == epochs
+    assert all(weight.isfinite().all() for weight in base.state_dict().values())
+
+
+def test_ten_steps_fall_from_the_start_as_nine_do() -> None:
+    rates = {}
+    for count in (9, 10, 40):
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        schedule = one_cycle(optimizer, 1.0, count, cycle_momentum=False)
+        rates[count] = []
+        for _ in range(count - 1):
+            rates[count].append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+    assert rates[9] == sorted(rates[9], reverse=True)
+    assert rates[10] == sorted(rates[10], reverse=True) and 0.95 < rates[10][0] <= 1
+    plain = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, total_steps=40, pct_start=0.1, cycle_momentum=False
+    )
+    assert rates[40][0] == plain.get_last_lr()[0] and max(rates[40]) == 1.0
 
 
 def test_folds_hold_every_row_once_and_keep_neighbours_together_in_order() -> None:
@@ -418,6 +448,31 @@ def test_spread_is_chosen_so_that_intervals_cover_their_share() -> None:
     assert covered == pytest.approx(90, abs=5)
     kept = fitted(targets[:2000], features[:2000], training.squared_error, **{"sampling.spread": 0.5})
     assert kept.fitted()[0].spread.item() == 0.5
+
+
+@pytest.mark.parametrize("exponent", [-20, 20])
+def test_a_fit_in_another_unit_of_the_target_is_the_same(
+    exponent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ocd.fitting.steps.TRIAL_STEPS", 10)  # a common move is looked for
+
+    def fitted(unit: float) -> tuple[OCD, TableData]:
+        data = table(240)
+        data = replace(data, train=Examples(data.train.inputs, unit * data.train.targets))
+        small = {"training.num_steps": 30, "denoiser.width": 32, "common_move": "always"}
+        settings = {"layer": "network.output", **get_task("table").settings, **small}
+        config = OCDConfig.preset("fast").replace(settings)
+        model = OCD(
+            trained(data, replace(SMALL, base_epochs=8)), loss=training.squared_error, config=config
+        )
+        return model.fit(data.train, progress=False), data
+
+    unit = 2.0**exponent
+    (plain, data), (other, _) = fitted(1.0), fitted(unit)
+    one, two = plain.predict(data.test.inputs, draws=4), other.predict(data.test.inputs, draws=4)
+    assert torch.allclose(two.base, unit * one.base, rtol=1e-5)
+    assert torch.allclose(two.outputs, unit * one.outputs, rtol=1e-3, atol=1e-3 * unit)
+    assert one.std.mean() > 0.01 and plain.fitted()[1].start is not None
 
 
 def test_coverage_is_for_continuous_targets() -> None:

@@ -40,6 +40,23 @@ def test_of_one_number_it_is_the_crps_and_of_one_draw_the_distance():
     assert torch.allclose(energy_scores(one, one[:, 0] + 2), torch.full((4,), 2 * 7**0.5))
 
 
+@pytest.mark.parametrize("exponent", [-40, -20, 20])
+def test_a_score_goes_with_the_unit_of_the_numbers(exponent: int) -> None:
+    draws, targets, unit = normal(5, 8, 3), normal(5, 3), 2.0**exponent
+    found = energy_scores(unit * draws, unit * targets)
+    assert torch.allclose(found, unit * energy_scores(draws, targets), rtol=1e-4, atol=0.0)
+    draws[2] = torch.nan
+    broken = energy_scores(unit * draws, unit * targets)
+    assert broken.isnan().tolist() == [False, False, True, False, False]
+    assert torch.equal(broken[[0, 1, 3, 4]], found[[0, 1, 3, 4]])
+
+
+def test_equal_draws_have_a_finite_gradient() -> None:
+    draws = torch.zeros(2, 3, 1, requires_grad=True)
+    energy_scores(draws, torch.zeros(2, 1)).sum().backward()
+    assert draws.grad is not None and draws.grad.isfinite().all()
+
+
 def test_pairs_of_draws_are_not_all_in_memory_at_once(monkeypatch):
     """They are K² vectors an example, where outputs, by which chunks are sized, are K."""
     largest, plain = [], scores._distance

@@ -32,7 +32,7 @@ from ocd.data import (
 )
 from ocd.errors import OCDError
 from ocd.model import OCD
-from ocd.prediction import Prediction
+from ocd.prediction import Prediction, check_count
 
 ROWS = 4096
 """Examples in a file."""
@@ -85,8 +85,7 @@ def predict_to(
     Its own files that are missing, cut short or changed are made again. Raises OCDError where the
     folder holds predictions of another base, generator, number of draws, size or other inputs.
     """
-    if rows < 1:
-        raise OCDError(f"rows is {rows}: at least one example a file")
+    check_count("rows", rows)
     unseen = Unseen(dataset, collate)
     ours = Shard.parse(shard) if isinstance(shard, str) else shard
     total = -(-len(unseen) // rows)

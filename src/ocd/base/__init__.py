@@ -11,7 +11,7 @@ from ocd.base.front import Front
 from ocd.base.frozen_base import FrozenBase
 from ocd.base.kept import capture_rows, restored_capture
 from ocd.base.layers import find_layer, list_layers, open_modules
-from ocd.base.losses import Loss, check_loss_rows, example_losses
+from ocd.base.losses import Loss, LossInUnits, check_loss_rows, example_losses, loss_unit
 from ocd.base.outputs import Output, Outputs
 from ocd.base.passes import run_without_delta
 from ocd.base.probe import is_quantised, probe, usable_layers
@@ -28,6 +28,7 @@ __all__ = [
     "Front",
     "FrozenBase",
     "Loss",
+    "LossInUnits",
     "Output",
     "OutputShift",
     "Outputs",
@@ -45,6 +46,7 @@ __all__ = [
     "independent_copy",
     "is_quantised",
     "list_layers",
+    "loss_unit",
     "num_weights",
     "open_modules",
     "private_view",

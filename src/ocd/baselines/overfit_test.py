@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from ocd.base import FrozenBase, Loss, list_layers, private_view, run_without_delta
+from ocd.base import FrozenBase, Loss, LossInUnits, list_layers, private_view, run_without_delta
 from ocd.data import Excerpt, Inputs, in_chunks, map_tensors, num_rows, take_rows
 from ocd.errors import OCDError
 from ocd.lessons import OverfitConfig, chunk_of, mean_fall, overfit_batch, search_rate
@@ -93,6 +93,11 @@ class OverfitTestAllLayers:
         The rule is the one for a single layer (ocd.lessons.rate_search): the smallest rate whose mean
         loss falls by nine tenths of the largest fall, among rates at which hardly any loss rises.
         """
+        if self.config.unit != 1:
+            loss, config = LossInUnits(self.loss, self.config.unit), replace(self.config, unit=1.0)
+            counted = replace(self, loss=loss, config=config).with_chosen_lr(inputs, targets)
+            lr = counted.config.known_lr / self.config.unit
+            return replace(self, config=replace(self.config, lr=lr))
         before = self.loss(run_without_delta(self.base, inputs), targets)
 
         def fall_of(lr: float) -> float | None:

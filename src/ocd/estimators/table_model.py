@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -109,9 +110,7 @@ class TableModel(BaseEstimator):
 
     def _fit(self, features: Array, targets: Tensor, num_classes: int, groups: Any) -> Self:
         """Train the base and OCD on it. `targets`: (N, 1) numbers, or (N,) classes."""
-        count = len(features)
-        if count < FEWEST:
-            raise OCDError(f"n_samples={count}: at least {FEWEST} are needed, to hold some of them out")
+        self._check(count := len(features))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._scaler = Scaler.of(features)
         examples = Examples(self._scaler(features), targets)
@@ -136,8 +135,24 @@ class TableModel(BaseEstimator):
         )  # fmt: skip
         self.notes_ = list(self.ocd_.notes)
         self._join = task.join_draws
-        self._draws = self.draws or int(str(task.run_settings.get("num_draws", 5)))
+        own = int(str(task.run_settings.get("num_draws", 5)))
+        self._draws = own if self.draws is None else int(self.draws)
         return self
+
+    def _check(self, count: int) -> None:
+        """Raises OCDError for too few rows, and for numbers of draws and folds that cannot be."""
+        if count < FEWEST:
+            raise OCDError(f"n_samples={count}: at least {FEWEST} are needed, to hold some of them out")
+        if self.draws is not None and not _is_count(self.draws, 1):
+            raise OCDError(
+                f"draws is {self.draws!r}: it must be a whole number, at least 1, or None for the "
+                "task's own"
+            )
+        if not _is_count(self.folds, 2):
+            raise OCDError(
+                f"folds is {self.folds!r}: it must be a whole number, at least 2 (each base is trained "
+                "without one fold)"
+            )
 
     def _options(self, count: int) -> Any:
         """Those of the task `table`, for as few examples as there may be."""
@@ -149,7 +164,7 @@ class TableModel(BaseEstimator):
 
     def _settings(self, task: Task, options: Any, count: int, seed: int) -> OCDConfig:
         folds = {
-            "cross_fitting.num_folds": max(2, min(self.folds, count // 2)),
+            "cross_fitting.num_folds": min(int(self.folds), count // 2),
             "cross_fitting.stratify": self._kind == "classification",
         }
         last = _task(replace(options, kind="regression")).layer  # it has one name, whatever the kind
@@ -180,6 +195,11 @@ class TableModel(BaseEstimator):
             base=None if found.base is None else found.base[:count],
             scale=None if found.scale is None else found.scale[:, :count],
         )
+
+
+def _is_count(value: Any, least: int) -> bool:
+    """Whether a parameter is a whole number, NumPy's too, of at least so much."""
+    return isinstance(value, Integral) and int(value) >= least
 
 
 def _task(options: Any) -> Task:

@@ -149,7 +149,8 @@ class Standardize(nn.Module):
             self.deviation.fill_(float(size) or 1.0)
             return
         # A feature that hardly varies (a dead unit) says nothing: its rounding must not be amplified.
-        self.deviation.copy_(deviation + 1e-2 * deviation.mean() + 1e-6)
+        # Nor must that of all together, which goes with their size where this is small.
+        self.deviation.copy_(deviation + 1e-2 * deviation.mean() + 1e-6 * size.clamp_max(1.0))
 
     def forward(self, values: Tensor) -> Tensor:
         return (values - self.mean) / self.deviation

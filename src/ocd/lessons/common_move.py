@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ocd.base import Capture, DenseDelta, FrozenBase, example_losses, num_weights
+from ocd.base import Capture, DenseDelta, FrozenBase, example_losses, loss_unit, num_weights
 from ocd.data import (
     ResumableLoop,
     State,
@@ -153,9 +153,10 @@ class _Search:
         if loop.step == 0:
             self.before = self._judge(0)
         advance(loop.step)
+        unit = loss_unit(self.before)
         for number in loop.steps(self.num_steps):
             step = number + 1
-            self._step(step)
+            self._step(step, unit)
             advance(1)
             if step % TUNING.judge_every == 0 or step == self.num_steps:
                 self._judge(step)
@@ -213,8 +214,8 @@ class _Search:
         assert best is not None
         return best
 
-    def _step(self, step: int) -> None:
-        """One step of every move, on lessons of all groups."""
+    def _step(self, step: int, unit: float = 1.0) -> None:
+        """One step of every move, on lessons of all groups; the loss is counted in `unit`."""
         generator = seeded(self.seed, 21, step)
         counts = torch.bincount(
             torch.randint(len(self.groups), (self.batch,), generator=generator),
@@ -230,7 +231,7 @@ class _Search:
             others = [place for place in range(len(self.groups) + 1) if place != number]
             losses = self._losses(group, capture, targets, stacked[others].flatten(0, 1))
             good = losses.isfinite()
-            total = total + torch.where(good, losses, 0.0).sum() / self.batch
+            total = total + torch.where(good, losses / unit, 0.0).sum() / self.batch
         self.optimizer.zero_grad(set_to_none=True)
         if total.requires_grad:
             total.backward()

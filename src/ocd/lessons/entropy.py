@@ -11,13 +11,14 @@ from torch import Tensor
 SMALLEST_SPREAD = 1e-7
 
 
-def kde_entropies(losses: Tensor) -> Tensor:
-    """Entropy of a Gaussian KDE of each row, in nats: (N, R) -> (N,).
+def kde_entropies(losses: Tensor, unit: float = 1.0) -> Tensor:
+    """Entropy of a Gaussian KDE of each row, in nats: (N, R) -> (N,). `unit`: of the loss, what counts
+    as the same goes with (ocd.base.losses).
 
     Silverman's bandwidth as in scipy.stats.gaussian_kde; −∫ p log p by the trapezoid rule on a grid
     that reaches four bandwidths beyond the losses.
     """
-    losses = losses.double()
+    losses = losses.double() / unit
     num_draws = losses.shape[1]
     spread = losses.std(dim=1, keepdim=True).clamp_min(SMALLEST_SPREAD)
     bandwidth = spread * (num_draws * 3 / 4) ** -0.2
@@ -33,4 +34,5 @@ def kde_entropies(losses: Tensor) -> Tensor:
         scaled = (grid[:, :, None] - part[:, None, :]) / bandwidth[..., None]
         density += torch.exp(-0.5 * scaled.square()).sum(dim=2)
     density = density / (num_draws * bandwidth * math.sqrt(2 * math.pi))
-    return torch.trapezoid(-torch.special.xlogy(density, density), grid, dim=1)
+    entropies = torch.trapezoid(-torch.special.xlogy(density, density), grid, dim=1)
+    return entropies + math.log(unit)

@@ -14,6 +14,7 @@ from ocd.base import (
     Loss,
     check_loss_rows,
     example_losses,
+    loss_unit,
     num_weights,
     probe,
 )
@@ -21,15 +22,17 @@ from ocd.data import Excerpt, Inputs, Targets, num_rows, seeded, take_excerpt, t
 from ocd.errors import OCDError
 from ocd.lessons.overfitting import overfit_capture, resolve_form
 from ocd.lessons.rate_search import HIGHEST, LOWEST, mean_fall, search_rate
-from ocd.lessons.steps import OverfitConfig, check_skipped
+from ocd.lessons.steps import OverfitConfig, check_skipped, in_units
 
+MEASURED = 64
+"""Examples whose losses say how large the loss is, where no learning rate is to be chosen on them."""
 CaptureFirst = Callable[[int], Capture]
 
 
 @dataclass(frozen=True)
 class Decided:
-    """`config` with its learning rate and form, the capture of three examples that the layer was probed
-    with, and a line about the learning rate."""
+    """`config` with its learning rate, form and unit, the capture of three examples that the layer was
+    probed with, and a line about the learning rate."""
 
     config: OverfitConfig
     capture: Capture
@@ -74,14 +77,19 @@ def decide(
         loss, frozen.answer(take_rows(inputs, slice(0, 3))), take_rows(targets, slice(0, 3))
     )
     note = f"overfit lr {config.lr or 0:g}: as configured"
+    num_positions = probed.positions.shape[1]
+    most = num_trial_examples(frozen.weight_shape, num_rows(targets), num_positions)
+    few = slice(0, most if config.lr is None else min(most, config.chunk_size or MEASURED, MEASURED))
+    inputs, targets = take_rows(inputs, few), take_rows(targets, few)
+    capture = None if capture_first is None else capture_first(few.stop)
+    if config.lr is None and capture is None:
+        capture = frozen.capture(inputs)
+    with torch.no_grad():
+        output = frozen.answer(inputs) if capture is None else capture.output
+        config = replace(config, unit=loss_unit(example_losses(loss, output, targets)))
     if config.lr is None:
-        num_positions = probed.positions.shape[1]
-        few = slice(0, num_trial_examples(frozen.weight_shape, num_rows(targets), num_positions))
-        if capture_first is None:
-            capture = frozen.capture(take_rows(inputs, few))
-        else:
-            capture = capture_first(few.stop)
-        lr, note = choose_lr(frozen, capture, loss, take_rows(targets, few), config)
+        assert capture is not None
+        lr, note = choose_lr(frozen, capture, loss, targets, config)
         config = replace(config, lr=lr)
     return Decided(replace(config, form=resolve_form(probed, config)), probed, note)
 
@@ -92,8 +100,11 @@ def choose_lr(
     """The learning rate of `search_rate` on the captured examples, and a line that says so.
 
     Examples whose loss is not finite after the shortest steps do not count. Raises OCDError where no
-    rate makes the loss fall.
+    rate makes the loss fall. Rates are tried on the loss counted in `config.unit`, and the answer is
+    that of the loss as it is.
     """
+    unit = config.unit
+    loss, config = in_units(loss, config)
     precise = capture.output.dtype in (torch.float32, torch.float64)
 
     def after(lr: float) -> Tensor:
@@ -112,8 +123,8 @@ def choose_lr(
             f"no learning rate from {LOWEST:g} to {HIGHEST:g} makes the loss fall at layer "
             f"{frozen.name!r}: set overfit.lr, or choose another layer"
         )
-    lr, fall = found
-    start = float(before[usable].mean())
+    lr, fall = found[0] / (unit if config.optimizer == "sgd" else 1.0), found[1] * unit
+    start = float(before[usable].mean()) * unit
     return lr, (
         f"overfit lr {lr:g}: {config.num_steps} {config.optimizer} steps take the mean loss of "
         f"{int(usable.sum())} examples from {start:.4g} to {start - fall:.4g}"

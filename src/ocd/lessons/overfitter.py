@@ -35,7 +35,7 @@ class Overfitter:
         """The overfitter of a fit: the settings of Eq. 1 with what its plan decided."""
         frozen = problem.frozen_at(plan.layer, config.channels_last)
         frozen.way = plan.way
-        decided = replace(config.overfit, lr=plan.lr, form=plan.form)
+        decided = replace(config.overfit, lr=plan.lr, form=plan.form, unit=plan.unit)
         return cls(problem, frozen, decided, config.collection.num_workers)
 
     @property

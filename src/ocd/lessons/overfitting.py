@@ -22,7 +22,7 @@ from ocd.lessons.at_output import (
     overfit_along_positions,
     overfit_weights,
 )
-from ocd.lessons.steps import OverfitConfig, minimize_weights
+from ocd.lessons.steps import OverfitConfig, in_units, minimize_weights
 
 
 def rank_one_is_exact(capture: Capture, optimizer: str) -> str | None:
@@ -60,6 +60,7 @@ def overfit_batch(
 ) -> Delta:
     """Eq. 1: the delta of each example of a batch, (B, 1, ...), each step on the whole example or on a
     new excerpt of it. `capture`: of the inputs, if it was made already."""
+    loss, config = in_units(loss, config)
     if excerpt is not None and config.excerpt:
         return _overfit_excerpts(frozen, loss, (inputs, targets), config, excerpt)
     return overfit_capture(frozen, capture or frozen.capture(inputs), loss, targets, config)

@@ -22,7 +22,7 @@ class Plan:
 
     `layer`: what moves. `way`: how (ocd.base.Way). `lr`: learning rate of Eq. 1. `form`: of an
     overfitted delta, "dense" or "rank_one". `code`: what is diffused, "dense", "rank_one" or "pca".
-    `storage`: "store" or "on_the_fly".
+    `storage`: "store" or "on_the_fly". `unit`: what the loss is counted in (ocd.base.losses).
     """
 
     layer: str
@@ -31,6 +31,7 @@ class Plan:
     form: str
     code: str
     storage: str
+    unit: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""

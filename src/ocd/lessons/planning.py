@@ -48,7 +48,13 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
         form=decided.config.form,
         code=code,
         storage=config.collection.storage,
+        unit=decided.config.unit,
     )
+    if plan.unit != 1:
+        notes.append(
+            f"the loss is counted in units of {plan.unit:.3g}, a power of two near the base's mean "
+            "loss, so that its size does not count"
+        )
     if plan.storage == "auto":
         plan, note = _with_storage(problem, plan, config)
         notes.append(note)

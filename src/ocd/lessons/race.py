@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ocd.base import Capture, DenseDelta, FrozenBase, Loss, example_losses, num_weights
+from ocd.base import Capture, DenseDelta, FrozenBase, Loss, example_losses, loss_unit, num_weights
 from ocd.data import Inputs, ResumableLoop, Targets, num_rows, repeat_rows
 from ocd.lessons.entropy import kde_entropies
 
@@ -123,6 +123,7 @@ class Race:
     undecided: list[str] = field(default_factory=list)
     num_losses: int = 0
     over_budget: bool = False
+    _unit: float | None = None
     _losses: dict[str, Tensor] = field(default_factory=dict)
     _generators: dict[str, torch.Generator] = field(default_factory=dict)
 
@@ -167,6 +168,8 @@ class Race:
                 draws - (0 if before is None else before.shape[1]), self.relative_size,
                 self._generators[name],
             )  # fmt: skip
+        if self._unit is None:
+            self._unit = loss_unit(more)
         self.num_losses += more.numel()
         self.advance(more.numel())
         losses = more if before is None else torch.cat([before, more], dim=1)
@@ -174,5 +177,5 @@ class Race:
         entropies = losses.new_full((len(losses),), torch.nan, dtype=torch.float64)
         good = losses.isfinite().all(dim=1)
         if good.any():
-            entropies[good] = kde_entropies(losses[good])
+            entropies[good] = kde_entropies(losses[good], self._unit)
         return entropies

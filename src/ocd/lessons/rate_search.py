@@ -17,7 +17,9 @@ from torch import Tensor
 from ocd.data import remembered
 
 LOWEST, HIGHEST = 1e-6, 1e3
-"""Rates that are tried."""
+"""Rates that are tried, and beyond the highest one more decade, and another, as long as each makes the
+loss fall by a tenth more than the one before: where gradients are small, as the layer's inputs are."""
+FARTHEST = 1e12
 ENOUGH = 0.9
 """Share of the largest fall that the smallest sufficient rate has to reach."""
 MAX_RISING = 0.01
@@ -56,11 +58,12 @@ def search_rate(try_rate: TryRate) -> tuple[float, float] | None:
         tried[lr] = fall
         return True
 
-    best = 0.0
-    for power in range(round(math.log10(LOWEST)), round(math.log10(HIGHEST)) + 1):
+    best, power = 0.0, round(math.log10(LOWEST))
+    while 10.0**power <= HIGHEST or _is_rising(tried, power):
         if not attempt(10.0**power) or tried[10.0**power] < best / 2:
             break
         best = max(best, tried[10.0**power])
+        power += 1
     if not tried:
         return None
     top = max(tried, key=lambda lr: tried[lr])
@@ -78,6 +81,12 @@ def search_rate(try_rate: TryRate) -> tuple[float, float] | None:
     lr = _cut(_crossing(sorted(tried.items()), ENOUGH * best), 2)
     fall = _tried(try_rate, lr)
     return (lr, fall) if fall is not None else (max(tried), tried[max(tried)])
+
+
+def _is_rising(tried: dict[float, float], power: int) -> bool:
+    """Whether 10**power, beyond the highest rate, is still worth a trial."""
+    last, before = tried[10.0 ** (power - 1)], tried[10.0 ** (power - 2)]
+    return 10.0**power <= FARTHEST and last > 1.1 * max(0.0, before)
 
 
 def _tried(try_rate: TryRate, lr: float) -> float | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from ocd.base import Loss, LossInUnits
 from ocd.errors import OCDError
 
 OPTIMIZERS = ("sgd", "adam", "polyak")
@@ -34,6 +35,9 @@ class OverfitConfig:
     selection of a layer uses an eighth of it, the task loss in training a quarter."""
     form: str = field(default="auto", metadata={"internal": True})
     """auto, dense or rank_one: how a delta is written. Decided by the plan, not a setting."""
+    unit: float = field(default=1.0, metadata={"internal": True})
+    """What the loss is counted in while a delta is made (ocd.base.losses); `lr` is that of the loss as
+    it is. Decided by the plan, not a setting."""
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -53,6 +57,15 @@ class OverfitConfig:
         if self.lr is None:
             raise OCDError("overfit.lr is not chosen yet: call choose_lr first")
         return self.lr
+
+
+def in_units(loss: Loss, config: OverfitConfig) -> tuple[Loss, OverfitConfig]:
+    """The loss counted in its unit, and the settings with which that makes the same steps, but for what
+    is too small or too large for them: a rate of plain gradient steps goes with the loss."""
+    if config.unit == 1:
+        return loss, config
+    lr = config.lr if config.lr is None or config.optimizer != "sgd" else config.lr * config.unit
+    return LossInUnits(loss, config.unit), replace(config, lr=lr, unit=1.0)
 
 
 def make_optimizer(parameter: Tensor, config: OverfitConfig) -> torch.optim.Optimizer:

@@ -48,7 +48,8 @@ class Reference:
         half = max(1, len(vectors) // 2)
         mean, deviation = vectors[:half].mean(dim=0), vectors[:half].std(dim=0, unbiased=False)
         # A feature that hardly varies in training would make rounding a distance.
-        deviation = deviation + 1e-2 * deviation.mean() + 1e-6
+        typical = vectors[:half].square().mean().sqrt().clamp_max(1.0)
+        deviation = deviation + 1e-2 * deviation.mean() + 1e-6 * (typical if typical > 0 else 1.0)
         size = vectors.shape[1]
         projection = torch.eye(size)
         if size > DIMENSIONS:

@@ -49,7 +49,8 @@ class Objective(Protocol):
 class DiffusionObjective:
     """Eq. 7 and Eq. 8, and beyond the paper `task_loss_weight` times the base's own loss under the
     mean generated delta, and `score_weight` times a proper score of some draws (ocd.training.scores),
-    both through the part behind the layer. `goal`: what the best weights are for."""
+    both through the part behind the layer. `goal`: what the best weights are for. The base's own loss
+    is counted in the unit of the plan."""
 
     overfitter: Overfitter
     num_noise_levels: int
@@ -169,7 +170,7 @@ class DiffusionObjective:
             _moved_losses(network, codes[where], overfitter, lessons, generator)
             for where, overfitter, lessons in rows.by_base(self.overfitter)
         ]
-        return torch.cat(losses).mean()
+        return torch.cat(losses).mean() / self.overfitter.config.unit
 
 
 def _moved_losses(

@@ -59,8 +59,11 @@ def log_scores(draws: Tensor, targets: Tensor, balanced: bool = False) -> Tensor
 
 
 def _distance(difference: Tensor) -> Tensor:
-    """Euclidean length over the last axis, whose gradient is finite where it is 0."""
-    return (difference.square().sum(dim=-1) + 1e-12).sqrt()
+    """Euclidean length (B, K) of differences (B, K, F), whose gradient is finite where it is 0. What is
+    added for it goes with the example's own numbers, where they are small."""
+    squared = difference.square().sum(dim=-1)
+    size = squared.detach().mean(dim=1, keepdim=True).clamp_max(1.0)
+    return (squared + (1e-12 * size + 1e-37)).sqrt()
 
 
 def check_goal(goal: str, solver: str, score_weight: float) -> None:

@@ -53,7 +53,8 @@ class RegressDelta(_SingleLoss):
 
 
 class _LossOfOutput(_SingleLoss):
-    """The base's own loss, the mean over the batch, of an output that a subclass makes."""
+    """The base's own loss, the mean over the batch in the plan's unit, of an output that a subclass
+    makes."""
 
     @abstractmethod
     def output(self, network: Any, rows: LessonBatch) -> Tensor:
@@ -61,7 +62,8 @@ class _LossOfOutput(_SingleLoss):
 
     def held_out(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
         assert rows.targets is not None
-        return example_losses(self.overfitter.loss, self.output(network, rows), rows.targets).mean()
+        losses = example_losses(self.overfitter.loss, self.output(network, rows), rows.targets)
+        return losses.mean() / self.overfitter.config.unit
 
 
 class CorrectOutput(_LossOfOutput):

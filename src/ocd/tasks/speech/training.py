@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ocd.data import GlobalRandom, ResumableLoop
+from ocd.tasks.one_cycle import one_cycle
 from ocd.tasks.speech.mixing import random_voices
 from ocd.tasks.speech.objective import negative_si_sdr
 from ocd.tasks.speech.options import SpeechData, SpeechOptions
@@ -34,10 +35,7 @@ def train_base(
         base.load_state_dict(Separator(base.size).state_dict())  # new weights, by the seed
         base.train()
         optimizer = torch.optim.Adam(base.parameters(), lr=options.base_lr)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, options.base_lr, total_steps=options.base_steps + 1, pct_start=0.1,
-            cycle_momentum=False,
-        )  # fmt: skip
+        schedule = one_cycle(optimizer, options.base_lr, options.base_steps + 1, cycle_momentum=False)
         loop = ResumableLoop(
             "voices", base=base, optimizer=optimizer, schedule=schedule, order=order,
             random=GlobalRandom(device),

@@ -117,21 +117,38 @@ class Features:
 
     def odd_numbers(self, rows: pd.DataFrame) -> list[tuple[int, str]]:
         """Numbers and dates such as no training row had: (place of the row, what is odd). Missing ones
-        where none was missing, and those farther beyond the training rows than these reach."""
+        where none was missing, and those farther beyond the training rows than these reach. And all
+        infinite ones, which are read as missing."""
+        infinite = [
+            (int(row), name)
+            for name, written in self.columns.numbers.items()
+            for row in np.nonzero(np.isinf(written.read(rows[name]).to_numpy()))[0]
+        ]
+        said = [(row, f"{name} is infinite, which is read as missing") for row, name in infinite]
+        return sorted({*said, *self._unlike_training(rows, {*infinite})})
+
+    def _unlike_training(
+        self, rows: pd.DataFrame, infinite: Collection[tuple[int, str]]
+    ) -> list[tuple[int, str]]:
+        """Missing numbers where none was missing, but for the infinite ones, and those far away."""
         if self.quantiles is None:
             return []
         numbers, found = _numbers(self.columns, rows), []
         names = [*self.columns.numbers, *(n for name in self.columns.dates for n in [name] * 5)]
         for place, name in enumerate(names):
             if place not in self.flagged:
-                missing = np.nonzero(np.isnan(numbers[:, place]))[0]
-                found += [(int(row), f"{name} is missing, as in no training row") for row in missing]
+                missing = [
+                    int(row)
+                    for row in np.nonzero(np.isnan(numbers[:, place]))[0]
+                    if (int(row), name) not in infinite
+                ]
+                found += [(row, f"{name} is missing, as in no training row") for row in missing]
             if place in self.kept:
                 low, high = self.quantiles.reach(int(np.nonzero(self.kept == place)[0][0]))
                 beyond = np.abs(numbers[:, place] - (low + high) / 2) > 1.5 * (high - low)
                 rows_beyond = np.nonzero(beyond)[0]
                 found += [(int(row), f"{name} is far beyond the training rows") for row in rows_beyond]
-        return sorted(set(found))
+        return found
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """As JSON and tensors."""

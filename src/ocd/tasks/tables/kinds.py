@@ -97,6 +97,17 @@ def note_on_numbers(column: pd.Series, written: NumberFormat, otherwise: str = "
     ]
 
 
+def notes_on_infinite(columns: Columns, *parts: pd.DataFrame) -> list[str]:
+    """A line for each column with infinite numbers in some rows: they are read as missing."""
+    found = []
+    for name, written in columns.numbers.items():
+        count = sum(int(np.isinf(written.read(part[name])).sum()) for part in parts)
+        if count:
+            what = "number is infinite and is" if count == 1 else "numbers are infinite and are"
+            found.append(f"column {name!r}: {count} {what} read as missing")
+    return found
+
+
 def _note_on_dates(column: pd.Series, written: DateFormat) -> list[str]:
     """A line on which of two numbers is the day, and on zones."""
     from pandas.api import types

@@ -14,7 +14,14 @@ from ocd.data import Examples, as_groups, some_of
 from ocd.errors import OCDError, nearest
 from ocd.tasks.reader import Answer
 from ocd.tasks.tables.features import Features
-from ocd.tasks.tables.kinds import COMMA_FIRST, check_kinds, class_of, name_of, note_on_numbers
+from ocd.tasks.tables.kinds import (
+    COMMA_FIRST,
+    check_kinds,
+    class_of,
+    name_of,
+    note_on_numbers,
+    notes_on_infinite,
+)
 from ocd.tasks.tables.leaks import find_leaks
 from ocd.tasks.tables.numbers import as_numbers, find_number_format
 from ocd.tasks.tables.options import TableData, TableOptions
@@ -63,7 +70,7 @@ def load(options: TableOptions, data_dir: Path | None) -> TableData:
         first_examples(made[1], options.test_size, "test_size"),
         num_classes=len(names),
         reader=TableReader(features, answer),
-        notes=tuple(notes + features.columns.notes),
+        notes=tuple(notes + features.columns.notes + notes_on_infinite(features.columns, train, test)),
         groups=_groups(train, options),
         test_together=_test_groups(test, options),
         warnings=tuple(

@@ -41,7 +41,8 @@ def make_base(options: NetworkOptions, data: TaskData) -> nn.Module:
 def standardised(network: nn.Module, data: TableData) -> TableNet:
     """A network that works on standardised targets, answering in their own unit."""
     targets = data.train.targets.double()
-    return TableNet(network, float(targets.mean()), float(targets.std(unbiased=False)))
+    # Those of a fold may all be alike, where few values differ.
+    return TableNet(network, float(targets.mean()), float(targets.std(unbiased=False)) or 1.0)
 
 
 def last_layer(options: NetworkOptions) -> str:

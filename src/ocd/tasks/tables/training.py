@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ocd.base import run_without_delta
 from ocd.data import Examples, GlobalRandom, ResumableLoop, State, in_parts
 from ocd.errors import OCDError
+from ocd.tasks.one_cycle import one_cycle
 from ocd.tasks.tables.networks import make_base
 from ocd.tasks.tables.options import NetworkOptions, TableData
 from ocd.tasks.task import Progress, TaskData, unless_loaded
@@ -110,10 +111,7 @@ def _optimizer(
     optimizer = torch.optim.AdamW(
         base.parameters(), lr=options.base_lr, weight_decay=options.base_weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options.base_lr, total_steps=steps, pct_start=0.1
-    )
-    return optimizer, schedule
+    return optimizer, one_cycle(optimizer, options.base_lr, steps)
 
 
 def _keep_best(base: nn.Module, value: float, state: State) -> None:
@@ -135,7 +133,7 @@ def _loss_of(base: nn.Module, data: TableData) -> TableLoss:
     """What a base is trained on: cross entropy, or the squared error in standard deviations."""
     if data.num_classes:
         return lambda outputs, targets: F.cross_entropy(outputs, targets, reduction="none")
-    variance = float(data.train.targets.double().var(unbiased=False))
+    variance = float(data.train.targets.double().var(unbiased=False)) or 1.0  # of a fold: all alike
     return lambda outputs, targets: squared_error(outputs, targets) / variance
 
 
