@@ -292,5 +292,5 @@ class OCD(Fitting):
         ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder, describe=describe)
         ocd.outputs = outputs
         ocd.hypernetwork, ocd.frozen, ocd.notes = loaded.network, loaded.frozen, loaded.notes
-        ocd.fingerprint = loaded.fingerprint
+        ocd.fingerprint, ocd.made_for = loaded.fingerprint, loaded.made_for
         return ocd

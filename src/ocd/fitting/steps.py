@@ -18,11 +18,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import Fingerprint, FrozenBase, Loss, Output, Outputs, find_layer, list_layers, unwrapped
+from ocd.base import (
+    Fingerprint,
+    FrozenBase,
+    Loss,
+    Output,
+    Outputs,
+    base_digest,
+    find_layer,
+    unwrapped,
+)
 from ocd.config import OCDConfig
-from ocd.data import Chosen, Excerpt, dataset_size, progress_bar, seeded, some_by_chance
+from ocd.data import Chosen, Excerpt, dataset_size, seeded, some_by_chance
 from ocd.errors import OCDError
 from ocd.fitting.judging import Judges
+from ocd.fitting.selecting import layer_scores
 from ocd.generator import Condition, Describe, HyperNetwork
 from ocd.hub import Checkpoint, save_checkpoint
 from ocd.lessons import (
@@ -36,8 +46,6 @@ from ocd.lessons import (
     Transform,
     Workdir,
     make_plan,
-    select_layer,
-    selection_excerpt,
 )
 from ocd.prediction import FittedGenerator, Join, join_by_mean, settle_sampling
 from ocd.training import Trained, shortened, train_generator
@@ -95,6 +103,7 @@ class Fitting:
         self.hypernetwork: HyperNetwork | None = None
         self.frozen: FrozenBase | None = None
         self.fingerprint: Fingerprint | None = None
+        self.made_for: str | None = None
         self.notes: list[str] = []
 
     def select(self, dataset: Dataset[Any], work: Workdir) -> LayerScores | None:
@@ -104,7 +113,7 @@ class Fitting:
 
     def scores(self, dataset: Dataset[Any], progress: bool = True) -> LayerScores:
         """Eq. 3 alone, for the layers of the base, within the budget of a fit (docs/selection.md)."""
-        return self._scores(self.problem(dataset), progress)
+        return layer_scores(self.problem(dataset), self.config, progress)
 
     def plan(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
         """What `overfit` does first, and one process alone: decide all that the lessons depend on."""
@@ -147,7 +156,7 @@ class Fitting:
         scores = None
         if config.layer == "auto":
             start = time.perf_counter()
-            scores = self._scores(problem, progress)
+            scores = layer_scores(problem, config, progress)
             record.layer = scores.layer()
             seconds = time.perf_counter() - start
             record.note(f"{scores.note()}; {seconds:.1f} s")
@@ -158,19 +167,6 @@ class Fitting:
             record.layer = config.layer
         record.save()
         return scores
-
-    def _scores(self, problem: Problem, progress: bool) -> LayerScores:
-        config, total = self.config.selection, dataset_size(problem.dataset)
-        inputs, targets = problem.fetch(torch.arange(min(config.num_examples, total)))
-        training = shortened(self.config.training, total)
-        budget = max(1, int(config.budget * training.num_steps * training.batch_size))
-        most = config.num_examples * config.num_draws * len(list_layers(self.base))
-        with progress_bar("select a layer", most, progress) as advance:
-            return select_layer(
-                self.base, self._loss(), inputs, targets, config, seed=self.config.seed,
-                excerpt=self.excerpt, excerpt_size=selection_excerpt(self.config.overfit.excerpt),
-                outputs=self.outputs, advance=advance, budget=budget,
-            )  # fmt: skip
 
     def _overfit(self, course: Curriculum, progress: bool) -> None:
         self._decide(course, progress)
@@ -229,14 +225,15 @@ class Fitting:
         record.save()
         few, _ = problem.fetch(torch.arange(min(3, dataset_size(problem.dataset))))
         self.fingerprint = Fingerprint.of(overfitter.frozen, few)
-        self.notes = record.notes
+        self.notes, self.made_for = record.notes, base_digest(self.base)
         self.save_pretrained(record.work.checkpoint)
         return self
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors: the generator only, never the base."""
+        """Write config.json and model.safetensors: the generator only, never the base. Raises OCDError
+        where the base is no more as it was fitted on, before anything is overwritten."""
         network, frozen = self.fitted()
-        saved = Checkpoint(self.config, network, frozen, self.notes, self.fingerprint)
+        saved = Checkpoint(self.config, network, frozen, self.notes, self.fingerprint, self.made_for)
         save_checkpoint(Path(folder), saved)
 
     @property
