@@ -3,11 +3,19 @@
 from ocd.training.config import TrainingConfig, shortened
 from ocd.training.generator_training import Trained, train_generator
 from ocd.training.objectives import JUDGED_DRAWS, Objective, task_excerpt
-from ocd.training.scores import check_goal, distribution_score, energy_scores, kind_of_score, score_of
+from ocd.training.scores import (
+    check_goal,
+    distribution_score,
+    energy_scores,
+    kind_of_score,
+    known_rows,
+    score_of,
+)
 from ocd.training.trainer import Trainer, TrainingFiles
 
 __all__ = [
     "JUDGED_DRAWS", "Objective", "Trained", "Trainer", "TrainingConfig", "TrainingFiles",
-    "check_goal", "distribution_score", "energy_scores", "kind_of_score", "score_of", "shortened",
+    "check_goal", "distribution_score", "energy_scores", "kind_of_score", "known_rows",
+    "score_of", "shortened",
     "task_excerpt", "train_generator",
 ]  # fmt: skip
