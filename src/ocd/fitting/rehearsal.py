@@ -1,6 +1,6 @@
 """A fit in small, on two examples: what `OCD.fit` tries before long work.
 
-    config = rehearsal_config(ocd.config, "fc1")     # one step of training
+    config = rehearsal_config(ocd.config, "fc1", "answer")     # one step of training
     inputs, targets = few_examples(problem, "fc1")   # two with a finite loss
 
 A fit collects for minutes or hours, and some of what can go wrong comes last: an encoder that cannot be
@@ -25,12 +25,13 @@ TRIED = 64
 """Examples among which two with a finite loss are looked for."""
 
 
-def rehearsal_config(config: OCDConfig, layer: str) -> OCDConfig:
+def rehearsal_config(config: OCDConfig, layer: str, goal: str) -> OCDConfig:
     """The settings of a fit, with one step of training and everything written to files."""
     storage = config.collection.storage
     return config.replace(
         {
             "layer": layer,
+            "goal": goal,
             "common_move": "never",
             "overfit.lr": config.overfit.lr or SMALL_LR,
             "training.num_steps": 1,

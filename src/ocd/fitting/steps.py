@@ -31,6 +31,7 @@ from ocd.base import (
 from ocd.config import OCDConfig
 from ocd.data import Chosen, Excerpt, dataset_size, seeded, some_by_chance
 from ocd.errors import OCDError
+from ocd.fitting.goal import settled_goal
 from ocd.fitting.judging import Judges
 from ocd.fitting.selecting import layer_scores
 from ocd.generator import Condition, Describe, HyperNetwork
@@ -139,12 +140,17 @@ class Fitting:
     def _is_trial(self) -> bool:
         return self.config.training.num_steps < TRIAL_STEPS
 
-    @property
-    def _goal(self) -> str:
-        """`goal`, with "auto" settled where the settings alone settle it: intervals have a rule of
-        their own, and parts of large examples say nothing of what belongs together in one."""
-        parts = self.excerpt is not None or self.config.sampling.coverage > 0
-        return "answer" if self.config.goal == "auto" and parts else self.config.goal
+    def settle_goal(self, problem: Problem, record: FitRecord) -> str:
+        """What draws are for, settled once (ocd.fitting.goal). "auto" is the answer for intervals, which
+        have a rule of their own, and for parts of large examples, which are no whole answers."""
+        if record.goal is None:
+            assert record.layer is not None
+            goal = self.config.goal
+            parts = self.excerpt is not None or self.config.sampling.coverage > 0
+            goal = "answer" if goal == "auto" and parts else goal
+            record.goal, note = settled_goal(goal, problem, record.layer)
+            record.note(*([] if note is None else [note]))
+        return record.goal
 
     def _course(self, problem: Problem, record: FitRecord, progress: bool = True) -> Curriculum:
         return Curriculum.of(problem, record, self.config.lessons, progress)
@@ -175,6 +181,7 @@ class Fitting:
     def _decide(self, course: Curriculum, progress: bool) -> None:
         """The plan, and the common move."""
         record, config = course.record, self.config
+        self.settle_goal(course.template, record)
         assert record.layer is not None
         if record.plan is None:
             record.plan, notes = make_plan(course.template, record.layer, config.lessons)
@@ -186,9 +193,9 @@ class Fitting:
 
     def _train(self, source: LessonSource, record: FitRecord, progress: bool) -> Trained:
         """Alg. 1; says too which examples were held out from the generator."""
-        config = self.config
+        config, goal = self.config, self.settle_goal(source.overfitter.problem, record)
         trained = train_generator(
-            source, record, config.generator, config.training, config.seed, progress, self._goal
+            source, record, config.generator, config.training, config.seed, progress, goal
         )
         self.hypernetwork, self.frozen = trained.network, source.overfitter.frozen
         return trained
@@ -215,9 +222,9 @@ class Fitting:
                 f"a training of {config.training.num_steps} steps is a trial: whether it gains is not "
                 f"judged (training.num_steps from {TRIAL_STEPS} on is)"
             )
-        settle = (self.generator(), overfitter, examples, self.join, sampling, self._goal)
+        problem, goal = overfitter.problem, self.settle_goal(overfitter.problem, record)
+        settle = (self.generator(), overfitter, examples, self.join, sampling, goal)
         record.note(settle_sampling(*settle))
-        problem = overfitter.problem
         if not problem.is_augmented and not isinstance(source, FoldedLessons):
             record.note(problem.memory.note())
         if (note := self.outputs.note()) is not None:

@@ -47,8 +47,8 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
     base = base_digest(saved.frozen.base)
     if saved.made_for not in (None, base):
         raise OCDError(
-            f"the base was changed since it was fitted (hash {saved.made_for}, now {base}): the generator "
-            "is for the base as it was; give it back its weights and type of numbers, or fit again"
+            f"the base was changed since it was fitted (hash {saved.made_for}, now {base}): the "
+            "generator is for the base as it was; give it back its weights and type of numbers, or fit again"
         )
     weights, config = folder / "model.safetensors", folder / "config.json"
     start = saved.frozen.start

@@ -126,8 +126,8 @@ def distribution_score(goal: str, output: Tensor, targets: Targets) -> str | Non
         return None
     if kind is None:
         raise OCDError(
-            f"goal is 'distribution', but no score is known for {_in_words(targets)}: it takes floating "
-            f"numbers in the shape of the outputs, {_shape(output)}, or classes (B,) of logits (B, C) "
+            f"goal is 'distribution', but no score is known for {_in_words(targets)}: it takes "
+            f"floating numbers in the shape of the outputs, {_shape(output)}, or classes (B,) of logits (B, C) "
             "with C of 2 or more; use 'answer'"
         )
     return kind
