@@ -141,8 +141,8 @@ class Fitting:
         return self.config.training.num_steps < TRIAL_STEPS
 
     def settle_goal(self, problem: Problem, record: FitRecord) -> str:
-        """What draws are for, settled once (ocd.fitting.goal). "auto" is the answer for intervals, which
-        have a rule of their own, and for parts of large examples, which are no whole answers."""
+        """What draws are for, settled once (ocd.fitting.goal). "auto" is the answer for intervals,
+        which have a rule of their own, and for parts of large examples, which are no whole answers."""
         if record.goal is None:
             assert record.layer is not None
             goal = self.config.goal

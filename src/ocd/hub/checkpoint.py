@@ -48,7 +48,7 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
     if saved.made_for not in (None, base):
         raise OCDError(
             f"the base was changed since it was fitted (hash {saved.made_for}, now {base}): the "
-            "generator is for the base as it was; give it back its weights and type of numbers, or fit again"
+            "generator is for the base as it was; give it back its weights and type, or fit again"
         )
     weights, config = folder / "model.safetensors", folder / "config.json"
     start = saved.frozen.start

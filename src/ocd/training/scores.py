@@ -127,8 +127,8 @@ def distribution_score(goal: str, output: Tensor, targets: Targets) -> str | Non
     if kind is None:
         raise OCDError(
             f"goal is 'distribution', but no score is known for {_in_words(targets)}: it takes "
-            f"floating numbers in the shape of the outputs, {_shape(output)}, or classes (B,) of logits (B, C) "
-            "with C of 2 or more; use 'answer'"
+            f"floating numbers in the shape of the outputs, {_shape(output)}, or classes (B,) of "
+            "logits (B, C) with C of 2 or more; use 'answer'"
         )
     return kind
 
