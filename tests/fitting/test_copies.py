@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -87,15 +89,22 @@ def fit(times: int, groups=None, validation=None) -> OCD:
     return ocd.fit(examples, progress=False, groups=groups, validation=validation)
 
 
-def test_noise_that_is_found_again_in_copies_is_no_gain():
-    def moves(ocd: OCD) -> bool:
-        assert ocd.frozen is not None and ocd.hypernetwork is not None
-        return float(ocd.hypernetwork.scale_factor) > 0 or ocd.frozen.start is not None
+def test_a_fit_counts_copies_as_one_piece_of_evidence():
+    def evidence(ocd: OCD) -> tuple[int, int]:
+        """Held-out lessons, and groups of them."""
+        (note,) = [note for note in ocd.notes if note.startswith("sampling")]
+        found = re.search(r"on (\d+) held-out lessons of (\d+) group", note)
+        assert found is not None, note
+        return int(found[1]), int(found[2])
 
     copied = fit(10)
     assert any("600 of 600 examples are copies of others" in note for note in copied.notes)
-    assert not moves(copied)
-    assert moves(fit(10, groups=range(600)))  # each as a case of its own, as a user may say
+    lessons, groups = evidence(copied)
+    assert lessons == 10 * groups  # all copies of an example are on one side
+    each = fit(10, groups=range(600))  # cases of their own, as a user may say
+    assert not any("copies" in note for note in each.notes)
+    lessons, groups = evidence(each)
+    assert lessons == groups
 
 
 def test_groups_of_the_lessons_are_not_those_of_validation_examples():
