@@ -38,7 +38,7 @@ COPIED = {
     "holes": (NUMBERS.repeat(3, 1), TARGETS.masked_fill(TARGETS > 1, torch.nan).repeat(3, 1), 60),
 }
 OF_THEIR_OWN = {
-    "bits with noisy classes": (BITS, (COIN < BITS.mean(dim=1)).long()),
+    "bits with noisy classes": (BITS, (BITS.mean(dim=1) > COIN).long()),
     "bits with classes by a rule": (BITS, BITS.sum(dim=1).long()),
     "columns of an area with noisy classes": (OF_AREA[AREA], (COIN < 0.3).long()),
 }
