@@ -249,7 +249,8 @@ def test_a_spread_that_covers_at_the_price_of_a_bad_score_is_not_taken(regressio
 
 
 def test_targets_that_are_nan_are_not_covered_and_not_missed(regression) -> None:
-    fitted, examples = regression
+    ocd, examples = regression
+    fitted = ocd.generator()
     network = fitted.network
     more = torch.full_like(examples.targets[:15], torch.nan)
     holes = HeldOut(
