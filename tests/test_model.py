@@ -323,6 +323,26 @@ def test_an_encoder_that_is_no_vector_is_refused(tmp_path):
         ocd.fit(digits(60), tmp_path, progress=False)
 
 
+@pytest.mark.parametrize("kind", ["weights", "double", "half"])
+def test_a_base_that_was_changed_after_the_fit_overwrites_nothing(tmp_path, kind):
+    base = digits_base()
+    ocd = OCD(base, loss=LOSS, config=config()).fit(digits(60), progress=False)
+    ocd.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = OCD.from_pretrained(tmp_path, base)  # as much bound to its base
+    if kind == "weights":
+        base.fc1.weight.data.add_(0.5)
+    else:
+        getattr(base, kind)()
+    for one in (ocd, again):
+        with pytest.raises(OCDError, match="the base was changed since it was fitted"):
+            one.save_pretrained(tmp_path)
+        with pytest.raises(OCDError, match="the base was changed since it was fitted"):
+            one.save_pretrained(tmp_path / "new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    OCD.from_pretrained(tmp_path, digits_base())
+
+
 def test_another_base_is_refused(tmp_path):
     fitted().save_pretrained(tmp_path)
     base = digits_base()

@@ -49,9 +49,10 @@ class OCDConfig:
     input: auto (where that lowers the loss of lessons that it was not fitted on), always or never."""
     goal: str = "answer"
     """What draws are for: answer (their mean), distribution (where targets may be, by a proper score),
-    or auto (distribution where a target has several numbers in the outputs' shape; docs/draws.md). A
-    distribution needs outputs that are the target itself, in its unit: a log rate, a logit or the
-    parameters of a distribution would be compared with what they are not."""
+    or auto (distribution where a target has several numbers in the outputs' shape, and the loss shows
+    that the outputs are the target itself; docs/draws.md). A distribution needs such outputs, in its
+    unit: a log rate, a logit or the parameters of a distribution would be compared with what they are
+    not, and a note warns."""
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     overfit: OverfitConfig = field(default_factory=OverfitConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)

@@ -30,14 +30,13 @@ from ocd.data import (
     Inputs,
     Unseen,
     as_dataset,
-    as_groups,
     dataset_size,
     resumable,
     to_device,
 )
 from ocd.distributed import check_alone, launched
 from ocd.errors import OCDError
-from ocd.fitting import Fitting, few_examples, follow, rehearsal_config
+from ocd.fitting import Fitting, belonging, few_examples, follow, rehearsal_config
 from ocd.generator import Describe, Embedding
 from ocd.hub import (
     CardFacts,
@@ -107,7 +106,7 @@ class OCD(Fitting):
         them than on the lessons, it has seen the lessons, and a warning says so.
 
         `groups`: a label for each example, where some belong together (queries, patients, days): they
-        are never on both sides of a split, and count as one piece of evidence.
+        are never on both sides of a split, and count as one piece of evidence. None: copies do so.
 
         `dataset`: map-style (len and [i]), a DataLoader of one, `Examples` or `Columns`. `collate`:
         makes a batch of uneven examples, as a DataLoader's does. `callbacks`: are told of losses and
@@ -128,9 +127,9 @@ class OCD(Fitting):
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller works in
             judges = None if validation is None else as_dataset(validation, collate)
             examples = as_dataset(dataset, collate)
-            self.belongs = as_groups(groups, dataset_size(examples))
+            self.belongs, said = belonging(groups, examples)
             with resumable(None if not workdir.share.leads else workdir.unfinished):
-                return self._fit(examples, workdir, progress, judges)
+                return self._fit(examples, workdir, progress, judges, said)
 
     def _watched(
         self, workdir: str | Path | Workdir, callbacks: Sequence[Callback], verbose: bool
@@ -147,10 +146,12 @@ class OCD(Fitting):
         workdir: Workdir,
         progress: bool,
         validation: Dataset[Any] | None,
+        said: str | None,
     ) -> Self:
         if not workdir.share.leads:
             return follow(self, dataset, workdir)
         problem, record = self.open(dataset, workdir)
+        record.note(*([] if said is None else [said]))
         course = self._course(problem, record, progress)
         self._select(course, progress)  # Eq. 3
         self._overfit(course, progress)  # Eq. 1
@@ -162,7 +163,8 @@ class OCD(Fitting):
         layer = course.record.layer
         if course.record.plan is None and self._is_long(course.problem):
             assert layer is not None
-            self._rehearse(course.problem, layer)
+            goal = self.settle_goal(course.template, course.record)
+            self._rehearse(course.problem, layer, goal)
         super()._decide(course, progress)
 
     def _is_long(self, problem: Problem) -> bool:
@@ -170,7 +172,7 @@ class OCD(Fitting):
         total = dataset_size(problem.dataset)
         return total > 1000 or shortened(self.config.training, total).num_steps > 200
 
-    def _rehearse(self, problem: Problem, layer: str) -> None:
+    def _rehearse(self, problem: Problem, layer: str, goal: str) -> None:
         """Try every step of the fit on two examples, saving and loading included, so that nothing fails
         after hours. Raises what the step that fails raises."""
         few = few_examples(problem, layer)
@@ -178,7 +180,7 @@ class OCD(Fitting):
             return
         inputs, targets, unit = few
         trial = copy.copy(self)
-        trial.config = rehearsal_config(self.config, layer, unit)
+        trial.config = rehearsal_config(self.config, layer, goal, unit)
         with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(), resumable(None):
             work = Workdir(Path(folder))
             trial.fit(Examples(inputs, targets), work, progress=False)
@@ -292,5 +294,5 @@ class OCD(Fitting):
         ocd = cls(base, loss=loss, config=loaded.config, encoder=encoder, describe=describe)
         ocd.outputs = outputs
         ocd.hypernetwork, ocd.frozen, ocd.notes = loaded.network, loaded.frozen, loaded.notes
-        ocd.fingerprint = loaded.fingerprint
+        ocd.fingerprint, ocd.made_for = loaded.fingerprint, loaded.made_for
         return ocd

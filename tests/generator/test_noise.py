@@ -84,6 +84,16 @@ def test_the_memory_layout_of_the_inputs_does_not_matter() -> None:
     assert torch.equal(example_keys(inputs.requires_grad_()), example_keys(inputs.detach()))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_zero_of_either_sign_is_the_same_input(dtype: torch.dtype) -> None:
+    inputs = normal(3, 4).to(dtype)
+    inputs[:, 1] = 0.0
+    other = inputs.clone()
+    other[:, 1] = -0.0
+    assert torch.equal(inputs, other) and bool(other[:, 1].signbit().all())
+    assert torch.equal(noise(other), noise(inputs))
+
+
 def test_a_dict_is_known_by_its_names_not_by_its_order() -> None:
     left, right = normal(4, 3), normal(4, 2, seed=1)
     keys = example_keys({"a": left, "b": right})

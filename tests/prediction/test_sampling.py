@@ -248,6 +248,26 @@ def test_a_spread_that_covers_at_the_price_of_a_bad_score_is_not_taken(regressio
     network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
 
 
+def test_targets_that_are_nan_are_not_covered_and_not_missed(regression) -> None:
+    ocd, examples = regression
+    fitted = ocd.generator()
+    network = fitted.network
+    more = torch.full_like(examples.targets[:15], torch.nan)
+    holes = HeldOut(
+        torch.cat([examples.inputs, examples.inputs[:15]]), torch.cat([examples.targets, more])
+    )
+    known = HeldOut(examples.inputs, examples.targets)
+    wanted = choose_spread_by_coverage(fitted, known, SamplingConfig(coverage=0.6))
+    spread = float(network.spread)
+    note = choose_spread_by_coverage(fitted, holes, SamplingConfig(coverage=0.6))
+    assert float(network.spread) == spread
+    assert note == f"{wanted} (15 are NaN, and left out)"
+    nothing = HeldOut(examples.inputs[:15], more)
+    note = choose_spread_by_coverage(fitted, nothing, SamplingConfig(coverage=0.6))
+    assert "since the targets of all held-out examples are NaN" in note
+    network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
+
+
 def test_a_fit_is_told_which_way_its_spread_was_chosen(regression) -> None:
     _, examples = regression
     tiny = TINY["linear"]

@@ -12,6 +12,7 @@ from ocd.prediction import HeldOut
 from ocd.prediction.sampling import EnsembleLoss, SamplingConfig, join_by_mean
 from ocd.prediction.scoring import CENTRES, SPREADS, TRIVIAL, centre_and_spread, choose_by_score
 from ocd.training import energy_scores
+from ocd.training import trainer as tr
 
 SETTINGS = {
     "layer": "2", "overfit.optimizer": "polyak", "overfit.lr": 1.0, "training.num_steps": 150,
@@ -194,3 +195,69 @@ def test_examples_without_a_finite_loss_judge_nothing(ocd):
     none = HeldOut(inputs * torch.nan, targets)
     note = choose_by_score(fitted, none, JUDGE, SamplingConfig())
     assert "the base's loss is finite on none of the 40 held-out lessons" in note
+
+
+def masked_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return ((outputs - targets.nan_to_num()) * (~targets.isnan())).square().sum(dim=1)
+
+
+def chosen(ocd: OCD, examples: Examples, loss) -> tuple[str, list[float]]:
+    judge = EnsembleLoss(loss, join_by_mean)
+    note = choose_by_score(ocd.generator(), HeldOut(*vars_of(examples)), judge, SamplingConfig())
+    network = ocd.generator().network
+    return note, [float(network.get_buffer(name)) for name in ("spread", "centre")]
+
+
+def test_examples_that_are_not_known_judge_nothing_and_lend_no_residual(ocd):
+    known, more = two_answers(60, 5), two_answers(9, 6)
+    holes = Examples(
+        torch.cat([known.inputs, more.inputs]),
+        torch.cat([known.targets, torch.full_like(more.targets, torch.nan)]),
+    )
+    wanted, way = chosen(ocd, known, masked_error)
+    for loss in (masked_error, squared_error):
+        note, found = chosen(ocd, holes, loss)
+        assert found == way
+        left_out = (
+            "; 9 targets of which nothing is known (NaN, or no class of the outputs) are left out"
+        )
+        assert note == wanted + left_out
+
+
+def test_of_a_target_that_is_known_in_part_the_part_is_scored(ocd):
+    examples = two_answers(60, 5)
+    examples.targets[::6, 1] = torch.nan
+    note, _ = chosen(ocd, examples, masked_error)
+    assert "on 60 held-out lessons" in note and "nan" not in note.lower().replace("nan in", "")
+    assert "on the 50 whose whole target is known, where these draws have" in note
+    assert note.endswith("; numbers that are NaN in 10 other targets are not scored")
+
+
+def test_nothing_is_chosen_on_targets_of_which_nothing_is_known(ocd):
+    examples = two_answers(20, 5)
+    examples.targets.fill_(torch.nan)
+    note, _ = chosen(ocd, examples, masked_error)
+    assert "since a target is known on none of the 20 held-out lessons" in note
+    chosen(ocd, two_answers(60, 5), squared_error)  # others use this generator
+
+
+def test_the_best_weights_are_chosen_by_what_is_known():
+    """A validation whose score is not finite would keep the weights of the first one for good."""
+    examples = two_answers(300, 1)
+    examples.targets[::5, 1] = torch.nan
+    examples.targets[::11] = torch.nan
+    losses: list[float] = []
+
+    class Spy(tr.Trainer):
+        def _validate(self) -> None:
+            super()._validate()
+            losses.append(self.best)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ocd.training.generator_training.Trainer", Spy)
+        OCD(
+            base(), loss=masked_error,
+            config=config(SETTINGS | {"goal": "distribution", "training.validate_every": 25}),
+        ).fit(examples, progress=False)  # fmt: skip
+    assert losses and all(torch.tensor(losses).isfinite())
+    assert losses[-1] < losses[0]

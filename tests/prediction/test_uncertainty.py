@@ -227,3 +227,24 @@ def test_ends_between_two_ranks_are_interpolated():
     assert [float(end) for end in uncertainty.central_interval(draws, 50)] == [1.5, 4.5]
     assert uncertainty.reaches(3, 50) and not uncertainty.reaches(2, 50)
     assert uncertainty.reaches(19, 90) and not uncertainty.reaches(18, 90)
+
+
+def test_targets_that_are_not_known_are_not_counted_as_missed():
+    generator = torch.Generator().manual_seed(0)
+    draws, targets = (
+        torch.randn(30, 50, 3, generator=generator),
+        torch.randn(50, 3, generator=generator),
+    )
+    whole = uncertainty.covered_by_interval(draws, targets, 80)
+    holes = targets.clone()
+    holes[:10] = torch.nan
+    holes[10:20, 2] = torch.nan
+    found = uncertainty.covered_by_interval(draws, holes, 80)
+    assert found[:10].isnan().all()
+    assert torch.allclose(
+        found[10:20], uncertainty.covered_by_interval(draws[:, 10:20, :2], targets[10:20, :2], 80)
+    )
+    assert torch.equal(found[20:], whole[20:])
+    known = 100 * found[10:].mean()
+    assert uncertainty.interval_coverage(draws, holes, 80) == pytest.approx(float(known))
+    assert math.isnan(uncertainty.interval_coverage(draws, holes * torch.nan, 80))

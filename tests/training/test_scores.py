@@ -9,7 +9,14 @@ import torch
 
 from ocd import OCDError
 from ocd.prediction import crps_per_example
-from ocd.training import distribution_score, energy_scores, kind_of_score, score_of, scores
+from ocd.training import (
+    distribution_score,
+    energy_scores,
+    kind_of_score,
+    known_rows,
+    score_of,
+    scores,
+)
 
 NORMAL = torch.Generator().manual_seed(0)
 
@@ -111,6 +118,9 @@ def test_log_score_is_that_of_the_mean_probability():
         (torch.zeros(2, 4), torch.zeros(2, 4), "energy", "energy"),
         (torch.zeros(2, 1, 3, 3), torch.zeros(2, 1, 3, 3), "energy", "energy"),
         (torch.zeros(2, 4), torch.zeros(2, dtype=torch.long), "log", None),
+        (torch.zeros(2, 4), torch.zeros(2, dtype=torch.bool), "log", None),
+        (torch.zeros(2, 1), torch.zeros(2, dtype=torch.long), None, None),
+        (torch.zeros(2, 1), torch.zeros(2, dtype=torch.bool), None, None),
         (torch.zeros(2, 4), torch.zeros(2, 3), None, None),
         (torch.zeros(2, 4), (torch.zeros(2, 4), torch.zeros(2)), None, None),
     ],
@@ -129,3 +139,35 @@ def test_which_score_a_target_asks_for(outputs, targets, kind, auto):
 def test_numbers_without_an_axis_of_their_own_have_the_same_score():
     draws, targets = torch.randn(9, 5), torch.randn(9)
     assert torch.equal(energy_scores(draws, targets), energy_scores(draws[..., None], targets[:, None]))
+
+
+def test_numbers_that_are_not_known_are_not_scored():
+    draws, targets = torch.randn(3, 9, 4), torch.randn(3, 4)
+    targets[0, [1, 3]] = torch.nan
+    targets[2] = torch.nan
+    found = energy_scores(draws, targets)
+    assert torch.allclose(found[:1], energy_scores(draws[:1, :, [0, 2]], targets[:1, [0, 2]]))
+    assert torch.equal(found[1:2], energy_scores(draws[1:2], targets[1:2]))
+    assert found[2].isnan()
+    assert known_rows(targets, 4).tolist() == [True, True, False]
+    assert torch.isnan(energy_scores(draws[..., 0], targets[:, 1])).tolist() == [True, False, True]
+
+
+def test_a_draw_that_is_not_finite_is_scored_all_the_same():
+    draws, targets = torch.zeros(1, 2, 3), torch.zeros(1, 3)
+    draws[0, 1, 2] = torch.nan
+    assert energy_scores(draws, targets).isnan().all() and known_rows(targets, 3).all()
+
+
+def test_a_class_that_is_none_of_the_outputs_has_no_score():
+    logits, targets = torch.randn(4, 5, 3), torch.tensor([0, -100, 2, 3])
+    found = score_of("log")(logits, targets)
+    assert found.isnan().tolist() == [False, True, False, True]
+    assert torch.equal(found[[0, 2]], score_of("log")(logits[[0, 2]], targets[[0, 2]]))
+    truths = score_of("log")(logits[..., :2], torch.tensor([True, False, True, True]))
+    assert torch.equal(truths, score_of("log")(logits[..., :2], torch.tensor([1, 0, 1, 1])))
+
+
+def test_nothing_has_no_scores():
+    assert energy_scores(torch.zeros(0, 5, 3), torch.zeros(0, 3)).shape == (0,)
+    assert score_of("log")(torch.zeros(0, 5, 3), torch.zeros(0, dtype=torch.long)).shape == (0,)

@@ -28,5 +28,5 @@ def follow(fit: Fit, dataset: Dataset[Any], work: Workdir) -> Fit:
     wait_for(lambda: work.is_finished, "what the first process chooses", say)
     saved = load_checkpoint(work.checkpoint, fit.base, fit.encoder, fit.outputs)
     fit.hypernetwork, fit.frozen, fit.notes = saved.network, saved.frozen, saved.notes
-    fit.fingerprint = saved.fingerprint
+    fit.fingerprint, fit.made_for = saved.fingerprint, saved.made_for
     return fit

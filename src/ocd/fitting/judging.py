@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ocd.data import dataset_size
+from ocd.fitting.copies import belonging
 from ocd.lessons import FitRecord, FoldedLessons, LessonSource, warning_if_seen
 from ocd.prediction import HeldOut, held_out_examples, held_out_lessons
 from ocd.training import Trained
@@ -65,7 +66,10 @@ class Judges:
     def _validated(self, validation: Dataset[Any], seed: int) -> HeldOut:
         """The validation examples; and a warning where the base has seen the lessons."""
         overfitter = self.source.overfitter
-        problem = replace(overfitter.problem, dataset=validation, transform=None)
+        # Groups are of the lessons; of these only copies are known.
+        belongs, said = belonging(None, validation)
+        self.record.note(*([] if said is None else [f"validation {said}"]))
+        problem = replace(overfitter.problem, dataset=validation, transform=None, belongs=belongs)
         crossed = isinstance(self.source, FoldedLessons) and self.source.reserves
         if not crossed and (warning := warning_if_seen(overfitter.frozen, overfitter.problem, problem)):
             warnings.warn(warning, stacklevel=2)

@@ -1,7 +1,7 @@
 """A fit in small, on two examples: what `OCD.fit` tries before long work.
 
-    inputs, targets, unit = few_examples(problem, "fc1")   # two with a finite loss
-    config = rehearsal_config(ocd.config, "fc1", unit)     # one step of training
+    inputs, targets, unit = few_examples(problem, "fc1")          # two with a finite loss
+    config = rehearsal_config(ocd.config, "fc1", "answer", unit)  # one step of training
 
 A fit collects for minutes or hours, and some of what can go wrong comes last: an encoder that cannot be
 saved, a layer in half precision whose code cannot be trained, a describe function that fails on a
@@ -26,7 +26,7 @@ TRIED = 64
 """Examples among which two with a finite loss are looked for."""
 
 
-def rehearsal_config(config: OCDConfig, layer: str, unit: float = 1.0) -> OCDConfig:
+def rehearsal_config(config: OCDConfig, layer: str, goal: str, unit: float = 1.0) -> OCDConfig:
     """The settings of a fit, with one step of training and everything written to files. `unit`: of the
     loss (ocd.base.losses)."""
     storage = config.collection.storage
@@ -34,6 +34,7 @@ def rehearsal_config(config: OCDConfig, layer: str, unit: float = 1.0) -> OCDCon
     return config.replace(
         {
             "layer": layer,
+            "goal": goal,
             "common_move": "never",
             "overfit.lr": config.overfit.lr or small,
             "training.num_steps": 1,

@@ -18,11 +18,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ocd.base import Fingerprint, FrozenBase, Loss, Output, Outputs, find_layer, list_layers, unwrapped
+from ocd.base import (
+    Fingerprint,
+    FrozenBase,
+    Loss,
+    Output,
+    Outputs,
+    base_digest,
+    find_layer,
+    unwrapped,
+)
 from ocd.config import OCDConfig
-from ocd.data import Chosen, Excerpt, dataset_size, progress_bar, seeded, some_by_chance
+from ocd.data import Chosen, Excerpt, dataset_size, seeded, some_by_chance
 from ocd.errors import OCDError
+from ocd.fitting.goal import settled_goal
 from ocd.fitting.judging import Judges
+from ocd.fitting.selecting import layer_scores
 from ocd.generator import Condition, Describe, HyperNetwork
 from ocd.hub import Checkpoint, save_checkpoint
 from ocd.lessons import (
@@ -36,8 +47,6 @@ from ocd.lessons import (
     Transform,
     Workdir,
     make_plan,
-    select_layer,
-    selection_excerpt,
 )
 from ocd.prediction import FittedGenerator, Join, join_by_mean, settle_sampling
 from ocd.training import Trained, shortened, train_generator
@@ -95,6 +104,7 @@ class Fitting:
         self.hypernetwork: HyperNetwork | None = None
         self.frozen: FrozenBase | None = None
         self.fingerprint: Fingerprint | None = None
+        self.made_for: str | None = None
         self.notes: list[str] = []
 
     def select(self, dataset: Dataset[Any], work: Workdir) -> LayerScores | None:
@@ -104,7 +114,7 @@ class Fitting:
 
     def scores(self, dataset: Dataset[Any], progress: bool = True) -> LayerScores:
         """Eq. 3 alone, for the layers of the base, within the budget of a fit (docs/selection.md)."""
-        return self._scores(self.problem(dataset), progress)
+        return layer_scores(self.problem(dataset), self.config, progress)
 
     def plan(self, dataset: Dataset[Any], work: Workdir, progress: bool = True) -> None:
         """What `overfit` does first, and one process alone: decide all that the lessons depend on."""
@@ -130,12 +140,17 @@ class Fitting:
     def _is_trial(self) -> bool:
         return self.config.training.num_steps < TRIAL_STEPS
 
-    @property
-    def _goal(self) -> str:
-        """`goal`, with "auto" settled where the settings alone settle it: intervals have a rule of
-        their own, and parts of large examples say nothing of what belongs together in one."""
-        parts = self.excerpt is not None or self.config.sampling.coverage > 0
-        return "answer" if self.config.goal == "auto" and parts else self.config.goal
+    def settle_goal(self, problem: Problem, record: FitRecord) -> str:
+        """What draws are for, settled once (ocd.fitting.goal). "auto" is the answer for intervals,
+        which have a rule of their own, and for parts of large examples, which are no whole answers."""
+        if record.goal is None:
+            assert record.layer is not None
+            goal = self.config.goal
+            parts = self.excerpt is not None or self.config.sampling.coverage > 0
+            goal = "answer" if goal == "auto" and parts else goal
+            record.goal, note = settled_goal(goal, problem, record.layer)
+            record.note(*([] if note is None else [note]))
+        return record.goal
 
     def _course(self, problem: Problem, record: FitRecord, progress: bool = True) -> Curriculum:
         return Curriculum.of(problem, record, self.config.lessons, progress)
@@ -147,7 +162,7 @@ class Fitting:
         scores = None
         if config.layer == "auto":
             start = time.perf_counter()
-            scores = self._scores(problem, progress)
+            scores = layer_scores(problem, config, progress)
             record.layer = scores.layer()
             seconds = time.perf_counter() - start
             record.note(f"{scores.note()}; {seconds:.1f} s")
@@ -159,19 +174,6 @@ class Fitting:
         record.save()
         return scores
 
-    def _scores(self, problem: Problem, progress: bool) -> LayerScores:
-        config, total = self.config.selection, dataset_size(problem.dataset)
-        inputs, targets = problem.fetch(torch.arange(min(config.num_examples, total)))
-        training = shortened(self.config.training, total)
-        budget = max(1, int(config.budget * training.num_steps * training.batch_size))
-        most = config.num_examples * config.num_draws * len(list_layers(self.base))
-        with progress_bar("select a layer", most, progress) as advance:
-            return select_layer(
-                self.base, self._loss(), inputs, targets, config, seed=self.config.seed,
-                excerpt=self.excerpt, excerpt_size=selection_excerpt(self.config.overfit.excerpt),
-                outputs=self.outputs, advance=advance, budget=budget,
-            )  # fmt: skip
-
     def _overfit(self, course: Curriculum, progress: bool) -> None:
         self._decide(course, progress)
         course.collect(progress)
@@ -179,6 +181,7 @@ class Fitting:
     def _decide(self, course: Curriculum, progress: bool) -> None:
         """The plan, and the common move."""
         record, config = course.record, self.config
+        self.settle_goal(course.template, record)
         assert record.layer is not None
         if record.plan is None:
             record.plan, notes = make_plan(course.template, record.layer, config.lessons)
@@ -190,9 +193,9 @@ class Fitting:
 
     def _train(self, source: LessonSource, record: FitRecord, progress: bool) -> Trained:
         """Alg. 1; says too which examples were held out from the generator."""
-        config = self.config
+        config, goal = self.config, self.settle_goal(source.overfitter.problem, record)
         trained = train_generator(
-            source, record, config.generator, config.training, config.seed, progress, self._goal
+            source, record, config.generator, config.training, config.seed, progress, goal
         )
         self.hypernetwork, self.frozen = trained.network, source.overfitter.frozen
         return trained
@@ -219,9 +222,9 @@ class Fitting:
                 f"a training of {config.training.num_steps} steps is a trial: whether it gains is not "
                 f"judged (training.num_steps from {TRIAL_STEPS} on is)"
             )
-        settle = (self.generator(), overfitter, examples, self.join, sampling, self._goal)
+        problem, goal = overfitter.problem, self.settle_goal(overfitter.problem, record)
+        settle = (self.generator(), overfitter, examples, self.join, sampling, goal)
         record.note(settle_sampling(*settle))
-        problem = overfitter.problem
         if not problem.is_augmented and not isinstance(source, FoldedLessons):
             record.note(problem.memory.note())
         if (note := self.outputs.note()) is not None:
@@ -229,14 +232,15 @@ class Fitting:
         record.save()
         few, _ = problem.fetch(torch.arange(min(3, dataset_size(problem.dataset))))
         self.fingerprint = Fingerprint.of(overfitter.frozen, few)
-        self.notes = record.notes
+        self.notes, self.made_for = record.notes, base_digest(self.base)
         self.save_pretrained(record.work.checkpoint)
         return self
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors: the generator only, never the base."""
+        """Write config.json and model.safetensors: the generator only, never the base. Raises OCDError
+        where the base is no more as it was fitted on, before anything is overwritten."""
         network, frozen = self.fitted()
-        saved = Checkpoint(self.config, network, frozen, self.notes, self.fingerprint)
+        saved = Checkpoint(self.config, network, frozen, self.notes, self.fingerprint, self.made_for)
         save_checkpoint(Path(folder), saved)
 
     @property

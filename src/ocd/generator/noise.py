@@ -47,10 +47,11 @@ def example_keys(inputs: Inputs) -> Tensor:
 
 
 def _as_integers(values: Tensor) -> Tensor:
+    """The bits of numbers, of which equal ones have the same: -0.0 is 0.0."""
     if values.dtype == torch.float64:
-        return values.contiguous().view(torch.int64)
+        return (values + 0.0).contiguous().view(torch.int64)
     if values.is_floating_point():
-        return values.float().contiguous().view(torch.int32).long()
+        return (values.float() + 0.0).contiguous().view(torch.int32).long()
     return values.long()
 
 

@@ -29,18 +29,27 @@ COMMON = "common_move.safetensors"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a folder holds, on a base."""
+    """What a folder holds, on a base. `made_for`: a hash of the base as it was fitted on; None: as it
+    is."""
 
     config: OCDConfig
     network: HyperNetwork
     frozen: FrozenBase
     notes: list[str]
     fingerprint: Fingerprint | None = None
+    made_for: str | None = None
 
 
 def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
     """Write the generator. The weights come first, and config.json holds their digest, so that the two
-    files of different saves are never taken for one."""
+    files of different saves are never taken for one. Raises OCDError, before anything is overwritten,
+    where the base was changed since the fit, or the folder holds something else."""
+    base = base_digest(saved.frozen.base)
+    if saved.made_for not in (None, base):
+        raise OCDError(
+            f"the base was changed since it was fitted (hash {saved.made_for}, now {base}): the "
+            "generator is for the base as it was; give it back its weights and type, or fit again"
+        )
     weights, config = folder / "model.safetensors", folder / "config.json"
     start = saved.frozen.start
     if config.exists() and "shapes" not in read_json(config):
@@ -56,7 +65,7 @@ def save_checkpoint(folder: Path, saved: Checkpoint) -> None:
             "format_version": FORMAT_VERSION,
             "layer": saved.frozen.name,
             "way": None if saved.frozen.way is None else asdict(saved.frozen.way),
-            "base": base_digest(saved.frozen.base),
+            "base": base,
             "fingerprint": None if saved.fingerprint is None else asdict(saved.fingerprint),
             "weights": file_digest(weights),
             "common_move": None if start is None else file_digest(folder / COMMON),
@@ -98,7 +107,7 @@ def load_checkpoint(
     network = HyperNetwork(shapes, config.generator, own_encoder)
     load_strictly(network, path / "model.safetensors", saved.get("weights"))
     network = network.to(frozen.device).eval()
-    return Checkpoint(config, network, frozen, saved["notes"], fingerprint)
+    return Checkpoint(config, network, frozen, saved["notes"], fingerprint, found)
 
 
 def _common_move(path: Path, digest: str | None) -> Tensor | None:

@@ -113,7 +113,7 @@ class Workdir:
 class FitRecord:
     """What a fit has decided so far. `layer`, `plan`, `has_common_move` and `num_folds` are None until
     they are decided. `settings`: of the whole fit. `num_folds`: in how many folds lessons are made, 0
-    where on one base from one start."""
+    where on one base from one start. `goal`: what draws are for, once "auto" is settled."""
 
     work: Workdir
     key: dict[str, str]
@@ -123,6 +123,7 @@ class FitRecord:
     notes: list[str] = field(default_factory=list)
     has_common_move: bool | None = None
     num_folds: int | None = None
+    goal: str | None = None
 
     @classmethod
     def open(cls, work: Workdir, problem: Problem, settings: dict[str, Any]) -> FitRecord:
@@ -144,7 +145,7 @@ class FitRecord:
         plan = None if saved["plan"] is None else Plan.from_dict(saved["plan"])
         return cls(
             work, key, settings, saved["layer"], plan, saved["notes"],
-            saved.get("has_common_move"), saved.get("num_folds"),
+            saved.get("has_common_move"), saved.get("num_folds"), saved.get("goal"),
         )  # fmt: skip
 
     def note(self, *lines: str) -> None:
@@ -161,7 +162,7 @@ class FitRecord:
         plan = None if self.plan is None else self.plan.as_dict()
         values = {
             "key": self.key, "layer": self.layer, "plan": plan, "notes": self.notes,
-            "has_common_move": self.has_common_move, "num_folds": self.num_folds,
+            "has_common_move": self.has_common_move, "num_folds": self.num_folds, "goal": self.goal,
         }  # fmt: skip
         if not self.work.plan.exists() or read_json(self.work.plan) != values:
             write_json(self.work.plan, values)

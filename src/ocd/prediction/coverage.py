@@ -6,6 +6,8 @@ draws lie around the base's own answer.
 Draws cannot always be widened to cover: of a target with few values (grades, counts, mostly zeros) they
 lie close to these, and beside them by a little, so that no width holds nine tenths. A spread that is
 paid for with a worse score than another has is therefore not taken.
+
+Targets that are NaN are not known, and not counted.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from ocd.generator import Placement
 from ocd.lessons import as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
-from ocd.prediction.sampling import FEWEST_JUDGES, EnsembleLoss, SamplingConfig
+from ocd.prediction.sampling import FEWEST_JUDGES, EnsembleLoss, SamplingConfig, keep_sampling
 from ocd.prediction.scoring import HARM, SPREADS, Drawn
 from ocd.prediction.scoring import NUM_DRAWS as FEW_DRAWS
-from ocd.prediction.uncertainty import interval_coverage
+from ocd.prediction.uncertainty import covered_by_interval
 from ocd.training import energy_scores
 
 SPREADS_TRIED = (0.25, 4.0)
@@ -61,6 +63,8 @@ def choose_spread_by_coverage(
         )
     factor = 1.0 if config.scale_factor is None else config.scale_factor
     drawn = _draw(fitted, held_out, chunk_size)
+    if not _known(drawn).any():
+        return keep_sampling(fitted, config, "since the targets of all held-out examples are NaN")
     together = held_out.copy_of()
     centre, words = _choose_centre(drawn, judge, config, together)
     trial = _Trial(drawn, factor, centre, config.coverage, together)
@@ -103,11 +107,11 @@ class _Trial:
 
     def covered(self, spread: float) -> float:
         """Per cent of the targets in the central interval of their draws."""
-        total = 0.0
+        parts = []
         for of in self.drawn:
             outputs = self.outputs(of, spread).transpose(0, 1)
-            total += len(of.labels) * interval_coverage(outputs, of.labels, 100 * self.share)
-        return total / sum(len(of.labels) for of in self.drawn)
+            parts.append(covered_by_interval(outputs, of.labels, 100 * self.share))
+        return 100 * float(torch.cat(parts).nanmean())
 
     def scores(self, spread: float) -> Tensor:
         """The CRPS, or energy score, of each piece of evidence."""
@@ -116,16 +120,25 @@ class _Trial:
             energy_scores(self.outputs(of, spread, FEW_DRAWS).float(), of.labels, balanced)
             for of in self.drawn
         ]
-        return as_evidence(torch.cat(parts).double().nan_to_num(torch.inf), self.together)
+        scores, together = torch.cat(parts).double(), self.together
+        if together is not None:
+            together = together.to(scores.device)[self.known]
+        return as_evidence(scores[self.known].nan_to_num(torch.inf), together)
+
+    @property
+    def known(self) -> Tensor:
+        """Examples of whose target something is known."""
+        return _known(self.drawn)
 
     def covering(self) -> tuple[float, str]:
         """The smallest spread that covers its share, and what it and the paper's way cover."""
         best = _smallest_spread(self.covered, 100 * self.share)
-        count = sum(len(of.labels) for of in self.drawn)
+        count = int(self.known.sum())
+        unknown = len(self.known) - count
         return best, (
             f"spread {best:g}, with which the central {100 * self.share:g} % of the draws cover "
             f"{self.covered(best):.1f} % of {count} held-out targets, where the paper's way, 1, covers "
-            f"{self.covered(1.0):.1f} %"
+            f"{self.covered(1.0):.1f} %{f' ({unknown:,} are NaN, and left out)' if unknown else ''}"
         )
 
     def cheaper_than(self, covering: float) -> tuple[float, str] | None:
@@ -150,6 +163,11 @@ def _smallest_spread(covered: Callable[[float], float], wanted: float) -> float:
     return round(high, 2)
 
 
+def _known(drawn: list[Drawn]) -> Tensor:
+    """Examples of whose target not every number is NaN."""
+    return torch.cat([~of.labels[..., None].flatten(1).isnan().all(dim=1) for of in drawn])
+
+
 def _choose_centre(
     drawn: list[Drawn],
     judge: EnsembleLoss | None,
@@ -167,7 +185,7 @@ def _choose_centre(
             rows.append(example_losses(judge.loss, of.outputs(centre * of.mean)[:, 0], of.labels))
         parts.append(torch.stack(rows))
     losses = torch.cat(parts, dim=1).double()
-    usable = losses[0].isfinite()
+    usable = losses[0].isfinite() & _known(drawn)
     losses = losses[:, usable].nan_to_num(torch.inf)
     losses = as_evidence(losses, None if together is None else together.to(usable.device)[usable])
     sure = is_gain(losses[:1] - losses[1:], config.confidence, FEWEST_JUDGES)

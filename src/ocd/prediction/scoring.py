@@ -9,6 +9,9 @@ not taken.
 What draws have to beat is trivial: the base's answer with the residuals of other held-out examples,
 which is a distribution as well, and knows nothing of the input but the base's answer. Draws that are
 worse are taken all the same, since they are asked for, and a note says so.
+
+What is not known of a target (NaN, or a class that is none of the outputs') is not scored, and an
+example of which nothing is known judges nothing and lends no residual. A note says how many there are.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from ocd.lessons import FEWEST, as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 from ocd.prediction.sampling import EnsembleLoss, SamplingConfig, keep_sampling
-from ocd.training import kind_of_score, score_of
+from ocd.training import kind_of_score, known_rows, score_of
 
 CENTRES = (1.0, 0.75, 0.5, 0.25, 0.0)
 SPREADS = (1.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0)
@@ -104,24 +107,40 @@ class _Trial:
         return kind
 
     @cached_property
-    def base_losses(self) -> Tensor:
-        losses = [example_losses(self.judge.loss, of.capture.output, of.labels) for of in self.chunks]
-        return self._as_evidence(torch.cat(losses))
+    def labels(self) -> Tensor:
+        """Of all examples."""
+        return torch.cat([of.labels for of in self.chunks])
+
+    @cached_property
+    def losses(self) -> Tensor:
+        """The base's own, of each example."""
+        found = [example_losses(self.judge.loss, of.capture.output, of.labels) for of in self.chunks]
+        return torch.cat(found).double()
+
+    @cached_property
+    def known(self) -> Tensor:
+        """Examples of whose target something is known."""
+        return known_rows(self.labels, self.chunks[0].answer.shape[-1])
 
     @cached_property
     def usable(self) -> Tensor:
-        """Which examples the base's own loss is finite on: the others judge nothing."""
-        return self.base_losses.isfinite()
+        """Which examples judge: the base's own loss is finite on them, and their target is known."""
+        return self.losses.isfinite() & self.known
 
-    def scores(self, centre: float, spread: float) -> Tensor:
-        """Of each usable example."""
+    @cached_property
+    def complete(self) -> Tensor:
+        """Those of them whose whole target is known: they have residuals."""
+        return self.usable & ~self.labels[..., None].flatten(1).isnan().any(dim=1)
+
+    def scores(self, centre: float, spread: float, among: Tensor | None = None) -> Tensor:
+        """Of each piece of evidence. `among` (B,): which examples; all usable ones without it."""
         parts, placement = [], Placement(centre, spread, balanced=True)
         for of in self.chunks:
             codes = placement.around(of.draws, of.mean)
             outputs = of.here.frozen.outputs.named(of.outputs(self.factor * codes)).float()
             balanced = placement.balances(codes.shape[1])
             parts.append(score_of(self.kind)(outputs, of.labels, balanced))
-        return self._as_evidence(torch.cat(parts))[self.usable].nan_to_num(torch.inf)
+        return self._as_evidence(torch.cat(parts), self.usable if among is None else among)
 
     def harm(self, centre: float) -> Tensor:
         """How much worse the answer of so much of the expected delta is than the base's: (G,)."""
@@ -129,43 +148,58 @@ class _Trial:
         for of in self.chunks:
             output = of.outputs(self.factor * centre * of.mean)[:, 0]
             parts.append(example_losses(self.judge.loss, output, of.labels))
-        losses = self._as_evidence(torch.cat(parts)).nan_to_num(torch.inf)
-        return (losses - self.base_losses)[self.usable]
+        return self._as_evidence(torch.cat(parts) - self.losses, self.usable)
 
     @property
     def num_rows(self) -> int:
         """Examples, those that judge nothing too."""
-        return sum(len(of.labels) for of in self.chunks)
+        return len(self.labels)
 
     @property
     def num_examples(self) -> int:
         """Examples that judge."""
-        if self.together is None:
-            return int(self.usable.sum())
-        _, place = self.together.unique(return_inverse=True)
-        return int(self.usable.cpu()[place.cpu()].sum())
+        return int(self.usable.sum())
 
     @property
     def has_residuals(self) -> bool:
         """Whether an example has others whose residuals are not its own: there is more than one group,
         and targets are no classes."""
-        return self.kind != "log" and len(self.base_losses) > 1
+        own = self._groups(self.complete)
+        return self.kind != "log" and len(self.complete.nonzero() if own is None else own.unique()) > 1
 
     def residual_scores(self) -> Tensor:
-        """Of the base's answer with the residuals of held-out examples that are not of its group; of
-        its answer alone where it `has_residuals` of none."""
+        """Of the base's answer with the residuals of held-out examples that are not of its group, for
+        `complete` ones; of its answer alone, for all usable ones, where it `has_residuals` of none."""
         answers = torch.cat([of.answer for of in self.chunks])
-        labels = torch.cat([of.labels for of in self.chunks])
-        draws = answers[:, None]
+        draws, among = answers[:, None], self.usable
         if self.has_residuals:
-            own = torch.arange(len(answers)) if self.together is None else self.together.cpu()
-            other = of_other_groups(own, NUM_DRAWS, torch.Generator().manual_seed(0))
-            draws = draws + (labels - answers)[other.to(answers.device)]
-        return self._as_evidence(score_of(self.kind)(draws.float(), labels, False))[self.usable]
+            among = self.complete
+            rows = among.nonzero()[:, 0]
+            own = torch.arange(len(rows)) if self.together is None else self._groups(among)
+            assert own is not None
+            other = of_other_groups(own.cpu(), NUM_DRAWS, torch.Generator().manual_seed(0))
+            draws = draws.repeat_interleave(NUM_DRAWS, dim=1)
+            draws[rows] += (self.labels - answers)[rows][other.to(rows.device)]
+        return self._as_evidence(score_of(self.kind)(draws.float(), self.labels, False), among)
 
-    def _as_evidence(self, values: Tensor) -> Tensor:
-        """A value for each example, or group of examples that are one piece of evidence."""
-        return as_evidence(values.double(), self.together)
+    def left_out(self) -> str:
+        """Words on what is not known, and judges nothing; none where all is known."""
+        nothing, some = int((~self.known).sum()), int((self.usable & ~self.complete).sum())
+        what = "targets of which nothing is known (NaN, or no class of the outputs)"
+        parts = [f"{nothing:,} {what} are left out"] if nothing else []
+        if some:
+            parts.append(f"numbers that are NaN in {some:,} other targets are not scored")
+        return "; ".join(["", *parts])
+
+    def _groups(self, rows: Tensor) -> Tensor | None:
+        """The group of each of these examples; None: each is its own."""
+        return None if self.together is None else self.together.to(rows.device)[rows]
+
+    def _as_evidence(self, values: Tensor, rows: Tensor) -> Tensor:
+        """A value for each of these examples, or group of examples that are one piece of evidence;
+        infinite where it is not finite."""
+        found = as_evidence(values[rows].double(), self._groups(rows))
+        return torch.where(found.isfinite(), found, torch.inf)
 
 
 def centre_and_spread(
@@ -218,7 +252,8 @@ def choose_by_score(
     chunks = [Drawn.of(*chunk) for chunk in held_out.chunks(fitted, chunk_size)]
     trial = _Trial(chunks, judge, factor, held_out.copy_of())
     if not trial.usable.any():
-        why = f"since the base's loss is finite on none of the {held_out.counted(trial.num_rows)}"
+        what = "the base's loss is finite" if trial.known.any() else "a target is known"
+        why = f"since {what} on none of the {held_out.counted(trial.num_rows)}"
         return keep_sampling(fitted, config, why)
     centre = spread = 1.0
     if _has_mean(network):
@@ -228,21 +263,30 @@ def choose_by_score(
         )
     network.set_sampling(spread=spread, scale_factor=factor, centre=centre, balanced=1.0)
     best, paper = trial.scores(centre, spread), float(trial.scores(1.0, 1.0).mean())
+    if not bool(best.isfinite().all()):
+        why = f"since no way to draw has a finite score on the {held_out.counted(trial.num_examples)}"
+        return keep_sampling(fitted, config, why)
     return (
         f"sampling: draws are a distribution (goal), judged by the {trial.kind} score on "
         f"{held_out.counted(trial.num_examples)}: spread {spread:g} around {centre:g} of the expected "
         f"delta has {float(best.mean()):.4g}, where the paper's way, 1 and 1, has {paper:.4g}; "
-        f"{_against_residuals(best, trial)}"
+        f"{_against_residuals(best, trial, (centre, spread))}{trial.left_out()}"
     )
 
 
-def _against_residuals(best: Tensor, trial: _Trial) -> str:
+def _against_residuals(best: Tensor, trial: _Trial, way: tuple[float, float]) -> str:
     """Words on how draws compare with the trivial distribution, and on whether these are enough
-    examples to say so."""
+    examples to say so. `best`: the scores of the `way` to draw."""
     trivial, what = trial.residual_scores(), TRIVIAL if trial.has_residuals else ALONE
     says = f"{what} has {float(trivial.mean()):.4g}"
+    if trial.has_residuals and trial.complete.sum() < trial.num_examples:
+        best = trial.scores(*way, trial.complete)
+        says += f" on the {int(trial.complete.sum())} whose whole target is known"
+        says += f", where these draws have {float(best.mean()):.4g}"
     if trial.kind != "log" and not trial.has_residuals:
-        says += " (all are of one group: there are no residuals of others)"
+        whole = trial.complete.sum() == trial.num_examples
+        why = "all are of one group" if whole else "too few targets are known as a whole"
+        says += f" ({why}: there are no residuals of others)"
     if len(best) < FEWEST:
         kind = "example" if trial.together is None else "group"
         says += (

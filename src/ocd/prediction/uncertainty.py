@@ -42,13 +42,15 @@ def crps_per_example(
 
 
 def interval_coverage(draws: Tensor, targets: Tensor, level: float) -> float:
-    """Per cent of targets within the central interval of the draws: `level`, if they are calibrated."""
-    return 100 * covered_by_interval(draws, targets, level).mean().item()
+    """Per cent of targets within the central interval of the draws: `level`, if they are calibrated.
+    Targets that are NaN are left out; NaN where all of them are."""
+    return 100 * covered_by_interval(draws, targets, level).nanmean().item()
 
 
 def covered_by_interval(draws: Tensor, targets: Tensor, level: float) -> Tensor:
     """Whether each target is within the central interval of its draws, (N,): 1 or 0, or the share of
-    an example's outputs.
+    an example's outputs. Outputs whose target is NaN are left out, and NaN is said of an example that
+    has no other.
 
     Draws (K, N, ...), level 50 or 90 (per cent). Between the r-th draws from both ends another one
     lies in (K + 1 - 2r) / (K + 1) of the cases; a level between two of these shares is interpolated
@@ -59,12 +61,14 @@ def covered_by_interval(draws: Tensor, targets: Tensor, level: float) -> Tensor:
         raise OCDError(f"level is {level}: it is in per cent, above 1 and below 100")
     errors = _draw_differences(draws, targets).sort(dim=0).values
     num_draws = len(errors)
+    known = ~targets.isnan().reshape(len(targets), -1)
+    count = torch.where(known.any(dim=1), known.sum(dim=1).double(), torch.nan)
 
     def covered(rank: int) -> Tensor:
         inside = (errors[rank - 1] <= 0) & (errors[num_draws - rank] >= 0)
-        return inside.double().mean(dim=1)
+        return inside.double().sum(dim=1) / count  # NaN is inside of nothing
 
-    return _between_ranks(covered, num_draws, level, errors.new_zeros(errors.shape[1]))
+    return _between_ranks(covered, num_draws, level, 0 * count)
 
 
 def interval_width(draws: Tensor, level: float) -> float:

@@ -9,12 +9,13 @@ from ocd.training.scores import (
     distribution_score,
     energy_scores,
     kind_of_score,
+    known_rows,
     score_of,
 )
 from ocd.training.trainer import Trainer, TrainingFiles
 
 __all__ = [
     "JUDGED_DRAWS", "Objective", "Trained", "Trainer", "TrainingConfig", "TrainingFiles",
-    "check_goal", "closer", "distribution_score", "energy_scores", "kind_of_score", "score_of",
-    "shortened", "task_excerpt", "train_generator",
+    "check_goal", "closer", "distribution_score", "energy_scores", "kind_of_score", "known_rows",
+    "score_of", "shortened", "task_excerpt", "train_generator",
 ]  # fmt: skip

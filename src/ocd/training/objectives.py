@@ -17,7 +17,7 @@ from ocd.data import take_rows, to_device
 from ocd.errors import OCDError
 from ocd.generator import Embedding, HyperNetwork
 from ocd.lessons import LessonBatch, Overfitter
-from ocd.training.scores import distribution_score, kind_of_score, score_of
+from ocd.training.scores import distribution_score, kind_of_score, known_rows, score_of
 
 SCORED_DRAWS = 4
 """Draws of an example that a step of training scores: a score weighs how far apart they lie."""
@@ -41,7 +41,7 @@ class Objective(Protocol):
 
     def judge(self, network: Any, rows: LessonBatch, generator: torch.Generator) -> Tensor:
         """What the network is for, on held-out examples, used in each of some ways (ways,): the best
-        weights are those with the lowest of them."""
+        weights are those with the lowest of them. Empty where no target of these is known."""
         ...
 
 
@@ -67,7 +67,7 @@ class DiffusionObjective:
             losses["task_loss"] = self._task_loss(network, rows, embedding, generator)
             losses["loss"] = losses["loss"] + self.task_loss_weight * losses["task_loss"]
         if self.score_weight:
-            losses["score"] = self._scores(network, rows, embedding, generator, SCORED_DRAWS).mean()
+            losses["score"] = _mean(self._scores(network, rows, embedding, generator, SCORED_DRAWS))
             losses["loss"] = losses["loss"] + self.score_weight * losses["score"]
         return losses
 
@@ -76,7 +76,7 @@ class DiffusionObjective:
         which denoises nothing, the score of its draws."""
         embedding = network.embed(rows.features, rows.inputs)
         if network.diffusion.is_one_step:
-            return self._scores(network, rows, embedding, generator, JUDGED_DRAWS).mean()
+            return _mean(self._scores(network, rows, embedding, generator, JUDGED_DRAWS))
         return self._denoising(network, rows, embedding, 8, generator)["loss"]
 
     def judge(self, network: HyperNetwork, rows: LessonBatch, generator: torch.Generator) -> Tensor:
@@ -85,7 +85,8 @@ class DiffusionObjective:
         the paper's objective."""
         if self._wants_draws(rows):
             embedding = network.embed(rows.features, rows.inputs)
-            return self._scores(network, rows, embedding, generator, JUDGED_DRAWS).mean()[None]
+            scores = self._scores(network, rows, embedding, generator, JUDGED_DRAWS)
+            return scores.mean()[None] if len(scores) else scores
         if network.diffusion.config.prediction != "x0":
             return self.held_out(network, rows, generator)[None]
         codes = network.mean_codes(network.embed(rows.features, rows.inputs))
@@ -134,7 +135,8 @@ class DiffusionObjective:
         generator: torch.Generator,
         num_draws: int,
     ) -> Tensor:
-        """The score of each example's draws, (B,), as the paper draws them (spread 1)."""
+        """The score of each example's draws as the paper draws them (spread 1), of those examples of
+        whose target something is known."""
         size = (num_draws, *network.diffused_shape)
         noise = rows.own_of_all(lambda n: torch.randn(n, *size, generator=generator))
         codes = network.raw_codes(embedding, noise.to(embedding.denoiser.device))
@@ -155,7 +157,9 @@ class DiffusionObjective:
                 )
             outputs = frozen.run(capture, network.decode(codes[where], capture.positions))
             assert isinstance(lessons.targets, Tensor)  # else it had no kind
-            parts.append(score_of(kind)(frozen.outputs.named(outputs).float(), lessons.targets, False))
+            named = frozen.outputs.named(outputs).float()
+            known = known_rows(lessons.targets, named.shape[-1])
+            parts.append(score_of(kind)(named[known], lessons.targets[known], False))
         return torch.cat(parts)
 
     def _task_loss(
@@ -171,6 +175,11 @@ class DiffusionObjective:
             for where, overfitter, lessons in rows.by_base(self.overfitter)
         ]
         return torch.cat(losses).mean() / self.overfitter.config.unit
+
+
+def _mean(scores: Tensor) -> Tensor:
+    """0 of none."""
+    return scores.sum() / max(1, len(scores))
 
 
 def _moved_losses(

@@ -12,6 +12,9 @@ The distances between draws are averaged over pairs of different draws, so that 
 average, as many would be: what is trained with two draws is right for a hundred. Balanced draws
 (ocd.generator.placement) are farther apart than chance draws of the same distribution, by the root of
 K / (K - 1), and their distances are shortened by that before.
+
+What is not known is not scored: numbers of a target that are NaN are left out of its score, and a
+target of which nothing is known has none (NaN).
 """
 
 from __future__ import annotations
@@ -32,9 +35,11 @@ example, (B,)."""
 
 def energy_scores(draws: Tensor, targets: Tensor, balanced: bool = False) -> Tensor:
     """Energy score of draws (B, K, ...) for targets (B, ...): (B,), in the unit of the outputs. Of one
-    number it is the CRPS. One draw has its distance from the target."""
-    draws = draws.reshape(*draws.shape[:2], -1)  # also of outputs (B,), one number each
-    targets = targets.reshape(len(targets), 1, -1).to(draws)
+    number it is the CRPS. One draw has its distance from the target. Numbers that are NaN in a target
+    are left out."""
+    draws = draws[..., None].flatten(2)  # also of outputs (B,), one number each
+    targets = targets[..., None].flatten(1)[:, None].to(draws)
+    draws, targets = _of_known(draws, targets)
     error = _distance(draws - targets).mean(dim=1)
     count = draws.shape[1]
     if count == 1:
@@ -51,11 +56,34 @@ def closer(num_draws: int, balanced: bool) -> float:
 
 
 def log_scores(draws: Tensor, targets: Tensor, balanced: bool = False) -> Tensor:
-    """-log of the mean probability that the logits of draws (B, K, C) give to classes (B,): (B,).
-    `balanced` draws are judged as others."""
-    chosen = draws.log_softmax(dim=-1).gather(2, targets[:, None, None].expand(-1, draws.shape[1], 1))
+    """-log of the mean probability that the logits of draws (B, K, C) give to classes (B,): (B,). NaN
+    for a number that is none of the C classes, as those that a loss ignores are. `balanced` draws are
+    judged as others."""
+    known = known_rows(targets, draws.shape[-1])
+    places = torch.where(known, targets.long(), 0)[:, None, None]
+    chosen = draws.log_softmax(dim=-1).gather(2, places.expand(-1, draws.shape[1], 1))
     mean: Tensor = chosen[..., 0].logsumexp(dim=1)
-    return torch.tensor(float(draws.shape[1]), device=draws.device).log() - mean
+    scores = torch.tensor(float(draws.shape[1]), device=draws.device).log() - mean
+    return torch.where(known, scores, torch.nan)
+
+
+def known_rows(targets: Tensor, num_classes: int) -> Tensor:
+    """Of which targets (B, ...) something is known, (B,): not all numbers are NaN; a class is one of
+    `num_classes`."""
+    if targets.is_floating_point():
+        return ~targets[..., None].flatten(1).isnan().all(dim=1)
+    classes = targets.long()
+    return (classes >= 0) & (classes < num_classes)
+
+
+def _of_known(draws: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Draws (B, K, F) and targets (B, 1, F), both 0 where a target is not known, so that no distance
+    has a part there; NaN where nothing of a target is known."""
+    unknown = targets.isnan()
+    if not bool(unknown.any()):
+        return draws, targets
+    draws, targets = draws.masked_fill(unknown, 0.0), targets.masked_fill(unknown, 0.0)
+    return draws, targets.masked_fill(unknown.all(dim=-1, keepdim=True), torch.nan)
 
 
 def _distance(difference: Tensor) -> Tensor:
@@ -80,13 +108,14 @@ def check_goal(goal: str, solver: str, score_weight: float) -> None:
 
 def kind_of_score(output: Tensor, targets: Targets) -> str | None:
     """`crps`, `energy` or `log` by the form of the base's answers (B, ...) and the targets (B, ...);
-    None where no score is known for them: targets of other shapes, or of several tensors."""
+    None where no score is known for them: targets of other shapes, or of several tensors, and classes
+    (whole numbers or Booleans) of outputs with a single column, which are no logits of classes."""
     if not isinstance(targets, Tensor):
         return None
     if targets.is_floating_point() and targets.shape == output.shape:
         return "crps" if output[0].numel() == 1 else "energy"
     if not targets.is_floating_point() and output.dim() == 2 and targets.shape == output.shape[:1]:
-        return "log"
+        return "log" if output.shape[1] > 1 else None
     return None
 
 
@@ -109,7 +138,19 @@ def distribution_score(goal: str, output: Tensor, targets: Targets) -> str | Non
         return None
     if kind is None:
         raise OCDError(
-            "goal is 'distribution', but no score is known for these targets: it takes numbers in the "
-            f"shape of the outputs, {tuple(output.shape)}, or classes (B,) of logits; use 'answer'"
+            f"goal is 'distribution', but no score is known for {_in_words(targets)}: it takes "
+            f"floating numbers in the shape of the outputs, {_shape(output)}, or classes (B,) of "
+            "logits (B, C) with C of 2 or more; use 'answer'"
         )
     return kind
+
+
+def _shape(tensor: Tensor) -> str:
+    """The shape of a batch in words, such as (B, 3)."""
+    return f"({', '.join(['B', *map(str, tensor.shape[1:])])}{',' * (tensor.dim() == 1)})"
+
+
+def _in_words(targets: Targets) -> str:
+    if not isinstance(targets, Tensor):
+        return "targets of several tensors"
+    return f"these targets, {str(targets.dtype).removeprefix('torch.')} {_shape(targets)}"

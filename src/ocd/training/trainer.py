@@ -207,22 +207,22 @@ class Trainer:
         self.files.log.write("validate", step=self.step, loss=total / count)
         if not len(self.choosing):
             return
-        found = self._judge(network)
-        if found is not None and (self.best is None or found < self.best):
+        if (found := self._judge(network)) < (torch.inf if self.best is None else self.best):
             self.best = found
             self.best_weights = copy.deepcopy(network.state_dict())
 
     @torch.no_grad()
-    def _judge(self, network: nn.Module) -> float | None:
-        """The base's loss under the mean moves, at the best of some lengths, on all examples that are
-        set aside to choose weights; None where none of them is finite."""
+    def _judge(self, network: nn.Module) -> float:
+        """What the network is for (`Objective.judge`) on all examples that are set aside to choose
+        weights, in the best way; infinite where none of them is finite."""
         judged, count = torch.zeros(()), 0
         for number, indices in enumerate(self.choosing.split(self.config.batch_size)):
             rows = self._rows(indices, seeded(self.seed, 6, number))
-            if len(rows):
-                found = self.objective.judge(network, rows, seeded(self.seed, 7, number))
+            if not len(rows):
+                continue
+            if len(found := self.objective.judge(network, rows, seeded(self.seed, 7, number))):
                 judged, count = judged + found.cpu() * len(rows), count + len(rows)
-        return float((judged / count).nan_to_num(torch.inf).min()) if count else None
+        return float((judged / count).nan_to_num(torch.inf, torch.inf, torch.inf).min())
 
     # ------------------------------------------------------------ batches
 
