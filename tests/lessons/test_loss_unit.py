@@ -153,9 +153,9 @@ def test_a_loss_that_mixes_rows_is_told_whatever_its_unit() -> None:
 
 def test_a_rehearsal_steps_as_little_whatever_the_unit() -> None:
     config = OCDConfig()
-    plain, large = rehearsal_config(config, "2"), rehearsal_config(config, "2", 2.0**20)
+    plain, large = (rehearsal_config(config, "2", "answer", unit) for unit in (1.0, 2.0**20))
     assert large.overfit.known_lr == plain.overfit.known_lr / 2**20
-    adam = rehearsal_config(config.replace({"overfit.optimizer": "adam"}), "2", 2.0**20)
+    adam = rehearsal_config(config.replace({"overfit.optimizer": "adam"}), "2", "answer", 2.0**20)
     assert adam.overfit.known_lr == plain.overfit.known_lr
 
 
