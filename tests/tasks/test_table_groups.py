@@ -103,3 +103,18 @@ def test_a_test_file_that_does_not_know_its_groups_is_warned_of(tmp_path: Path) 
 def test_without_groups_each_row_is_its_own_evidence(tmp_path: Path) -> None:
     visits(30, 2).to_csv(tmp_path / "t.csv", index=False)
     assert load(TableOptions(path=str(tmp_path / "t.csv"), target="price"), None).evidence is None
+
+
+def test_copied_rows_are_one_piece_of_evidence(tmp_path: Path) -> None:
+    """Each row five times: nobody has said so, and the file shows it. Numbered rows are their own."""
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(generator.normal(size=(60, 3)), columns=["a", "b", "y"])
+    many = pd.concat([frame] * 5, ignore_index=True).assign(row=range(300))
+    many.drop(columns="row").to_csv(tmp_path / "copies.csv", index=False)
+    many.to_csv(tmp_path / "numbered.csv", index=False)
+    found = load(TableOptions(path=str(tmp_path / "copies.csv"), target="y"), None)
+    assert found.groups is not None and len(found.groups.unique()) <= 60 < len(found.train)
+    assert any("are copies of others" in note for note in found.notes)
+    own = load(TableOptions(path=str(tmp_path / "numbered.csv"), target="y", group="row"), None)
+    assert own.groups is not None and len(own.groups.unique()) == len(own.train)
+    assert not any("copies" in note for note in own.notes)

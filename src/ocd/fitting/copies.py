@@ -79,12 +79,12 @@ def groups_of_copies(dataset: Dataset[Any]) -> tuple[Tensor | None, str | None]:
         return None, (
             f"examples: {count} are equal to others, input and target, as happens by chance where "
             "values are few or an input has several targets, and count one by one; if they are copies, "
-            "give groups="
+            "give groups= (of a file: group)"
         )
     return group, (
         f"examples: {count} are copies of others, input and target: copies are one group, of which "
         f"there are {distinct:,}, and one piece of evidence (if each is a case of its own, give "
-        "groups=range(len(dataset)))"
+        "groups=range(len(dataset)), of a file a group column that numbers its rows)"
     )
 
 

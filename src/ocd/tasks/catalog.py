@@ -109,7 +109,7 @@ _FACTS = (
         data="images of ylecun/mnist or uoft-cs/cifar10, at half their size",
         licence="MIT (MNIST), none stated (CIFAR10)",
         size="16 or 144 MB",
-        minutes="8 to 20 a seed on a shared CPU core, with all baselines",
+        minutes="about 30 a seed on a CPU core, with all baselines",
     ),
     Facts(
         name="series",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ocd.data import Examples, as_groups, some_of
 from ocd.errors import OCDError, nearest
+from ocd.fitting import belonging
 from ocd.tasks.reader import Answer
 from ocd.tasks.tables.features import Features
 from ocd.tasks.tables.kinds import (
@@ -65,13 +66,20 @@ def load(options: TableOptions, data_dir: Path | None) -> TableData:
         for part, values in zip((train, test), targets, strict=True)
     ]
     answer = Answer("classes", tuple(names)) if names else Answer("number", (target,))
+    used = first_examples(made[0], options.train_size, "train_size")
+    belongs, on_copies = belonging(_group_labels(train, options), used)
     data = TableData(
-        first_examples(made[0], options.train_size, "train_size"),
+        used,
         first_examples(made[1], options.test_size, "test_size"),
         num_classes=len(names),
         reader=TableReader(features, answer),
-        notes=tuple(notes + features.columns.notes + notes_on_infinite(features.columns, train, test)),
-        groups=_groups(train, options),
+        notes=tuple(
+            notes
+            + features.columns.notes
+            + notes_on_infinite(features.columns, train, test)
+            + ([on_copies] if on_copies else [])
+        ),
+        groups=belongs,
         test_together=_test_groups(test, options),
         warnings=tuple(
             find_leaks(train, test, target, options.kind, features.columns)
@@ -224,12 +232,9 @@ def _split_by_group(table: pd.DataFrame, options: TableOptions) -> tuple[pd.Data
     return train, test
 
 
-def _groups(train: pd.DataFrame, options: TableOptions) -> Tensor | None:
-    """Which of the training rows that are used belong together."""
-    if options.group is None:
-        return None
-    labels = _labels(train, options)[: options.train_size]
-    return as_groups(labels, len(labels))
+def _group_labels(train: pd.DataFrame, options: TableOptions) -> list[str] | None:
+    """Labels of the training rows that are used, which say what belongs together."""
+    return None if options.group is None else _labels(train, options)[: options.train_size]
 
 
 def _test_groups(test: pd.DataFrame, options: TableOptions) -> Tensor | None:
