@@ -35,7 +35,10 @@ def fit_of(settings: dict[str, object]) -> OCD:
     if os.environ.get("NORMED") == "1":
         with torch.random.fork_rng():
             torch.manual_seed(7)
-            ocd.encoder = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+            # No bias before the norm: its gradient is rounding alone, and Adam makes steps of that.
+            ocd.encoder = nn.Sequential(
+                nn.Linear(5, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4)
+            )
     return ocd
 
 
