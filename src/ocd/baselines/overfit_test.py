@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from ocd.base import FrozenBase, Loss, LossInUnits, list_layers, private_view, run_without_delta
+from ocd.base import FrozenBase, Loss, list_layers, private_view, run_without_delta
 from ocd.data import Excerpt, Inputs, in_chunks, map_tensors, num_rows, take_rows
 from ocd.errors import OCDError
-from ocd.lessons import OverfitConfig, chunk_of, mean_fall, overfit_batch, search_rate
+from ocd.lessons import OverfitConfig, chunk_of, in_units, mean_fall, overfit_batch, search_rate
 from ocd.prediction import Prediction, apply_deltas, predict_in_chunks
 
 
@@ -93,27 +93,23 @@ class OverfitTestAllLayers:
         The rule is the one for a single layer (ocd.lessons.rate_search): the smallest rate whose mean
         loss falls by nine tenths of the largest fall, among rates at which hardly any loss rises.
         """
-        if self.config.unit != 1:
-            loss, config = LossInUnits(self.loss, self.config.unit), replace(self.config, unit=1.0)
-            counted = replace(self, loss=loss, config=config).with_chosen_lr(inputs, targets)
-            lr = counted.config.known_lr / self.config.unit
-            return replace(self, config=replace(self.config, lr=lr))
-        before = self.loss(run_without_delta(self.base, inputs), targets)
+        loss, config = in_units(self.loss, self.config)
+        before = loss(run_without_delta(self.base, inputs), targets)
 
         def fall_of(lr: float) -> float | None:
-            tried = replace(self, config=replace(self.config, lr=lr))
+            tried = replace(self, loss=loss, config=replace(config, lr=lr))
             chunks = in_chunks(
                 len(targets),
                 self._chunk_size,
                 lambda rows: tried._overfit(take_rows(inputs, rows), targets[rows])[0],
             )
             outputs = torch.cat([output for _, output in chunks])
-            return mean_fall(before, self.loss(outputs, targets))
+            return mean_fall(before, loss(outputs, targets))
 
         found = search_rate(fall_of)
         if found is None:
             raise OCDError("no learning rate makes the loss fall when all layers move")
-        return replace(self, config=replace(self.config, lr=found[0]))
+        return replace(self, config=replace(self.config, lr=found[0] / self.config.unit))
 
     def _weights(self) -> dict[str, Tensor]:
         """The base's weights that move, by parameter name."""

@@ -74,7 +74,7 @@ def _doubt(problem: Problem, packed: Tensor, targets: Tensor) -> str | None:
     """Why the outputs may not be the target, in words; None where the loss says that they are."""
     outputs = problem.outputs
     own = example_losses(problem.packed_loss, packed, targets)
-    usable = own.isfinite() & known_rows(targets, 0)
+    usable = own.isfinite() & known_rows(targets)
     if not bool(usable.any()):
         return "the base's loss is finite on no example"
     packed, targets = packed[usable], targets[usable]

@@ -17,7 +17,7 @@ from ocd.lessons.rate_search import mean_fall, search_rate
 from ocd.lessons.record import FitRecord, Workdir
 from ocd.lessons.selection import LayerScores, SelectionConfig, select_layer, selection_excerpt
 from ocd.lessons.sources import LessonBatch, LessonSource, StoredLessons
-from ocd.lessons.steps import OverfitConfig
+from ocd.lessons.steps import OverfitConfig, in_units
 from ocd.lessons.store import StoreReader
 from ocd.lessons.store_rows import read_delta
 from ocd.lessons.tuning import TUNING
@@ -54,6 +54,7 @@ __all__ = [
     "find_common_move",
     "groups_of",
     "in_order",
+    "in_units",
     "is_collected",
     "is_gain",
     "make_plan",

@@ -29,7 +29,7 @@ from ocd.prediction.sampling import FEWEST_JUDGES, EnsembleLoss, SamplingConfig,
 from ocd.prediction.scoring import HARM, SPREADS, Drawn
 from ocd.prediction.scoring import NUM_DRAWS as FEW_DRAWS
 from ocd.prediction.uncertainty import covered_by_interval
-from ocd.training import energy_scores
+from ocd.training import energy_scores, known_rows
 
 SPREADS_TRIED = (0.25, 4.0)
 """The narrowest and the widest spread that is tried."""
@@ -165,7 +165,7 @@ def _smallest_spread(covered: Callable[[float], float], wanted: float) -> float:
 
 def _known(drawn: list[Drawn]) -> Tensor:
     """Examples of whose target not every number is NaN."""
-    return torch.cat([~of.labels[..., None].flatten(1).isnan().all(dim=1) for of in drawn])
+    return torch.cat([known_rows(of.labels) for of in drawn])
 
 
 def _choose_centre(

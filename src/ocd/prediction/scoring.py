@@ -29,7 +29,7 @@ from ocd.generator import HyperNetwork, Placement
 from ocd.lessons import FEWEST, as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
-from ocd.prediction.sampling import EnsembleLoss, SamplingConfig, keep_sampling
+from ocd.prediction.sampling import PAPER, EnsembleLoss, SamplingConfig, keep_sampling
 from ocd.training import kind_of_score, known_rows, score_of
 
 CENTRES = (1.0, 0.75, 0.5, 0.25, 0.0)
@@ -248,7 +248,7 @@ def choose_by_score(
     """
     network = fitted.network
     factor = 1.0 if config.scale_factor is None else config.scale_factor
-    network.set_sampling(spread=1.0, scale_factor=1.0, centre=1.0)
+    network.set_sampling(**PAPER)
     chunks = [Drawn.of(*chunk) for chunk in held_out.chunks(fitted, chunk_size)]
     trial = _Trial(chunks, judge, factor, held_out.copy_of())
     if not trial.usable.any():

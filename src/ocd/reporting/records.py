@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ class RunRecords:
         found = [tensors[TOGETHER] for tensors in self.tensors.values() if TOGETHER in tensors]
         return found[0] if found else None
 
-    @property
+    @cached_property
     def evidence(self) -> Evidence:
         """What intervals over the test set rest on."""
         sizes = [t.shape[-1] for named in self.tensors.values() for t in named.values() if t.ndim]

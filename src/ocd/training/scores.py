@@ -67,10 +67,10 @@ def log_scores(draws: Tensor, targets: Tensor, balanced: bool = False) -> Tensor
     return torch.where(known, scores, torch.nan)
 
 
-def known_rows(targets: Tensor, num_classes: int) -> Tensor:
+def known_rows(targets: Tensor, num_classes: int | None = None) -> Tensor:
     """Of which targets (B, ...) something is known, (B,): not all numbers are NaN; a class is one of
-    `num_classes`."""
-    if targets.is_floating_point():
+    `num_classes`, where targets are classes."""
+    if num_classes is None or targets.is_floating_point():
         return ~targets[..., None].flatten(1).isnan().all(dim=1)
     classes = targets.long()
     return (classes >= 0) & (classes < num_classes)

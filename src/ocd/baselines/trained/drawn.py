@@ -137,8 +137,8 @@ class OutputDiffusion(nn.Module):
     ) -> Tensor:
         """(B, K, *shape)."""
         placement = self.placement
-        keep = placement.is_plain
-        drawn, mean = self._codes(features, inputs, base, num_draws, seed, with_mean=not keep)
+        with_mean = not placement.is_plain
+        drawn, mean = self._codes(features, inputs, base, num_draws, seed, with_mean=with_mean)
         return base[:, None] + self.unit * placement.around(drawn, mean)
 
     def _codes(
