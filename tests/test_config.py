@@ -99,7 +99,7 @@ def test_unknown_setting_names_the_nearest(key, near):
         ("training.num_steps", 2.5, "training.num_steps is 2.5: it must be int"),
         ("training.lr", "fast", "training.lr is 'fast': it must be float"),
         ("training.keep_best", "maybe", "'maybe': it must be bool"),
-        ("overfit.chunk_size", "x", "overfit.chunk_size is 'x': it must be int"),
+        ("overfit.chunk_size", "x", "overfit.chunk_size is 'x': it must be int or none"),
         ("overfit.optimizer", "lbfgs", "overfit.optimizer is 'lbfgs': use one of"),
         ("overfit.num_steps", 0, "at least 1"),
         ("collection.storage", "ram", "collection.storage is 'ram': use one of"),

@@ -224,7 +224,7 @@ def parse_value(value: Any, annotation: Any, key: str) -> Any:
             raise ValueError
         return kind(value)
     except (TypeError, ValueError):
-        name = getattr(annotation, "__name__", str(annotation))
+        name = getattr(annotation, "__name__", str(annotation)).replace(" | None", " or none")
         raise OCDError(f"setting {key} is {value!r}: it must be {name}") from None
 
 

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from ocd import OCDError
-from ocd.data import as_groups, every_second, in_parts, of_other_groups, seeded, some_of
+from ocd.data import (
+    as_groups,
+    every_second,
+    in_parts,
+    in_stratified_parts,
+    of_other_groups,
+    seeded,
+    some_of,
+)
 
 BELONGS = torch.tensor([number // 3 for number in range(40)])[torch.randperm(40, generator=seeded(1))]
 
@@ -28,6 +36,42 @@ def test_without_groups_parts_are_what_chance_gives() -> None:
     parts = in_parts(10, 3, seeded(0))
     assert [len(part) for part in parts] == [4, 3, 3]
     assert torch.equal(torch.cat(parts), torch.randperm(10, generator=seeded(0)))
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_parts_with_a_share_of_each_class(number: int) -> None:
+    classes = torch.tensor([3] * 24 + [7] * 12)
+    parts = in_stratified_parts(classes, number, seeded(0))
+    assert torch.cat(parts).sort().values.tolist() == list(range(36))
+    for part in parts:
+        assert (classes[part] == 3).sum() == 24 / number and (classes[part] == 7).sum() == 12 / number
+    assert not torch.equal(parts[0], in_stratified_parts(classes, number, seeded(1))[0])
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_parts_with_a_share_of_each_class_and_no_group_twice(number: int) -> None:
+    """Copies: every group is of one class."""
+    classes = torch.tensor([3] * 48 + [7] * 24)
+    belongs = torch.arange(72) // 2
+    parts = in_stratified_parts(classes, number, seeded(0), belongs)
+    assert torch.cat(parts).sort().values.tolist() == list(range(72))
+    for part in parts:
+        assert (classes[part] == 3).sum() == 48 / number and (classes[part] == 7).sum() == 24 / number
+        assert all((belongs[part] == group).sum() == 2 for group in belongs[part].unique())
+
+
+def test_parts_of_groups_with_several_classes() -> None:
+    """Patients with visits of both kinds, of very different number: shares are met nearly."""
+    chance = seeded(2)
+    belongs = torch.randint(60, (2000,), generator=chance).square() // 60
+    classes = (torch.rand(2000, generator=chance) < 0.2).long()
+    parts = in_stratified_parts(classes, 5, seeded(0), belongs)
+    assert torch.cat(parts).sort().values.tolist() == list(range(2000))
+    for part in parts:
+        assert 0.15 < classes[part].float().mean() < 0.25 and 320 < len(part) < 480
+        assert not torch.isin(belongs[part], belongs[~torch.isin(torch.arange(2000), part)]).any()
+    few = in_stratified_parts(torch.tensor([0, 1, 1]), 3, seeded(0), torch.tensor([0, 0, 1]))
+    assert len(few) == 2  # as many as there are groups
 
 
 @pytest.mark.parametrize("count", [1, 7, 20, 39])

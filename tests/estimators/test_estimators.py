@@ -182,6 +182,15 @@ def test_groups_are_never_parted() -> None:
     assert model.ocd_.belongs is not None and len(model.ocd_.belongs) == len(X)
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["groups", "copies"])
+def test_classes_have_their_share_in_folds_of_groups(given: bool) -> None:
+    """Every row twice: said by groups, or found."""
+    X, y = (np.repeat(values[:60], 2, axis=0) for values in load_wine(return_X_y=True))
+    X, y = X[np.argsort(y % 2, kind="stable")], np.sort(y % 2)
+    model = OCDClassifier(**SMALL).fit(X, y, groups=np.arange(120) // 2 if given else None)
+    assert model.ocd_.belongs is not None and len(model.ocd_.belongs.unique()) == 60
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -12,7 +12,7 @@ import torch
 
 import ocd
 from ocd.cli import main
-from ocd.data import read_json
+from ocd.data import read_json, read_tensors
 from ocd.runs import Run, audit_run, report_suite
 from ocd.tasks import kept_features
 from ocd.tasks.text import network
@@ -84,6 +84,26 @@ def test_report_has_all_methods_and_the_texts(run):
     assert "## What changed" in report and "the body is body" in report
     assert run.at(0).examples is not run.at(1).examples
     assert not torch.equal(run.at(0).examples.inputs, run.at(1).examples.inputs)
+
+
+def test_copied_texts_are_one_piece_of_evidence(files, tmp_path):
+    """Each text twice, in both files. Folds have their share of each class all the same."""
+    folder, _ = files
+    for name, rows in (("train", slice(1, 13)), ("test", slice(1, None))):
+        head, *lines = (folder / f"{name}.csv").read_text().splitlines()
+        twice = "\n".join([head, *lines[rows], *lines[rows]]) + "\n"
+        (tmp_path / f"{name}.csv").write_text(twice)
+    here = {name: str(tmp_path / f"{name}.csv") for name in ("train", "test")}
+    run = own_run(files, tmp_path / "run", shots="none", **here)
+    drawn = run.at(0)
+    assert drawn.groups is not None and len(drawn.groups.unique()) == 12 == len(drawn.examples) // 2
+    assert drawn.data.evidence is not None and len(drawn.data.evidence.together.unique()) <= 29
+    notes = read_json(run.root / "config.json")["data_notes"]
+    assert sum("copies of others" in note for note in notes) == 2
+    run.predict(0)
+    together = read_tensors(run.root / "predictions" / "seed-0.safetensors")["together"]
+    assert torch.equal(together, drawn.data.evidence.together)
+    assert (run.root / "checkpoint" / "seed-0" / "fold-1").is_dir()
 
 
 def test_nothing_is_a_joblib_or_a_pickle(run):

@@ -108,13 +108,27 @@ def test_without_groups_each_row_is_its_own_evidence(tmp_path: Path) -> None:
 def test_copied_rows_are_one_piece_of_evidence(tmp_path: Path) -> None:
     """Each row five times: nobody has said so, and the file shows it. Numbered rows are their own."""
     generator = np.random.default_rng(0)
-    frame = pd.DataFrame(generator.normal(size=(60, 3)), columns=["a", "b", "y"])
-    many = pd.concat([frame] * 5, ignore_index=True).assign(row=range(300))
-    many.drop(columns="row").to_csv(tmp_path / "copies.csv", index=False)
-    many.to_csv(tmp_path / "numbered.csv", index=False)
-    found = load(TableOptions(path=str(tmp_path / "copies.csv"), target="y"), None)
-    assert found.groups is not None and len(found.groups.unique()) <= 60 < len(found.train)
-    assert any("are copies of others" in note for note in found.notes)
-    own = load(TableOptions(path=str(tmp_path / "numbered.csv"), target="y", group="row"), None)
-    assert own.groups is not None and len(own.groups.unique()) == len(own.train)
-    assert not any("copies" in note for note in own.notes)
+    for place, name in enumerate(("train", "test")):
+        frame = pd.DataFrame(generator.normal(size=(60, 3)), columns=["a", "b", "price"])
+        many = pd.concat([frame] * 5, ignore_index=True)
+        many = many.assign(patient=range(300 * place, 300 * place + 300))
+        many.to_csv(tmp_path / f"{name}.csv", index=False)
+        many.drop(columns="patient").to_csv(tmp_path / f"{name}_copies.csv", index=False)
+
+    def opened(ending: str, **more: str) -> Run:
+        files = {"path": f"train{ending}.csv", "test_path": f"test{ending}.csv"}
+        settings = TINY | {name: tmp_path / file for name, file in files.items()} | more
+        given = {name: str(value) for name, value in settings.items()}
+        return Run.create("table", tmp_path / f"run{ending}", settings=given)
+
+    found = opened("_copies", group="none")
+    assert found.groups is not None and len(found.groups.unique()) == 60
+    assert found.data.evidence is not None and len(found.data.evidence.together.unique()) == 60
+    told = [note for note in read_json(found.root / "config.json")["data_notes"] if "copies" in note]
+    assert [note.split(" are ")[0] for note in told] == [
+        "examples: 300 of 300", "test examples: 300 of 300"
+    ]  # fmt: skip
+    own = opened("")
+    assert own.groups is not None and len(own.groups.unique()) == 300
+    assert own.data.evidence is not None and len(own.data.evidence.together.unique()) == 300
+    assert not any("copies" in note for note in own.data.notes)

@@ -16,7 +16,14 @@ from ocd.data.datasets import (
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
 from ocd.data.files import locked, read_json, write_json, write_text, written_aside
-from ocd.data.groups import as_groups, every_second, in_parts, of_other_groups, some_of
+from ocd.data.groups import (
+    as_groups,
+    every_second,
+    in_parts,
+    in_stratified_parts,
+    of_other_groups,
+    some_of,
+)
 from ocd.data.inputs import (
     Inputs,
     Targets,
@@ -95,6 +102,7 @@ __all__ = [
     "hide_progress",
     "in_chunks",
     "in_parts",
+    "in_stratified_parts",
     "is_out_of_memory",
     "is_quiet",
     "is_watched",

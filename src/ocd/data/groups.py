@@ -52,6 +52,31 @@ def in_parts(
     return [part for part in parts if len(part)]
 
 
+def in_stratified_parts(
+    classes: Tensor, number: int, generator: torch.Generator, belongs: Tensor | None = None
+) -> list[Tensor]:
+    """Examples of whole-number `classes` (N,) by chance in some parts, of which each has its share of
+    every class; with `belongs` (N,) no group is in two of them."""
+    order = torch.randperm(len(classes), generator=generator)
+    if belongs is None:  # each class dealt in turn
+        dealt = order[classes[order].argsort(stable=True)]
+        return [dealt[place::number] for place in range(number)]
+    groups, group = belongs[order].unique(return_inverse=True)
+    names, label = classes[order].unique(return_inverse=True)
+    made_of = torch.zeros(len(groups), len(names), dtype=torch.double)
+    made_of.index_put_((group, label), torch.ones(len(order), dtype=torch.double), accumulate=True)
+    shares = made_of / made_of.sum(dim=0)
+    held = torch.zeros(number, len(names), dtype=torch.double)
+    part = torch.zeros(len(groups), dtype=torch.long)
+    by_chance = torch.randperm(len(groups), generator=generator)
+    # The largest first, each to the part that holds least of what it is made of, and of all else.
+    for place in by_chance[made_of[by_chance].sum(dim=1).argsort(descending=True, stable=True)]:
+        part[place] = (held @ (shares[place] + 1e-6)).argmin()
+        held[part[place]] += shares[place]
+    parts = [order[part[group] == place] for place in range(number)]
+    return [part for part in parts if len(part)]
+
+
 def some_of(
     names: Tensor, count: int, generator: torch.Generator, belongs: Tensor | None = None
 ) -> Tensor:

@@ -1,8 +1,8 @@
 """A fit: its steps, the rehearsal before long work, its judges, and how other processes follow it."""
 
-from ocd.fitting.copies import belonging
+from ocd.fitting.copies import belonging, groups_of_copies
 from ocd.fitting.following import follow
 from ocd.fitting.rehearsal import few_examples, rehearsal_config
 from ocd.fitting.steps import Fitting
 
-__all__ = ["Fitting", "belonging", "few_examples", "follow", "rehearsal_config"]
+__all__ = ["Fitting", "belonging", "few_examples", "follow", "groups_of_copies", "rehearsal_config"]

@@ -52,9 +52,12 @@ def belonging(groups: Any, dataset: Dataset[Any]) -> tuple[Tensor | None, str | 
     return groups_of_copies(dataset)
 
 
-def groups_of_copies(dataset: Dataset[Any]) -> tuple[Tensor | None, str | None]:
+def groups_of_copies(
+    dataset: Dataset[Any], called: str = "examples"
+) -> tuple[Tensor | None, str | None]:
     """A group number (N,) for each example, where many of a dataset in memory are copies of others, and
-    a note that says so; None and None where few are equal, or nothing can be told.
+    a note that says so; None and None where few are equal, or nothing can be told. `called`: what they
+    are to a person.
 
     Equal examples that chance explains are not grouped, and the note says that too. Costs one pass over
     the data, of which 64 bits an example are kept.
@@ -67,7 +70,7 @@ def groups_of_copies(dataset: Dataset[Any]) -> tuple[Tensor | None, str | None]:
     distinct = len(sizes)
     if total - distinct <= MANY * total or distinct < 2:
         return None, None
-    count = f"{int(sizes[sizes > 1].sum()):,} of {total:,} examples"
+    count = f"{called}: {int(sizes[sizes > 1].sum()):,} of {total:,}"
     pairs = _pairs(sizes)
     few = first[shuffled_places(torch.arange(min(MOST, distinct)), distinct, seeded(0, 41))]
     rows, targets = fetch_rows(dataset, few)
@@ -77,12 +80,12 @@ def groups_of_copies(dataset: Dataset[Any]) -> tuple[Tensor | None, str | None]:
         and _pairs(_grouped(inputs)[3]) * of_target >= BY_CHANCE * pairs
     ):
         return None, (
-            f"examples: {count} are equal to others, input and target, as happens by chance where "
+            f"{count} are equal to others, input and target, as happens by chance where "
             "values are few or an input has several targets, and count one by one; if they are copies, "
             "give groups= (of a file: group)"
         )
     return group, (
-        f"examples: {count} are copies of others, input and target: copies are one group, of which "
+        f"{count} are copies of others, input and target: copies are one group, of which "
         f"there are {distinct:,}, and one piece of evidence (if each is a case of its own, give "
         "groups=range(len(dataset)), of a file a group column that numbers its rows)"
     )

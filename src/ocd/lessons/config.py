@@ -50,7 +50,7 @@ class CrossFittingConfig:
     picklable."""
     stratify: bool = False
     """Whether every part has its share of each class, where targets are classes: of few examples a part
-    by chance may hold most of a class."""
+    by chance may hold most of a class. Examples that belong together stay so."""
 
     def __post_init__(self) -> None:
         if self.num_folds < 2:

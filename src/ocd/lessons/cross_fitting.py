@@ -36,6 +36,7 @@ from ocd.data import (
     dataset_size,
     fetch_rows,
     in_parts,
+    in_stratified_parts,
     progress_bar,
     read_json,
     read_state,
@@ -95,15 +96,9 @@ def _parts(problem: Problem, total: int, config: CrossFittingConfig, seed: int) 
     if not config.stratify:
         return in_parts(total, config.num_folds, generator, problem.belongs)
     _, classes = fetch_rows(problem.dataset, torch.arange(total))
-    whole = isinstance(classes, Tensor) and classes.dim() == 1 and not classes.is_floating_point()
-    if not whole or problem.belongs is not None:
-        raise OCDError(
-            "cross_fitting.stratify is for targets that are classes, one an example, without groups"
-        )
-    # Examples by class, each class in an order by chance, dealt to the folds in turn.
-    order = torch.randperm(total, generator=generator)
-    dealt = order[classes[order].argsort(stable=True)]
-    return [dealt[number :: config.num_folds] for number in range(config.num_folds)]
+    if not isinstance(classes, Tensor) or classes.dim() != 1 or classes.is_floating_point():
+        raise OCDError("cross_fitting.stratify is for targets that are classes, one an example")
+    return in_stratified_parts(classes.cpu(), config.num_folds, generator, problem.belongs)
 
 
 def _open(folder: Path, made_of: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from ocd.config import OCDConfig
 from ocd.data import Examples, Log, Shard, locked, read_json, some_of, write_json
 from ocd.distributed import launched
 from ocd.errors import OCDError
+from ocd.runs.examples import load_data, with_copies
 from ocd.runs.logged import phase_seconds
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
@@ -131,7 +132,7 @@ class RunFolder:
         made: dict[int, Self] = self.__dict__.setdefault("_of_seeds", {})
         if seed not in made:
             made[seed] = dataclasses.replace(self, drawn_by=seed, origin=self)
-            made[seed].data = self.task.for_seed(self.options, self.data, seed)
+            made[seed].data = with_copies(self.task.for_seed(self.options, self.data, seed))
         return made[seed]
 
     def _as_dict(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class RunFolder:
             name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
             for name, metric in self.task.metrics.items()
         }
-        published = self.task.published
+        published, first = self.task.published, self.at(self.seeds[0]).data
         return {
             "format_version": FORMAT_VERSION,
             "task": self.task.name,
@@ -149,9 +150,9 @@ class RunFolder:
             "options": dataclasses.asdict(self.options),
             "run_options": dataclasses.asdict(self.run_options),
             "config": self.config.to_dict(),
-            "examples": {"train": len(self.at(self.seeds[0]).data.train), "test": len(self.data.test)},
-            "data_notes": list(self.data.notes),
-            "data_warnings": list(self.data.warnings),
+            "examples": {"train": len(first.train), "test": len(first.test)},
+            "data_notes": list(first.notes),
+            "data_warnings": list(first.warnings),
             "metrics": metrics,
             "left_out": left_out(self, self.full_options) if self.full_options else [],
             "published": dataclasses.asdict(published) if published else None,
@@ -188,10 +189,8 @@ class RunFolder:
 
     @cached_property
     def data(self) -> TaskData:
-        """The task's examples, loaded once; what takes long to compute is kept in features/."""
-        if self.task.load_kept is not None:
-            return self.task.load_kept(self.options, self.data_dir, self.root / "features")
-        return self.task.load(self.options, self.data_dir)
+        """The task's examples, loaded once."""
+        return load_data(self.task, self.options, self.data_dir, self.root / "features")
 
     @cached_property
     def base_examples(self) -> Examples:

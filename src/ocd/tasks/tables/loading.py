@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ocd.data import Examples, as_groups, some_of
 from ocd.errors import OCDError, nearest
-from ocd.fitting import belonging
 from ocd.tasks.reader import Answer
 from ocd.tasks.tables.features import Features
 from ocd.tasks.tables.kinds import (
@@ -67,19 +66,13 @@ def load(options: TableOptions, data_dir: Path | None) -> TableData:
     ]
     answer = Answer("classes", tuple(names)) if names else Answer("number", (target,))
     used = first_examples(made[0], options.train_size, "train_size")
-    belongs, on_copies = belonging(_group_labels(train, options), used)
     data = TableData(
         used,
         first_examples(made[1], options.test_size, "test_size"),
         num_classes=len(names),
         reader=TableReader(features, answer),
-        notes=tuple(
-            notes
-            + features.columns.notes
-            + notes_on_infinite(features.columns, train, test)
-            + ([on_copies] if on_copies else [])
-        ),
-        groups=belongs,
+        notes=tuple(notes + features.columns.notes + notes_on_infinite(features.columns, train, test)),
+        groups=as_groups(_group_labels(train, options), len(used)),
         test_together=_test_groups(test, options),
         warnings=tuple(
             find_leaks(train, test, target, options.kind, features.columns)
