@@ -52,7 +52,7 @@ CAPTIONS = {
 """Name of a figure -> its caption, in the order of a page."""
 LEGEND = (
     "Mean ± standard deviation over the seeds, on the test examples; ↑ higher is better, ↓ lower is "
-    "better; bold: the best of those that use no test label. What each row is:"
+    "better; bold: the best of those that have all seeds and use no test label. What each row is:"
 )
 
 

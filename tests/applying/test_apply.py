@@ -347,6 +347,13 @@ def _bytes(path: Path, data: bytes) -> Path:
     return path
 
 
+def test_a_file_of_draws_is_refused_where_nothing_is_drawn(tmp_path):
+    with pytest.raises(
+        OCDError, match="d.csv: the answer `mean` is one pass, in which nothing is drawn"
+    ):
+        ApplyOptions(tmp_path / "a.csv", tmp_path / "o.csv", tmp_path / "d.csv", ask=Ask(answer="mean"))
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_such_table_gives_one_clear_line(prices: Run, tmp_path: Path, name: str) -> None:
     make, message = REFUSED[name]

@@ -73,13 +73,38 @@ def standardised(outputs: Tensor, targets: Tensor) -> Tensor:
     return (3 * outputs + 1 - targets).abs().mean(dim=1)
 
 
+def cosine(outputs: Tensor, targets: Tensor) -> Tensor:
+    return 1 - F.cosine_similarity(outputs, targets, dim=1)
+
+
+def differences(outputs: Tensor, targets: Tensor) -> Tensor:
+    return squared(outputs.diff(dim=1), targets.diff(dim=1))
+
+
+def best_order(outputs: Tensor, targets: Tensor) -> Tensor:
+    orders = ([0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0])
+    return torch.stack([squared(outputs[:, order], targets) for order in orders]).amin(dim=0)
+
+
+def of_two_columns(outputs: Tensor, targets: Tensor) -> Tensor:
+    return squared(outputs[:, :2], targets[:, :2])
+
+
+def pinball(outputs: Tensor, targets: Tensor) -> Tensor:
+    error = targets - outputs
+    return torch.maximum(0.7 * error, -0.3 * error).mean(dim=1)
+
+
 IS_TARGET = {
     "numbers": (squared, NUMBERS), "numbers with holes": (masked, HOLES),
-    "a small penalty": (penalised, NUMBERS),
+    "a small penalty": (penalised, NUMBERS), "a pinball": (pinball, NUMBERS),
+    "a column that does not vary": (squared, NUMBERS * torch.tensor([1.0, 1.0, 0.0])),
 }  # fmt: skip
 IS_NOT = {
     "logits of labels": (logits, LABELS), "logits of soft labels": (classes, SOFT),
     "log rates of counts": (log_rate, COUNTS), "numbers in another unit": (standardised, NUMBERS),
+    "directions": (cosine, NUMBERS), "differences": (differences, NUMBERS),
+    "numbers in any order": (best_order, NUMBERS), "two of three numbers": (of_two_columns, NUMBERS),
 }  # fmt: skip
 
 

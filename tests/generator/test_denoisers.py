@@ -67,6 +67,19 @@ def test_released_unet_has_the_authors_size(monkeypatch):
     assert 0.4 in dropouts
 
 
+def test_dropout_of_the_mlp_acts_in_training_alone():
+    torch.manual_seed(0)
+    mlp = MLPDenoiser((6,), DenoiserConfig(width=32, dropout=0.5))
+    given = torch.randn(2, 3, 6), torch.tensor([[7]]), torch.randn(2, 32)
+    assert not torch.equal(mlp(*given), mlp(*given))
+    assert torch.equal(mlp.eval()(*given), mlp(*given))
+    plain = MLPDenoiser((6,), DenoiserConfig(width=32))
+    plain.load_state_dict(mlp.state_dict())
+    assert torch.equal(plain(*given), mlp(*given))
+    with pytest.raises(OCDError, match=r"denoiser.dropout is 1.0: it must be at least 0 and below 1"):
+        DenoiserConfig(dropout=1.0)
+
+
 @pytest.mark.parametrize(("shape", "side"), [((5, 9), 12), ((12, 1), 12), ((3, 13), 16), ((1, 1), 4)])
 def test_odd_matrices_are_padded_to_a_square_and_cropped(shape, side):
     unet = UNetDenoiser(shape, SMALL).eval()

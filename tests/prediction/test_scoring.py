@@ -137,6 +137,7 @@ def test_too_few_groups_to_judge_are_said_to_be(ocd, groups, enough):
     few = HeldOut(*vars_of(two_answers(5, 7)))
     said = choose_by_score(ocd.generator(), few, JUDGE, SamplingConfig())
     assert "5 examples judged, and 16 are needed to say" in said
+    assert "around 0 of the expected delta" in said and ocd.generator().network.centre == 0
 
 
 def test_centre_and_spread_are_chosen_beside_each_other():
@@ -150,6 +151,8 @@ def test_centre_and_spread_are_chosen_beside_each_other():
     assert centre_and_spread(lambda c, s: costs[c, s], harm) == (0.5, 1.5)
     wanted = {way: abs(way[0] - 0.25) for way in costs}  # a centre that harms is not tried
     assert centre_and_spread(lambda c, s: wanted[c, s], harm)[0] == 0.5
+    few = centre_and_spread(lambda c, s: costs[c, s], lambda centre: harm(centre)[:15])
+    assert few == (0.0, 1.5)  # on so few no harm can be told
 
 
 def test_a_generator_of_one_step_learns_both_ends_from_the_score_alone():

@@ -60,6 +60,9 @@ def test_scores_of_another_shape_are_refused(ocd, wrong):
 def test_what_cannot_be_called_and_scores_of_nothing_are_refused(ocd):
     with pytest.raises(OCDError, match="choose is 'best': it must be a function"):
         ocd.predict(INPUTS, draws=3, choose="best")
+    for one in ({"draws": 1}, {"draws": 20, "mode": "mean"}):
+        with pytest.raises(OCDError, match="keeps the best of several draws, and there is one"):
+            ocd.predict(INPUTS, choose=lambda x, y: y[..., 0], **one)
     with pytest.raises(OCDError, match="no score for any draw of example 0 of this batch: all are NaN"):
         ocd.predict(INPUTS, draws=3, choose=lambda x, y: torch.full(y.shape[:2], torch.nan))
     with pytest.raises(OCDError, match="complex numbers"):

@@ -130,6 +130,26 @@ def test_draws_whose_intervals_alone_are_wrong_are_not_dismissed(tmp_path: Path,
     says = write_report(tmp_path)["verdict"]["distribution"]["sentence"]
     assert says.startswith("Do not use intervals of the draws here, they are" if closer else DO_NOT)
     assert says.count("use that") == 1 and ("As a whole the draws are closer" in says) is closer
+    assert ("As a whole the draws are farther" in says) is not closer
+
+
+@pytest.mark.parametrize("of_draws", [(90.0, 50.0), (92.5, 50.5)], ids=["right", "slightly off"])
+@pytest.mark.parametrize("crps", [0.4, 0.2])
+def test_draws_that_are_worse_than_residuals_are_said_to_be_first(tmp_path, of_draws, crps) -> None:
+    """Whatever they cover: intervals that are right may be far too wide."""
+    make_regression(tmp_path, {"ocd": of_draws, "base_conformal": (90.2, 50.1)}, 4000)
+    for name, value in (("ocd", crps), ("base_conformal", 0.25)):
+        row = value + np.zeros(4000, np.float32)
+        row[::2] += 0.01
+        change_tensors(tmp_path, 0, lambda t, n=name, r=row: t.update({f"crps/{n}": r}))
+        path = tmp_path / "predictions/seed-0.json"
+        change_json(path, lambda facts, n=name, v=value: facts["distribution"][n].update(crps=v))
+    says = write_report(tmp_path)["verdict"]["distribution"]["sentence"]
+    first = (
+        "As a whole the draws are farther from the targets than the base with split-conformal "
+        "residuals (CRPS 0.2500 → 0.4000, worse beyond doubt): use these instead. Intervals are "
+    )
+    assert says.startswith(first) is (crps == 0.4), says
 
 
 def test_of_several_seeds_rows_and_seeds_are_resampled(tmp_path: Path) -> None:

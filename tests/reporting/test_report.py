@@ -145,6 +145,17 @@ def test_table_has_groups_mean_spread_and_the_best_in_bold(tmp_path: Path) -> No
     assert groups == 2 * ["**OCD**", "**baselines**", "**oracle (uses the test label)**"]
 
 
+def test_what_is_known_of_some_seeds_is_not_the_best(tmp_path: Path) -> None:
+    """A method with its best seed alone: the others are compared over all."""
+    make_run(tmp_path)
+    for seed in (1, 2):
+        path = tmp_path / f"predictions/seed-{seed}.json"
+        change_json(path, lambda facts: facts["methods"].pop("deep_ensemble_5"))
+    table = markdown_table(write_report(tmp_path))
+    row = next(line for line in table.splitlines() if "`deep_ensemble_5`" in line)
+    assert "(1 of 3)" in row and "**" not in row and table.count("**") > 8
+
+
 def test_narrow_table_for_readers(tmp_path: Path) -> None:
     table = markdown_table(write_report(make_run(tmp_path)))
     assert table.splitlines()[0] == (

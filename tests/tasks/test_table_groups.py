@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ocd import OCDError
 from ocd.data import read_json, read_tensors
 from ocd.runs import Run
 from ocd.runs.condition import VARIANTS, compare_conditions
@@ -132,3 +133,17 @@ def test_copied_rows_are_one_piece_of_evidence(tmp_path: Path) -> None:
     assert own.groups is not None and len(own.groups.unique()) == 300
     assert own.data.evidence is not None and len(own.data.evidence.together.unique()) == 300
     assert not any("copies" in note for note in own.data.notes)
+
+
+def test_a_command_that_is_refused_changes_nothing(tmp_path: Path) -> None:
+    """Other data: what the folder says of itself stays as it was, and its report is made as before."""
+    visits(60, 2).to_csv(tmp_path / "train.csv", index=False)
+    visits(20, 2, seed=1, first=60).to_csv(tmp_path / "test.csv", index=False)
+    values = TINY | {"path": tmp_path / "train.csv", "test_path": tmp_path / "test.csv"}
+    settings = {name: str(value) for name, value in values.items()}
+    Run.create("table", tmp_path / "run", settings=settings)
+    before = (tmp_path / "run/config.json").read_text()
+    visits(14, 2, seed=1, first=60).to_csv(tmp_path / "test.csv", index=False)
+    with pytest.raises(OCDError, match="is of a run with other data"):
+        Run.create("table", tmp_path / "run", seeds=(0, 1), settings=settings)
+    assert (tmp_path / "run/config.json").read_text() == before

@@ -45,6 +45,11 @@ class ApplyOptions:
     def __post_init__(self) -> None:
         if self.draws_out is not None and self.draws_out.resolve() == self.out.resolve():
             raise OCDError(f"{self.out} is for the answers: write the draws to another file")
+        if self.draws_out is not None and self.ask.answer == "mean":
+            raise OCDError(
+                f"{self.draws_out}: the answer `mean` is one pass, in which nothing is drawn: ask for "
+                "the answer `ensemble`, or for no file of draws"
+            )
         if self.out.suffix and self.out.is_dir():
             raise OCDError(f"{self.out} is a folder: name a file for the answers")
         for path in (self.out, self.draws_out):

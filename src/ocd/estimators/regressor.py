@@ -68,7 +68,9 @@ class OCDRegressor(RegressorMixin, TableModel):
     """A network for a table's numbers, whose last layer moves for each row (see TableModel).
 
     `predict` is the mean of the draws; `predict_quantiles` are theirs, whose spread was chosen to cover
-    nine tenths of held-out targets (`sampling.coverage`). Usable in Pipeline and GridSearchCV.
+    nine tenths of held-out targets (`sampling.coverage`); with `config={"goal": "distribution"}` it has
+    the best score instead, whatever it covers. `notes_` says which, and where residuals of the base are
+    better. Usable in Pipeline and GridSearchCV.
 
     Answers scale with y: the fit is of its standard deviations from its mean, in which `ocd_` answers
     and `notes_` give losses. `base_` answers in y's own unit, as everything else here.

@@ -3,20 +3,22 @@
 Draws are a distribution of the target only where an output is the target, in its unit. Its shape does
 not say that: logits have the shape of their 0/1 labels, log rates that of counts. The user's loss does:
 put in the place of the outputs, the targets themselves have the smallest loss there is. So they are
-tried against the base's own outputs, and against themselves moved by a little.
+tried against the base's own outputs, and against themselves moved by a little. And the loss has to see
+what a distribution is judged by: the outputs' size, level and order, and each of their columns. A
+cosine does not see the size, and a loss of the best order (separated voices) not which is which.
 
     kind, note = settled_goal("auto", problem, "fc1")   # "answer" or "distribution", and why
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from ocd.base import FrozenBase, example_losses
-from ocd.data import dataset_size
+from ocd.data import dataset_size, seeded
 from ocd.errors import OCDError
 from ocd.lessons import Problem
 from ocd.training import distribution_score, known_rows
@@ -28,6 +30,8 @@ STEP = 0.25
 SLACK = 0.01
 """Of the range of the losses that were tried: by so much another may be below that of the targets, as
 where a loss has a small penalty besides."""
+SAME = 1e-4
+"""Of that range: by less than this much a loss does not rise."""
 
 
 @torch.no_grad()
@@ -99,7 +103,44 @@ def _doubt(problem: Problem, packed: Tensor, targets: Tensor) -> str | None:
     name = min(known, key=lambda one: known[one])
     if known[name] < found - SLACK * (highest - found):
         return f"with targets in their place the loss is {found:.4g}, with {name} {known[name]:.4g}"
+    unseen = _unseen(loss_of, place, found + SAME * (highest - found))
+    return unseen or _unseen_columns(problem, packed, targets, place)
+
+
+def _unseen(loss_of: Callable[[Tensor], float], targets: Tensor, least: float) -> str | None:
+    """What of the outputs the loss does not see, in words: what leaves it below `least` is not seen."""
+    changed = {
+        "their size": targets * (1 - STEP),
+        "their level": targets + STEP * (targets.std(correction=0) or 1.0),
+    }
+    if targets.dim() > 1:
+        changed["the order of their columns"] = targets.roll(targets.shape[1] // 2, dims=1)
+    for name, values in changed.items():
+        if torch.equal(values, targets):
+            continue
+        try:
+            loss = loss_of(values)
+        except Exception:  # out of the range that the loss takes: not what is asked here
+            continue
+        if loss <= least:
+            return f"the loss does not see {name}"
     return None
+
+
+def _unseen_columns(problem: Problem, packed: Tensor, targets: Tensor, place: Tensor) -> str | None:
+    """Columns of the outputs by which the loss does not change beside the targets, in words."""
+    chance = torch.randn(place.shape, generator=seeded(0)).to(place)
+    beside = (place + STEP * place.std(correction=0) * chance).clamp(place.min(), place.max())
+    with torch.enable_grad():
+        beside = beside.requires_grad_()
+        put = problem.outputs.joined(packed[None], lambda _: beside)
+        losses = example_losses(problem.packed_loss, put, targets)
+        if not losses.requires_grad:
+            return "the loss has no gradient"
+        (slope,) = torch.autograd.grad(losses.sum(), beside)
+    largest = slope.abs().amax(dim=0).flatten()
+    count = int((largest <= 1e-9 * largest.max()).sum())
+    return f"the loss does not see {count} of their {len(largest)} columns" if count else None
 
 
 def _others(targets: Tensor, output: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -44,7 +44,7 @@ class DenoiserConfig:
     num_bottleneck_attentions: int = 1
     """Attention layers in the U-Net's bottleneck; the paper has two."""
     dropout: float = 0.0
-    """Dropout of the U-Net's residual blocks; the released code has 0.4."""
+    """Dropout of the residual blocks; the released code has 0.4 in its U-Net."""
 
     def __post_init__(self) -> None:
         if self.kind not in DENOISERS:
@@ -52,6 +52,8 @@ class DenoiserConfig:
         for name, value in (("width", self.width), ("embedding", self.embedding)):
             if value is not None and value < 1:
                 raise OCDError(f"denoiser.{name} is {value}: it must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise OCDError(f"denoiser.dropout is {self.dropout}: it must be at least 0 and below 1")
 
     @property
     def embedding_size(self) -> int:
@@ -75,17 +77,18 @@ def sinusoidal_encoding(t: Tensor, frequencies: Tensor) -> Tensor:
 class _ResidualBlock(nn.Module):
     """h + MLP(norm(h)), scaled and shifted by the condition (adaptive layer norm)."""
 
-    def __init__(self, width: int, embedding: int) -> None:
+    def __init__(self, width: int, embedding: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.first = nn.Linear(width, width)
         self.second = nn.Linear(width, width)
         self.modulation = nn.Linear(embedding, 2 * width)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulation(embedding).chunk(2, dim=-1)
         inner = self.first(self.norm(hidden) * (1 + scale) + shift)
-        return hidden + self.second(F.silu(inner))
+        return hidden + self.second(self.dropout(F.silu(inner)))
 
 
 class MLPDenoiser(nn.Module):
@@ -109,7 +112,9 @@ class MLPDenoiser(nn.Module):
             nn.Linear(embedding, embedding),
         )
         self.enter = nn.Linear(size, config.width)
-        self.blocks = nn.ModuleList(_ResidualBlock(config.width, embedding) for _ in range(NUM_BLOCKS))
+        self.blocks = nn.ModuleList(
+            _ResidualBlock(config.width, embedding, config.dropout) for _ in range(NUM_BLOCKS)
+        )
         self.leave = nn.Linear(config.width, size)
 
     def forward(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:

@@ -212,9 +212,11 @@ def centre_and_spread(
 
     `harm(centre)`: how much worse the answer around which draws would lie is than the base's, (G,), of
     each piece of evidence. A centre that harms beyond doubt is not tried; 0, the base's own answer,
-    does not. Baselines that draw choose by this too: the same ways to draw are open to all.
+    does not. Of fewer than `FEWEST` pieces no harm can be told, and no other centre is tried.
+    Baselines that draw choose by this too: the same ways to draw are open to all.
     """
-    centres = [c for c in CENTRES if not c or not bool(is_gain(harm(c)[None], HARM))]
+    few = len(harm(0.0)) < FEWEST
+    centres = [c for c in CENTRES if not c or not (few or bool(is_gain(harm(c)[None], HARM)))]
     known: dict[tuple[float, float], float] = {}
 
     def tried(centre: float, spread: float) -> float:
@@ -291,7 +293,7 @@ def _against_residuals(best: Tensor, trial: _Trial, way: tuple[float, float]) ->
         kind = "example" if trial.together is None else "group"
         says += (
             f". {len(best)} {kind}{'s' * (len(best) != 1)} judged, and {FEWEST} are needed to say "
-            "whether these draws are worse, or a centre harms the answer"
+            "whether these draws are worse, or a centre but the base's answer harms"
         )
     elif bool(is_gain((best - trivial)[None], HARM)):
         says += f": these draws are worse than {what}"

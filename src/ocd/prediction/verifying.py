@@ -25,14 +25,19 @@ Choose = Callable[[Inputs, Tensor], Tensor]
 def best_draws(prediction: Prediction, inputs: Inputs, choose: Choose) -> Prediction:
     """The draw of each example with the largest score, as a prediction of one draw; the first of those
     that are alike. A score that is no number loses. `mean_network` stays that of all draws. Raises
-    OCDError for what cannot be called, scores of another shape than (K, B), or no number among those of
-    an example."""
+    OCDError for one draw alone, what cannot be called, scores of another shape than (K, B), or no
+    number among those of an example."""
     if not callable(choose):
         raise OCDError(
             f"choose is {choose!r}: it must be a function (inputs, outputs) -> scores (K, B)"
         )
-    scores = choose(inputs, prediction.outputs.clone())
     wanted = tuple(prediction.outputs.shape[:2])
+    if wanted[0] < 2:
+        raise OCDError(
+            "choose keeps the best of several draws, and there is one: draws must be 2 or more, and "
+            "mode 'draws'"
+        )
+    scores = choose(inputs, prediction.outputs.clone())
     if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
         found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise OCDError(

@@ -10,6 +10,7 @@ with what is claimed, give or take `MARGIN` points:
 * wrong: the whole interval is beyond the margin. The draws are not to be used as a distribution, or,
   where they are better as a whole than the base with residuals (CRPS), not for intervals.
 
+Draws that are worse as a whole than these residuals are said to be, first of all, whatever they cover.
 The worst of both levels counts. Where many targets have one value (counts, grades, mostly zeros), even
 the right distribution covers more than it claims, and too much is not counted as wrong.
 """
@@ -72,12 +73,13 @@ def judge_coverage(run: RunRecords, distribution: Json) -> Json:
     if not run.evidence.is_enough:
         few = run.evidence.sentence
         return verdict | {"sentence": f"{CANNOT_BE_TOLD}: {_levels(verdict)}{ties} {few}"}
+    closer, farther = (_as_a_whole(distribution, kind) for kind in ("gain", "worse"))
     if statement != WRONG:
-        return verdict | {"sentence": f"{OPENINGS[statement]}: {_levels(verdict)}{ties}"}
-    closer = _closer(distribution)
+        before = f"{farther} " if farther else ""
+        return verdict | {"sentence": f"{before}{OPENINGS[statement]}: {_levels(verdict)}{ties}"}
     opening = ONLY_INTERVALS if closer else OPENINGS[WRONG]
-    instead = _instead(run, distribution)
-    return verdict | {"sentence": f"{opening}: {_levels(verdict)}{ties}{instead}{closer}"}
+    texts = (_levels(verdict) + ties + _instead(run, distribution), closer or farther)
+    return verdict | {"sentence": f"{opening}: {' '.join(text for text in texts if text)}"}
 
 
 def _covered(run: RunRecords, distribution: Json, name: str, level: int) -> Covered:
@@ -179,15 +181,26 @@ def _instead(run: RunRecords, distribution: Json) -> str:
     return f" The base with split-conformal residuals covers {shares}: use that."
 
 
-def _closer(distribution: Json) -> str:
-    """That draws are closer to the targets than the base with residuals, if they are beyond doubt."""
+AS_A_WHOLE = {
+    "gain": (
+        "As a whole the draws are closer to the targets than the base with split-conformal residuals "
+        "({crps}, a gain beyond doubt): of use for scenarios and expectations, not for intervals."
+    ),
+    "worse": (
+        "As a whole the draws are farther from the targets than the base with split-conformal "
+        "residuals ({crps}, worse beyond doubt): use these instead."
+    ),
+}
+"""What the CRPS says of the draws, where it says something."""
+
+
+def _as_a_whole(distribution: Json, statement: str) -> str:
+    """That draws are closer to the targets ("gain"), or farther from them ("worse"), than the base with
+    residuals; nothing where that is not beyond doubt."""
     against = distribution.get(PLAIN, {}).get("against")
-    if not against or statement_of(against["interval"]) != "gain":
+    if not against or statement_of(against["interval"]) != statement:
         return ""
     ours, theirs = (mean(distribution[name]["crps"]) for name in (OURS, PLAIN))
     places = decimals([ours, theirs])
-    return (
-        " As a whole the draws are closer to the targets than the base with split-conformal residuals "
-        f"(CRPS {theirs:.{places}f} → {ours:.{places}f}, a gain beyond doubt): of use for scenarios "
-        "and expectations, not for intervals."
-    )
+    crps = f"CRPS {theirs:.{places}f} → {ours:.{places}f}"
+    return AS_A_WHOLE[statement].format(crps=crps)

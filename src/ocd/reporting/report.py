@@ -145,7 +145,8 @@ def _legend(results: Json) -> str:
     spread = " ± sample standard deviation over seeds" if len(results["seeds"]) > 1 else ""
     return (
         f"Mean{spread} on the test examples; ↑ higher is better, ↓ lower is better; "
-        "bold: best of those that do not use the test label; —: not measured or not finite."
+        "bold: best of those that have all seeds and do not use the test label; —: not measured or not "
+        "finite."
     )
 
 

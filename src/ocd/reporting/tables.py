@@ -211,14 +211,15 @@ def _quality(results: Json, metrics: Sequence[str]) -> list[Column]:
         values = {method: of[metric] for method, of in results["methods"].items()}
         # Neither the best nor the decimals follow from what nobody can use.
         usable = {m: known_mean(of) for m, of in values.items() if m not in with_label}
+        whole = {m for m, of in values.items() if None not in of}  # of some seeds: another comparison
         places = decimals(list(usable.values()), unit)
         rounded = {m: round(mean, places) for m, mean in usable.items() if mean is not None}
-        best = (max if up else min)(rounded.values(), default=None)
+        best = (max if up else min)((v for m, v in rounded.items() if m in whole), default=None)
         columns.append(
             Column(
                 f"{words(metric)}{_in_brackets(unit)} {'↑' if up else '↓'}",
                 {method: spread(of, places) for method, of in values.items()},
-                [method for method, mean in rounded.items() if mean == best],
+                [method for method, mean in rounded.items() if mean == best and method in whole],
             )
         )
     return columns

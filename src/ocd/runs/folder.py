@@ -90,6 +90,7 @@ class RunFolder:
         with locked(path):
             if path.exists():  # again: other processes may have added other seeds
                 run._check_same(read_json(path))
+                run.enter()  # with other data it ends here, before anything is written
             write_json(path, run._as_dict())
         stored = [] if (root / PREPROCESSING).exists() else store_data(root / PREPROCESSING, run.data)
         run.enter(*stored)
