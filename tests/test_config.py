@@ -19,7 +19,8 @@ SETTINGS = dict(settings_of(OCDConfig()))
 def another(key: str, value: object) -> object:
     """A legal value of a setting that is not the one it has."""
     words = {
-        "denoiser.dropout": 0.1, "layer": "fc1", "overfit.lr": 0.1, "overfit.optimizer": "adam", "overfit.chunk_size": 7,
+        "layer": "fc1", "overfit.lr": 0.1, "overfit.optimizer": "adam", "overfit.chunk_size": 7,
+        "denoiser.dropout": 0.1,
         "collection.storage": "store", "codec.kind": "pca", "denoiser.kind": "unet",
         "denoiser.embedding": 64, "diffusion.prediction": "epsilon", "diffusion.solver": "dpm",
         "scale.normalization": "std", "scale.kind": "log", "training.schedule": "constant",
