@@ -26,7 +26,7 @@ from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reader import SeriesReader
 from ocd.tasks.series.reading import read_series, without_constant
 from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
-from ocd.tasks.task import Progress, Task, TaskData, load_base, unless_loaded
+from ocd.tasks.task import Progress, Task, TaskData, check_least, load_base, unless_loaded
 
 LATE_SHARE = 0.4
 """Of the training windows: those from later rows, which a base of the user's own has not seen."""
@@ -72,9 +72,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.network not in KINDS:
             raise OCDError(f"network is {self.network!r}: use one of {', '.join(KINDS)}")
-        for name, least in (("lookback", 16), ("horizon", 1), ("train_size", 64), ("test_size", 2)):
-            if getattr(self, name) < least:
-                raise OCDError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        check_least(self, lookback=16, horizon=1, train_size=64, test_size=2, width=1, base_steps=1)
 
 
 def load(options: Options, data_dir: Path | None) -> TaskData:
