@@ -83,7 +83,9 @@ def of_seeds(*energies: float) -> RunRecords:
         one = {"variogram": 0.1, "crps": 0.5, "covered_90": None, "covered_50": None}
         one |= {"two_sample": math.nan, "crps_by_step": [0.5, 0.5]}
         rows = {"ocd": energy, "base_residuals": 1.0}
-        made = {name: one | {"energy": value, "crps_by_step": [value, 1.0]} for name, value in rows.items()}
+        made = {
+            name: one | {"energy": value, "crps_by_step": [value, 1.0]} for name, value in rows.items()
+        }
         predictions[seed] = {"methods": {}, "joint": made}
         tensors[seed] = {f"energy/{name}": np.array([value, value]) for name, value in rows.items()}
     return RunRecords({"metrics": {}}, [], predictions, tensors, {})

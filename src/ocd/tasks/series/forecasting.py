@@ -24,7 +24,8 @@ from ocd.tasks.point_training import (
 from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reader import SeriesReader
-from ocd.tasks.series.reading import read_series, without_constant
+from ocd.tasks.series.reading import read_series
+from ocd.tasks.series.units import in_units, warn_of_far, without_constant
 from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
 from ocd.tasks.task import Progress, Task, TaskData, check_least, load_base, unless_loaded
 
@@ -83,7 +84,7 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     check_rows(len(series.values), len(series.names), path, sizes)
     ends = Ends.of(len(series.values), path)
     series, mean, deviation = without_constant(series, ends.train, f"series {options.file}")
-    values = ((series.values - mean) / deviation).float()
+    values = in_units(series, mean, deviation, f"series {options.file}")[: ends.test]
     ours = int(LATE_SHARE * options.train_size)
     early, of_early = windows(values, 0, ends.train, sizes, options.train_size - ours)
     late, of_late = windows(values, ends.train, ends.validation, sizes, ours)
@@ -96,12 +97,13 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
         Examples(join_rows(early.inputs, late.inputs), torch.cat([early.targets, late.targets])),
         test,
         notes=(
-            f"{len(series.names)} series of {len(values):,} steps, each forecast by itself; rows to "
+            f"{len(series.names)} series of {len(series.values):,} steps, each forecast by itself; rows to "
             f"{ends.train:,} and to {ends.validation:,}, the later ones, to learn from, to "
             f"{ends.test:,} to test",
             *series.notes,
             *given,
         ),
+        warnings=warn_of_far(series.names, values, ends.train),
         groups=rows // options.together,
         test_together=of_test // options.together,
         num_early=len(early),

@@ -15,6 +15,7 @@ from ocd.errors import OCDError
 from ocd.tasks.reader import Answer, NewRows, State
 from ocd.tasks.series.reading import Series, read_series, series_of_frame
 from ocd.tasks.series.times import Step
+from ocd.tasks.series.units import in_units
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class SeriesReader:
         ends = range(
             total - (total - self.lookback) // self.horizon * self.horizon, total + 1, self.horizon
         )
-        scaled = ((series.values - self.mean) / self.deviation).float()
+        scaled = in_units(series, self.mean, self.deviation, where)
         given = torch.stack([scaled[end - self.lookback : end].T for end in ends])  # (N, C, L)
         names = [f"{name} after {series.times[end - 1]}" for end in ends for name in series.names]
         units = torch.stack([self.mean, self.deviation], dim=1).repeat(len(ends), 1)

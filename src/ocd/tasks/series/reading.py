@@ -16,7 +16,7 @@ What is a series and what is the time is found in the table itself, and whatever
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,36 +94,6 @@ def _series_of(table: pd.DataFrame, where: str, wanted: Sequence[str]) -> Series
     _check_gaps(values, names, times.called, where)
     called, notes = tuple(times.called), _notes(left_out, times)
     return Series(torch.from_numpy(values), names, called, notes, times.step)
-
-
-def without_constant(series: Series, rows: int, where: str) -> tuple[Series, Tensor, Tensor]:
-    """The series that vary in the first `rows`, a note naming the others, and mean and deviation (C,)
-    of these rows. Raises OCDError where none varies.
-
-    A series whose deviation is 1e-12 of its largest value or less has only rounding to say.
-    """
-    known = series.values[:rows]
-    size = known.abs().amax(dim=0)
-    parts = known / size.where(size > 0, 1.0)  # whose squares neither overflow nor vanish
-    varies = parts.std(dim=0) > 1e-12
-    listed = ", ".join(
-        repr(name) for name, kept in zip(series.names, varies.tolist(), strict=True) if not kept
-    )
-    if not varies.any():
-        raise OCDError(
-            f"{where}: all series are constant in the {rows:,} rows to learn from ({listed}): there is "
-            "nothing to forecast"
-        )
-    mean, deviation = parts.mean(dim=0) * size, parts.std(dim=0) * size
-    if not listed:
-        return series, mean, deviation
-    kept = replace(
-        series,
-        values=series.values[:, varies],
-        names=tuple(name for name, it in zip(series.names, varies.tolist(), strict=True) if it),
-        notes=(*series.notes, f"left out, as constant in the rows to learn from: {listed}"),
-    )
-    return kept, mean[varies], deviation[varies]
 
 
 def _notes(left_out: list[str], times: Times) -> tuple[str, ...]:
