@@ -20,7 +20,7 @@ from ocd.runs.comparing import make_comparison
 from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reading import Series, read_series, series_of_frame
-from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
+from ocd.tasks.series.windows import Ends, Sizes, check_rows, is_published_ett, windows
 from ocd.tasks.task import TaskData
 from ocd.training.batches import split_indices
 
@@ -86,7 +86,7 @@ def german(value: float) -> str:
         ([f"{d},{a},{b}" for d, a, b in ROWS[::-1]], "had the latest first .column 'date'. and were"),
         ([f"{i},{a},{b}" for i, (_, a, b) in enumerate(ROWS)], None),
         ([f"{9 - i},{a},{b}" for i, (_, a, b) in enumerate(ROWS[::-1])], "had the latest first"),
-        ([f"{d},{a},{b},x" for d, a, b in ROWS], "left out, as no series of numbers: 'more'"),
+        ([f"{d},{a},{b},x" for d, a, b in ROWS], "left out, as no series .*: 'more'"),
         ([f"{d},{a},{b},{i}" for i, (d, a, b) in enumerate(ROWS)], "left out, .*: 'more'"),
         ([f"{d},{a},{b}," for d, a, b in ROWS], "left out, .*: 'more'"),
     ],
@@ -110,8 +110,17 @@ def test_numbered_series_without_a_time_are_taken_as_they_stand(tmp_path):
 
 
 def test_the_usual_ends_of_ett_and_shares_of_others():
-    assert Ends.of(17_420, Path("ETTh1.csv")) == Ends(8640, 11_520, 14_400)
-    assert Ends.of(1000, Path("mine.csv")) == Ends(600, 800, 1000)
+    columns = ("date", "HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
+    rows = 17_420
+    assert is_published_ett("ETTh1", rows, columns) and is_published_ett("ETTh2", rows, columns[::-1])
+    assert not is_published_ett("mine", rows, columns) and not is_published_ett(
+        "ETTh1", 20_000, columns
+    )
+    for others in (columns[1:], (*columns[:-1], "T"), (*columns, "x")):
+        assert not is_published_ett("ETTh1", rows, others)
+    assert Ends.of(17_420, is_ett=True) == Ends(8640, 11_520, 14_400)
+    assert Ends.of(14_400) == Ends(8640, 11_520, 14_400)  # the twenty months alone
+    assert Ends.of(1000) == Ends(600, 800, 1000)
 
 
 def test_a_base_kept_from_later_rows_learns_from_earlier_ones_and_neither_from_the_test(tmp_path):
@@ -184,7 +193,7 @@ def test_a_series_that_is_too_short_is_refused_with_the_rows_that_are_needed(tmp
     with pytest.raises(OCDError, match="windows in 1 .of 2. stretches of time (for OCD|to test)"):
         loaded(tmp_path, frame[:300], **few)
     with pytest.raises(OCDError, match="which is too few: lower lookback or horizon$"):
-        check_rows(14_400, 7, Path("ETTh1.csv"), Sizes(96, 3000, 6000))
+        check_rows(17_420, 7, "series ETTh1.csv", Sizes(96, 3000, 6000), is_ett=True)
 
 
 def hours(rows: int, step: str = "h") -> pd.DataFrame:

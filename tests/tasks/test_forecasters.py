@@ -1,4 +1,4 @@
-"""Forecasters of series see the whole window, and where it is a whole number of pieces, as it stands."""
+"""Forecasters of series see the whole window; one of a whole number of pieces as it stands."""
 
 from __future__ import annotations
 

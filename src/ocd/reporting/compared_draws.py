@@ -11,8 +11,8 @@ OURS = "ocd"
 
 def compared_draws(run: RunRecords, part: str, score: str) -> Json:
     """Name -> the numbers of each seed that `part` of the predictions has, and under `against` OCD's
-    difference in `score`, positive where OCD is better; {} where nothing was judged. None stands for a number that a seed does
-    not have, or that is not finite."""
+    difference in `score`, positive where OCD is better; {} where nothing was judged. None stands for a
+    number that a seed does not have, or that is not finite."""
     of_seeds = [finite_only(run.predictions[seed].get(part) or {}) for seed in run.seeds]
     names = [name for name in of_seeds[0] if all(name in found for found in of_seeds)]
     found: Json = {

@@ -45,8 +45,8 @@ LEGEND = (
     "of the draws (none of fewer than 20). Told from truth: right answers of a classifier that is "
     "shown a draw or the truth (50 %: it cannot tell). 50 draws each, but of an ensemble its members. "
     "Difference: in the energy score, positive where OCD is better, with the 95 % interval of a "
-    "paired bootstrap over {over}. —: what cannot be said, such as a variogram of one number, or what a "
-    "classifier tells from fewer than four test examples."
+    "paired bootstrap over {over}. —: what cannot be said, such as a variogram of one number, or what "
+    "a classifier tells from fewer than four test examples."
 )
 
 

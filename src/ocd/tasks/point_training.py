@@ -56,8 +56,8 @@ def train_point(
     known = all(bool(weights.isfinite().all()) for weights in base.state_dict().values())
     if not known or float(lost) > float(taken) / 2:
         raise OCDError(
-            "the base's training did not stay finite: some inputs or targets are far too large (those of "
-            f"training are up to {_largest(data):.3g}); leave them out, or mend them"
+            "the base's training did not stay finite: some inputs or targets are far too large (those "
+            f"of training are up to {_largest(data):.3g}); leave them out, or mend them"
         )
     base.eval()
 

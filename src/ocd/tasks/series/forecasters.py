@@ -1,8 +1,8 @@
 """Point forecasters: windows (B, L) of one series -> the next H values (B, H).
 
 Each is given the window less its last value, which is added to its answer again: levels drift (Zeng et
-al. 2023). The last layer is called `head` in all of them, and sees one vector. All of them see the whole
-window: one that is no whole number of pieces is longer in front (`in_pieces`).
+al. 2023). The last layer is called `head` in all of them, and sees one vector. All of them see the
+whole window: one that is no whole number of pieces is made longer in front (`in_pieces`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ KINDS = ("linear", "mlp", "gru", "patches")
 
 
 def in_pieces(window: Tensor, size: int, stride: int) -> Tensor:
-    """Pieces (B, count, size) of a window (B, L), one every `stride` values; the last one ends where the
-    window does. Where they do not fit, the window's first value is repeated in front of it: the newest
-    values say most of what follows, and are never left out."""
+    """Pieces (B, count, size) of a window (B, L), one every `stride` values; the last one ends where
+    the window does. Where they do not fit, the window's first value is repeated in front of it: the
+    newest values say most of what follows, and are never left out."""
     lacking = size - window.shape[1] if window.shape[1] < size else (size - window.shape[1]) % stride
     if lacking:
         window = torch.cat([window[:, :1].expand(-1, lacking), window], dim=1)

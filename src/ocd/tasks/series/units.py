@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from ocd.errors import OCDError
-from ocd.tasks.series.reading import Series
+from ocd.tasks.series.reading import Series, listed_names
 
 FAR = 100.0
 """Deviations from the mean from which values are warned of."""
@@ -30,22 +30,19 @@ def without_constant(series: Series, rows: int, where: str) -> tuple[Series, Ten
     size = known.abs().amax(dim=0)
     parts = known / size.where(size > 0, 1.0)  # whose squares neither overflow nor vanish
     varies = parts.std(dim=0) > 1e-12
-    listed = ", ".join(
-        repr(name) for name, kept in zip(series.names, varies.tolist(), strict=True) if not kept
-    )
+    pairs = [*zip(series.names, varies.tolist(), strict=True)]
+    constant = tuple(name for name, kept in pairs if not kept)
     if not varies.any():
         raise OCDError(
-            f"{where}: all series are constant in the {rows:,} rows to learn from ({listed}): there is "
-            "nothing to forecast"
+            f"{where}: all series are constant in the {rows:,} rows to learn from "
+            f"({listed_names(constant)}): there is nothing to forecast"
         )
     mean, deviation = parts.mean(dim=0) * size, parts.std(dim=0) * size
-    if not listed:
-        return series, mean, deviation
     kept = replace(
         series,
         values=series.values[:, varies],
-        names=tuple(name for name, it in zip(series.names, varies.tolist(), strict=True) if it),
-        notes=(*series.notes, f"left out, as constant in the rows to learn from: {listed}"),
+        names=tuple(name for name, kept in pairs if kept),
+        constant=constant,
     )
     return kept, mean[varies], deviation[varies]
 
@@ -59,15 +56,15 @@ def in_units(series: Series, mean: Tensor, deviation: Tensor, where: str) -> Ten
         worst = int(far.argmax())
         raise OCDError(
             f"{where}, column {series.names[worst]!r}: values lie up to {float(far[worst]):.2g} "
-            f"deviations of the rows to learn from ({float(deviation[worst]):.2g}) from their mean, which "
-            "no network can answer: leave the column out, or mend its values"
+            f"deviations of the rows to learn from ({float(deviation[worst]):.2g}) from their mean, "
+            "which no network can answer: leave the column out, or mend its values"
         )
     return values.float()
 
 
 def warn_of_far(names: tuple[str, ...], values: Tensor, rows: int) -> tuple[str, ...]:
-    """A warning, given at once and to be kept, where later values than the first `rows`, of (T, C) in units of these, are `FAR`
-    deviations or more from their mean."""
+    """A warning, given at once and to be kept, where `values` (T, C), in units of the first `rows`, are
+    `FAR` deviations or more from their mean after these."""
     far = values[rows:].abs().amax(dim=0).tolist()
     listed = [
         f"{name!r} (up to {size:.3g})" for name, size in zip(names, far, strict=True) if size >= FAR
