@@ -468,10 +468,11 @@ def test_halves_are_those_of_the_image(tmp_path):
 
 def test_a_run_of_completion_from_end_to_end(tmp_path):
     write_mnist(tmp_path)
-    found = finished("completion", tmp_path, {"train_size": "12", "test_size": "7"} | TINY)
+    found = finished("completion", tmp_path, {"train_size": "12", "test_size": "3"} | TINY)
+    assert found["joint"]["ocd"]["two_sample"] == [None]  # of three examples nothing can be said
     assert len(found["joint"]["ocd"]["crps_by_step"][0]) == 98
     assert found["verdict"]["joint"]["statement"] == "undecided"
-    assert "There are only 7 test examples, and what" in found["verdict"]["joint"]["sentence"]
+    assert "There are only 3 test examples, and what" in found["verdict"]["joint"]["sentence"]
 
 
 def finished(task: str, folder: Path, settings: dict[str, str]) -> dict:
@@ -483,6 +484,7 @@ def finished(task: str, folder: Path, settings: dict[str, str]) -> dict:
     assert "## Draws of whole answers" in report and "figures/draws.png" in report
     assert (folder / "run" / "figures" / "draws.png").exists()
     found = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
+    assert "NaN" not in (folder / "run" / "predictions" / "seed-0.json").read_text(encoding="utf-8")
     assert {"ocd", "base", "base_residuals", "output_diffusion"} <= found["joint"].keys()
     assert report.startswith(found["verdict"]["joint"]["sentence"])
     base = found["joint"]["base"]["energy"][0]
