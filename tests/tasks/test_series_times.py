@@ -115,10 +115,13 @@ def test_parts_that_go_to_and_fro_are_refused_as_dates_are(tmp_path):
         OCDError, match="row 31, column 'year', 'month': '2018-03' does not follow '2020"
     ):
         read(tmp_path, **of, x=WAVE)
+    of |= {"month": DAYS.month, "year": DAYS.year, "at": ["12:00", "18:00"] * 30}
+    with pytest.raises(OCDError, match="date is in column 'year', 'month' and the time of day in 'at'"):
+        read(tmp_path, **of, x=WAVE)
 
 
 def test_what_repeats_a_part_of_the_dates_is_no_series(tmp_path):
-    long = pd.date_range("2020-01-15", periods=900, freq="3h")
+    long = pd.date_range("2020-01-15", periods=900, freq="11h")
     wave = np.random.default_rng(0).normal(size=900)
     of = {
         "year": long.year,
@@ -126,8 +129,8 @@ def test_what_repeats_a_part_of_the_dates_is_no_series(tmp_path):
         "hour": (long.hour + 1) % 24,
         "dow": long.day_of_week + 1,
     }
-    found = read(tmp_path, date=long, **of, weekly=np.arange(900) % 7, x=wave)
-    assert found.names == ("weekly", "x")
+    found = read(tmp_path, date=long, **of, weekly=np.arange(900) % 7, x=wave, zero=np.zeros(900))
+    assert found.names == ("weekly", "x", "zero")  # which does not vary, and is left out as such
     assert found.notes[0].endswith(": 'year', 'month', 'hour', 'dow'")
 
 

@@ -21,16 +21,7 @@ import torch
 from torch import nn
 
 from ocd.config import OCDConfig
-from ocd.data import (
-    Examples,
-    Job,
-    Shard,
-    finite_only,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from ocd.data import Examples, Job, Shard, read_json, read_tensors, write_json, write_tensors
 from ocd.distributed import launched
 from ocd.evaluation import TOGETHER, check_installed, evaluate, run_methods
 from ocd.lessons import Workdir, is_collected
@@ -201,7 +192,7 @@ class Run(RunFolder):
                 if (evidence := self.data.evidence) is not None:
                     tensors[TOGETHER], numbers[TOGETHER] = evidence.together, evidence.unit
                 write_tensors(written[0], tensors)
-                write_json(path, finite_only(numbers))
+                write_json(path, numbers)
 
             do_jobs(self, [phase_job(self, "predict", seed, written, judge, of="table")])
         if self.share.is_alone:  # else others may be about to look at what is there

@@ -82,8 +82,9 @@ class Clock:
         return (apart.dt.total_seconds() if self.is_dated else apart).to_numpy()[1:]
 
     def says(self, numbers: np.ndarray[Any, Any]) -> bool:
-        """Whether a column only repeats a part of the dates: the year, month, hour, weekday, ..."""
-        if not self.is_dated or self.when.isna().any():
+        """Whether a column only repeats a part of the dates: the year, month, hour, weekday, ...; one
+        that never changes says nothing."""
+        if not self.is_dated or self.when.isna().any() or (numbers == numbers[0]).all():
             return False
         of = self.when.dt
         parts = (

@@ -117,7 +117,7 @@ class SeriesReader:
         )
         scaled = in_units(series, self.mean, self.deviation, where)
         given = torch.stack([scaled[end - self.lookback : end].T for end in ends])  # (N, C, L)
-        names = [f"{name} after {series.times[end - 1]}" for end in ends for name in series.names]
+        names = [f"{name} after {series.when.called[end - 1]}" for end in ends for name in series.names]
         units = torch.stack([self.mean, self.deviation], dim=1).repeat(len(ends), 1)
         remarks = [(0, note) for note in series.notes]
         for number, end in enumerate(ends):  # a gap is said of the windows that it lies in

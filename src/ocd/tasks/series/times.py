@@ -108,7 +108,7 @@ def find_times(
     for clock in dated(table, but):
         try:
             if len(table) > 1 and clock.when.nunique() < 2:
-                failed_so = _clock_beside(table, clock.columns[0], where)
+                failed_so = _clock_beside(table, clock.columns, where)
                 if failed_so is not None:
                     raise failed_so
                 continue  # what is the same in all rows does not say when they are
@@ -140,17 +140,17 @@ def _named(table: pd.DataFrame, where: str, columns: Sequence[str]) -> Clock:
     return Clock(tuple(columns), [str(value) for value in table[columns[0]]], numbers)
 
 
-def _clock_beside(table: pd.DataFrame, dates: str, where: str) -> OCDError | None:
+def _clock_beside(table: pd.DataFrame, dates: Sequence[str], where: str) -> OCDError | None:
     """What is said where a date has several rows, and another column the time of day."""
     for column in table.columns:
         known = table[column].dropna()
         hours = as_numbers(known)
         is_clock = all(CLOCK.fullmatch(str(value).strip()) for value in known.unique())
         is_hour = HOURS.fullmatch(str(column)) is not None and bool(hours.between(0, 24).all())
-        if len(known) and str(column) != dates and (is_clock or is_hour):
+        if len(known) and str(column) not in dates and (is_clock or is_hour):
             return OCDError(
-                f"{where}: the date is in column {dates!r} and the time of day in {str(column)!r}: put "
-                "both into one column, written as 2024-01-31 13:00"
+                f"{where}: the date is in column {', '.join(map(repr, dates))} and the time of day in "
+                f"{str(column)!r}: put both into one column, written as 2024-01-31 13:00"
             )
     return None
 
@@ -161,8 +161,8 @@ def _in_order(clock: Clock, table: pd.DataFrame, where: str) -> Times:
     called, steps = clock.called, clock.steps
     named = ", ".join(map(repr, clock.columns))
     same = float((steps == 0).mean()) if len(steps) else 0.0
-    if clock.is_dated and same > 0.01 and len(clock.columns) == 1:
-        beside = _clock_beside(table, clock.columns[0], where)
+    if clock.is_dated and same > 0.01:
+        beside = _clock_beside(table, clock.columns, where)
         if beside is not None:
             raise beside
     if clock.when.isna().any():
