@@ -86,7 +86,18 @@ def test_a_classifier_knows_which_input_a_draw_is_for():
     given = TARGETS[:, :1]
     others = TARGETS.roll(1, dims=0)
     assert two_sample_accuracy(others, TARGETS, given) > 70
-    assert two_sample_accuracy(TARGETS[:2], TARGETS[:2], given[:2]) != 50  # two halves of one: nan
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_of_few_examples_a_classifier_says_nothing(rows):
+    found, _ = judge_draws(RIGHT[:, :rows], TARGETS[:rows], TARGETS[:rows, :1])
+    assert (found["two_sample"] is None) == (rows < 4)
+
+
+def test_answers_of_one_number_have_no_variogram():
+    """0 would look perfect."""
+    found, _ = judge_draws(RIGHT[..., :1], TARGETS[:, :1], TARGETS[:, :0])
+    assert found["variogram"] is None and len(found["crps_by_step"]) == 1
 
 
 @pytest.mark.parametrize("count", [2, 5, 20, 50])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
+
+import numpy as np
 import pytest
 
 from ocd.reporting import joint_table, opening_lines
 from ocd.reporting.evidence import Evidence
-from ocd.reporting.joint import judge_joint
+from ocd.reporting.joint import joint_results, judge_joint
+from ocd.reporting.joint_figures import draw_crps
+from ocd.reporting.records import RunRecords
 
 MANY = Evidence(400, 400)
 
@@ -68,3 +74,43 @@ def test_a_band_of_few_draws_is_no_number():
     of["deep_ensemble_3"] = of["ocd"] | {"energy": [1.2], "covered_90": [None], "covered_50": [None]}
     row = next(row for row in joint_table(of).splitlines() if "`deep_ensemble_3`" in row)
     assert [cell.strip() for cell in row.split("|")][5:7] == ["—", "—"]
+
+
+def of_seeds(*energies: float) -> RunRecords:
+    """Of each seed OCD's draws with this energy score, others with 1, and two test examples."""
+    predictions, tensors = {}, {}
+    for seed, energy in enumerate(energies):
+        one = {"variogram": 0.1, "crps": 0.5, "covered_90": None, "covered_50": None}
+        one |= {"two_sample": math.nan, "crps_by_step": [0.5, 0.5]}
+        rows = {"ocd": energy, "base_residuals": 1.0}
+        made = {
+            name: one | {"energy": value, "crps_by_step": [value, 1.0]} for name, value in rows.items()
+        }
+        predictions[seed] = {"methods": {}, "joint": made}
+        tensors[seed] = {f"energy/{name}": np.array([value, value]) for name, value in rows.items()}
+    return RunRecords({"metrics": {}}, [], predictions, tensors, {})
+
+
+@pytest.mark.parametrize("energy", [math.nan, math.inf])
+def test_a_score_that_is_not_finite_is_a_dash_and_no_verdict(energy):
+    """As a predictions file of an earlier version has it, too."""
+    found = joint_results(of_seeds(energy, 2.0))
+    json.dumps(found, allow_nan=False)
+    assert found["ocd"]["energy"] == [None, 2.0] and found["ocd"]["two_sample"] == [None, None]
+    verdict = judge_joint(found, MANY)
+    assert verdict["statement"] == "undecided" and "not a finite number" in verdict["sentence"]
+    ours, others = joint_table(found).splitlines()[2:]
+    assert "`ocd`" in ours and "2.0000 (1 of 2)" in ours and "| 1.0000 ± 0.0000 |" in others
+    assert [cell.strip() for cell in ours.split("|")][-3] == "—"
+    curve = draw_crps(joint_results(of_seeds(energy))).axes[0].lines[0].get_ydata()
+    assert np.isnan(curve[0]) and curve[1] == 1.0
+
+
+def test_others_without_a_finite_score_are_no_rivals():
+    found = joint_results(of_seeds(2.0))
+    found["output_diffusion"] = found["ocd"] | {"energy": [None]}
+    found["gaussian_head"] = found["ocd"] | {"energy": [0.0]}
+    sentence = judge_joint(found, MANY)["sentence"]
+    assert "head of normal distributions" in sentence and "(0.0000 → 2.0000)" in sentence
+    order = [row.split("`")[1] for row in joint_table(found).splitlines()[2:]]
+    assert order == ["ocd", "gaussian_head", "base_residuals", "output_diffusion"]

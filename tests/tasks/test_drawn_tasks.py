@@ -20,7 +20,7 @@ from ocd.runs.comparing import make_comparison
 from ocd.tasks import get_task
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reading import Series, read_series, series_of_frame
-from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
+from ocd.tasks.series.windows import Ends, Sizes, check_rows, is_published_ett, windows
 from ocd.tasks.task import TaskData
 from ocd.training.batches import split_indices
 
@@ -86,7 +86,7 @@ def german(value: float) -> str:
         ([f"{d},{a},{b}" for d, a, b in ROWS[::-1]], "had the latest first .column 'date'. and were"),
         ([f"{i},{a},{b}" for i, (_, a, b) in enumerate(ROWS)], None),
         ([f"{9 - i},{a},{b}" for i, (_, a, b) in enumerate(ROWS[::-1])], "had the latest first"),
-        ([f"{d},{a},{b},x" for d, a, b in ROWS], "left out, as no series of numbers: 'more'"),
+        ([f"{d},{a},{b},x" for d, a, b in ROWS], "left out, as no series .*: 'more'"),
         ([f"{d},{a},{b},{i}" for i, (d, a, b) in enumerate(ROWS)], "left out, .*: 'more'"),
         ([f"{d},{a},{b}," for d, a, b in ROWS], "left out, .*: 'more'"),
     ],
@@ -110,8 +110,17 @@ def test_numbered_series_without_a_time_are_taken_as_they_stand(tmp_path):
 
 
 def test_the_usual_ends_of_ett_and_shares_of_others():
-    assert Ends.of(17_420, Path("ETTh1.csv")) == Ends(8640, 11_520, 14_400)
-    assert Ends.of(1000, Path("mine.csv")) == Ends(600, 800, 1000)
+    columns = ("date", "HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
+    rows = 17_420
+    assert is_published_ett("ETTh1", rows, columns) and is_published_ett("ETTh2", rows, columns[::-1])
+    assert not is_published_ett("mine", rows, columns) and not is_published_ett(
+        "ETTh1", 20_000, columns
+    )
+    for others in (columns[1:], (*columns[:-1], "T"), (*columns, "x")):
+        assert not is_published_ett("ETTh1", rows, others)
+    assert Ends.of(17_420, is_ett=True) == Ends(8640, 11_520, 14_400)
+    assert Ends.of(14_400) == Ends(8640, 11_520, 14_400)  # the twenty months alone
+    assert Ends.of(1000) == Ends(600, 800, 1000)
 
 
 def test_a_base_kept_from_later_rows_learns_from_earlier_ones_and_neither_from_the_test(tmp_path):
@@ -184,7 +193,7 @@ def test_a_series_that_is_too_short_is_refused_with_the_rows_that_are_needed(tmp
     with pytest.raises(OCDError, match="windows in 1 .of 2. stretches of time (for OCD|to test)"):
         loaded(tmp_path, frame[:300], **few)
     with pytest.raises(OCDError, match="which is too few: lower lookback or horizon$"):
-        check_rows(14_400, 7, Path("ETTh1.csv"), Sizes(96, 3000, 6000))
+        check_rows(17_420, 7, "series ETTh1.csv", Sizes(96, 3000, 6000), is_ett=True)
 
 
 def hours(rows: int, step: str = "h") -> pd.DataFrame:
@@ -402,6 +411,14 @@ def test_files_that_cannot_be_used_are_refused_with_one_line(tmp_path, options, 
     [
         ("series", {"network": "lstm"}, "network is 'lstm': use one of linear"),
         ("series", {"lookback": 3}, "lookback is 3: it must be at least 16"),
+        ("series", {"base_steps": 0}, "base_steps is 0: it must be at least 1"),
+        ("series", {"width": 0}, "width is 0: it must be at least 1"),
+        ("completion", {"base_steps": 0}, "base_steps is 0: it must be at least 1"),
+        ("completion", {"width": -1}, "width is -1: it must be at least 1"),
+        ("mnist", {"base_epochs": 0}, "base_epochs is 0: it must be at least 1"),
+        ("digits", {"base_epochs": 0}, "base_epochs is 0: it must be at least 1"),
+        ("cifar10", {"base_epochs": 0}, "base_epochs is 0: it must be at least 1"),
+        ("tiny-imagenet", {"base_epochs": 0}, "base_epochs is 0: it must be at least 1"),
         ("completion", {"dataset": "imagenet"}, "dataset is 'imagenet'"),
         ("completion", {"shrink": 3}, "shrink is 3"),
         ("completion", {"shrink": 4}, "shrink is 4"),
@@ -451,10 +468,11 @@ def test_halves_are_those_of_the_image(tmp_path):
 
 def test_a_run_of_completion_from_end_to_end(tmp_path):
     write_mnist(tmp_path)
-    found = finished("completion", tmp_path, {"train_size": "12", "test_size": "7"} | TINY)
+    found = finished("completion", tmp_path, {"train_size": "12", "test_size": "3"} | TINY)
+    assert found["joint"]["ocd"]["two_sample"] == [None]  # of three examples nothing can be said
     assert len(found["joint"]["ocd"]["crps_by_step"][0]) == 98
     assert found["verdict"]["joint"]["statement"] == "undecided"
-    assert "There are only 7 test examples, and what" in found["verdict"]["joint"]["sentence"]
+    assert "There are only 3 test examples, and what" in found["verdict"]["joint"]["sentence"]
 
 
 def finished(task: str, folder: Path, settings: dict[str, str]) -> dict:
@@ -466,6 +484,7 @@ def finished(task: str, folder: Path, settings: dict[str, str]) -> dict:
     assert "## Draws of whole answers" in report and "figures/draws.png" in report
     assert (folder / "run" / "figures" / "draws.png").exists()
     found = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
+    assert "NaN" not in (folder / "run" / "predictions" / "seed-0.json").read_text(encoding="utf-8")
     assert {"ocd", "base", "base_residuals", "output_diffusion"} <= found["joint"].keys()
     assert report.startswith(found["verdict"]["joint"]["sentence"])
     base = found["joint"]["base"]["energy"][0]

@@ -15,7 +15,7 @@ from ocd.data.datasets import (
     some_by_chance,
 )
 from ocd.data.excerpts import Excerpt, take_excerpt
-from ocd.data.files import locked, read_json, write_json, write_text, written_aside
+from ocd.data.files import finite_only, locked, read_json, write_json, write_text, written_aside
 from ocd.data.groups import (
     as_groups,
     every_second,
@@ -99,6 +99,7 @@ __all__ = [
     "example_shapes",
     "fetch_rows",
     "file_digest",
+    "finite_only",
     "hide_progress",
     "in_chunks",
     "in_parts",

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import json
+import math
 import os
 import shutil
 import socket
@@ -103,6 +104,15 @@ def locked(path: Path) -> Iterator[None]:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON, sorted and indented, so that two files of the same value are equal."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def finite_only(value: Any) -> Any:
+    """The same with None for each number that is not finite: JSON has no other word for it."""
+    if isinstance(value, dict):
+        return {key: finite_only(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_only(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

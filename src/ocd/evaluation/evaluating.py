@@ -23,6 +23,7 @@ from ocd.data import (
     State,
     Units,
     file_digest,
+    finite_only,
     num_rows,
     read_state,
     remembered,
@@ -48,10 +49,11 @@ from ocd.prediction import Prediction
 class Evaluation:
     """What a seed's predictions file holds.
 
-    `numbers`: values by method and metric, costs and sizes, as JSON has them. `tensors`: values of each
-    test example, (N,), by name. `views`: images (M, 3, H, W) for the report, whole numbers to 255; {}
-    where outputs are no images. `notes`: lines for the report. `outputs` (N, ...): of the base and of
-    OCD's ensemble. `shown`: draws of whole answers, for the report; {} where a task has no such.
+    `numbers`: values by method and metric, costs and sizes, as JSON has them: None where one is not
+    finite. `tensors`: values of each test example, (N,), by name. `views`: images (M, 3, H, W) for the
+    report, whole numbers to 255; {} where outputs are no images. `notes`: lines for the report.
+    `outputs` (N, ...): of the base and of OCD's ensemble. `shown`: draws of whole answers, for the
+    report; {} where a task has no such.
     """
 
     numbers: dict[str, Any]
@@ -122,7 +124,7 @@ def evaluate(
         shown = shown_draws(wholes, test, criteria.compose)
     views = pick_views(outputs, targets) if criteria.has_views else {}
     ours = {"base": outputs["base"], "ocd": outputs[_ensemble(comparison)]}
-    return Evaluation(numbers, tensors, views, table.notes, ours, shown)
+    return Evaluation(finite_only(numbers), tensors, views, table.notes, ours, shown)
 
 
 def _ranked(

@@ -40,7 +40,8 @@ STEPS = 300
 def judge_draws(
     draws: Tensor, targets: Tensor, given: Tensor, balanced: bool = False
 ) -> tuple[dict[str, object], dict[str, Tensor]]:
-    """Numbers, and of each example its energy score. `given` (N, F): what the classifier is told of the
+    """Numbers, and of each example its energy score; None for what cannot be said: of answers of one
+    number a variogram, of few examples a classifier. `given` (N, F): what the classifier is told of the
     input. `balanced`: draws whose mean is no matter of chance (ocd.generator.placement)."""
     draws, targets = draws.flatten(2).float(), targets.flatten(1).float()
     energy = torch.cat(
@@ -49,7 +50,7 @@ def judge_draws(
     by_step = crps_by_step(draws, targets, balanced)
     numbers: dict[str, object] = {
         "energy": float(energy.mean()),
-        "variogram": float(variogram_scores(draws, targets).mean()),
+        "variogram": variogram_score(draws, targets),
         "crps": float(by_step.mean()),
         "crps_by_step": by_step.tolist(),
         "two_sample": two_sample_accuracy(draws[0], targets, given.flatten(1).float()),
@@ -59,11 +60,16 @@ def judge_draws(
     return numbers, {"energy": energy.float()}
 
 
+def variogram_score(draws: Tensor, targets: Tensor) -> float | None:
+    """Mean of `variogram_scores` over the examples; None of answers of one number, which has no other
+    to differ from."""
+    return float(variogram_scores(draws, targets).mean()) if targets.shape[1] > 1 else None
+
+
 def variogram_scores(draws: Tensor, targets: Tensor) -> Tensor:
-    """Mean over pairs of numbers of (|y_i - y_j|^½ - mean_k |x_ki - x_kj|^½)²: (N,)."""
+    """Mean over pairs of numbers of (|y_i - y_j|^½ - mean_k |x_ki - x_kj|^½)²: (N,). Of two numbers or
+    more."""
     size = targets.shape[1]
-    if size < 2:
-        return torch.zeros(len(targets))
     pairs = torch.triu_indices(size, size, offset=1)
     if pairs.shape[1] > NUM_PAIRS:
         chosen = torch.randperm(pairs.shape[1], generator=torch.Generator().manual_seed(0))
@@ -113,12 +119,13 @@ def band_coverage(draws: Tensor, targets: Tensor, level: float, balanced: bool =
     return float(100 * (low + (share - ranks[0]) * (high - low)))
 
 
-def two_sample_accuracy(draw: Tensor, targets: Tensor, given: Tensor) -> float:
+def two_sample_accuracy(draw: Tensor, targets: Tensor, given: Tensor) -> float | None:
     """Per cent of right answers, on examples that it did not learn from, of a classifier that is shown
-    either a draw (N, D) or the target (N, D), and the example's `given` (N, F)."""
+    either a draw (N, D) or the target (N, D), and the example's `given` (N, F). None of fewer than
+    four examples: it needs two to learn from, and as many to be judged on."""
     half = len(targets) // 2
     if half < 2:
-        return float("nan")
+        return None
     pooled = torch.cat([targets, given], dim=1)
     mean, deviation = pooled[:half].mean(dim=0), pooled[:half].std(dim=0).clamp_min(1e-3)
     true = (pooled - mean) / deviation

@@ -32,6 +32,11 @@ BESIDE = {
     "undecided": "it is undecided whether OCD's draws are better",
 }
 """What is said of OCD's draws beside the best others."""
+NOT_FINITE = (
+    "What OCD's draws of whole answers are worth cannot be told: their energy score is not a finite "
+    "number. Look for values far beyond those to learn from."
+)
+"""Said in place of a verdict."""
 LEGEND = (
     "Energy score: how far draws lie from the truth less half of how far they lie apart, in the unit "
     "of the answer; for one answer its distance. Variogram score: whether differences within an "
@@ -40,7 +45,8 @@ LEGEND = (
     "of the draws (none of fewer than 20). Told from truth: right answers of a classifier that is "
     "shown a draw or the truth (50 %: it cannot tell). 50 draws each, but of an ensemble its members. "
     "Difference: in the energy score, positive where OCD is better, with the 95 % interval of a "
-    "paired bootstrap over {over}."
+    "paired bootstrap over {over}. —: what cannot be said, such as a variogram of one number, or what "
+    "a classifier tells from fewer than four test examples."
 )
 
 
@@ -53,11 +59,14 @@ def joint_results(run: RunRecords) -> Json:
 def judge_joint(found: Json, evidence: Evidence) -> Json:
     """The verdict about draws: against the trivial distribution, and against the best other.
     `evidence`: what their intervals rest on."""
-    ours = mean(found[OURS]["energy"])
-    others = {n: mean(of["energy"]) for n, of in found.items() if n not in (OURS, TRIVIAL, "base")}
+    known = {name: score for name, of in found.items() if (score := _energy(of)) is not None}
+    ours = known.get(OURS)
+    if ours is None:
+        return {"statement": "undecided", "sentence": NOT_FINITE}
+    others = {name: score for name, score in known.items() if name not in (OURS, TRIVIAL, "base")}
     sentences, statement = [], "undecided"
-    if TRIVIAL in found:
-        theirs, against = mean(found[TRIVIAL]["energy"]), found[TRIVIAL].get("against", {})
+    if TRIVIAL in known:
+        theirs, against = known[TRIVIAL], found[TRIVIAL].get("against", {})
         statement = statement_of(against.get("interval"))
         says = {
             "gain": "Draws of whole answers pay: they beat the base's answer with residuals of other "
@@ -82,9 +91,15 @@ def judge_joint(found: Json, evidence: Evidence) -> Json:
     return {"statement": statement, "sentence": " ".join(sentences) or "Draws were judged alone."}
 
 
+def _energy(of: Json) -> float | None:
+    """Mean over the seeds; None where one of them has no finite score."""
+    return mean(of["energy"]) if None not in of["energy"] else None
+
+
 def _change(before: float, after: float) -> str:
     places = decimals([before, after])
-    return f"{before:.{places}f} → {after:.{places}f}, {100 * (after / before - 1):+.1f} %"
+    share = f", {100 * (after / before - 1):+.1f} %" if before else ""
+    return f"{before:.{places}f} → {after:.{places}f}{share}"
 
 
 def joint_section(results: Json) -> list[str]:
@@ -99,7 +114,9 @@ def joint_section(results: Json) -> list[str]:
 def joint_table(found: Json) -> str:
     """A row a method, the best energy score first behind OCD's own."""
     rows = []
-    order = sorted(found, key=lambda name: (name != OURS, mean(found[name]["energy"])))
+    scores = {name: _energy(of) for name, of in found.items()}
+    last = [name for name in found if scores[name] is None]
+    order = sorted(found, key=lambda name: (name != OURS, name in last, scores[name] or 0.0))
     for name in order:
         of = found[name]
         cells = [f"{joint_title(name)} `{name}`", spread(of["energy"], 4), spread(of["variogram"], 4)]

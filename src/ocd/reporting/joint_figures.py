@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +25,7 @@ from ocd.reporting.plotting import (
     save,
     title,
 )
+from ocd.reporting.wording import known_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +126,8 @@ def draw_crps(found: Json) -> Figure:
     figure, axes = canvas(6.4, 4.2)
     names = sorted((name for name in found if name != "base"), key=lambda name: name != OURS)
     for name, colour in zip(names, COLOURS, strict=False):
-        curve = [mean(values) for values in zip(*found[name]["crps_by_step"], strict=True)]
+        steps = zip(*found[name]["crps_by_step"], strict=True)
+        curve = [np.nan if (value := known_mean(of)) is None else value for of in steps]
         width = 2.4 if name == OURS else 1.2
         axes.plot(
             range(1, len(curve) + 1), curve, label=joint_title(name), color=colour, linewidth=width

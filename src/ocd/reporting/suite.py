@@ -74,7 +74,9 @@ def read_part(name: str, folder: Path) -> Part:
         if all(method in run.predictions[seed]["methods"] for seed in run.seeds)
     ]
     values = {
-        method: np.array([run.predictions[seed]["methods"][method][metric] for seed in run.seeds])
+        method: np.array(
+            [run.predictions[seed]["methods"][method][metric] for seed in run.seeds], dtype=float
+        )
         for method in methods
     }
     found = {method: _counts(run, method, metric) for method in methods}

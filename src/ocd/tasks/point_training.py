@@ -21,7 +21,8 @@ def train_point(
     base: nn.Module, data: TaskData, num_steps: int, lr: float, seed: int, progress: Progress
 ) -> None:
     """Train in place (AdamW, one cycle, batches of 256); leaves the base in eval mode. The result
-    depends on the seed alone. Raises OCDError where there is nothing to learn from."""
+    depends on the seed alone. Raises OCDError where there is nothing to learn from, and where most
+    gradients, or weights in the end, are not finite."""
     if not len(data.train):
         raise OCDError("the base has no example to learn from: lower held_out")
     device = next(base.parameters()).device
@@ -39,18 +40,32 @@ def train_point(
             "point", base=base, optimizer=optimizer, schedule=schedule, order=order,
             random=GlobalRandom(device),
         )  # fmt: skip
+        taken = lost = torch.zeros((), device=device)
         for step in loop.steps(num_steps):
             rows = torch.randint(len(data.train), (BATCH,), generator=order)
             inputs, targets = data.train.rows(rows)
             loss = squared_error(base(to_device(inputs, device)), targets.to(device)).mean()
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(base.parameters(), 1.0)
+            norm = nn.utils.clip_grad_norm_(base.parameters(), 1.0)
+            taken, lost = taken + 1, lost + ~norm.isfinite()  # of an infinite one nothing is left
             optimizer.step()
             schedule.step()
             if (step + 1) % 500 == 0 or step + 1 == num_steps:
                 progress(f"base: step {step + 1} of {num_steps}, loss {loss.item():.4f}")
+    known = all(bool(weights.isfinite().all()) for weights in base.state_dict().values())
+    if not known or float(lost) > float(taken) / 2:
+        raise OCDError(
+            "the base's training did not stay finite: some inputs or targets are far too large (those "
+            f"of training are up to {_largest(data):.3g}); leave them out, or mend them"
+        )
     base.eval()
+
+
+def _largest(data: TaskData) -> float:
+    """The largest number of the training examples, without its sign."""
+    inputs, targets = data.train.rows(torch.arange(len(data.train)))
+    return max(float(part.abs().max()) for part in (inputs, targets) if isinstance(part, Tensor))
 
 
 class Encoder(nn.Module):

@@ -260,6 +260,13 @@ def first_examples(examples: Examples, count: int | None, option: str) -> Exampl
     return Examples(*examples.rows(slice(0, count)))
 
 
+def check_least(options: object, **least: int) -> None:
+    """Raises OCDError, naming the option, where one of `options` is smaller than its least value."""
+    for name, value in least.items():
+        if getattr(options, name) < value:
+            raise OCDError(f"{name} is {getattr(options, name)}: it must be at least {value}")
+
+
 def check_count(count: int | None, available: int, option: str) -> None:
     """Raises OCDError, naming the option, where `count` examples cannot be taken."""
     if count is not None and not 1 <= count <= available:

@@ -26,7 +26,7 @@ from ocd.tasks.images.recipe import Recipe, train_by_recipe
 from ocd.tasks.images.resnet import ResNet
 from ocd.tasks.published import Published
 from ocd.tasks.reader import Answer
-from ocd.tasks.task import Progress, Task, TaskData, check_count, unless_loaded
+from ocd.tasks.task import Progress, Task, TaskData, check_count, check_least, unless_loaded
 
 REPO = "uoft-cs/cifar10"
 FILES = {
@@ -86,6 +86,7 @@ class Options:
     )
 
     def __post_init__(self) -> None:
+        check_least(self, base_epochs=1)
         if self.compute not in COMPUTE:
             raise OCDError(f"compute is {self.compute!r}: use one of {', '.join(COMPUTE)}")
         if self.network not in NETWORKS:

@@ -30,7 +30,7 @@ from ocd.tasks.point_training import (
     squared_error,
     train_point,
 )
-from ocd.tasks.task import Progress, Task, TaskData, check_count, unless_loaded
+from ocd.tasks.task import Progress, Task, TaskData, check_count, check_least, unless_loaded
 
 SETS = ("mnist", "cifar10")
 SIDES = {"mnist": 28, "cifar10": 32}
@@ -59,6 +59,7 @@ class Options:
             raise OCDError(f"dataset is {self.dataset!r}: use one of {', '.join(SETS)}")
         if self.shrink not in (1, 2, 4) or self.side % 2:
             raise OCDError(f"shrink is {self.shrink}: use 1 or 2 (or 4 of cifar10)")
+        check_least(self, width=1, base_steps=1)
 
     @property
     def side(self) -> int:

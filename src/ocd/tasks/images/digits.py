@@ -26,7 +26,7 @@ from ocd.tasks.images.classification import (
 from ocd.tasks.images.encoder import ImageEncoder
 from ocd.tasks.images.own import MODULE_HELP, own_classifier
 from ocd.tasks.images.reader import DIGITS, ImageReader
-from ocd.tasks.task import Progress, Task, TaskData, first_examples, unless_loaded
+from ocd.tasks.task import Progress, Task, TaskData, check_least, first_examples, unless_loaded
 
 NUM_TEST = 600
 SPLIT_SEED = 0  # one split for all seeds, so that seeds differ in training alone
@@ -56,6 +56,7 @@ class Options:
     )
 
     def __post_init__(self) -> None:
+        check_least(self, base_epochs=1)
         check_augmentation(self.shift, self.distort)
 
 

@@ -28,7 +28,7 @@ from ocd.tasks.images.feature_reader import FeatureReader
 from ocd.tasks.images.features import PRECISIONS, kept_features
 from ocd.tasks.images.files import ImageFiles
 from ocd.tasks.images.heads import Heads, train_probe
-from ocd.tasks.task import Progress, Task, TaskData, unless_loaded
+from ocd.tasks.task import Progress, Task, TaskData, check_least, unless_loaded
 
 DEIT = "facebook/deit-base-distilled-patch16-224"
 
@@ -80,6 +80,7 @@ class FrozenOptions:
     test_size: int | None = field(default=None, metadata={"help": "test images to use; all if not set"})
 
     def __post_init__(self) -> None:
+        check_least(self, base_epochs=1)
         if self.compute not in COMPUTE:
             raise OCDError(f"compute is {self.compute!r}: use one of {', '.join(COMPUTE)}")
         if self.precision not in PRECISIONS:

@@ -24,7 +24,7 @@ from ocd.tasks.images.hub_images import read_images
 from ocd.tasks.images.own import MODULE_HELP, own_classifier
 from ocd.tasks.images.reader import DIGITS, ImageReader
 from ocd.tasks.published import Published
-from ocd.tasks.task import Progress, Task, TaskData, check_count, unless_loaded
+from ocd.tasks.task import Progress, Task, TaskData, check_count, check_least, unless_loaded
 
 REPO = "ylecun/mnist"
 FILES = {
@@ -65,6 +65,7 @@ class Options:
     )
 
     def __post_init__(self) -> None:
+        check_least(self, base_epochs=1)
         for option in ("corruption", "train_corruption"):
             check_corruption(getattr(self, option), option)
         check_augmentation(self.shift, self.distort)

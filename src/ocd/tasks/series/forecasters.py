@@ -1,7 +1,8 @@
 """Point forecasters: windows (B, L) of one series -> the next H values (B, H).
 
 Each is given the window less its last value, which is added to its answer again: levels drift (Zeng et
-al. 2023). The last layer is called `head` in all of them, and sees one vector.
+al. 2023). The last layer is called `head` in all of them, and sees one vector. All of them see the
+whole window: one that is no whole number of pieces is made longer in front (`in_pieces`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,16 @@ import torch
 from torch import Tensor, nn
 
 KINDS = ("linear", "mlp", "gru", "patches")
+
+
+def in_pieces(window: Tensor, size: int, stride: int) -> Tensor:
+    """Pieces (B, count, size) of a window (B, L), one every `stride` values; the last one ends where
+    the window does. Where they do not fit, the window's first value is repeated in front of it: the
+    newest values say most of what follows, and are never left out."""
+    lacking = size - window.shape[1] if window.shape[1] < size else (size - window.shape[1]) % stride
+    if lacking:
+        window = torch.cat([window[:, :1].expand(-1, lacking), window], dim=1)
+    return window.unfold(1, size, stride)
 
 
 class Forecaster(nn.Module):
@@ -35,7 +46,7 @@ class GRUBody(nn.Module):
         self.gru = nn.GRU(step, width, batch_first=True)
 
     def forward(self, window: Tensor) -> Tensor:
-        _, state = self.gru(window.unfold(1, self.step, self.step))
+        _, state = self.gru(in_pieces(window, self.step, self.step))
         return state[0]
 
 
@@ -45,7 +56,7 @@ class PatchBody(nn.Module):
     def __init__(self, lookback: int, width: int, layers: int = 2, patch: int = 16) -> None:
         super().__init__()
         self.patch, self.stride = patch, patch // 2
-        self.count = (lookback - patch) // self.stride + 1
+        self.count = -((patch - lookback) // self.stride) + 1  # of `in_pieces`
         self.enter = nn.Linear(patch, width)
         self.places = nn.Parameter(torch.empty(1, self.count, width))
         self.reset_parameters()
@@ -59,7 +70,7 @@ class PatchBody(nn.Module):
         nn.init.normal_(self.places, std=0.02)
 
     def forward(self, window: Tensor) -> Tensor:
-        patches = window.unfold(1, self.patch, self.stride)  # (B, count, patch)
+        patches = in_pieces(window, self.patch, self.stride)  # (B, count, patch)
         answer: Tensor = self.blocks(self.enter(patches) + self.places).flatten(1)
         return answer
 

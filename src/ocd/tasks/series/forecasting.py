@@ -24,9 +24,10 @@ from ocd.tasks.point_training import (
 from ocd.tasks.point_training import RUN_SETTINGS as SHARED_SETTINGS
 from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reader import SeriesReader
-from ocd.tasks.series.reading import read_series, without_constant
-from ocd.tasks.series.windows import Ends, Sizes, check_rows, windows
-from ocd.tasks.task import Progress, Task, TaskData, load_base, unless_loaded
+from ocd.tasks.series.reading import Series, listed_names, read_series
+from ocd.tasks.series.units import in_units, warn_of_far, without_constant
+from ocd.tasks.series.windows import Ends, Sizes, check_rows, is_published_ett, windows
+from ocd.tasks.task import Progress, Task, TaskData, check_least, load_base, unless_loaded
 
 LATE_SHARE = 0.4
 """Of the training windows: those from later rows, which a base of the user's own has not seen."""
@@ -52,6 +53,13 @@ class Options:
     columns: str = field(
         default="", metadata={"help": "columns to forecast, each by itself; all numbers if not set"}
     )
+    time: str = field(
+        default="",
+        metadata={
+            "help": "the column that says when a row is (year,month,... of several); found if not set, "
+            "none: rows are in the order of time"
+        },
+    )
     network: str = field(default="mlp", metadata={"help": f"the base: {', '.join(KINDS)}"})
     lookback: int = field(default=96, metadata={"help": "steps that are given"})
     horizon: int = field(default=24, metadata={"help": "steps that are forecast"})
@@ -64,6 +72,12 @@ class Options:
     base_steps: int = field(default=1500, metadata={"help": "steps of the base's training"})
 
     @property
+    def of_time(self) -> tuple[str, ...] | None:
+        """The columns that are named as the time; () for none, and None where they are to be found."""
+        named = tuple(part.strip() for part in self.time.split(",") if part.strip())
+        return None if not named else () if named == ("none",) else named
+
+    @property
     def together(self) -> int:
         """Rows of a block, two horizons or more. A training window's answer lies in one block, and the
         windows of a block on one side of every split: no answer step is known from another side."""
@@ -72,20 +86,20 @@ class Options:
     def __post_init__(self) -> None:
         if self.network not in KINDS:
             raise OCDError(f"network is {self.network!r}: use one of {', '.join(KINDS)}")
-        for name, least in (("lookback", 16), ("horizon", 1), ("train_size", 64), ("test_size", 2)):
-            if getattr(self, name) < least:
-                raise OCDError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        check_least(self, lookback=16, horizon=1, train_size=64, test_size=2, width=1, base_steps=1)
 
 
 def load(options: Options, data_dir: Path | None) -> TaskData:
     """Windows (N, L) and what follows (N, H), each series in units of its training rows' deviation."""
     columns = [part.strip() for part in options.columns.split(",") if part.strip()]
-    series = read_series(options.file, data_dir, columns)
-    path, sizes = Path(options.file), Sizes(options.lookback, options.horizon, options.together)
-    check_rows(len(series.values), len(series.names), path, sizes)
-    ends = Ends.of(len(series.values), path)
-    series, mean, deviation = without_constant(series, ends.train, f"series {options.file}")
-    values = ((series.values - mean) / deviation).float()
+    where = f"series {options.file}"
+    series = read_series(options.file, data_dir, columns, options.of_time)
+    total, sizes = len(series.values), Sizes(options.lookback, options.horizon, options.together)
+    is_ett = is_published_ett(Path(options.file).stem, total, series.columns)
+    check_rows(total, len(series.names), where, sizes, is_ett)
+    ends = Ends.of(total, is_ett)
+    series, mean, deviation = without_constant(series, ends.train, where)
+    values = in_units(series, mean, deviation, where)[: ends.test]
     ours = int(LATE_SHARE * options.train_size)
     early, of_early = windows(values, 0, ends.train, sizes, options.train_size - ours)
     late, of_late = windows(values, ends.train, ends.validation, sizes, ours)
@@ -97,20 +111,39 @@ def load(options: Options, data_dir: Path | None) -> TaskData:
     return TaskData(
         Examples(join_rows(early.inputs, late.inputs), torch.cat([early.targets, late.targets])),
         test,
-        notes=(
-            f"{len(series.names)} series of {len(values):,} steps, each forecast by itself; rows to "
-            f"{ends.train:,} and to {ends.validation:,}, the later ones, to learn from, to "
-            f"{ends.test:,} to test",
-            *series.notes,
-            *given,
-        ),
+        notes=(*_said(series, ends), *given),
+        warnings=warn_of_far(series.names, values, ends.train),
         groups=rows // options.together,
         test_together=of_test // options.together,
         num_early=len(early),
         reader=SeriesReader(
-            series.names, options.lookback, options.horizon, mean, deviation, series.step
+            series.names,
+            options.lookback,
+            options.horizon,
+            mean,
+            deviation,
+            series.step,
+            series.when.columns or options.of_time,
         ),
     )
+
+
+def _said(series: Series, ends: Ends) -> list[str]:
+    """Notes on what was read: what is forecast, by which time, and what was left out."""
+    total, columns = len(series.values), series.when.columns
+    rest = total - ends.test
+    ett = f" (the usual parts of ETT; the last {rest:,} rows are not used)" if rest else ""
+    series_of = f"{len(series.names)} series ({listed_names(series.names)}) of {total:,} steps"
+    notes = [
+        f"{series_of}, each forecast by itself; rows to {ends.train:,} and to {ends.validation:,}, the "
+        f"later ones, to learn from, to {ends.test:,} to test{ett}"
+    ]
+    if columns:
+        apart = f"; rows are mostly {series.step} apart" if series.step else ""
+        many = "s" if len(columns) > 1 else ""
+        notes.append(f"the time is in column{many} {listed_names(columns)}{apart}")
+    gaps = series.when.missing(0, total)
+    return [*notes, *series.notes, *([gaps] if gaps else [])]
 
 
 def _given_base(options: Options, later: Examples) -> tuple[str, ...]:

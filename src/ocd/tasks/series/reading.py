@@ -6,9 +6,10 @@ What is a series and what is the time is found in the table itself, and whatever
 
 * the first line has to hold names: a file without them would lose its first step, and name its series
   by values;
-* a column of dates (or a counter of rows), or the index of a frame, says when a row is. Rows that run
-  backwards are turned round; times that go to and fro are refused, since several series one below the
-  other are no series. Steps that are missing are counted;
+* columns of dates (or a counter of rows), or the index of a frame, say when a row is. Which these are
+  is always said, and can be named. Rows that run backwards are turned round; times that go to and fro
+  are refused, since several series one below the other are no series. Steps that are missing are
+  counted;
 * columns are numbers in any way of writing (1.234,5 too). A column that is mostly numbers is not left
   out for the few values that are none: the first of these is named.
 """
@@ -16,7 +17,7 @@ What is a series and what is the time is found in the table itself, and whatever
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ import torch
 from torch import Tensor
 
 from ocd.errors import OCDError, nearest
-from ocd.tasks.series.times import Step, Times, find_times, moments
+from ocd.tasks.series.moments import counts_rows, moments, whole_dates
+from ocd.tasks.series.times import Step, Times, find_times
 from ocd.tasks.tables.kinds import COMMA_FIRST
 from ocd.tasks.tables.numbers import as_numbers, find_number_format
 from ocd.tasks.tables.reading import as_frame, find_table, first_line, read_table
@@ -35,110 +37,111 @@ if TYPE_CHECKING:
 
 MOSTLY = 0.5
 """Share of readable numbers from which a column is meant to be one of numbers."""
+COUNTER = 0.9
+"""Share of equal steps from which whole numbers that grow count rows, whatever they are called."""
 
 
 @dataclass(frozen=True)
 class Series:
     """`values` (T, C) in double precision, one column a series, the earliest first; `names` of the
-    columns. `times`: what each row is called, its date or its number. `notes`: what was left out, is
-    missing, or was turned round. `step`: the usual time from a row to the next, None where no column
-    says so."""
+    columns. `when` the rows are. `left_out`: columns that are no series, and no time. `constant`:
+    series that are left out, as they do not vary where one learns. `columns`: all that
+    the table has."""
 
     values: Tensor
     names: tuple[str, ...]
-    times: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    step: Step | None = None
+    when: Times
+    left_out: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """What each row is called: its date or its number."""
+        return tuple(self.when.called)
+
+    @property
+    def step(self) -> Step | None:
+        """The usual time from a row to the next, None where no column says so."""
+        return self.when.step
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person might not expect: what was left out, or turned round."""
+        notes = self.when.notes
+        for names, why in (
+            (self.left_out, "no series (words, dates, truth values or a count of rows)"),
+            (self.constant, "constant in the rows to learn from"),
+        ):
+            if names:
+                notes.append(f"left out, as {why}: {listed_names(names)}")
+        return tuple(notes)
 
 
-def read_series(name: str, data_dir: Path | None, wanted: Sequence[str] = ()) -> Series:
+def listed_names(names: Sequence[str], most: int = 8) -> str:
+    """In quotes, and how many there are beside the first `most`."""
+    more = f" and {len(names) - most} others" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
+
+def read_series(
+    name: str,
+    data_dir: Path | None,
+    wanted: Sequence[str] = (),
+    time: Sequence[str] | None = None,
+    known: bool = False,
+) -> Series:
     """The series in a CSV or parquet file, in `data_dir` first. `wanted`: their names, all columns of
-    numbers where there are none. Raises OCDError naming what is wrong, where, and what would be
-    right."""
+    numbers where there are none. `time`: the columns that say when a row is, () for none; they are
+    found where it is None, and where they are those `known` of another table, and this one lacks them.
+    Raises OCDError naming what is wrong, where, and what would be right."""
     where = f"series {name}"
     _check_names(first_line(find_table(name, data_dir)), where)
-    return _series_of(read_table(name, data_dir, keep_index=True), where, wanted)
+    return _series_of(read_table(name, data_dir, keep_index=True), where, wanted, time, known)
 
 
-def series_of_frame(data: Any, wanted: Sequence[str] = ()) -> Series:
+def series_of_frame(
+    data: Any, wanted: Sequence[str] = (), time: Sequence[str] | None = None, known: bool = False
+) -> Series:
     """Those of what a program has at hand, a data frame."""
-    return _series_of(as_frame(data, keep_index=True), "the frame", wanted)
+    return _series_of(as_frame(data, keep_index=True), "the frame", wanted, time, known)
 
 
-def _series_of(table: pd.DataFrame, where: str, wanted: Sequence[str]) -> Series:
+def _series_of(
+    table: pd.DataFrame, where: str, wanted: Sequence[str], time: Sequence[str] | None, known: bool
+) -> Series:
+    if known and time is not None and not set(time) <= {*table.columns}:
+        time = None
     comma_first = bool(table.attrs.get(COMMA_FIRST, False))
-    times = find_times(table, where)
-    of_time = times.column
-    if times.backwards:
-        table = table.iloc[::-1].reset_index(drop=True)
-    left_out = [] if of_time is None else [of_time]
+    when = find_times(table, where, time, but=wanted)
     numbers: dict[str, Any] = {}
-    for column in table.columns:
-        if column == of_time and column not in wanted:
-            continue
-        if wanted and column not in wanted:
-            continue
-        found = _numbers(table[column], where, comma_first)
-        if found is None or (not wanted and _is_counter(found)):
+    left_out = []
+    for column in wanted or [name for name in table.columns if name not in when.columns]:
+        found = _numbers(table[column], where, comma_first) if column in table.columns else None
+        if found is None or (not wanted and _says_when(column, found, table, when)):
             left_out.append(column)
         else:
             numbers[column] = found
-    for column in wanted:
-        if column not in numbers:
-            others = [str(name) for name in table.columns if name != of_time]
-            raise OCDError(f"{where} has no column of numbers {column!r}{nearest(column, others)}")
+    if wanted and left_out:
+        others = [str(name) for name in table.columns if name not in when.columns]
+        raise OCDError(
+            f"{where} has no column of numbers {left_out[0]!r}{nearest(left_out[0], others)}"
+        )
     if not numbers:
         raise OCDError(f"{where} has no column of numbers")
-    names = tuple(wanted or numbers)
-    values = np.stack([numbers[column] for column in names], axis=1).astype(np.float64)
-    _check_gaps(values, names, times.called, where)
-    called, notes = tuple(times.called), _notes(left_out, times)
-    return Series(torch.from_numpy(values), names, called, notes, times.step)
+    values = np.stack([*numbers.values()], axis=1).astype(np.float64)
+    called = when.called[::-1] if when.backwards else when.called  # in the order of the table
+    _check_gaps(values, tuple(numbers), called, where)
+    in_order = np.ascontiguousarray(values[::-1]) if when.backwards else values
+    every = tuple(map(str, table.columns))
+    return Series(torch.from_numpy(in_order), tuple(numbers), when, tuple(left_out), columns=every)
 
 
-def without_constant(series: Series, rows: int, where: str) -> tuple[Series, Tensor, Tensor]:
-    """The series that vary in the first `rows`, a note naming the others, and mean and deviation (C,)
-    of these rows. Raises OCDError where none varies.
-
-    A series whose deviation is 1e-12 of its largest value or less has only rounding to say.
-    """
-    known = series.values[:rows]
-    size = known.abs().amax(dim=0)
-    parts = known / size.where(size > 0, 1.0)  # whose squares neither overflow nor vanish
-    varies = parts.std(dim=0) > 1e-12
-    listed = ", ".join(
-        repr(name) for name, kept in zip(series.names, varies.tolist(), strict=True) if not kept
-    )
-    if not varies.any():
-        raise OCDError(
-            f"{where}: all series are constant in the {rows:,} rows to learn from ({listed}): there is "
-            "nothing to forecast"
-        )
-    mean, deviation = parts.mean(dim=0) * size, parts.std(dim=0) * size
-    if not listed:
-        return series, mean, deviation
-    kept = replace(
-        series,
-        values=series.values[:, varies],
-        names=tuple(name for name, it in zip(series.names, varies.tolist(), strict=True) if it),
-        notes=(*series.notes, f"left out, as constant in the rows to learn from: {listed}"),
-    )
-    return kept, mean[varies], deviation[varies]
-
-
-def _notes(left_out: list[str], times: Times) -> tuple[str, ...]:
-    """What a person might not expect."""
-    notes = []
-    if times.column is None:
-        notes.append("no column says when a row is: rows are taken to be in the order of time")
-    elif times.backwards:
-        notes.append(f"the rows had the latest first (column {times.column!r}) and were turned round")
-    if times.note:
-        notes.append(times.note)
-    if others := [name for name in left_out if name != times.column]:
-        listed = ", ".join(map(repr, others[:5])) + (" and others" if len(others) > 5 else "")
-        notes.append(f"left out, as no series of numbers: {listed}")
-    return tuple(notes)
+def _says_when(column: str, numbers: np.ndarray[Any, Any], table: pd.DataFrame, when: Times) -> bool:
+    """Whether a column counts rows, is a date, or repeats a part of what says when they are."""
+    if _is_counter(numbers) or (when.clock is not None and when.clock.says(numbers)):
+        return True
+    return whole_dates(column, table[column]) is not None
 
 
 def _check_names(names: list[str], where: str) -> None:
@@ -184,9 +187,12 @@ def _numbers(column: pd.Series, where: str, comma_first: bool) -> np.ndarray[Any
 
 
 def _is_counter(numbers: np.ndarray[Any, Any]) -> bool:
-    """Whether a column counts rows: the same step from each to the next, and not none."""
+    """Whether a column counts rows: the same step from each to the next, and not none; of whole numbers
+    from most to the next."""
     steps = np.diff(numbers)
-    return len(steps) > 2 and bool((steps == steps[0]).all()) and steps[0] != 0
+    if len(steps) < 3:
+        return False
+    return bool((steps == steps[0]).all() and steps[0] != 0) or counts_rows(numbers, COUNTER)
 
 
 def _check_gaps(

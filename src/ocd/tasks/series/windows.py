@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch import Tensor
 from ocd.data import Examples
 from ocd.errors import OCDError
 
+ETT_ROWS = 17_420
+ETT_COLUMNS = frozenset(("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"))
+"""Of the published ETTh1 and ETTh2, beside a column of dates (Zhou et al. 2021)."""
 FEWEST_WINDOWS = 32
 """From which a base learns, or OCD, or which they are tested on: of fewer nothing can be said."""
 FEWEST_BLOCKS = 2
@@ -26,10 +29,10 @@ class Ends:
     test: int
 
     @classmethod
-    def of(cls, num_rows: int, path: Path) -> Ends:
-        """The usual ones of the ETT data by the file's name (12, 4 and 4 months of 30 days); of another
-        file six, two and two tenths."""
-        if path.stem.startswith("ETTh") and num_rows >= 20 * 720:
+    def of(cls, num_rows: int, is_ett: bool = False) -> Ends:
+        """Six, two and two tenths; the usual ones of the published ETT data (12, 4 and 4 months of 30
+        days), which leave the last four months of it."""
+        if is_ett:
             return cls(12 * 720, 16 * 720, 20 * 720)
         return cls(int(0.6 * num_rows), int(0.8 * num_rows), num_rows)
 
@@ -44,23 +47,30 @@ class Sizes:
     block: int = 0
 
 
-def check_rows(num_rows: int, num_series: int, path: Path, sizes: Sizes) -> None:
+def is_published_ett(name: str, num_rows: int, columns: Collection[str]) -> bool:
+    """Whether a file is the published ETTh1 or ETTh2: by its name, and by what it holds, since others
+    are called so too."""
+    has = len(columns) == len(ETT_COLUMNS) + 1 and set(columns) >= ETT_COLUMNS
+    return name.startswith("ETTh") and num_rows == ETT_ROWS and has
+
+
+def check_rows(num_rows: int, num_series: int, where: str, sizes: Sizes, is_ett: bool = False) -> None:
     """Raises OCDError, with the number of rows that are needed, for a series that leaves too few
-    windows to the base, to OCD or to the test."""
-    short = _too_few(Ends.of(num_rows, path), num_series, sizes)
+    windows to the base, to OCD or to the test. `is_ett`: the published ETT data, whose parts end where
+    they do."""
+    short = _too_few(Ends.of(num_rows, is_ett), num_series, sizes)
     if not short:
         return
     advice, streak = "lower lookback or horizon", 0
     # How blocks lie within the parts depends on the number of rows, with a period of five blocks.
     most = num_rows + 5 * (10 * sizes.block + sizes.lookback + FEWEST_WINDOWS)
-    can_be = not _too_few(Ends.of(most, path), num_series, sizes)  # of ETT the ends are fixed
-    for rows in range(num_rows + 1, most + 1 if can_be else 0):
-        streak = 0 if _too_few(Ends.of(rows, path), num_series, sizes) else streak + 1
+    for rows in range(num_rows + 1, 0 if is_ett else most + 1):
+        streak = 0 if _too_few(Ends.of(rows), num_series, sizes) else streak + 1
         if streak == 5 * sizes.block:
             advice = f"give {rows - streak + 1:,} rows or more, or {advice}"
             break
     raise OCDError(
-        f"series {path}: {num_rows:,} rows leave {short} with lookback={sizes.lookback} and "
+        f"{where}: {num_rows:,} rows leave {short} with lookback={sizes.lookback} and "
         f"horizon={sizes.horizon}, which is too few: {advice}"
     )
 

@@ -9,7 +9,7 @@ from ocd.errors import OCDError
 from ocd.tasks.speech.mixing import Speaker
 from ocd.tasks.speech.separator import Size
 from ocd.tasks.speech.sound import SOUND_RATE
-from ocd.tasks.task import TaskData
+from ocd.tasks.task import TaskData, check_least
 
 OUTPUT_ENCODERS = ("small", "vgg11")
 COMPUTE = ("float32", "bfloat16")
@@ -74,11 +74,8 @@ class SpeechOptions:
     )
 
     def __post_init__(self) -> None:
-        smallest = {"speakers": 2, "num_train": 2, "num_test": 2, "features": 2, "frame": 2, "units": 1}
-        smallest |= {"blocks": 1, "chunk": 2, "base_steps": 1, "base_batch": 1}
-        for name, least in smallest.items():
-            if getattr(self, name) < least:
-                raise OCDError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        check_least(self, speakers=2, num_train=2, num_test=2, features=2, frame=2, units=1)
+        check_least(self, blocks=1, chunk=2, base_steps=1, base_batch=1)
         for name in ("seconds", "base_seconds"):
             if not SHORTEST <= getattr(self, name) <= LONGEST:
                 span = f"from {SHORTEST:g} to {LONGEST:g}"

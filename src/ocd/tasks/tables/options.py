@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ocd.errors import OCDError
-from ocd.tasks.task import TaskData
+from ocd.tasks.task import TaskData, check_least
 
 NETWORKS = ("mlp", "resnet")
 KINDS = ("regression", "classification")
@@ -47,9 +47,7 @@ class NetworkOptions:
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
             raise OCDError(f"network is {self.network!r}: use one of {', '.join(NETWORKS)}")
-        for name in ("width", "blocks", "base_epochs", "folds"):
-            if getattr(self, name) < 1:
-                raise OCDError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        check_least(self, width=1, blocks=1, base_epochs=1, folds=1)
         if not 0 <= self.dropout < 1:
             raise OCDError(f"dropout is {self.dropout:g}: it must be a share, from 0 to below 1")
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from ocd.errors import OCDError
-from ocd.tasks.task import TaskData
+from ocd.tasks.task import TaskData, check_least
 
 BACKGROUNDS = {"black": 0.0, "white": 1.0}
 
@@ -71,11 +71,8 @@ class Options:
             raise OCDError(f"image_encoder is {self.image_encoder!r}: use small or vgg11")
         if self.test_split not in ("test", "val"):
             raise OCDError(f"test_split is {self.test_split!r}: use test or val")
-        smallest = {"size": 6, "depths": 2, "encodings": 0, "width": 1, "grid": SMALL_SIDE}
-        smallest |= {"base_steps": 1, "base_rays": 1, "film_frames": 0}
-        for name, least in smallest.items():
-            if getattr(self, name) < least:
-                raise OCDError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        check_least(self, size=6, depths=2, encodings=0, width=1, grid=SMALL_SIDE)
+        check_least(self, base_steps=1, base_rays=1, film_frames=0)
         if not 0 <= self.near < self.far:
             raise OCDError(f"near is {self.near:g} and far {self.far:g}: 0 <= near < far is needed")
 
