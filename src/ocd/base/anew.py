@@ -3,8 +3,8 @@
     with answers_anew():              # every input is new, as it is to whoever asks for the first time
         base(inputs)                  # the whole pass; to know its time
 
-A part that keeps its answers is closed to moves (`closed_to_moves`), and uses `anew_store()` in place of
-its own where there is one.
+A part that keeps its answers is closed to moves (`closed_to_moves`), and uses `anew_store()` in place
+of its own where there is one.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ from ocd.evaluation.joint import joint_predictors, score_joint, shown_draws
 from ocd.evaluation.method import Method, MethodTable
 from ocd.evaluation.per_example import per_example_values
 from ocd.evaluation.ranking_metrics import expected_ranks
+from ocd.evaluation.timing import how_timed, seconds_anew, timed_examples
 from ocd.evaluation.views import pick_views
 from ocd.prediction import Prediction
 
@@ -87,8 +88,9 @@ def evaluate(
 
     A method that raises an OCDError is left out, with the reason in `numbers["skipped"]`. Errors of the
     base and of OCD's own variants are raised: without these there is no table. `numbers["costs"]` are
-    microseconds an example; the base's is the median of five predictions. Where it is interrupted, what
-    methods predicted is kept, with its costs (ocd.data.resuming).
+    microseconds an example, with all that the base computes for a new input, also where it keeps the
+    answers of a part (ocd.evaluation.timing); the base's is the median of five predictions. Where it is
+    interrupted, what methods predicted is kept, with its costs (ocd.data.resuming).
     """
     criteria, targets = comparison.criteria, test.targets
     table = list_methods(comparison)
@@ -167,6 +169,7 @@ class _Judged:
         self.together = together
         self.ensemble = _ensemble(comparison)
         self.warm_up = cache(self._warm_up)
+        self.timed_examples = cache(partial(timed_examples, comparison.fits.main.base, test))
         self.names = table.names  # in their order now: fits move some of them
 
     def every(self) -> dict[str, State]:
@@ -219,8 +222,10 @@ class _Judged:
         if method is None:
             return {"skipped": self.table.skipped[name], "notes": notes}
         self.warm_up()
+        if (timed := self.timed_examples()) is not None and name == "base":
+            notes.append(how_timed(timed, self.test))
         try:
-            prediction, cost = _timed(method, self.test, repeats=5 if name == "base" else 1)
+            prediction, cost = self._timed(name, method)
         except OCDError as error:
             if name == "base" or name.startswith("ocd"):
                 raise
@@ -232,6 +237,18 @@ class _Judged:
             one["mean_network"] = prediction.mean_network.cpu()
         return one
 
+    def _timed(self, name: str, method: Method) -> tuple[Prediction, float]:
+        """A method's prediction of the test examples, and the microseconds that it takes an example."""
+        repeats, few = 5 if name == "base" else 1, self.timed_examples()
+        if few is None:
+            prediction, seconds = _predicted(method, self.test, repeats)
+            return prediction, 1e6 * seconds / len(self.test)
+        prediction, _ = _predicted(method, self.test, repeats=1)
+        of_few = self.table.method(name, few.targets)  # an oracle has their labels
+        assert of_few is not None
+        predict = partial(of_few.predictor.predict, few.inputs, of_few.draws)
+        return prediction, 1e6 * seconds_anew(predict, max(repeats, 3)) / len(few)
+
     def _warm_up(self) -> None:
         """The first prediction of a process imports and allocates: it is not timed."""
         with resumable_part("warm-up"):
@@ -242,11 +259,11 @@ def _facts(method: Method) -> State:
     return {"training_seconds": method.training_seconds, "parameters": method.parameters}
 
 
-def _timed(method: Method, test: Examples, repeats: int) -> tuple[Prediction, float]:
-    """A method's prediction, and the microseconds that it takes an example."""
+def _predicted(method: Method, test: Examples, repeats: int) -> tuple[Prediction, float]:
+    """A method's prediction, and the seconds that it takes, the median of some."""
     seconds = []
     for _ in range(repeats):
         with resumable_part("prediction") as clock:
             prediction = method.predictor.predict(test.inputs, method.draws)
             seconds.append(clock.seconds)
-    return prediction, 1e6 * median(seconds) / len(test)
+    return prediction, median(seconds)

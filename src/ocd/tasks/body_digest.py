@@ -1,15 +1,15 @@
-"""What a frozen body is known by: a hash of all that its answers depend on, cheap enough for every call.
+"""What a frozen body is known by: a hash of what its answers depend on, cheap enough for every call.
 
     if may_be_kept(body):
         key = body_digest(body)      # equal for copies and private views; other after any change
 
 The hash is of
 
-* the values of parameters and buffers. Parameters are read whole once (0.2 s for the 90 MB of a MiniLM);
-  a call that finds the same tensors again compares PyTorch's counts of writes, and the numbers of a
-  diagonal through each tensor, which meets every row. So what is written by an optimiser, by
-  `load_state_dict` or under `no_grad` is always seen. PyTorch does not count writes through `.data` or
-  NumPy: of these are seen those that change whole tensors or rows, but not all that change single
+* the values of parameters and buffers. Parameters are read whole once (0.2 s for the 90 MB of a
+  MiniLM); a call that finds the same tensors again compares PyTorch's counts of writes, and the
+  numbers of a diagonal through each tensor, which meets every row. So what is written by an optimiser,
+  by `load_state_dict` or under `no_grad` is always seen. PyTorch does not count writes through `.data`
+  or NumPy: of these are seen those that change whole tensors or rows, but not all that change single
   numbers. Write `with torch.no_grad(): weight[2, 5] = 0.0`, and it is seen;
 * the form: the names and kinds of all modules, and their plain attributes (how vectors are pooled, the
   number of heads, a `config` and what is in it);

@@ -191,7 +191,7 @@ def _store() -> dict[str, _Features]:
 
 def _features_of(store: dict[str, _Features], digest: str) -> _Features:
     """Those of the body with this hash, from the folder that is named where memory has none."""
-    kept = store[digest] = store.pop(digest, None) or _Features()
+    kept = store[digest] = store.pop(digest) if digest in store else _Features()
     folder = _FOLDER.get()
     if folder is None or store is not _FEATURES:
         return kept
