@@ -11,6 +11,7 @@ from torch import nn
 
 from helpers import DIGITS, LOSS, config
 from ocd import OCD, Examples
+from ocd.baselines import UnchangedBase
 from ocd.evaluation import (
     Comparison,
     FittedBaselines,
@@ -21,6 +22,7 @@ from ocd.evaluation import (
     timing,
 )
 from ocd.evaluation.evaluating import Evaluation
+from ocd.evaluation.timing import AnewClock
 from ocd.lessons import OverfitConfig
 from ocd.tasks import kept_features
 from ocd.tasks.kept_features import KeptFeatures
@@ -31,15 +33,23 @@ TEST = 40
 
 
 class Body(nn.Module):
-    """Takes its time."""
+    """Takes its time. `busy`: how many times as long, as where others use the machine too."""
+
+    busy = 1.0
 
     def __init__(self) -> None:
         super().__init__()
         self.fc = nn.Linear(5, 8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        time.sleep(PASS * len(x))
+        time.sleep(PASS * len(x) * Body.busy)
         return self.fc(x).tanh()
+
+
+class Pause(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(3 * PASS * len(x))
+        return x
 
 
 class Base(nn.Module):
@@ -113,29 +123,55 @@ def test_a_long_pass_is_timed_on_some_examples(comparison, judged, monkeypatch):
 def test_examples_are_spread_evenly(comparison, monkeypatch):
     monkeypatch.setattr(timing, "LONG_ENOUGH", 100 * PASS)
     test = examples(400, 4)
-    timed = timing.timed_examples(comparison.fits.main.base, test)
-    assert timed is not None and 32 <= len(timed) <= 100
-    places = [(test.inputs == row).all(dim=1).nonzero().item() for row in timed.inputs]
+    clock = AnewClock.of(comparison.fits.main.base, test)
+    assert clock is not None and 32 <= len(clock.examples) <= 100
+    places = [(test.inputs == row).all(dim=1).nonzero().item() for row in clock.examples.inputs]
     steps = torch.tensor(places).diff()
     assert places[0] == 0 and places[-1] == 399 and steps.max() - steps.min() <= 1
-    assert torch.equal(timed.targets, test.targets[places])
+    assert torch.equal(clock.examples.targets, test.targets[places])
+
+
+def test_a_pass_has_one_price_whatever_the_machine_does(comparison, monkeypatch):
+    base, test = comparison.fits.main.base, examples(TEST, 5)
+    clock = AnewClock.of(base, test)
+    assert clock is not None
+    monkeypatch.setattr(Body, "busy", 10.0)
+    predict = UnchangedBase(base).predict
+    assert 1e6 * PASS < clock.microseconds(predict, draws=1, repeats=1) < 5e6 * PASS
+
+    def twice(inputs: torch.Tensor, draws: int) -> None:
+        predict(inputs, draws), predict(inputs + 1, draws), predict(inputs, draws)
+
+    found = clock.microseconds(twice, draws=1, repeats=1)
+    assert 2e6 * PASS < found < 6e6 * PASS  # the third time they are known
+
+
+def test_a_part_of_another_size_has_a_price_of_its_own(comparison):
+    clock = AnewClock.of(comparison.fits.main.base, examples(TEST, 5))
+    assert clock is not None
+    other = made_base(3)
+    other.front.body = nn.Sequential(Body(), *(nn.Linear(8, 8) for _ in range(2)), Pause())
+    other.eval().requires_grad_(False)
+    assert clock.microseconds(UnchangedBase(other).predict, draws=1, repeats=1) > 3e6 * PASS
 
 
 def test_timing_keeps_and_forgets_nothing(comparison):
     base, test = comparison.fits.main.base, examples(TEST, 5)
     known = {name: list(kept.rows) for name, kept in kept_features._FEATURES.items()}
-    timing.timed_examples(base, test)
+    AnewClock.of(base, test)
     assert {name: list(kept.rows) for name, kept in kept_features._FEATURES.items()} == known
 
 
-def test_a_long_prediction_is_not_repeated(monkeypatch):
+def test_a_long_prediction_is_not_repeated(comparison, monkeypatch):
+    clock = AnewClock.of(comparison.fits.main.base, examples(TEST, 5))
+    assert clock is not None
     calls: list[int] = []
-    assert timing.seconds_anew(lambda: calls.append(1), repeats=3) >= 0
+    assert clock.seconds(lambda inputs: calls.append(1), repeats=3) >= 0
     assert len(calls) == 3
     monkeypatch.setattr(timing, "MOST_SECONDS", 1e-9)
-    timing.seconds_anew(lambda: calls.append(1), repeats=3)
+    clock.seconds(lambda inputs: calls.append(1), repeats=3)
     assert len(calls) == 4
 
 
 def test_bases_that_keep_nothing_are_timed_on_all():
-    assert timing.timed_examples(nn.Linear(5, 3), examples(TEST, 3)) is None
+    assert AnewClock.of(nn.Linear(5, 3), examples(TEST, 3)) is None

@@ -260,9 +260,11 @@ def test_what_is_asked_anew_is_computed_again_and_forgotten(base, tmp_path):
     wanted = base.front(x)
     for _ in range(2):
         Body.rows = 0
-        with kept_in(tmp_path), answers_anew():
+        with kept_in(tmp_path), answers_anew() as anew:
             assert torch.equal(base.front(x), wanted)
             base.front(x[2:])
+        (passes,) = anew.passes.values()
+        assert passes.examples == 5 and passes.seconds > 0
         assert Body.rows == 5  # each input once, as for whoever asks for the first time
     Body.rows = 0
     assert torch.equal(base.front(x), wanted)

@@ -1,6 +1,6 @@
 """The user's frozen network: find a layer, see what passes through it, run it with deltas."""
 
-from ocd.base.anew import anew_store, answers_anew, keeps_answers
+from ocd.base.anew import anew_block, answers_anew, keeps_answers
 from ocd.base.capture import Capture
 from ocd.base.component_delta import ComponentDelta
 from ocd.base.deltas import Delta, DenseDelta, OutputShift, RankOneDelta, num_weights
@@ -36,7 +36,7 @@ __all__ = [
     "RankOneDelta",
     "Way",
     "agree",
-    "anew_store",
+    "anew_block",
     "answers_anew",
     "base_digest",
     "capture_rows",

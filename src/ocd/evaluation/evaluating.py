@@ -40,7 +40,7 @@ from ocd.evaluation.joint import joint_predictors, score_joint, shown_draws
 from ocd.evaluation.method import Method, MethodTable
 from ocd.evaluation.per_example import per_example_values
 from ocd.evaluation.ranking_metrics import expected_ranks
-from ocd.evaluation.timing import how_timed, seconds_anew, timed_examples
+from ocd.evaluation.timing import AnewClock
 from ocd.evaluation.views import pick_views
 from ocd.prediction import Prediction
 
@@ -169,7 +169,7 @@ class _Judged:
         self.together = together
         self.ensemble = _ensemble(comparison)
         self.warm_up = cache(self._warm_up)
-        self.timed_examples = cache(partial(timed_examples, comparison.fits.main.base, test))
+        self.anew_clock = cache(partial(AnewClock.of, comparison.fits.main.base, test))
         self.names = table.names  # in their order now: fits move some of them
 
     def every(self) -> dict[str, State]:
@@ -222,8 +222,8 @@ class _Judged:
         if method is None:
             return {"skipped": self.table.skipped[name], "notes": notes}
         self.warm_up()
-        if (timed := self.timed_examples()) is not None and name == "base":
-            notes.append(how_timed(timed, self.test))
+        if (clock := self.anew_clock()) is not None and name == "base":
+            notes.append(str(clock))
         try:
             prediction, cost = self._timed(name, method)
         except OCDError as error:
@@ -239,15 +239,14 @@ class _Judged:
 
     def _timed(self, name: str, method: Method) -> tuple[Prediction, float]:
         """A method's prediction of the test examples, and the microseconds that it takes an example."""
-        repeats, few = 5 if name == "base" else 1, self.timed_examples()
-        if few is None:
+        repeats, clock = 5 if name == "base" else 1, self.anew_clock()
+        if clock is None:
             prediction, seconds = _predicted(method, self.test, repeats)
             return prediction, 1e6 * seconds / len(self.test)
         prediction, _ = _predicted(method, self.test, repeats=1)
-        of_few = self.table.method(name, few.targets)  # an oracle has their labels
+        of_few = self.table.method(name, clock.examples.targets)  # an oracle has their labels
         assert of_few is not None
-        predict = partial(of_few.predictor.predict, few.inputs, of_few.draws)
-        return prediction, 1e6 * seconds_anew(predict, max(repeats, 3)) / len(few)
+        return prediction, clock.microseconds(of_few.predictor.predict, of_few.draws, max(repeats, 3))
 
     def _warm_up(self) -> None:
         """The first prediction of a process imports and allocates: it is not timed."""

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ocd.base import anew_store
+from ocd.base import anew_block
 from ocd.data import read_tensors, write_tensors
 from ocd.tasks.body_digest import body_digest, may_be_kept
 
@@ -106,13 +107,20 @@ class KeptFeatures(nn.Module):
         new = {key: place for place, key in enumerate(keys) if key not in found}
         index = torch.tensor(list(new.values()), dtype=torch.long)
         for part in index.split(self.chunk) if new else ():
-            with torch.no_grad():
-                rows = self.body(inputs[part.to(inputs.device)]).detach().cpu()
+            rows = self._computed(inputs[part.to(inputs.device)])
             pairs = zip(part.tolist(), rows, strict=True)
             made = {keys[place]: row.clone() for place, row in pairs}
             found |= made
             _keep(digest, made)
         return torch.stack([found[key] for key in keys]).to(inputs.device)
+
+    def _computed(self, inputs: Tensor) -> Tensor:
+        start = time.perf_counter()
+        with torch.no_grad():
+            rows: Tensor = self.body(inputs).detach().cpu()
+        if (anew := anew_block()) is not None:
+            anew.computed(self.body, len(inputs), time.perf_counter() - start)
+        return rows
 
 
 class _Looked(torch.autograd.Function):
@@ -185,8 +193,8 @@ def _write(path: Path, rows: dict[bytes, Tensor]) -> None:
 
 def _store() -> dict[str, _Features]:
     """Where features are kept: in memory for all, or for a block of `answers_anew` alone."""
-    anew = anew_store()
-    return _FEATURES if anew is None else anew.setdefault(__name__, {})
+    anew = anew_block()
+    return _FEATURES if anew is None else anew.store.setdefault(__name__, {})
 
 
 def _features_of(store: dict[str, _Features], digest: str) -> _Features:
