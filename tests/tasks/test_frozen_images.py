@@ -428,6 +428,7 @@ def test_tiny_imagenet_reads_the_hubs_layout(tmp_path: Path) -> None:
     data = task.load(task.options(model=model, train_size=4), tmp_path)
     assert data.train.inputs.shape == (4, 2, 16) and data.test.targets.tolist() == [0, 1, 2]
     assert "linear probe on features of" in data.notes[-1]
+    assert "no time of a method has the body's pass in it" in data.notes[-1]
     base = task.make_base(task.options(), data)
     assert base.cls_classifier.weight.shape == (200, 16)
     assert isinstance(base.distillation_classifier, nn.Linear)

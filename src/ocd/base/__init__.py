@@ -1,5 +1,6 @@
 """The user's frozen network: find a layer, see what passes through it, run it with deltas."""
 
+from ocd.base.anew import anew_block, answers_anew, keeps_answers
 from ocd.base.capture import Capture
 from ocd.base.component_delta import ComponentDelta
 from ocd.base.deltas import Delta, DenseDelta, OutputShift, RankOneDelta, num_weights
@@ -35,6 +36,8 @@ __all__ = [
     "RankOneDelta",
     "Way",
     "agree",
+    "anew_block",
+    "answers_anew",
     "base_digest",
     "capture_rows",
     "check_independent",
@@ -45,6 +48,7 @@ __all__ = [
     "finite_rows",
     "independent_copy",
     "is_quantised",
+    "keeps_answers",
     "list_layers",
     "loss_unit",
     "num_weights",

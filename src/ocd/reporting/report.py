@@ -51,7 +51,8 @@ ONE_DRAW = (
     "task's loss, likewise."
 )
 COSTS_MEAN = (
-    "µs per example: time to predict the test examples. Training s: seconds to get the method beyond "
+    "µs per example: time to predict the test examples, from the inputs of the base on; a note below "
+    "says so where a part of the base keeps its answers. Training s: seconds to get the method beyond "
     "those of the base, whose row has its own training; parameters: all that are needed to predict, "
     "the base's too. Means over the seeds; —: not known."
 )

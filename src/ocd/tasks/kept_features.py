@@ -13,14 +13,22 @@ and let `forward` call `self.front(inputs)`, one tensor with a row for each exam
 same bytes are the same input. Layers of `body` are not compared by Eq. 3 and cannot be moved
 (`closed_to_moves`). A run's phases are `kept_in` its folder already.
 
-Features belong to a hash of the weights they were made with, never to a module or a file name: copies
-and private views of a base share them, and a base that was changed has others. While `body` is in
-train mode, or a gradient of its weights is asked for, nothing is kept and nothing is looked up.
+Features belong to a hash of the values and the form of the body that made them (ocd.tasks.body_digest
+says what is in it), never to a module or a file name: copies and private views of a base share them,
+and a base that was changed has others. While something in `body` is in train mode or runs code of its
+own (hooks), or a gradient is asked for, nothing is kept and nothing is looked up.
+
+Several threads may ask at once: each gets the features of its own inputs, whatever others keep or drop.
+There is room for `MOST_BYTES`; beyond it, bodies that were not asked for longest are forgotten first,
+then the oldest rows, which are computed again where they are asked for. In a block of
+`ocd.base.answers_anew`, as where methods are timed, all is as if nothing had been kept before it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,39 +40,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ocd.base import digest_of
+from ocd.base import anew_block
 from ocd.data import read_tensors, write_tensors
+from ocd.tasks.body_digest import body_digest, may_be_kept
 
 MOST_BYTES = 2**31
-"""Of features in memory; those that were not asked for longest leave."""
+"""Of features in memory, of all bodies together."""
 MOST_ON_DISK = 2**28
 """Bytes of a file of features; larger ones are computed again."""
-MOST_KNOWN = 8
-"""Sets of weights whose hash is remembered."""
 _FOLDER: ContextVar[Path | None] = ContextVar("kept_features_folder", default=None)
 
 
 @dataclass
 class _Features:
-    """Those of one body: row numbers by the hash of an input, and the rows. `folder`: the one that was
-    named when they were asked for last."""
+    """Those of one body: rows by the hash of an input, the oldest first, and their bytes. `has_new`:
+    whether some are not in a file yet. `folder`: the one that was named when they were asked for
+    last."""
 
-    places: dict[bytes, int] = field(default_factory=dict)
-    rows: list[Tensor] = field(default_factory=list)
-    num_saved: int = 0
+    rows: OrderedDict[bytes, Tensor] = field(default_factory=OrderedDict)
+    size: int = 0
+    has_new: bool = False
     folder: Path | None = None
 
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return sum(row.numel() * row.element_size() for row in self.rows)
+    def add(self, rows: dict[bytes, Tensor]) -> None:
+        for key, row in rows.items():
+            if key not in self.rows:  # another thread may have been faster
+                self.rows[key] = row
+                self.size += _bytes(row)
+
+    def drop_oldest(self) -> None:
+        self.size -= _bytes(self.rows.popitem(last=False)[1])
 
 
-_FEATURES: OrderedDict[str, _Features] = OrderedDict()
-"""By the hash of the body's weights, those that were asked for last at the end."""
-_KNOWN: list[tuple[list[Tensor], list[int], str]] = []
-"""Weights, their versions when they were hashed, and the hash. The weights are held, so that no others
-can come to lie where they lie."""
+_FEATURES: dict[str, _Features] = {}
+"""By the hash of a body, those that were asked for last at the end."""
+_LOCK = threading.RLock()
+"""Held where these are read or changed, never while a body runs."""
 
 
 class KeptFeatures(nn.Module):
@@ -80,9 +91,10 @@ class KeptFeatures(nn.Module):
         self.chunk = chunk
 
     def forward(self, inputs: Tensor) -> Tensor:
-        weights = list(self.body.parameters())
-        asked = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
-        if self.body.training or asked:
+        asked = torch.is_grad_enabled() and any(
+            tensor.requires_grad for tensor in (inputs, *self.body.parameters())
+        )
+        if asked or not may_be_kept(self.body):
             answer: Tensor = self.body(inputs)
             return answer
         looked_up: Tensor = _Looked.apply(inputs, self)
@@ -90,20 +102,25 @@ class KeptFeatures(nn.Module):
 
     def looked_up(self, inputs: Tensor) -> Tensor:
         """The features of inputs (B, ...), computed where they are not there yet."""
-        kept = _features_of(_digest(self.body))
-        keys = input_digests(inputs)
-        new = {key: place for place, key in enumerate(keys) if key not in kept.places}
+        digest, keys = body_digest(self.body), input_digests(inputs)
+        found = _known(digest, keys)  # held here, so that nobody can drop them under our hands
+        new = {key: place for place, key in enumerate(keys) if key not in found}
         index = torch.tensor(list(new.values()), dtype=torch.long)
         for part in index.split(self.chunk) if new else ():
-            with torch.no_grad():
-                found = self.body(inputs[part.to(inputs.device)]).detach().cpu()
-            for place, row in zip(part.tolist(), found, strict=True):
-                kept.places[keys[place]] = len(kept.rows)
-                kept.rows.append(row.clone())
-        if new:
-            _make_room()
-        rows = torch.stack([kept.rows[kept.places[key]] for key in keys])
-        return rows.to(inputs.device)
+            rows = self._computed(inputs[part.to(inputs.device)])
+            pairs = zip(part.tolist(), rows, strict=True)
+            made = {keys[place]: row.clone() for place, row in pairs}
+            found |= made
+            _keep(digest, made)
+        return torch.stack([found[key] for key in keys]).to(inputs.device)
+
+    def _computed(self, inputs: Tensor) -> Tensor:
+        start = time.perf_counter()
+        with torch.no_grad():
+            rows: Tensor = self.body(inputs).detach().cpu()
+        if (anew := anew_block()) is not None:
+            anew.computed(self.body, len(inputs), time.perf_counter() - start)
+        return rows
 
 
 class _Looked(torch.autograd.Function):
@@ -152,71 +169,77 @@ def kept_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         _FOLDER.reset(token)
-        for digest, kept in _FEATURES.items():
-            if kept.folder != folder or len(kept.rows) <= kept.num_saved:
-                continue
-            if kept.size <= MOST_ON_DISK:
-                _write(folder / f"{digest}.safetensors", kept)
+        with _LOCK:
+            here = {digest: kept for digest, kept in _FEATURES.items() if kept.folder == folder}
+            new = {digest: dict(kept.rows) for digest, kept in here.items() if _is_worth(kept)}
+            for digest in new:
+                here[digest].has_new = False
+        for digest, rows in new.items():
+            _write(folder / f"{digest}.safetensors", rows)
 
 
-def _write(path: Path, kept: _Features) -> None:
+def _is_worth(kept: _Features) -> bool:
+    """A file: something is new, and of one shape (inputs of several lengths are not worth a format)."""
+    return (
+        kept.has_new and kept.size <= MOST_ON_DISK and len({r.shape for r in kept.rows.values()}) == 1
+    )
+
+
+def _write(path: Path, rows: dict[bytes, Tensor]) -> None:
     """The hashes of the inputs, and their rows in the same order, as safetensors."""
-    by_shape = {row.shape for row in kept.rows}
-    if len(by_shape) != 1:  # of inputs of several lengths: not worth a format
-        return
-    names = b"".join(kept.places)
-    keys = torch.frombuffer(bytearray(names), dtype=torch.uint8).view(len(kept.places), -1)
-    write_tensors(path, {"keys": keys, "rows": torch.stack(kept.rows)})
-    kept.num_saved = len(kept.rows)
+    keys = torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8).view(len(rows), -1)
+    write_tensors(path, {"keys": keys, "rows": torch.stack(list(rows.values()))})
 
 
-def _features_of(digest: str) -> _Features:
+def _store() -> dict[str, _Features]:
+    """Where features are kept: in memory for all, or for a block of `answers_anew` alone."""
+    anew = anew_block()
+    return _FEATURES if anew is None else anew.store.setdefault(__name__, {})
+
+
+def _features_of(store: dict[str, _Features], digest: str) -> _Features:
     """Those of the body with this hash, from the folder that is named where memory has none."""
-    if digest not in _FEATURES:
-        _FEATURES[digest] = _Features()
-    kept = _FEATURES[digest]
-    _FEATURES.move_to_end(digest)
+    kept = store[digest] = store.pop(digest) if digest in store else _Features()
     folder = _FOLDER.get()
-    if folder is None:
+    if folder is None or store is not _FEATURES:
         return kept
     path, kept.folder = folder / f"{digest}.safetensors", folder
     if not kept.rows and path.exists():
         saved = read_tensors(path)
-        kept.rows = list(saved["rows"])
-        kept.places = {bytes(key.tolist()): n for n, key in enumerate(saved["keys"])}
-        kept.num_saved = len(kept.rows)
+        keys = [bytes(key.tolist()) for key in saved["keys"]]
+        kept.add(dict(zip(keys, saved["rows"], strict=True)))
     return kept
 
 
-def _make_room() -> None:
-    """Forget what was not asked for longest, until the rest is below the limit."""
-    while len(_FEATURES) > 1 and sum(kept.size for kept in _FEATURES.values()) > MOST_BYTES:
-        _FEATURES.popitem(last=False)
+def _known(digest: str, keys: list[bytes]) -> dict[bytes, Tensor]:
+    """The rows of these inputs that are kept."""
+    with _LOCK:
+        store = _store()
+        rows = _features_of(store, digest).rows
+        found = {key: rows[key] for key in keys if key in rows}
+        _make_room(store)
+        return found
 
 
-def _digest(body: nn.Module) -> str:
-    """The hash of a module's weights and form. That of the parameters is looked up where these very
-    tensors were hashed before and nothing was written into them since; buffers, of which views have
-    copies, are hashed anew."""
-    weights = [parameter.detach() for parameter in body.parameters()]
-    digest = hashlib.sha256(_digest_of_weights(weights, body).encode())
-    for name, buffer in body.named_buffers():
-        digest.update(name.encode())
-        digest.update(buffer.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _keep(digest: str, rows: dict[bytes, Tensor]) -> None:
+    """Keep new rows, as far as there is room."""
+    with _LOCK:
+        store = _store()
+        kept = _features_of(store, digest)
+        kept.add(rows)
+        kept.has_new = True
+        _make_room(store)
 
 
-def _digest_of_weights(weights: list[Tensor], body: nn.Module) -> str:
-    """The hash of the form and of the parameters; to read a hundred megabytes takes as long as the rest
-    of a small pass, so that it is done once for each set of weights."""
-    form = hashlib.sha256(repr(body).encode()).hexdigest()
-    for known, versions, digest in _KNOWN:
-        same = digest.startswith(form) and all(
-            one.data_ptr() == other.data_ptr() and one.shape == other.shape and one._version == version
-            for one, other, version in zip(known, weights, versions, strict=True)
-        )
-        if same:
-            return digest
-    _KNOWN.append((weights, [one._version for one in weights], form + digest_of(weights)))
-    del _KNOWN[:-MOST_KNOWN]
-    return _KNOWN[-1][2]
+def _make_room(store: dict[str, _Features]) -> None:
+    """Forget bodies that were not asked for longest, then the oldest rows of the last one, until the
+    rest is below the limit."""
+    while len(store) > 1 and sum(kept.size for kept in store.values()) > MOST_BYTES:
+        del store[next(iter(store))]
+    (last,) = [*store.values()][-1:]
+    while last.size > MOST_BYTES:
+        last.drop_oldest()
+
+
+def _bytes(row: Tensor) -> int:
+    return row.numel() * row.element_size()

@@ -136,7 +136,8 @@ def _load(options: FrozenOptions, sets: ImageSets, folder: Path | None) -> TaskD
     )
     notes.append(
         f"the base is a linear probe on features of {body.name} (weights {body.digest}, in "
-        f"{body.compute}), which were computed once for each of {len(train) + len(test):,} images"
+        f"{body.compute}), which were computed once for each of {len(train) + len(test):,} images; "
+        "they are the base's inputs, so that no time of a method has the body's pass in it"
     )
     reader = FeatureReader(
         model=body.name,
