@@ -51,7 +51,14 @@ PUBLISHED: dict[str, dict[str, dict[str, Figure]]] = {
 
 
 def load_set(folder: str, options: TextOptions, data_dir: Path | None) -> TaskData:
-    """Training and test texts of a set on the hub, `SetFit/<folder>/{train,test}.jsonl`."""
+    """Training and test texts of a set on the hub, `SetFit/<folder>/{train,test}.jsonl`. Raises OCDError
+    where other columns are asked for than these files have."""
+    for name, asked in (("text", options.text), ("label", options.label)):
+        if asked != name:
+            raise OCDError(
+                f"{name} is {asked!r}: the files of SetFit/{folder} have the columns text and label; "
+                "of your own files the task is `text`"
+            )
     train, test = (
         read_labelled(
             hub_file(f"SetFit/{folder}", f"{split}.jsonl", data_dir),
@@ -62,7 +69,7 @@ def load_set(folder: str, options: TextOptions, data_dir: Path | None) -> TaskDa
         )
         for split in ("train", "test")
     )
-    return make_data(train, test, replace(options, text="text", label="label"))
+    return make_data(train, test, options)
 
 
 def load_own(options: OwnTextOptions, data_dir: Path | None) -> TaskData:
@@ -73,8 +80,8 @@ def load_own(options: OwnTextOptions, data_dir: Path | None) -> TaskData:
             f"the task text needs files: --set train=FILE --set test=FILE ({missing} is missing)"
         )
     train, test = (
-        read_labelled(Path(place), options.text, options.label, leave_out=place == options.train)
-        for place in (options.train, options.test)
+        read_labelled(Path(place), options.text, options.label, leave_out=is_train)
+        for place, is_train in ((options.train, True), (options.test, False))
     )
     return make_data(train, test, options)
 
