@@ -106,6 +106,26 @@ def test_copied_texts_are_one_piece_of_evidence(files, tmp_path):
     assert (run.root / "checkpoint" / "seed-0" / "fold-1").is_dir()
 
 
+def test_test_texts_that_are_training_texts_are_named_first(files, tmp_path):
+    """Of each seed those that it draws."""
+    folder, _ = files
+    head, *lines = (folder / "train.csv").read_text().splitlines()
+    other = (folder / "test.csv").read_text().splitlines()
+    (tmp_path / "test.csv").write_text("\n".join([head, *lines[:20], *other[1:11]]) + "\n")
+    whole = own_run(files, tmp_path / "run", shots="none", test=str(tmp_path / "test.csv"))
+    (said,) = read_json(whole.root / "config.json")["data_warnings"]
+    assert said.startswith("20 of 30 test examples are among the training examples, 20 of them with")
+    drawn = own_run(files, tmp_path / "drawn", test=str(tmp_path / "test.csv"))
+    warnings = read_json(drawn.root / "config.json")["data_warnings"]
+    for seed in drawn.seeds:
+        rows = {tuple(row) for row in drawn.at(seed).data.train.inputs.tolist()}
+        count = sum(tuple(row) in rows for row in drawn.at(seed).data.test.inputs.tolist())
+        (of_seed,) = [one for one in warnings if f"of seed {seed}" in one or len(warnings) == 1]
+        assert f"{count} of 30 test examples are among the training examples" in of_seed
+    apart = own_run(files, tmp_path / "apart")
+    assert read_json(apart.root / "config.json")["data_warnings"] == []
+
+
 def test_nothing_is_a_joblib_or_a_pickle(run):
     found = {path.suffix for path in run.root.rglob("*") if path.is_file()}
     assert not found & {".pkl", ".pickle", ".joblib"}

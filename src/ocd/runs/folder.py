@@ -23,7 +23,7 @@ from ocd.config import OCDConfig
 from ocd.data import Examples, Log, Shard, locked, read_json, some_of, write_json
 from ocd.distributed import launched
 from ocd.errors import OCDError
-from ocd.runs.examples import load_data, with_copies
+from ocd.runs.examples import load_data, said_of, with_copies
 from ocd.runs.logged import phase_seconds
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
@@ -132,7 +132,7 @@ class RunFolder:
         made: dict[int, Self] = self.__dict__.setdefault("_of_seeds", {})
         if seed not in made:
             made[seed] = dataclasses.replace(self, drawn_by=seed, origin=self)
-            made[seed].data = with_copies(self.task.for_seed(self.options, self.data, seed))
+            made[seed].data = with_copies(self.task, self.task.for_seed(self.options, self.data, seed))
         return made[seed]
 
     def _as_dict(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class RunFolder:
             name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
             for name, metric in self.task.metrics.items()
         }
-        published, first = self.task.published, self.at(self.seeds[0]).data
+        published = self.task.published
         return {
             "format_version": FORMAT_VERSION,
             "task": self.task.name,
@@ -150,9 +150,7 @@ class RunFolder:
             "options": dataclasses.asdict(self.options),
             "run_options": dataclasses.asdict(self.run_options),
             "config": self.config.to_dict(),
-            "examples": {"train": len(first.train), "test": len(first.test)},
-            "data_notes": list(first.notes),
-            "data_warnings": list(first.warnings),
+            **said_of({seed: self.at(seed).data for seed in self.seeds}),
             "metrics": metrics,
             "left_out": left_out(self, self.full_options) if self.full_options else [],
             "published": dataclasses.asdict(published) if published else None,

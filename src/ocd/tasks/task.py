@@ -138,6 +138,8 @@ class Task:
     the OCDConfig keys that differ."""
     other_bases: dict[str, dict[str, object]] = field(default_factory=dict)
     """Baselines that are another base: name -> the task's options that differ."""
+    finds_copies: bool = False
+    """Whether `load` itself warns of test examples that are training examples; else a run does."""
     is_table: bool = False
     """Whether inputs are features (B, D), for which there are baselines that are no networks."""
     has_distribution: bool = False
