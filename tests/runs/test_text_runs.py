@@ -240,3 +240,11 @@ def test_suite_has_the_sets_at_hand_and_an_average(files, tmp_path, capsys, monk
     assert "average" in said and "*published:* SetFit" in said and "Average of 2 sets" in said
     assert (root / "figures" / "gains.png").exists()
     assert report_suite(root)["verdict"] == results["verdict"]
+    # The body is not the paper's, and there are fewer pairs: nothing is judged by what it published.
+    others = "`iterations` is 1 instead of 20, `shots` is 6 instead of 8, the body is body instead of"
+    for text in (" ".join(said.split()), (root / "report.md").read_text()):
+        assert "Of all sets: the body is body." in text
+        assert f"another experiment than the published one: {others}" in text
+    own = (root / "setfit-amazon-cf" / "report.md").read_text()
+    assert "another experiment than the published one" in own and others in own
+    assert "Of all published gains" not in own and "is not reproduced" not in own

@@ -42,9 +42,9 @@ def with_copies(task: Task, data: TaskData) -> TaskData:
     )
 
 
-def said_of(drawn: Mapping[int, TaskData]) -> dict[str, Any]:
+def said_of(task: Task, drawn: Mapping[int, TaskData]) -> dict[str, Any]:
     """What a run's config.json says of its data. `drawn`: those of each seed, which may draw their own;
-    a warning that not all have names its seeds."""
+    a warning that not all have names its seeds. With what was published, and what stands in for it."""
     first = next(iter(drawn.values()))
     warnings: dict[str, list[str]] = {}
     for seed, data in drawn.items():
@@ -57,4 +57,12 @@ def said_of(drawn: Mapping[int, TaskData]) -> dict[str, Any]:
             text if len(seeds) == len(drawn) else f"of seed {', '.join(seeds)}, {text}"
             for text, seeds in warnings.items()
         ],
+        "published": _published(task, first),
     }
+
+
+def _published(task: Task, data: TaskData) -> dict[str, Any] | None:
+    if task.published is None:
+        return None
+    clauses = [clause for clause in (task.published.stand_in, data.stand_in) if clause]
+    return dataclasses.asdict(task.published) | {"stand_in": ", ".join(clauses)}

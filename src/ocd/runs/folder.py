@@ -140,7 +140,6 @@ class RunFolder:
             name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
             for name, metric in self.task.metrics.items()
         }
-        published = self.task.published
         return {
             "format_version": FORMAT_VERSION,
             "task": self.task.name,
@@ -150,10 +149,9 @@ class RunFolder:
             "options": dataclasses.asdict(self.options),
             "run_options": dataclasses.asdict(self.run_options),
             "config": self.config.to_dict(),
-            **said_of({seed: self.at(seed).data for seed in self.seeds}),
+            **said_of(self.task, {seed: self.at(seed).data for seed in self.seeds}),
             "metrics": metrics,
             "left_out": left_out(self, self.full_options) if self.full_options else [],
-            "published": dataclasses.asdict(published) if published else None,
             "command": self.command,
         }
 

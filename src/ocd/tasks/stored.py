@@ -45,6 +45,7 @@ OWN = (
     "test_groups",
     "test_together",
     "num_early",
+    "stand_in",
 )
 
 

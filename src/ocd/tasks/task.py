@@ -52,7 +52,8 @@ class TaskData:
     `test_together` (M,): a number for the test examples that are one piece of evidence otherwise, such
     as windows that overlap or visits of a patient: intervals draw them together. `num_early`: how many
     of the first training examples are of an earlier time than all others, where only these others may
-    be kept from the base (`held_out`); None where any may.
+    be kept from the base (`held_out`); None where any may. `stand_in`: a clause that says what of it
+    stands in for the paper's, such as the network; then no published gain is judged.
     """
 
     train: Examples
@@ -64,6 +65,7 @@ class TaskData:
     test_groups: Tensor | None = field(default=None, kw_only=True)
     test_together: Tensor | None = field(default=None, kw_only=True)
     num_early: int | None = field(default=None, kw_only=True)
+    stand_in: str = field(default="", kw_only=True)
 
     @property
     def evidence(self) -> EvidenceGroups | None:

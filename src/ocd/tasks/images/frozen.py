@@ -128,6 +128,7 @@ def _load(options: FrozenOptions, sets: ImageSets, folder: Path | None) -> TaskD
     The notes say which network they are of.
     """
     body, notes = _body(options, folder)
+    stand_in = f"{STAND_IN} stands in for the paper's network" if notes else ""
     train, test = (
         kept_features(body, files, folder and folder / f"{split}.safetensors", options.precision)
         for split, files in (("train", sets.train), ("test", sets.test))
@@ -146,7 +147,7 @@ def _load(options: FrozenOptions, sets: ImageSets, folder: Path | None) -> TaskD
         classes=sets.classes,
     )
     notes += [*sets.train.notes, *sets.test.notes]
-    return TaskData(train, test, reader=reader, notes=tuple(notes))
+    return TaskData(train, test, reader=reader, notes=tuple(notes), stand_in=stand_in)
 
 
 def _body(options: FrozenOptions, folder: Path | None) -> tuple[Body, list[str]]:

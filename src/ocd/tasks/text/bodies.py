@@ -73,6 +73,11 @@ def _load(place: str, name: str) -> tuple[Any, str]:
             raise OCDError(f"body {place!r} cannot be loaded: {reason}") from error
 
 
+def is_published(name: str) -> bool:
+    """Whether a body is SetFit's own and the paper's, by its name or that of its folder."""
+    return name.rpartition("/")[2] == PUBLISHED.rpartition("/")[2]
+
+
 def describe_body(body: Any, name: str) -> dict[str, Any]:
     """What is needed to make the same network and tokens again, without its weights.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ocd.data import Examples, seeded
 from ocd.errors import OCDError
 from ocd.tasks.task import TaskData, check_count
-from ocd.tasks.text.bodies import describe_body, load_body
+from ocd.tasks.text.bodies import PUBLISHED, describe_body, is_published, load_body
 from ocd.tasks.text.options import TextData, TextOptions
 from ocd.tasks.text.reader import TextReader
 from ocd.tasks.text.reading import is_missing, rows_of, text_of, whole
@@ -134,6 +134,7 @@ def make_data(train: Labelled, test: Labelled, options: TextOptions) -> TextData
         Examples(rows[1], targets[1]),
         reader=TextReader(facts, names, options.text, width),
         notes=tuple(notes),
+        stand_in="" if is_published(name) else f"the body is {name} instead of {PUBLISHED}",
         body=facts,
         classes=list(names),
         texts={
