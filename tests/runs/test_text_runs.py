@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import ocd
+from ocd import OCDError
 from ocd.cli import main
 from ocd.data import read_json, read_tensors
 from ocd.runs import Run, audit_run, report_suite
@@ -124,6 +125,36 @@ def test_test_texts_that_are_training_texts_are_named_first(files, tmp_path):
         assert f"{count} of 30 test examples are among the training examples" in of_seed
     apart = own_run(files, tmp_path / "apart")
     assert read_json(apart.root / "config.json")["data_warnings"] == []
+
+
+FEW = ["good film,good", "bad film,bad", "great film,good", "poor film,bad", "fine film,good"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "message"),
+    [
+        (FEW, {"cross_fitting.num_folds": "4"}, "5 examples make no 4 folds: give 8 at least, set "
+         r"cross_fitting.num_folds to 2 at most, or fit without .* \(--set cross_fit=false\)"),
+        (FEW, {"shots": "2", "cross_fitting.num_folds": "4", "variants": "true"},
+         r"4 examples make no 4 folds.* \(--set cross_fit=false --set variants=false\)"),
+        (FEW[:2], {}, r"2 examples make no 2 folds: give 4 at least, or fit without"),
+        (FEW, {"cross_fit": "false", "variants": "true", "cross_fitting.num_folds": "3"},
+         r"\(--set variants=false\)"),
+        ([*FEW[::2], "glad film,good", FEW[1]], {}, "the others are of 1 class, where 2 are needed"),
+    ],
+)  # fmt: skip
+def test_too_few_texts_are_refused_before_anything_is_written(files, tmp_path, rows, more, message):
+    train = tmp_path / "few.csv"
+    train.write_text("\n".join(["text,label", *rows]) + "\n")
+    root = tmp_path / "run"
+    settings = {"train": str(train), "shots": "none"} | more
+    with pytest.raises(OCDError, match=message):
+        own_run(files, root, **settings)
+    assert not root.exists()
+    # What the message names is a way out, in the same folder.
+    made = own_run(files, root, **settings | {"cross_fit": "false", "variants": "false"})
+    made.predict(0)
+    assert (root / "predictions" / "seed-0.json").exists()
 
 
 def test_nothing_is_a_joblib_or_a_pickle(run):

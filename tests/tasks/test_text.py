@@ -119,12 +119,11 @@ def test_a_seed_draws_as_many_texts_of_each_class(data):
 
 def test_folds_have_their_share_of_each_class():
     from ocd.data import Examples
-    from ocd.lessons import CrossFittingConfig
-    from ocd.lessons.cross_fitting import _parts
+    from ocd.lessons import CrossFittingConfig, fold_parts
 
     labels = torch.tensor([0] * 8 + [1] * 8)[torch.randperm(16, generator=seeded(3))]
-    problem = SimpleNamespace(dataset=Examples(torch.zeros(16, 2), labels), belongs=None)
-    parts = _parts(problem, 16, CrossFittingConfig(num_folds=4, stratify=True), 0)
+    folds = CrossFittingConfig(num_folds=4, stratify=True)
+    parts = fold_parts(Examples(torch.zeros(16, 2), labels), None, folds, 0)
     assert torch.cat(parts).sort().values.tolist() == list(range(16))
     assert all(labels[part].sum() == 2 for part in parts)
 

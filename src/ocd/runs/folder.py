@@ -24,6 +24,7 @@ from ocd.data import Examples, Log, Shard, locked, read_json, some_of, write_jso
 from ocd.distributed import launched
 from ocd.errors import OCDError
 from ocd.runs.examples import load_data, said_of, with_copies
+from ocd.runs.folds import check_folds
 from ocd.runs.logged import phase_seconds
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
@@ -177,6 +178,7 @@ class RunFolder:
     def _check_data(self) -> None:
         if not len(self.data.train) or not len(self.data.test):
             raise OCDError(f"task {self.task.name} has no examples to train on or to test")
+        check_folds(self)
 
     def _check_layer(self) -> None:
         """Raises OCDError for an unknown layer before a base is trained or anything is written."""

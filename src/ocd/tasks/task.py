@@ -125,6 +125,8 @@ class Task:
     task alone, and what the size of its examples asks for."""
     run_settings: dict[str, object] = field(default_factory=dict)
     """Differences from the options of a run."""
+    fewest_classes: int = 1
+    """How many classes the examples that a base is trained on must have."""
     classifies: bool = False
     """Whether outputs are logits of classes, so that answers have an entropy and can be wrong."""
     layer: str = "auto"

@@ -112,6 +112,7 @@ def _task(name: str, load: Callable[..., TaskData], published: Published | None 
         loss=cross_entropy_per_example,
         metrics=CLASSIFIER_METRICS | ({"matthews": MATTHEWS} if counterfactual else {}),
         classifies=True,
+        fewest_classes=2,  # SetFit makes pairs of different classes
         join_draws=log_mean_softmax,
         make_encoder=_nothing,
         make_transform=_nothing,

@@ -71,7 +71,9 @@ def train_setfit(texts: Sequence[str], labels: Sequence[int], options: TextOptio
     except ImportError as error:
         raise OCDError(NEEDS) from error
     if len(set(labels)) < 2:
-        raise OCDError("SetFit needs training texts of two classes at least")
+        raise OCDError(
+            f"SetFit needs training texts of two classes at least, and these {len(labels)} are all of one"
+        )
     with ExitStack() as stack:
         stack.enter_context(quiet())
         stack.enter_context(random_states(seed))
