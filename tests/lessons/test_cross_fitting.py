@@ -281,7 +281,9 @@ def test_fit_base_is_given_the_users_own_kind_of_dataset() -> None:
 
 
 def test_too_few_examples_make_no_folds() -> None:
-    message = "5 examples make no 3 folds: give 6 at least, set cross_fitting.num_folds to 2 at most, or"
+    message = (
+        "5 examples make no 3 folds: give 6 at least, set cross_fitting.num_folds to 2 at most, or"
+    )
     with pytest.raises(OCDError, match=message):
         fit(dataset=examples(5))
     with pytest.raises(OCDError, match="3 examples make no 3 folds: give 6 at least, or fit without"):

@@ -87,7 +87,9 @@ def _sentences(rows: list[Compared], results: Json) -> str:
     for row in rows[1:]:
         found.setdefault(judge(row), []).append(f"`{row.method}`")
     by_status = [f"{status}: {', '.join(found[status])}" for status in STATUSES if status in found]
-    text += f" Of all published gains, {'; '.join(by_status)}." if by_status else " No gain is published."
+    text += (
+        f" Of all published gains, {'; '.join(by_status)}." if by_status else " No gain is published."
+    )
     beyond = [f"`{row.method}`" for row in rows[1:] if left and row.published_gain > left]
     if beyond:
         text += (
