@@ -242,6 +242,9 @@ def test_block_moves_and_reports_its_layers(files, tmp_path):
         files, tmp_path / "named", part="block", layer="encoder.layer.1.output.dense",
         num_bases="1", baselines="none", cross_fit="false",
     )  # fmt: skip
+    with pytest.raises(OCDError, match="with --set part=block those of the body's last block") as head:
+        own_run(files, tmp_path / "head", layer="encoder.layer.1.output.dense")
+    assert "front." not in str(head.value) and not (tmp_path / "head").exists()
     layer.predict(0)
     assert read_json(layer.root / "predictions" / "seed-0.json")["methods"]["ocd"]
 
@@ -271,6 +274,13 @@ def test_suite_has_the_sets_at_hand_and_an_average(files, tmp_path, capsys, monk
     assert "average" in said and "*published:* SetFit" in said and "Average of 2 sets" in said
     assert (root / "figures" / "gains.png").exists()
     assert report_suite(root)["verdict"] == results["verdict"]
+    for command in (["verdict", str(root)], ["audit", str(root)], ["predict", str(root)],
+                    ["apply", str(root), "--input", "x.csv", "--out", "y.csv"]):  # fmt: skip
+        monkeypatch.setattr(sys, "argv", ["ocd", *command])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        err = " ".join(capsys.readouterr().err.split())
+        assert stopped.value.code == 2 and "is the folder of a suite" in err and "setfit-cr" in err, err
     # The body is not the paper's, and there are fewer pairs: nothing is judged by what it published.
     others = "`iterations` is 1 instead of 20, `shots` is 6 instead of 8, the body is body instead of"
     for text in (" ".join(said.split()), (root / "report.md").read_text()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import torch
 from ocd.data import seeded
 from ocd.errors import MissingData, OCDError
 from ocd.tasks import get_task
+from ocd.tasks.hub_files import hub_file
 from ocd.tasks.text import training
 from ocd.tasks.text.bodies import describe_body, load_body, transformer_of
 from ocd.tasks.text.loading import draw_shots, make_data, read_labelled
@@ -371,8 +373,30 @@ def test_missing_packages_are_named(monkeypatch):
 
 
 def test_a_body_that_is_none(tmp_path):
-    with pytest.raises(OCDError, match="cannot be loaded"):
+    with pytest.raises(OCDError, match="nothing' is not there: give the folder of a sentence encoder"):
         load_body(str(tmp_path / "nothing"))
+    with pytest.raises(OCDError, match="body './nothing' is not there"):
+        load_body("./nothing")
+    with pytest.raises(OCDError, match="a.csv' is a file: give the folder"):
+        load_body(str(write(tmp_path / "a.csv", "x")))
+    with pytest.raises(OCDError, match="cannot be loaded"):
+        load_body(str(tmp_path))
+
+
+def test_the_hubs_client_does_not_speak_of_each_try(tmp_path, monkeypatch, caplog):
+    import huggingface_hub
+
+    log = logging.getLogger("huggingface_hub.utils._http")
+
+    def tries(**asked):
+        log.warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", tries)
+    before = logging.getLogger("huggingface_hub").level
+    with pytest.raises(MissingData, match="the hub did not give it: no network"):
+        hub_file("SetFit/CR", "train.jsonl", tmp_path)
+    assert not caplog.records and logging.getLogger("huggingface_hub").level == before
 
 
 # New texts

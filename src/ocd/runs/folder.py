@@ -27,7 +27,7 @@ from ocd.runs.examples import load_data, said_of, with_copies
 from ocd.runs.folds import check_folds
 from ocd.runs.logged import phase_seconds
 from ocd.runs.quick import check_one_seed, left_out
-from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
+from ocd.runs.same import FORMAT_VERSION, check_format, check_same, no_run, saved_as
 from ocd.runs.settings import RunOptions, read_settings, specialised
 from ocd.tasks import Task, TaskData, get_task, load_base, store_data, stored_data
 
@@ -103,7 +103,7 @@ class RunFolder:
         OCDError if there is no run, or one of another version."""
         path = root / "config.json"
         if not path.exists():
-            raise OCDError(f"{root} is no run folder (it has no config.json): start with `ocd run`")
+            raise no_run(root)
         saved = read_json(path)
         check_format(path, saved)
         task = get_task(saved["task"])
@@ -182,8 +182,15 @@ class RunFolder:
 
     def _check_layer(self) -> None:
         """Raises OCDError for an unknown layer before a base is trained or anything is written."""
-        if self.config.layer != "auto":
-            find_layer(self.task.make_base(self.options, self.base_data), self.config.layer)
+        if self.config.layer == "auto":
+            return
+        base = self.task.make_base(self.options, self.base_data)
+        try:
+            find_layer(base, self.config.layer)
+        except OCDError as error:
+            raise OCDError(
+                f"{error}; {more}" if (more := self.task.more_layers) else str(error)
+            ) from error
 
     @cached_property
     def data(self) -> TaskData:

@@ -129,6 +129,9 @@ class Task:
     """How many classes the examples that a base is trained on must have."""
     classifies: bool = False
     """Whether outputs are logits of classes, so that answers have an entropy and can be wrong."""
+    more_layers: str = ""
+    """How further layers can be made to move, where these options close them; said where one of them
+    is named."""
     layer: str = "auto"
     """The layer to move where the paper names one; with every preset."""
     for_seed: Callable[[Any, TaskData, int], TaskData] | None = None

@@ -65,12 +65,21 @@ def _load(place: str, name: str) -> tuple[Any, str]:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise OCDError(NEEDS) from error
+        if Path(place).is_file() or (_is_path(place) and not Path(place).exists()):
+            what = "a file" if Path(place).is_file() else "not there"
+            raise OCDError(f"body {place!r} is {what}: give the folder of a sentence encoder")
         try:
             return SentenceTransformer(place, device="cpu"), name
         # Of the hub's client, of the file system, of a config that is none: to a user one thing.
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise OCDError(f"body {place!r} cannot be loaded: {reason}") from error
+
+
+def _is_path(place: str) -> bool:
+    """Whether this can only be a place here: a name on the hub is NAME or OWNER/NAME."""
+    path = Path(place).expanduser()
+    return path.is_absolute() or place.startswith((".", "~")) or len(path.parts) > 2
 
 
 def is_published(name: str) -> bool:

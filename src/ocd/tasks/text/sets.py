@@ -39,6 +39,7 @@ RUN_SETTINGS: dict[str, object] = {
     "variants": True,  # each costs seconds: the bases are there
     "cross_fit": True,  # a base that was fitted on sixteen texts leaves them no errors
 }
+MORE_LAYERS = "with --set part=block those of the body's last block move too"
 LEFT_OUT = {"fine_tuned_base": "SetFit has fine-tuned all layers on these very texts already"}
 PUBLISHED: dict[str, dict[str, dict[str, Figure]]] = {
     "sst5": {"base": {"accuracy": (43.6, 3.0)}, "ocd": {"accuracy": (47.8, None)}},
@@ -96,7 +97,14 @@ def _nothing(options: Any, data: Any = None) -> None:
 
 def _own_layer(task: Task) -> Task:
     """The task whose layer follows its option `part`."""
-    return replace(task, specialise=lambda options: replace(task, layer=last_layer(options.part)))
+    return replace(
+        task,
+        specialise=lambda options: replace(
+            task,
+            layer=last_layer(options.part),
+            more_layers=MORE_LAYERS if options.part == "head" else "",
+        ),
+    )
 
 
 def _task(name: str, load: Callable[..., TaskData], published: Published | None = None) -> Task:
