@@ -120,8 +120,8 @@ def among_training(train: Dataset[Any], test: Dataset[Any]) -> str | None:
         return None
     return (
         f"{int(same.sum()):,} of {asked:,} test examples are among the training examples, "
-        f"{int(told.sum()):,} of them with the same target: the test knows what it should not, so leave "
-        "them out of one of the two"
+        f"{int(told.sum()):,} of them with the same target: the test knows what it should not, so "
+        "leave them out of one of the two"
     )
 
 

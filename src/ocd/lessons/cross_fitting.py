@@ -81,8 +81,8 @@ def fold_bases(
 def fold_parts(
     dataset: Dataset[Any], belongs: Tensor | None, config: CrossFittingConfig, seed: int
 ) -> list[Tensor]:
-    """Which examples each fold holds, by chance, in their order. `belongs` (N,): a number for those that
-    belong together. Raises OCDError where there are too few for the folds, two examples each."""
+    """Which examples each fold holds, by chance, in their order. `belongs` (N,): a number for those
+    that belong together. Raises OCDError where there are too few for the folds, two examples each."""
     total = dataset_size(dataset)
     if total < 2 * config.num_folds:
         raise OCDError(

@@ -35,8 +35,8 @@ class Part:
     """A set of a suite. `metric`: its own. `values` (S,) by method, in per cent. `counts` (S, N, K) by
     method: what the metric is computed from when it is resampled, whether a text is right (K = 1), or
     for a Matthews correlation of two classes a one for each of the four outcomes. `together` (N,): the
-    texts that are one piece of evidence; None: each is. `notes`: how the texts were read. `others`: what
-    makes the run another experiment than the published one."""
+    texts that are one piece of evidence; None: each is. `notes`: how the texts were read. `others`:
+    what makes the run another experiment than the published one."""
 
     name: str
     metric: str

@@ -1,5 +1,5 @@
-"""A run's examples. Copies among them are one piece of evidence, if the task says nothing else, and test
-examples that are training examples are named.
+"""A run's examples. Copies among them are one piece of evidence, if the task says nothing else, and
+test examples that are training examples are named.
 """
 
 from __future__ import annotations

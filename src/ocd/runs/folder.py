@@ -18,13 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from ocd.audit import data_digest, write_manifest
-from ocd.base import find_layer
 from ocd.config import OCDConfig
 from ocd.data import Examples, Log, Shard, locked, read_json, some_of, write_json
 from ocd.distributed import launched
 from ocd.errors import OCDError
+from ocd.runs.checking import check_examples, check_layer
 from ocd.runs.examples import load_data, said_of, with_copies
-from ocd.runs.folds import check_folds
 from ocd.runs.logged import phase_seconds
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, no_run, saved_as
@@ -176,21 +175,10 @@ class RunFolder:
         self.seeds = sorted({*saved["seeds"], *self.seeds})
 
     def _check_data(self) -> None:
-        if not len(self.data.train) or not len(self.data.test):
-            raise OCDError(f"task {self.task.name} has no examples to train on or to test")
-        check_folds(self)
+        check_examples(self)
 
     def _check_layer(self) -> None:
-        """Raises OCDError for an unknown layer before a base is trained or anything is written."""
-        if self.config.layer == "auto":
-            return
-        base = self.task.make_base(self.options, self.base_data)
-        try:
-            find_layer(base, self.config.layer)
-        except OCDError as error:
-            raise OCDError(
-                f"{error}; {more}" if (more := self.task.more_layers) else str(error)
-            ) from error
+        check_layer(self)
 
     @cached_property
     def data(self) -> TaskData:

@@ -59,7 +59,7 @@ class TextReader:
             yield self._tokens(texts, ids)
 
     def take(self, data: Any) -> NewRows:
-        """Texts as a list, one text, a data frame with the column of the texts, or objects like its rows.
+        """Texts as a list, one text, a data frame with the column of the texts, or dictionaries.
 
         Raises OCDError for anything else, and where the column is not there."""
         texts = [text_of(row, self.column, f"text {n}") for n, row in enumerate(self._rows(data), 1)]
@@ -82,8 +82,8 @@ class TextReader:
             data = [data]
         if isinstance(data, bytes | Set) or not isinstance(data, Iterable):
             raise OCDError(
-                f"what was given is of the type {type(data).__name__}: give a text, a list of texts, or a data frame with "
-                f"the column {self.column!r}"
+                f"what was given is of the type {type(data).__name__}: give a text, a list of texts, "
+                f"or a data frame with the column {self.column!r}"
             )
         for number, one in enumerate(data, 1):
             if isinstance(one, Mapping):

@@ -61,8 +61,8 @@ def is_missing(value: Any) -> bool:
 
 
 def whole(text: str, where: str) -> str:
-    """The text itself. Raises OCDError where a half of a character stands alone in it, which no file can
-    be written with and no tokenizer takes."""
+    """The text itself. Raises OCDError where a half of a character stands alone in it, which no file
+    can be written with and no tokenizer takes."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -52,8 +52,8 @@ PUBLISHED: dict[str, dict[str, dict[str, Figure]]] = {
 
 
 def load_set(folder: str, options: TextOptions, data_dir: Path | None) -> TaskData:
-    """Training and test texts of a set on the hub, `SetFit/<folder>/{train,test}.jsonl`. Raises OCDError
-    where other columns are asked for than these files have."""
+    """Training and test texts of a set on the hub, `SetFit/<folder>/{train,test}.jsonl`. Raises
+    OCDError where other columns are asked for than these files have."""
     for name, asked in (("text", options.text), ("label", options.label)):
         if asked != name:
             raise OCDError(

@@ -72,7 +72,7 @@ def train_setfit(texts: Sequence[str], labels: Sequence[int], options: TextOptio
         raise OCDError(NEEDS) from error
     if len(set(labels)) < 2:
         raise OCDError(
-            f"SetFit needs training texts of two classes at least, and these {len(labels)} are all of one"
+            f"SetFit needs training texts of two classes at least: these {len(labels)} are all of one"
         )
     with ExitStack() as stack:
         stack.enter_context(quiet())
