@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -157,6 +158,32 @@ def test_too_few_texts_are_refused_before_anything_is_written(files, tmp_path, r
     assert (root / "predictions" / "seed-0.json").exists()
 
 
+def test_seeds_of_a_run_have_one_body(files, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    _, body = files
+    own = tmp_path / "body"
+    shutil.copytree(body, own)
+    quick = {"body": str(own), "num_bases": "1", "baselines": "none", "cross_fit": "false"}
+    run = own_run(files, tmp_path / "run", **quick)
+    run.base(0)
+    path = next(own.rglob("model.safetensors"))
+    before, changed = path.read_bytes(), {name: 2 * value for name, value in load_file(path).items()}
+    save_file(changed, path, {"format": "pt"})
+    message = "made with another network in front of the base: its weights are"
+    with pytest.raises(OCDError, match=message):
+        own_run(files, run.root, **quick)
+    with pytest.raises(OCDError, match=message):
+        Run.open(run.root).base(1)
+    with pytest.raises(OCDError, match="body body has other weights .* than when the run began"):
+        run.base(1)  # whose data were read before
+    assert not run.base_path(1).exists()
+    path.write_bytes(before)
+    own_run(files, run.root, **quick).base(1)
+    note = read_json(run.root / "config.json")["data_notes"][0]
+    assert note.startswith("the body is body (weights ") and run.data.reader.digest in note
+
+
 def test_nothing_is_a_joblib_or_a_pickle(run):
     found = {path.suffix for path in run.root.rglob("*") if path.is_file()}
     assert not found & {".pkl", ".pickle", ".joblib"}
@@ -284,7 +311,7 @@ def test_suite_has_the_sets_at_hand_and_an_average(files, tmp_path, capsys, monk
     # The body is not the paper's, and there are fewer pairs: nothing is judged by what it published.
     others = "`iterations` is 1 instead of 20, `shots` is 6 instead of 8, the body is body instead of"
     for text in (" ".join(said.split()), (root / "report.md").read_text()):
-        assert "Of all sets: the body is body." in text
+        assert "Of all sets: the body is body (weights " in text
         assert f"another experiment than the published one: {others}" in text
     own = (root / "setfit-amazon-cf" / "report.md").read_text()
     assert "another experiment than the published one" in own and others in own

@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from ocd.fitting import among_training, groups_of_copies
-from ocd.tasks import Task, TaskData
+from ocd.tasks import Task, TaskData, check_network
+
+PREPROCESSING = "preprocessing"
+"""The folder of a run with how inputs were read."""
 
 
-def load_data(task: Task, options: Any, data_dir: Path | None, features: Path) -> TaskData:
-    """A task's examples; what takes long to compute is kept in the folder `features`. Of a task whose
-    seeds draw their own, those that are drawn from."""
+def load_data(task: Task, options: Any, data_dir: Path | None, root: Path) -> TaskData:
+    """A task's examples; what takes long to compute is kept in `features` of the run folder `root`. Of a
+    task whose seeds draw their own, those that are drawn from. Raises OCDError where the run began with
+    another network in front of the base."""
     if task.load_kept is not None:
-        found = task.load_kept(options, data_dir, features)
+        found = task.load_kept(options, data_dir, root / "features")
     else:
         found = task.load(options, data_dir)
+    check_network(root / PREPROCESSING, found)
     return with_copies(task, found) if task.for_seed is None else found
 
 

@@ -21,17 +21,13 @@ from ocd.audit import data_digest, write_manifest
 from ocd.config import OCDConfig
 from ocd.data import Examples, Log, Shard, locked, read_json, some_of, write_json
 from ocd.distributed import launched
-from ocd.errors import OCDError
 from ocd.runs.checking import check_examples, check_layer
-from ocd.runs.examples import load_data, said_of, with_copies
+from ocd.runs.examples import PREPROCESSING, load_data, said_of, with_copies
 from ocd.runs.logged import phase_seconds
 from ocd.runs.quick import check_one_seed, left_out
 from ocd.runs.same import FORMAT_VERSION, check_format, check_same, no_run, saved_as
 from ocd.runs.settings import RunOptions, read_settings, specialised
 from ocd.tasks import Task, TaskData, get_task, load_base, store_data, stored_data
-
-PREPROCESSING = "preprocessing"
-"""The folder with how inputs were read."""
 
 
 @dataclass
@@ -183,7 +179,7 @@ class RunFolder:
     @cached_property
     def data(self) -> TaskData:
         """The task's examples, loaded once."""
-        return load_data(self.task, self.options, self.data_dir, self.root / "features")
+        return load_data(self.task, self.options, self.data_dir, self.root)
 
     @cached_property
     def base_examples(self) -> Examples:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ocd.base import digest_of
 from ocd.errors import OCDError, install
 
 PUBLISHED = "sentence-transformers/paraphrase-mpnet-base-v2"
@@ -88,7 +89,8 @@ def is_published(name: str) -> bool:
 
 
 def describe_body(body: Any, name: str) -> dict[str, Any]:
-    """What is needed to make the same network and tokens again, without its weights.
+    """What is needed to make the same network and tokens again, without its weights, of which there is
+    the `body_digest`.
 
     Raises OCDError for a body of other modules than a transformer, a pooling by mean or first token,
     and a normalisation.
@@ -108,6 +110,7 @@ def describe_body(body: Any, name: str) -> dict[str, Any]:
         raise OCDError(f"body {name} has no fast tokenizer (tokenizer.json)")
     return {
         "name": name,
+        "digest": body_digest(body),
         "config": json.loads(network.config.to_json_string(use_diff=False)),
         "pooling": pooling,
         "normalize": len(kinds) == 3,
@@ -115,6 +118,18 @@ def describe_body(body: Any, name: str) -> dict[str, Any]:
         "pad": int(body.tokenizer.pad_token_id),
         "tokenizer": backend.to_str(),
     }
+
+
+def body_digest(body: Any) -> str:
+    """A hash of a body's weights and of what it makes of hidden vectors; not of the pooler that some
+    have, which nothing is computed with."""
+    state = {
+        name: value
+        for name, value in sorted(transformer_of(body).state_dict().items())
+        if not name.startswith("pooler.")
+    }
+    form = (str(body[1].get_config_dict()), str(len(body)), str(body.max_seq_length))
+    return digest_of(*form, *state.keys(), *state.values())
 
 
 def transformer_of(body: Any) -> Any:

@@ -119,7 +119,11 @@ def make_data(train: Labelled, test: Labelled, options: TextOptions) -> TextData
     ours, theirs = tokenizer(train.texts), tokenizer(test.texts[wanted])
     width = min(tokenizer.limit, max(WIDEST, ours.rows.shape[1], theirs.rows.shape[1]))
     names = tuple(train.names[label] for label in classes)
-    notes = [f"the body is {name}", *_empty_notes(train), *_empty_notes(test)]
+    notes = [
+        f"the body is {name} (weights {facts['digest']})",
+        *_empty_notes(train),
+        *_empty_notes(test),
+    ]
     drawn = "" if options.shots is None else "; of the file's texts each seed draws few"
     notes += _cut_notes(train, ours, tokenizer.limit, drawn)
     notes += _cut_notes(test, theirs, tokenizer.limit)

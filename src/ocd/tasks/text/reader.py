@@ -40,6 +40,12 @@ class TextReader:
         """The classes."""
         return Answer("classes", self.classes)
 
+    @property
+    def digest(self) -> str | None:
+        """That of the body before it was trained; None of a run that an earlier version made."""
+        found: str | None = self.body.get("digest")
+        return found
+
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         """The run's own tokenizer, from its folder; loaded when the first text is read."""
