@@ -18,8 +18,8 @@ PREPROCESSING = "preprocessing"
 
 def load_data(task: Task, options: Any, data_dir: Path | None, root: Path) -> TaskData:
     """A task's examples; what takes long to compute is kept in `features` of the run folder `root`. Of
-    a task whose seeds draw their own, those that are drawn from. Raises OCDError where the run began with
-    another network in front of the base."""
+    a task whose seeds draw their own, those that are drawn from. Raises OCDError where the run began
+    with another network in front of the base."""
     if task.load_kept is not None:
         found = task.load_kept(options, data_dir, root / "features")
     else:
