@@ -99,8 +99,6 @@ def among_training(train: Dataset[Any], test: Dataset[Any]) -> str | None:
     if not all(type(dataset) in (Examples, TensorDataset) for dataset in (train, test)):
         return None
     total, asked = dataset_size(train), dataset_size(test)
-    if not total or not asked:
-        return None
     (inputs, both), (new, new_both) = _keys(train, total), _keys(test, asked)
     same = torch.isin(new, inputs)
     if not same.any():

@@ -40,7 +40,8 @@ def with_copies(task: Task, data: TaskData) -> TaskData:
         together, note = groups_of_copies(data.test, "test examples")
         notes.append(note)
     said = (*data.notes, *(note for note in notes if note is not None))
-    seen = None if task.finds_copies else among_training(data.train, data.test)
+    has_both = len(data.train) and len(data.test)
+    seen = among_training(data.train, data.test) if has_both and not task.finds_copies else None
     warnings = (*data.warnings, seen) if seen is not None else data.warnings
     return dataclasses.replace(
         data, groups=groups, test_together=together, notes=said, warnings=warnings
