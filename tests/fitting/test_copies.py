@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 from helpers import config
 from ocd import OCD, Examples
-from ocd.fitting.copies import groups_of_copies
+from ocd.fitting.copies import among_training, groups_of_copies
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -72,6 +72,24 @@ def test_equal_cases_of_few_values_count_one_by_one_and_a_note_says_so(inputs, t
 @pytest.mark.parametrize(("inputs", "targets"), FEW_EQUAL.values(), ids=list(FEW_EQUAL))
 def test_nothing_is_said_where_few_are_equal(inputs, targets):
     assert groups_of_copies(Examples(inputs, targets)) == (None, None)
+
+
+OTHER = torch.randn(30, 4, generator=chance(9))
+
+
+@pytest.mark.parametrize("kind", [Examples, TensorDataset])
+def test_test_examples_that_are_training_examples_are_counted(kind):
+    test = torch.cat([OTHER, NUMBERS[:5]]), torch.cat([TARGETS[:30], TARGETS[:4], TARGETS[:1]])
+    said = among_training(kind(NUMBERS, TARGETS), kind(*test))
+    assert said is not None
+    assert said.startswith("5 of 35 test examples are among the training examples, 4 of them with the")
+    assert among_training(kind(NUMBERS, TARGETS), kind(OTHER, TARGETS[:30])) is None
+
+
+@pytest.mark.parametrize(("inputs", "targets"), OF_THEIR_OWN.values(), ids=list(OF_THEIR_OWN))
+def test_equal_cases_of_few_values_are_no_copies_of_training_examples(inputs, targets):
+    parts = Examples(inputs[:2000], targets[:2000]), Examples(inputs[2000:], targets[2000:])
+    assert among_training(*parts) is None
 
 
 def fit(times: int, groups=None, validation=None) -> OCD:

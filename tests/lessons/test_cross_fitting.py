@@ -281,8 +281,13 @@ def test_fit_base_is_given_the_users_own_kind_of_dataset() -> None:
 
 
 def test_too_few_examples_make_no_folds() -> None:
-    with pytest.raises(OCDError, match="5 examples make no 3 folds"):
+    message = (
+        "5 examples make no 3 folds: give 6 at least, set cross_fitting.num_folds to 2 at most, or"
+    )
+    with pytest.raises(OCDError, match=message):
         fit(dataset=examples(5))
+    with pytest.raises(OCDError, match="3 examples make no 3 folds: give 6 at least, or fit without"):
+        fit(dataset=examples(3))
     with pytest.raises(OCDError, match=r"cross_fitting\.num_folds is 1: it must be at least 2"):
         OCDConfig().replace({"cross_fitting.num_folds": 1})
 

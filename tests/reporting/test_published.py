@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mnist_files import write_mnist
+from ocd import Examples
 from ocd.evaluation import paired_bootstrap
 from ocd.reporting import write_report
 from ocd.reporting.gains import (
@@ -26,9 +29,11 @@ from ocd.reporting.gains import (
     judge,
 )
 from ocd.reporting.methods import METHODS, title
-from ocd.reporting.records import read_run
+from ocd.reporting.published import other_experiment
+from ocd.reporting.records import RunRecords, read_run
 from ocd.runs import Run
-from ocd.tasks import TASKS, get_task
+from ocd.runs.examples import said_of
+from ocd.tasks import TASKS, TaskData, get_task
 from run_folders import change_json, change_tensors, make_run
 from small_run import SMALL
 
@@ -311,6 +316,37 @@ def test_another_experiment_is_shown_but_not_judged(tmp_path: Path) -> None:
     assert "verdict" not in text.split("Only methods")[0]
     assert "Of all published gains" not in text
     assert all(len(cells) == 5 for rows in tables(tmp_path).values() for cells in rows.values())
+
+
+def test_what_stands_in_for_the_papers_network_is_kept_with_the_table(tmp_path: Path) -> None:
+    task, other = get_task("mnist"), Examples(torch.zeros(4, 1, 28, 28), torch.zeros(4).long())
+    for stand_in in ("", "another network stands in"):
+        said = said_of(task, {0: TaskData(other, other, stand_in=stand_in)})["published"]
+        assert said["stand_in"] == stand_in and said["options"] == task.published.options
+        write_report(make_published(tmp_path / (stand_in or "none"), published=PUBLISHED | said))
+        text = section(tmp_path / (stand_in or "none"))
+        assert ("Of all published gains" in text) == (not stand_in)
+        assert (f"published one: {stand_in}. The figures" in text) == bool(stand_in)
+    assert said_of(get_task("digits"), {0: TaskData(other, other)})["published"] is None
+
+
+@pytest.mark.parametrize(
+    ("task", "changed"),
+    [("setfit-sst5", {"precision": "bfloat16"}), ("setfit-sst5", {"iterations": 5}),
+     ("tiny-imagenet", {"model": "efficientnet-lite0"}), ("tiny-imagenet", {"train_size": 100})],
+)  # fmt: skip
+def test_options_without_which_a_task_is_not_the_papers(task: str, changed: dict) -> None:
+    options = get_task(task).options()
+    published = dataclasses.asdict(get_task(task).published)
+    for one, count in ((options, 0), (dataclasses.replace(options, **changed), 1)):
+        config = {"published": published, "options": dataclasses.asdict(one)}
+        assert len(other_experiment(RunRecords(config, [], {}, {}, {}))) == count
+
+
+def test_a_table_of_the_base_alone_says_that_no_gain_is_published(tmp_path: Path) -> None:
+    alone = PUBLISHED | {"methods": {"base": PUBLISHED["methods"]["base"]}}
+    write_report(make_published(tmp_path, published=alone))
+    assert "**Accuracy.** No gain is published." in section(tmp_path)
 
 
 def test_a_method_that_was_not_run_is_undecided(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ocd.evaluation.classifier_metrics import matthews as of_outputs
-from ocd.reporting.suite import Part, _gains, matthews
+from ocd.reporting.suite import Part, _gains, matthews, suite_markdown
 
 
 def part(name: str, seed: int, metric: str = "accuracy", gain: float = 0.2) -> Part:
@@ -24,6 +24,20 @@ def part(name: str, seed: int, metric: str = "accuracy", gain: float = 0.2) -> P
         counts = {m: ((2 * truth + a)[..., None] == np.arange(4)) * 1.0 for m, a in answers.items()}
         values = {m: 100 * matthews(c.sum(axis=1)) for m, c in counts.items()}
     return Part(name, metric, [0, 1], values, counts)
+
+
+def test_sets_that_were_run_otherwise_than_published_are_named():
+    def results(**others: list[str]) -> dict:
+        return {
+            "suite": "setfit", "left_out": {}, "methods": {}, "paper": {}, "gains": {}, "seeds": [0],
+            "notes": ["the body is X"], "verdict": {"sentence": "Average."},
+            "sets": {name: {"metric": "accuracy", "others": of} for name, of in others.items()},
+        }  # fmt: skip
+
+    text = suite_markdown(results(a=["one", "two"], b=["one"]), {})
+    assert "another experiment than the published one: one, two (a)." in text
+    assert "Of all sets: the body is X." in text
+    assert "another experiment" not in suite_markdown(results(a=[], b=[]), {})
 
 
 def test_matthews_is_that_of_outputs():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import ocd
+from ocd import OCDError
 from ocd.cli import main
 from ocd.data import read_json, read_tensors
 from ocd.runs import Run, audit_run, report_suite
@@ -106,6 +108,82 @@ def test_copied_texts_are_one_piece_of_evidence(files, tmp_path):
     assert (run.root / "checkpoint" / "seed-0" / "fold-1").is_dir()
 
 
+def test_test_texts_that_are_training_texts_are_named_first(files, tmp_path):
+    """Of each seed those that it draws."""
+    folder, _ = files
+    head, *lines = (folder / "train.csv").read_text().splitlines()
+    other = (folder / "test.csv").read_text().splitlines()
+    (tmp_path / "test.csv").write_text("\n".join([head, *lines[:20], *other[1:11]]) + "\n")
+    whole = own_run(files, tmp_path / "run", shots="none", test=str(tmp_path / "test.csv"))
+    (said,) = read_json(whole.root / "config.json")["data_warnings"]
+    assert said.startswith("20 of 30 test examples are among the training examples, 20 of them with")
+    drawn = own_run(files, tmp_path / "drawn", test=str(tmp_path / "test.csv"))
+    warnings = read_json(drawn.root / "config.json")["data_warnings"]
+    for seed in drawn.seeds:
+        rows = {tuple(row) for row in drawn.at(seed).data.train.inputs.tolist()}
+        count = sum(tuple(row) in rows for row in drawn.at(seed).data.test.inputs.tolist())
+        (of_seed,) = [one for one in warnings if f"of seed {seed}" in one or len(warnings) == 1]
+        assert f"{count} of 30 test examples are among the training examples" in of_seed
+    apart = own_run(files, tmp_path / "apart")
+    assert read_json(apart.root / "config.json")["data_warnings"] == []
+
+
+FEW = ["good film,good", "bad film,bad", "great film,good", "poor film,bad", "fine film,good"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "message"),
+    [
+        (FEW, {"cross_fitting.num_folds": "4"}, "5 examples make no 4 folds: give 8 at least, set "
+         r"cross_fitting.num_folds to 2 at most, or fit without .* \(--set cross_fit=false\)"),
+        (FEW, {"shots": "2", "cross_fitting.num_folds": "4", "variants": "true"},
+         r"4 examples make no 4 folds.* \(--set cross_fit=false --set variants=false\)"),
+        (FEW[:2], {}, r"2 examples make no 2 folds: give 4 at least, or fit without"),
+        (FEW, {"cross_fit": "false", "variants": "true", "cross_fitting.num_folds": "3"},
+         r"\(--set variants=false\)"),
+        ([*FEW[::2], "glad film,good", FEW[1]], {}, "the others are of 1 class, where 2 are needed"),
+    ],
+)  # fmt: skip
+def test_too_few_texts_are_refused_before_anything_is_written(files, tmp_path, rows, more, message):
+    train = tmp_path / "few.csv"
+    train.write_text("\n".join(["text,label", *rows]) + "\n")
+    root = tmp_path / "run"
+    settings = {"train": str(train), "shots": "none"} | more
+    with pytest.raises(OCDError, match=message):
+        own_run(files, root, **settings)
+    assert not root.exists()
+    # What the message names is a way out, in the same folder.
+    made = own_run(files, root, **settings | {"cross_fit": "false", "variants": "false"})
+    made.predict(0)
+    assert (root / "predictions" / "seed-0.json").exists()
+
+
+def test_seeds_of_a_run_have_one_body(files, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    _, body = files
+    own = tmp_path / "body"
+    shutil.copytree(body, own)
+    quick = {"body": str(own), "num_bases": "1", "baselines": "none", "cross_fit": "false"}
+    run = own_run(files, tmp_path / "run", **quick)
+    run.base(0)
+    path = next(own.rglob("model.safetensors"))
+    before, changed = path.read_bytes(), {name: 2 * value for name, value in load_file(path).items()}
+    save_file(changed, path, {"format": "pt"})
+    message = "made with another network in front of the base: its weights are"
+    with pytest.raises(OCDError, match=message):
+        own_run(files, run.root, **quick)
+    with pytest.raises(OCDError, match=message):
+        Run.open(run.root).base(1)
+    with pytest.raises(OCDError, match="body body has other weights .* than when the run began"):
+        run.base(1)  # whose data were read before
+    assert not run.base_path(1).exists()
+    path.write_bytes(before)
+    own_run(files, run.root, **quick).base(1)
+    note = read_json(run.root / "config.json")["data_notes"][0]
+    assert note.startswith("the body is body (weights ") and run.data.reader.digest in note
+
+
 def test_nothing_is_a_joblib_or_a_pickle(run):
     found = {path.suffix for path in run.root.rglob("*") if path.is_file()}
     assert not found & {".pkl", ".pickle", ".joblib"}
@@ -191,6 +269,9 @@ def test_block_moves_and_reports_its_layers(files, tmp_path):
         files, tmp_path / "named", part="block", layer="encoder.layer.1.output.dense",
         num_bases="1", baselines="none", cross_fit="false",
     )  # fmt: skip
+    with pytest.raises(OCDError, match="with --set part=block those of the body's last block") as head:
+        own_run(files, tmp_path / "head", layer="encoder.layer.1.output.dense")
+    assert "front." not in str(head.value) and not (tmp_path / "head").exists()
     layer.predict(0)
     assert read_json(layer.root / "predictions" / "seed-0.json")["methods"]["ocd"]
 
@@ -220,3 +301,18 @@ def test_suite_has_the_sets_at_hand_and_an_average(files, tmp_path, capsys, monk
     assert "average" in said and "*published:* SetFit" in said and "Average of 2 sets" in said
     assert (root / "figures" / "gains.png").exists()
     assert report_suite(root)["verdict"] == results["verdict"]
+    for command in (["verdict", str(root)], ["audit", str(root)], ["predict", str(root)],
+                    ["apply", str(root), "--input", "x.csv", "--out", "y.csv"]):  # fmt: skip
+        monkeypatch.setattr(sys, "argv", ["ocd", *command])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        err = " ".join(capsys.readouterr().err.split())
+        assert stopped.value.code == 2 and "is the folder of a suite" in err and "setfit-cr" in err, err
+    # The body is not the paper's, and there are fewer pairs: nothing is judged by what it published.
+    others = "`iterations` is 1 instead of 20, `shots` is 6 instead of 8, the body is body instead of"
+    for text in (" ".join(said.split()), (root / "report.md").read_text()):
+        assert "Of all sets: the body is body (weights " in text
+        assert f"another experiment than the published one: {others}" in text
+    own = (root / "setfit-amazon-cf" / "report.md").read_text()
+    assert "another experiment than the published one" in own and others in own
+    assert "Of all published gains" not in own and "is not reproduced" not in own

@@ -16,6 +16,7 @@ import ocd
 from ocd import OCDError
 from ocd.data import Examples
 from ocd.runs import Run
+from ocd.runs.examples import load_data
 from ocd.tasks import get_task
 from ocd.tasks.images import features
 from ocd.tasks.images.body import STAND_IN, load_body
@@ -222,9 +223,8 @@ def test_test_images_that_are_training_images_are_a_warning(tmp_path: Path) -> N
     folder, model = write_images(tmp_path / "images", 2), save_model(tmp_path / "model", "vit")
     task = get_task("images")
     options = task.options(train=str(folder), test=str(folder), model=str(model))
-    assert task.load(options, None).warnings == (
-        "6 of 6 test images are among the training images: they say nothing",
-    )
+    (said,) = load_data(task, options, None, tmp_path / "kept").warnings
+    assert said.startswith("6 of 6 test examples are among the training examples, 6 of them with the")
     for size in (0, -1, 7):
         with pytest.raises(OCDError, match=f"is {size}: it must be from 1 to 6"):
             task.load(dataclasses.replace(options, train_size=size), None)

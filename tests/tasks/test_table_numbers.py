@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from ocd import OCDError
 from ocd.data import read_json, read_tensors, write_json, write_tensors
 from ocd.runs import Run
+from ocd.runs.examples import load_data
+from ocd.tasks import get_task
 from ocd.tasks.tables.features import Features
 from ocd.tasks.tables.kinds import find_columns
 from ocd.tasks.tables.loading import load
@@ -194,7 +196,8 @@ def test_test_rows_that_copy_training_rows_are_counted(tmp_path: Path) -> None:
     test.loc[90, "price"] = 7.0
     test.to_csv(tmp_path / "test.csv", index=False)
     values = {"path": str(tmp_path / "train.csv"), "test_path": str(tmp_path / "test.csv")}
-    (found,) = load(TableOptions(**values, target="price"), None).warnings
+    options = TableOptions(**values, target="price")
+    (found,) = load_data(get_task("table"), options, None, tmp_path / "kept").warnings  # said once
     assert found.startswith(
         "10 of 50 test rows have the features of a training row, 9 of them its target"
     )

@@ -115,5 +115,6 @@ def find_layer(base: nn.Module, name: str) -> Layer:
         path, _, own = name.rpartition(".")
         return Layer(path, own)
     known = list_layers(base)
-    hint = nearest(name, [*known, *parameters]) or f"; the layers are {', '.join(known) or 'none'}"
+    can_move = [own for own in parameters if not own.startswith(_closed(base))]
+    hint = nearest(name, [*known, *can_move]) or f"; the layers are {', '.join(known) or 'none'}"
     raise OCDError(f"the base has no layer {name!r}{hint}")

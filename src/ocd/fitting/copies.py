@@ -8,6 +8,8 @@ they do is seen in the table. Copies are what neither of two kinds of chance exp
 
 * columns with few values each: how often two examples would agree in all, were these independent;
 * inputs that occur with several targets: how often two of these targets would agree.
+
+A test example that is a copy of a training example is no test, by the same rule of what is a copy.
 """
 
 from __future__ import annotations
@@ -88,6 +90,36 @@ def groups_of_copies(
         f"{count} are copies of others, input and target: copies are one group, of which "
         f"there are {distinct:,}, and one piece of evidence (if each is a case of its own, give "
         "groups=range(len(dataset)), of a file a group column that numbers its rows)"
+    )
+
+
+def among_training(train: Dataset[Any], test: Dataset[Any]) -> str | None:
+    """A warning where test inputs are training inputs, of datasets in memory; None where none is, where
+    chance explains it, or where nothing can be told. Costs a pass over both."""
+    if not all(type(dataset) in (Examples, TensorDataset) for dataset in (train, test)):
+        return None
+    total, asked = dataset_size(train), dataset_size(test)
+    (inputs, both), (new, new_both) = _keys(train, total), _keys(test, asked)
+    same = torch.isin(new, inputs)
+    if not same.any():
+        return None
+    names, times = inputs.unique(return_counts=True)
+    pairs = float(times[torch.searchsorted(names, new[same])].sum())
+    rows, targets = fetch_rows(
+        train, shuffled_places(torch.arange(min(MOST, total)), total, seeded(0, 41))
+    )
+    repeated = bool((times > 1).any()) and (
+        _share_with_several_targets(inputs, _grouped(both)[1]) >= REPEATED
+    )
+    told = torch.isin(new_both, both)
+    if (total > 1 and _agreement(rows) * total * asked >= BY_CHANCE * pairs) or (
+        repeated and _agreement(targets) * int(same.sum()) >= BY_CHANCE * int(told.sum())
+    ):
+        return None
+    return (
+        f"{int(same.sum()):,} of {asked:,} test examples are among the training examples, "
+        f"{int(told.sum()):,} of them with the same target: the test knows what it should not, so "
+        "leave them out of one of the two"
     )
 
 

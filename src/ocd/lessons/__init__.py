@@ -3,7 +3,7 @@
 from ocd.lessons.collection import is_collected, row_bytes
 from ocd.lessons.common_move import USES, find_common_move, groups_of
 from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfig
-from ocd.lessons.cross_fitting import FitBase
+from ocd.lessons.cross_fitting import FitBase, fold_parts
 from ocd.lessons.curriculum import NUM_GROUPS, Curriculum
 from ocd.lessons.folds import Fold, FoldedLessons, in_order
 from ocd.lessons.gain import FEWEST, as_evidence, is_gain
@@ -52,6 +52,7 @@ __all__ = [
     "as_evidence",
     "chunk_of",
     "find_common_move",
+    "fold_parts",
     "groups_of",
     "in_order",
     "in_units",

@@ -69,19 +69,7 @@ def fold_bases(
 
     Raises OCDError where `fit_base` gives another architecture, and for a folder of another fit.
     """
-    total = dataset_size(problem.dataset)
-    if total < 2 * config.num_folds:
-        raise OCDError(
-            f"{total} examples make no {config.num_folds} folds: give more, or set "
-            "cross_fitting.num_folds lower"
-        )
-    made = _parts(problem, total, config, seed)
-    parts = [part.sort().values for part in made]
-    if len(parts) < config.num_folds:
-        raise OCDError(
-            f"examples that belong together make {len(parts)} folds, not {config.num_folds}: set "
-            "cross_fitting.num_folds lower"
-        )
+    parts = fold_parts(problem.dataset, problem.belongs, config, seed)
     _open(folder, {"key": key, "made_by": digest_of(fit_base), "num_folds": config.num_folds})
     _train_missing(problem, fit_base, parts, folder, config.num_processes, progress)
     return [
@@ -90,15 +78,40 @@ def fold_bases(
     ]
 
 
-def _parts(problem: Problem, total: int, config: CrossFittingConfig, seed: int) -> list[Tensor]:
-    """Which examples each fold holds, by chance."""
-    generator = seeded(seed, 25)
+def fold_parts(
+    dataset: Dataset[Any], belongs: Tensor | None, config: CrossFittingConfig, seed: int
+) -> list[Tensor]:
+    """Which examples each fold holds, by chance, in their order. `belongs` (N,): a number for those
+    that belong together. Raises OCDError where there are too few for the folds, two examples each."""
+    total = dataset_size(dataset)
+    if total < 2 * config.num_folds:
+        raise OCDError(
+            f"{total} examples make no {config.num_folds} folds: give {2 * config.num_folds} at least"
+            f"{_fewer_folds(total // 2)}, or fit without bases for the folds"
+        )
+    made = _parts(dataset, belongs, config, seed)
+    if len(made) < config.num_folds:
+        raise OCDError(
+            f"examples that belong together make {len(made)} folds, not {config.num_folds}: give more"
+            f"{_fewer_folds(len(made))}, or fit without bases for the folds"
+        )
+    return [part.sort().values for part in made]
+
+
+def _fewer_folds(most: int) -> str:
+    return f", set cross_fitting.num_folds to {most} at most" if most >= 2 else ""
+
+
+def _parts(
+    dataset: Dataset[Any], belongs: Tensor | None, config: CrossFittingConfig, seed: int
+) -> list[Tensor]:
+    total, generator = dataset_size(dataset), seeded(seed, 25)
     if not config.stratify:
-        return in_parts(total, config.num_folds, generator, problem.belongs)
-    _, classes = fetch_rows(problem.dataset, torch.arange(total))
+        return in_parts(total, config.num_folds, generator, belongs)
+    _, classes = fetch_rows(dataset, torch.arange(total))
     if not isinstance(classes, Tensor) or classes.dim() != 1 or classes.is_floating_point():
         raise OCDError("cross_fitting.stratify is for targets that are classes, one an example")
-    return in_stratified_parts(classes.cpu(), config.num_folds, generator, problem.belongs)
+    return in_stratified_parts(classes.cpu(), config.num_folds, generator, belongs)
 
 
 def _open(folder: Path, made_of: dict[str, Any]) -> None:

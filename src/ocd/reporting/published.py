@@ -34,9 +34,7 @@ def published_section(run: RunRecords, results: Json) -> list[str]:
     published = results["published"]
     if not published:
         return []
-    others = _other_options(run, published.get("options", {}))
-    if published.get("stand_in"):
-        others.append(published["stand_in"])
+    others = other_experiment(run)
     rows = compare(run, results)
     parts = ["## Beside the published table", f"{published['source']}."]
     if others:
@@ -56,13 +54,16 @@ def published_section(run: RunRecords, results: Json) -> list[str]:
     return [*parts, "To bear in mind:\n\n" + "\n".join(remarks)] if remarks else parts
 
 
-def _other_options(run: RunRecords, needed: Json) -> list[str]:
-    options = run.config.get("options", {})
-    return [
+def other_experiment(run: RunRecords) -> list[str]:
+    """Clauses: what makes a run another experiment than the published one; none where nothing was
+    published."""
+    published, options = run.config.get("published") or {}, run.config.get("options", {})
+    others = [
         f"`{name}` is {options[name]} instead of {'all' if value is None else value}"
-        for name, value in needed.items()
+        for name, value in published.get("options", {}).items()
         if name in options and options[name] != value
     ]
+    return others + [clause for clause in (published.get("stand_in"),) if clause]
 
 
 def _sentences(rows: list[Compared], results: Json) -> str:
@@ -86,7 +87,9 @@ def _sentences(rows: list[Compared], results: Json) -> str:
     for row in rows[1:]:
         found.setdefault(judge(row), []).append(f"`{row.method}`")
     by_status = [f"{status}: {', '.join(found[status])}" for status in STATUSES if status in found]
-    text += f" Of all published gains, {'; '.join(by_status)}."
+    text += (
+        f" Of all published gains, {'; '.join(by_status)}." if by_status else " No gain is published."
+    )
     beyond = [f"`{row.method}`" for row in rows[1:] if left and row.published_gain > left]
     if beyond:
         text += (

@@ -19,6 +19,7 @@ import numpy as np
 
 from ocd.evaluation import FEWEST, Array, Json, num_pieces, resampled_counts
 from ocd.reporting.methods import table_order, title, uses_label
+from ocd.reporting.published import other_experiment
 from ocd.reporting.records import RunRecords, read_run
 from ocd.reporting.tables import grid
 from ocd.reporting.verdict import statement_of
@@ -34,7 +35,8 @@ class Part:
     """A set of a suite. `metric`: its own. `values` (S,) by method, in per cent. `counts` (S, N, K) by
     method: what the metric is computed from when it is resampled, whether a text is right (K = 1), or
     for a Matthews correlation of two classes a one for each of the four outcomes. `together` (N,): the
-    texts that are one piece of evidence; None: each is."""
+    texts that are one piece of evidence; None: each is. `notes`: how the texts were read. `others`:
+    what makes the run another experiment than the published one."""
 
     name: str
     metric: str
@@ -42,6 +44,8 @@ class Part:
     values: dict[str, Array]
     counts: dict[str, Array]
     together: Array | None = None
+    notes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def num_texts(self) -> int:
@@ -81,7 +85,9 @@ def read_part(name: str, folder: Path) -> Part:
     }
     found = {method: _counts(run, method, metric) for method in methods}
     counts = {method: rows for method, rows in found.items() if rows is not None}
-    return Part(name, metric, run.seeds, values, counts, run.together)
+    notes = tuple(run.config.get("data_notes", []))
+    others = tuple(other_experiment(run))
+    return Part(name, metric, run.seeds, values, counts, run.together, notes, others)
 
 
 def _counts(run: RunRecords, method: str, metric: str) -> Array | None:
@@ -117,7 +123,11 @@ def suite_results(
     gains = _gains(parts, seeds, compared) if seeds else {}
     results: Json = {
         "suite": name,
-        "sets": {part.name: {"metric": part.metric, "seeds": part.seeds} for part in parts},
+        "sets": {
+            part.name: {"metric": part.metric, "seeds": part.seeds, "others": [*part.others]}
+            for part in parts
+        },
+        "notes": [note for note in parts[0].notes if all(note in part.notes for part in parts)],
         "seeds": seeds,
         "left_out": dict(left_out),
         "methods": methods,
@@ -213,6 +223,8 @@ def suite_markdown(results: Json, figures: Mapping[str, str]) -> str:
         f"Per cent, mean ± SD over the seeds; the average is of the seeds that every set has: {seeds}. "
         "The published average is of five sets, EnronSpam among them.",
         *(f"Left out: {name}, since {why}." for name, why in results["left_out"].items()),
+        *(f"Of all sets: {note}." for note in results.get("notes", [])),
+        *_other_experiments(results),
         grid(header, lines),
         "## Against the base",
         "Points above the base, with 95 % intervals of a paired bootstrap over texts and seeds.",
@@ -222,6 +234,26 @@ def suite_markdown(results: Json, figures: Mapping[str, str]) -> str:
         "\n".join(f"- [{name}]({name}/report.md)" for name in sets),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _other_experiments(results: Json) -> list[str]:
+    """A paragraph that says which sets were run otherwise than published, and that the rows of the
+    paper are not to be compared with these."""
+    by_clause: dict[str, list[str]] = {}
+    for name, of in results["sets"].items():
+        for clause in of.get("others", []):
+            by_clause.setdefault(clause, []).append(name)
+    if not by_clause:
+        return []
+    count = len(results["sets"])
+    listed = [
+        clause if len(names) == count else f"{clause} ({', '.join(names)})"
+        for clause, names in by_clause.items()
+    ]
+    return [
+        f"This is another experiment than the published one: {', '.join(listed)}. The published rows "
+        "stand beside ours, but neither figures nor gains are to be compared with them."
+    ]
 
 
 def _column(results: Json, name: str) -> str:

@@ -25,6 +25,7 @@ NUM_HEADLINES = 3  # metrics of the narrow tables, the task's first
 NUM_KEPT = 3  # columns beside which, in a narrow terminal, methods' titles are broken
 LEAST_TITLE = 24  # characters of a title on a line, below which a column goes instead
 INDENT = "  "
+LINE_END = re.compile(r"[ \t]*[\r\n\v\f\x85\u2028\u2029]+[ \t]*")
 NO_BREAK_SPACE = "\u00a0"
 COSTS = {  # header, decimals, and the header of how many times the base's
     "microseconds": ("µs per example", 1, "× base"),
@@ -166,9 +167,15 @@ def uncertainty_table(results: Json) -> str:
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its first column to the left and all others to the right."""
+    """A Markdown table, its first column to the left and all others to the right. Cells may hold what
+    would end a cell or a line, as names of classes and texts do."""
     rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
+    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in [header, rule, *rows])
+
+
+def _cell(text: str) -> str:
+    # A backslash in front of a bar would take the bar's own away.
+    return LINE_END.sub(" ", re.sub(r"(\\*)\|", lambda found: 2 * found[1] + "\\|", text))
 
 
 def _methods_table(results: Json, columns: Sequence[Column]) -> str:

@@ -18,20 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from ocd.audit import data_digest, write_manifest
-from ocd.base import find_layer
 from ocd.config import OCDConfig
 from ocd.data import Examples, Log, Shard, locked, read_json, some_of, write_json
 from ocd.distributed import launched
-from ocd.errors import OCDError
-from ocd.runs.examples import load_data, with_copies
+from ocd.runs.checking import check_examples, check_layer
+from ocd.runs.examples import PREPROCESSING, load_data, said_of, with_copies
 from ocd.runs.logged import phase_seconds
 from ocd.runs.quick import check_one_seed, left_out
-from ocd.runs.same import FORMAT_VERSION, check_format, check_same, saved_as
+from ocd.runs.same import FORMAT_VERSION, check_format, check_same, no_run, saved_as
 from ocd.runs.settings import RunOptions, read_settings, specialised
 from ocd.tasks import Task, TaskData, get_task, load_base, store_data, stored_data
-
-PREPROCESSING = "preprocessing"
-"""The folder with how inputs were read."""
 
 
 @dataclass
@@ -103,7 +99,7 @@ class RunFolder:
         OCDError if there is no run, or one of another version."""
         path = root / "config.json"
         if not path.exists():
-            raise OCDError(f"{root} is no run folder (it has no config.json): start with `ocd run`")
+            raise no_run(root)
         saved = read_json(path)
         check_format(path, saved)
         task = get_task(saved["task"])
@@ -133,7 +129,7 @@ class RunFolder:
         made: dict[int, Self] = self.__dict__.setdefault("_of_seeds", {})
         if seed not in made:
             made[seed] = dataclasses.replace(self, drawn_by=seed, origin=self)
-            made[seed].data = with_copies(self.task.for_seed(self.options, self.data, seed))
+            made[seed].data = with_copies(self.task, self.task.for_seed(self.options, self.data, seed))
         return made[seed]
 
     def _as_dict(self) -> dict[str, Any]:
@@ -141,7 +137,6 @@ class RunFolder:
             name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
             for name, metric in self.task.metrics.items()
         }
-        published, first = self.task.published, self.at(self.seeds[0]).data
         return {
             "format_version": FORMAT_VERSION,
             "task": self.task.name,
@@ -151,12 +146,9 @@ class RunFolder:
             "options": dataclasses.asdict(self.options),
             "run_options": dataclasses.asdict(self.run_options),
             "config": self.config.to_dict(),
-            "examples": {"train": len(first.train), "test": len(first.test)},
-            "data_notes": list(first.notes),
-            "data_warnings": list(first.warnings),
+            **said_of(self.task, {seed: self.at(seed).data for seed in self.seeds}),
             "metrics": metrics,
             "left_out": left_out(self, self.full_options) if self.full_options else [],
-            "published": dataclasses.asdict(published) if published else None,
             "command": self.command,
         }
 
@@ -180,18 +172,15 @@ class RunFolder:
         self.seeds = sorted({*saved["seeds"], *self.seeds})
 
     def _check_data(self) -> None:
-        if not len(self.data.train) or not len(self.data.test):
-            raise OCDError(f"task {self.task.name} has no examples to train on or to test")
+        check_examples(self)
 
     def _check_layer(self) -> None:
-        """Raises OCDError for an unknown layer before a base is trained or anything is written."""
-        if self.config.layer != "auto":
-            find_layer(self.task.make_base(self.options, self.base_data), self.config.layer)
+        check_layer(self)
 
     @cached_property
     def data(self) -> TaskData:
         """The task's examples, loaded once."""
-        return load_data(self.task, self.options, self.data_dir, self.root / "features")
+        return load_data(self.task, self.options, self.data_dir, self.root)
 
     @cached_property
     def base_examples(self) -> Examples:

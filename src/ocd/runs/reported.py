@@ -15,7 +15,7 @@ from ocd.data import read_json
 from ocd.errors import OCDError
 from ocd.evaluation import Json
 from ocd.reporting import Reported, side_by_side
-from ocd.runs.same import check_format
+from ocd.runs.same import check_format, no_run
 
 NEEDED = ("task", "preset", "seeds", "layer", "methods", "metrics", "verdict")
 OF_VERDICT = (
@@ -71,6 +71,6 @@ def compare_runs(roots: Sequence[Path]) -> Json:
 def _read_config(root: Path) -> Json:
     path = root / "config.json"
     if not path.exists():
-        raise OCDError(f"{root} is no run folder (it has no config.json): start with `ocd run`")
+        raise no_run(root)
     config: Json = read_json(path)
     return config

@@ -12,6 +12,21 @@ from ocd.errors import OCDError
 FORMAT_VERSION = 3
 
 
+SUITE_FILE = "suite.json"
+"""In the folder of several runs (ocd.runs.suite)."""
+
+
+def no_run(root: Path) -> OCDError:
+    """The error of a folder that holds no run; of a suite it names the runs."""
+    if not (root / SUITE_FILE).exists():
+        return OCDError(f"{root} is no run folder (it has no config.json): start with `ocd run`")
+    parts = sorted(str(path.parent) for path in root.glob("*/config.json"))
+    return OCDError(
+        f"{root} is the folder of a suite, of which only `ocd report` takes all: name one of its runs, "
+        f"{', '.join(parts) or 'of which there is none yet'}"
+    )
+
+
 def check_format(path: Path, saved: dict[str, Any]) -> None:
     """Raises OCDError where a run's config.json was written by another version."""
     found = saved.get("format_version")

@@ -19,9 +19,8 @@ from ocd.errors import MissingData, OCDError
 from ocd.evaluation import Json
 from ocd.reporting import draw_gains, suite_in_plain_words, suite_markdown, suite_results, write_page
 from ocd.runs.run import Run
+from ocd.runs.same import SUITE_FILE
 from ocd.tasks import PAPER_SUITES, SUITES
-
-FILE = "suite.json"
 
 
 @dataclass
@@ -57,7 +56,7 @@ class Suite:
                 suite.parts[task] = made
         if not suite.parts:
             raise OCDError(f"none of {name}'s data are at hand: {'; '.join(suite.left_out.values())}")
-        write_json(root / FILE, {"suite": name, "left_out": suite.left_out})
+        write_json(root / SUITE_FILE, {"suite": name, "left_out": suite.left_out})
         return suite
 
     def run(self, verbs: Sequence[str], say: Callable[[str], None]) -> None:
@@ -80,12 +79,12 @@ class Suite:
 
 def is_suite(root: Path) -> bool:
     """Whether a folder holds the runs of a suite."""
-    return (root / FILE).exists()
+    return (root / SUITE_FILE).exists()
 
 
 def report_suite(root: Path) -> Json:
     """The report of a suite's folder, from the files of its runs that have predictions."""
-    saved: dict[str, Any] = read_json(root / FILE)
+    saved: dict[str, Any] = read_json(root / SUITE_FILE)
     name, left_out = saved["suite"], dict(saved["left_out"])
     folders = {}
     for task in SUITES[name]:

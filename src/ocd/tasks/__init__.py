@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ocd.tasks.reader import Answer, NewRows, Reader
     from ocd.tasks.series.reader import SeriesReader
     from ocd.tasks.speech.sound import SOUND_RATE, write_sound
-    from ocd.tasks.stored import store_data, stored_data
+    from ocd.tasks.stored import check_network, store_data, stored_data
     from ocd.tasks.tables.fields import Field, fields_of, values_of
     from ocd.tasks.tables.options import TableData
     from ocd.tasks.task import Task, TaskData, load_base
@@ -38,6 +38,7 @@ __all__ = [
     "TableData",
     "Task",
     "TaskData",
+    "check_network",
     "fields_of",
     "folder_name",
     "get_task",
@@ -69,7 +70,7 @@ def get_task(name: str) -> Task:
 
 _HOMES = {
     "ocd.tasks.task": ("Task", "TaskData", "load_base"),
-    "ocd.tasks.stored": ("store_data", "stored_data"),
+    "ocd.tasks.stored": ("check_network", "store_data", "stored_data"),
     "ocd.tasks.tables.options": ("TableData",),
     "ocd.tasks.kept_features": ("kept_in",),
     "ocd.tasks.reader": ("Answer", "NewRows", "Reader"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ def hub_file(repo: str, filename: str, data_dir: Path | None) -> Path:
         return local
     from huggingface_hub import hf_hub_download
 
+    # Each try is a line of the client's log; to a user what became of them is one.
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
         return Path(hf_hub_download(repo_id=repo, filename=filename, repo_type="dataset"))
     # The hub's client lets errors of several libraries through (HTTP, offline mode, disk), and
@@ -26,6 +31,8 @@ def hub_file(repo: str, filename: str, data_dir: Path | None) -> Path:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         text = f"no file {place} (--data-dir) and the hub did not give it: {reason}"
         raise MissingData(text) from error
+    finally:
+        log.setLevel(level)
 
 
 def read_columns(path: Path, columns: list[str], limit: int | None = None) -> Any:

@@ -19,6 +19,7 @@ class Published:
     remarks: tuple[str, ...] = ()
     """Plain sentences: why the figures cannot be compared outright."""
     stand_in: str = ""
-    """A clause that says what other data stand in for the paper's; then no gain is judged."""
+    """A clause that says what other data or network stand in for the paper's; then no gain is
+    judged."""
     options: dict[str, object] = field(default_factory=dict)
     """The task's options without which a run is another experiment than the published one."""

@@ -45,6 +45,7 @@ OWN = (
     "test_groups",
     "test_together",
     "num_early",
+    "stand_in",
 )
 
 
@@ -89,6 +90,23 @@ def stored_data(folder: Path) -> TaskData:
     nothing = Examples(*few.rows(slice(0, 0)))
     made: TaskData = _found(DATA[saved["kind"]])(few, nothing, reader=reader, **saved["data"])
     return made
+
+
+def check_network(folder: Path, data: TaskData) -> None:
+    """Raises OCDError where the network that inputs go through before the base, a frozen or a sentence
+    encoder, has other weights than when the folder was written: the seeds of a run have one.
+
+    Only of readers that keep the network's `digest`."""
+    now = getattr(data.reader, "digest", None)
+    if now is None or not (folder / "reader.json").exists():
+        return
+    saved = read_json(folder / "reader.json")
+    reader = _found(READERS[saved["kind"]]).from_state(saved["facts"], {})
+    if reader.digest not in (None, now):
+        raise OCDError(
+            f"{folder.parent} was made with another network in front of the base: its weights are "
+            f"{now} now and were {reader.digest}; put that one back, or give another --out"
+        )
 
 
 def _found(place: str) -> Any:

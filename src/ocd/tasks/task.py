@@ -52,7 +52,8 @@ class TaskData:
     `test_together` (M,): a number for the test examples that are one piece of evidence otherwise, such
     as windows that overlap or visits of a patient: intervals draw them together. `num_early`: how many
     of the first training examples are of an earlier time than all others, where only these others may
-    be kept from the base (`held_out`); None where any may.
+    be kept from the base (`held_out`); None where any may. `stand_in`: a clause that says what of it
+    stands in for the paper's, such as the network; then no published gain is judged.
     """
 
     train: Examples
@@ -64,6 +65,7 @@ class TaskData:
     test_groups: Tensor | None = field(default=None, kw_only=True)
     test_together: Tensor | None = field(default=None, kw_only=True)
     num_early: int | None = field(default=None, kw_only=True)
+    stand_in: str = field(default="", kw_only=True)
 
     @property
     def evidence(self) -> EvidenceGroups | None:
@@ -123,8 +125,13 @@ class Task:
     task alone, and what the size of its examples asks for."""
     run_settings: dict[str, object] = field(default_factory=dict)
     """Differences from the options of a run."""
+    fewest_classes: int = 1
+    """How many classes the examples that a base is trained on must have."""
     classifies: bool = False
     """Whether outputs are logits of classes, so that answers have an entropy and can be wrong."""
+    more_layers: str = ""
+    """How further layers can be made to move, where these options close them; said where one of them
+    is named."""
     layer: str = "auto"
     """The layer to move where the paper names one; with every preset."""
     for_seed: Callable[[Any, TaskData, int], TaskData] | None = None
@@ -138,6 +145,8 @@ class Task:
     the OCDConfig keys that differ."""
     other_bases: dict[str, dict[str, object]] = field(default_factory=dict)
     """Baselines that are another base: name -> the task's options that differ."""
+    finds_copies: bool = False
+    """Whether `load` itself warns of test examples that are training examples; else a run does."""
     is_table: bool = False
     """Whether inputs are features (B, D), for which there are baselines that are no networks."""
     has_distribution: bool = False

@@ -18,7 +18,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ocd.data import Examples
 from ocd.errors import OCDError
 from ocd.evaluation import CLASSIFIER_METRICS
 from ocd.tasks.catalog import CATALOG
@@ -127,9 +126,10 @@ def frozen_task(
 def _load(options: FrozenOptions, sets: ImageSets, folder: Path | None) -> TaskData:
     """Features of both sets, computed where they are not kept yet, and the reader of new images.
 
-    The notes say which network they are of; a warning says so where test images are training images.
+    The notes say which network they are of.
     """
     body, notes = _body(options, folder)
+    stand_in = f"{STAND_IN} stands in for the paper's network" if notes else ""
     train, test = (
         kept_features(body, files, folder and folder / f"{split}.safetensors", options.precision)
         for split, files in (("train", sets.train), ("test", sets.test))
@@ -149,17 +149,7 @@ def _load(options: FrozenOptions, sets: ImageSets, folder: Path | None) -> TaskD
         classes=sets.classes,
     )
     notes += [*sets.train.notes, *sets.test.notes]
-    return TaskData(train, test, reader=reader, notes=tuple(notes), warnings=_copies(train, test))
-
-
-def _copies(train: Examples, test: Examples) -> tuple[str, ...]:
-    """A warning where test images are training images, to the last bit of their features."""
-    assert isinstance(train.inputs, Tensor) and isinstance(test.inputs, Tensor)
-    known = {hash(row.tobytes()) for row in train.inputs.flatten(1).numpy()}
-    count = sum(hash(row.tobytes()) in known for row in test.inputs.flatten(1).numpy())
-    if not count:
-        return ()
-    return (f"{count} of {len(test)} test images are among the training images: they say nothing",)
+    return TaskData(train, test, reader=reader, notes=tuple(notes), stand_in=stand_in)
 
 
 def _body(options: FrozenOptions, folder: Path | None) -> tuple[Body, list[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ocd.errors import OCDError
 from ocd.tasks.hub_files import hub_file
 from ocd.tasks.images.files import ImageFiles, parquet_files
-from ocd.tasks.images.frozen import FrozenOptions, ImageSets, frozen_task
+from ocd.tasks.images.frozen import DEIT, FrozenOptions, ImageSets, frozen_task
 from ocd.tasks.published import Published
 
 REPO = "zh-plus/tiny-imagenet"
@@ -27,6 +27,7 @@ PUBLISHED = Published(
         "The paper trains the whole network on TinyImageNet's 100,000 images; here the body is as it "
         "came from ImageNet, and only the head is trained.",
     ),
+    options={"model": DEIT, "train_size": None, "test_size": None},
 )
 
 

@@ -75,6 +75,7 @@ TASK = replace(
     make_targets=partial(training.out_of_fold_targets, make=make_base),
     other_bases={},
     specialise=specialise,
+    finds_copies=True,  # as the file has them, before categories are numbers
 )
 
 TASKS = {TASK.name: TASK}

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ocd.base import digest_of
 from ocd.errors import OCDError, install
 
 PUBLISHED = "sentence-transformers/paraphrase-mpnet-base-v2"
@@ -65,6 +66,9 @@ def _load(place: str, name: str) -> tuple[Any, str]:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise OCDError(NEEDS) from error
+        if Path(place).is_file() or (_is_path(place) and not Path(place).exists()):
+            what = "a file" if Path(place).is_file() else "not there"
+            raise OCDError(f"body {place!r} is {what}: give the folder of a sentence encoder")
         try:
             return SentenceTransformer(place, device="cpu"), name
         # Of the hub's client, of the file system, of a config that is none: to a user one thing.
@@ -73,8 +77,20 @@ def _load(place: str, name: str) -> tuple[Any, str]:
             raise OCDError(f"body {place!r} cannot be loaded: {reason}") from error
 
 
+def _is_path(place: str) -> bool:
+    """Whether this can only be a place here: a name on the hub is NAME or OWNER/NAME."""
+    path = Path(place).expanduser()
+    return path.is_absolute() or place.startswith((".", "~")) or len(path.parts) > 2
+
+
+def is_published(name: str) -> bool:
+    """Whether a body is SetFit's own and the paper's, by its name or that of its folder."""
+    return name.rpartition("/")[2] == PUBLISHED.rpartition("/")[2]
+
+
 def describe_body(body: Any, name: str) -> dict[str, Any]:
-    """What is needed to make the same network and tokens again, without its weights.
+    """What is needed to make the same network and tokens again, without its weights, of which there is
+    the `body_digest`.
 
     Raises OCDError for a body of other modules than a transformer, a pooling by mean or first token,
     and a normalisation.
@@ -94,6 +110,7 @@ def describe_body(body: Any, name: str) -> dict[str, Any]:
         raise OCDError(f"body {name} has no fast tokenizer (tokenizer.json)")
     return {
         "name": name,
+        "digest": body_digest(body),
         "config": json.loads(network.config.to_json_string(use_diff=False)),
         "pooling": pooling,
         "normalize": len(kinds) == 3,
@@ -101,6 +118,18 @@ def describe_body(body: Any, name: str) -> dict[str, Any]:
         "pad": int(body.tokenizer.pad_token_id),
         "tokenizer": backend.to_str(),
     }
+
+
+def body_digest(body: Any) -> str:
+    """A hash of a body's weights and of what it makes of hidden vectors; not of the pooler that some
+    have, which nothing is computed with."""
+    state = {
+        name: value
+        for name, value in sorted(transformer_of(body).state_dict().items())
+        if not name.startswith("pooler.")
+    }
+    form = (str(body[1].get_config_dict()), str(len(body)), str(body.max_seq_length))
+    return digest_of(*form, *state.keys(), *state.values())
 
 
 def transformer_of(body: Any) -> Any:

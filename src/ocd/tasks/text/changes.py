@@ -15,6 +15,8 @@ MOST = 5
 """Texts of each kind that are shown."""
 LONGEST = 200
 """Characters of a text that are shown."""
+LEAST = 0.01
+"""Of a probability that changed: less is not seen in the two decimals that are shown."""
 
 
 def text_of_row(data: TaskData, rows: Tensor) -> str:
@@ -25,7 +27,7 @@ def text_of_row(data: TaskData, rows: Tensor) -> str:
 
 def changed_texts(data: TaskData, base: Tensor, ocd: Tensor) -> dict[str, Any]:
     """Of logits (N, C) of base and ensemble: how many answers changed, to right and to wrong, and the
-    texts whose right class gained and lost the most probability."""
+    texts whose right class gained and lost the most probability, `LEAST` or more."""
     assert isinstance(data, TextData) and isinstance(data.test.inputs, Tensor)
     targets, names = data.test.targets, data.classes
     before, after = base.softmax(dim=1), ocd.softmax(dim=1)
@@ -54,6 +56,6 @@ def changed_texts(data: TaskData, base: Tensor, ocd: Tensor) -> dict[str, Any]:
         "changed": int(changed.sum()),
         "to_right": int((changed & (now == targets)).sum()),
         "to_wrong": int((changed & (was == targets)).sum()),
-        "gained": shown(order[:MOST][gained[order[:MOST]] > 0]),
-        "lost": shown(order.flip(0)[:MOST][gained[order.flip(0)[:MOST]] < 0]),
+        "gained": shown(order[:MOST][gained[order[:MOST]] >= LEAST]),
+        "lost": shown(order.flip(0)[:MOST][gained[order.flip(0)[:MOST]] <= -LEAST]),
     }

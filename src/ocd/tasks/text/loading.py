@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,26 +15,33 @@ from torch import Tensor
 from ocd.data import Examples, seeded
 from ocd.errors import OCDError
 from ocd.tasks.task import TaskData, check_count
-from ocd.tasks.text.bodies import describe_body, load_body
+from ocd.tasks.text.bodies import PUBLISHED, describe_body, is_published, load_body
 from ocd.tasks.text.options import TextData, TextOptions
 from ocd.tasks.text.reader import TextReader
-from ocd.tasks.text.reading import rows_of, text_of
-from ocd.tasks.text.tokens import Tokenizer, row_key
+from ocd.tasks.text.reading import is_missing, rows_of, text_of, whole
+from ocd.tasks.text.tokens import Tokenizer, Tokens, row_key
 
 WIDEST = 64
 """Tokens to which rows are filled up at least: most new texts are as wide as the run's then."""
+WHOLE_NUMBER = re.compile(r"([+-]?)(0|[1-9][0-9]{0,17})(\.0*)?")
+"""A label that is a whole number; 007 is a name."""
+NO_LABELS = ("nan", "<na>", "nat")
+"""Words that programs write where a label is missing, in lower case."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts of a file, with their labels as a csv has them and the names of these. `empty`: the numbers
-    of rows with an empty text."""
+    """Texts of a file, with their labels (`label_of`) and the names of these. `rows`: the number that
+    each has in the file, from 1 on. `empty`: those of rows with an empty text, which are `left_out` or
+    are among the texts."""
 
     path: Path
     texts: list[str]
     labels: list[str]
     names: dict[str, str]
+    rows: list[int]
     empty: list[int]
+    left_out: bool
 
 
 def read_labelled(
@@ -45,27 +55,50 @@ def read_labelled(
     texts: list[str] = []
     labels: list[str] = []
     names: dict[str, str] = {}
+    rows: list[int] = []
     empty: list[int] = []
     columns = [text, label, "label_text"] if named else [text, label]
     for number, row in rows_of(path, columns):
         where = f"{path}, row {number}"
-        found, of = text_of(row, text, where), row[label]
+        found = text_of(row, text, where)
         if not found.strip():
             empty.append(number)
             if leave_out:
                 continue
-        if of is None or of == "" or of != of:
-            raise OCDError(f"{where}: there is no label")
-        if not isinstance(of, str | int | float):
-            raise OCDError(f"{where}: label {of!r} is neither a text nor a number")
-        # As a csv has it, so that files of two kinds agree.
-        of = str(int(of)) if isinstance(of, float) and of.is_integer() else str(of).strip()
+        of = label_of(row[label], where)
         texts.append(found)
         labels.append(of)
-        names.setdefault(of, str(row["label_text"]) if named else of)
+        rows.append(number)
+        names.setdefault(of, whole(str(row["label_text"]), where) if named else of)
     if not texts:
         raise OCDError(f"{path}: there are no rows with a text")
-    return Labelled(path, texts, labels, names, empty)
+    return Labelled(path, texts, labels, names, rows, empty, leave_out)
+
+
+def label_of(value: Any, where: str) -> str:
+    """A label in one way of writing, so that files of several kinds agree: 1, 1.0 and "1" are "1", true
+    and "True" are "true"; other texts are as they are, without blanks around them.
+
+    Raises OCDError where there is no label, also where only a word says so (nan), and for what is
+    neither a text nor a number.
+    """
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        raise OCDError(f"{where}: there is no label")
+    if not isinstance(value, str | int | float) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
+        raise OCDError(f"{where}: label {value!r} is neither a text nor a number")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    label = whole(str(value).strip(), where)
+    if label.lower() in NO_LABELS:
+        raise OCDError(
+            f"{where}: there is no label ({label!r} is how programs write a missing one; if it is a "
+            "class, give it another name)"
+        )
+    if number := WHOLE_NUMBER.fullmatch(label):
+        return str(int(number[1] + number[2]))
+    return label.lower() if label.lower() in ("true", "false") else label
 
 
 def make_data(train: Labelled, test: Labelled, options: TextOptions) -> TextData:
@@ -74,7 +107,7 @@ def make_data(train: Labelled, test: Labelled, options: TextOptions) -> TextData
     classes = _classes(train)
     check_count(options.test_size, len(test.texts), "test_size")
     wanted = slice(0, options.test_size)
-    for number, label in enumerate(test.labels, 1):
+    for number, label in zip(test.rows, test.labels, strict=True):
         if label not in classes:
             raise OCDError(
                 f"{test.path}, row {number}: label {label!r} is in no training row; there are "
@@ -86,19 +119,14 @@ def make_data(train: Labelled, test: Labelled, options: TextOptions) -> TextData
     ours, theirs = tokenizer(train.texts), tokenizer(test.texts[wanted])
     width = min(tokenizer.limit, max(WIDEST, ours.rows.shape[1], theirs.rows.shape[1]))
     names = tuple(train.names[label] for label in classes)
-    notes = [f"the body is {name}"]
-    for file, done in ((train, "left out"), (test, "answered all the same")):
-        if file.empty:
-            listed = ", ".join(map(str, file.empty[:5]))
-            notes.append(
-                f"{len(file.empty)} texts of {file.path.name} are empty and were {done}: row {listed}"
-            )
-    for tokens, file in ((ours, train), (theirs, test)):
-        if tokens.cut:
-            notes.append(
-                f"{len(tokens.cut)} texts of {file.path.name} are longer than the body's "
-                f"{tokenizer.limit} tokens and were cut (the first: row {tokens.cut[0] + 1})"
-            )
+    notes = [
+        f"the body is {name} (weights {facts['digest']})",
+        *_empty_notes(train),
+        *_empty_notes(test),
+    ]
+    drawn = "" if options.shots is None else "; of the file's texts each seed draws few"
+    notes += _cut_notes(train, ours, tokenizer.limit, drawn)
+    notes += _cut_notes(test, theirs, tokenizer.limit)
     rows = [_wide(tokens.rows, width) for tokens in (ours, theirs)]
     numbers = {label: place for place, label in enumerate(classes)}
     targets = [
@@ -110,6 +138,7 @@ def make_data(train: Labelled, test: Labelled, options: TextOptions) -> TextData
         Examples(rows[1], targets[1]),
         reader=TextReader(facts, names, options.text, width),
         notes=tuple(notes),
+        stand_in="" if is_published(name) else f"the body is {name} instead of {PUBLISHED}",
         body=facts,
         classes=list(names),
         texts={
@@ -137,9 +166,28 @@ def draw_shots(options: TextOptions, data: TaskData, seed: int) -> TaskData:
     return dataclasses.replace(data, train=Examples(*data.train.rows(few)))
 
 
+def _empty_notes(file: Labelled) -> list[str]:
+    """A line where texts of a file are empty."""
+    if not file.empty:
+        return []
+    done = "left out" if file.left_out else "answered all the same"
+    listed = ", ".join(map(str, file.empty[:5]))
+    return [f"{len(file.empty)} texts of {file.path.name} are empty and were {done}: row {listed}"]
+
+
+def _cut_notes(file: Labelled, tokens: Tokens, limit: int, more: str = "") -> list[str]:
+    """A line where texts of a file are longer than the body takes. `tokens`: of its first texts."""
+    if not tokens.cut:
+        return []
+    return [
+        f"{len(tokens.cut):,} of {len(tokens.rows):,} texts of {file.path.name} are longer than the "
+        f"body's {limit} tokens and were cut (the first: row {file.rows[tokens.cut[0]]}){more}"
+    ]
+
+
 def _classes(train: Labelled) -> list[str]:
     """Labels in order: numbers by size, texts by letter. Raises OCDError for fewer than two."""
-    numbers = all(label.lstrip("-").isdecimal() for label in train.names)
+    numbers = all(WHOLE_NUMBER.fullmatch(label) for label in train.names)
     classes = sorted(train.names, key=int if numbers else None)
     if len(classes) < 2:
         raise OCDError(

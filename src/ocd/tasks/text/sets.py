@@ -39,6 +39,7 @@ RUN_SETTINGS: dict[str, object] = {
     "variants": True,  # each costs seconds: the bases are there
     "cross_fit": True,  # a base that was fitted on sixteen texts leaves them no errors
 }
+MORE_LAYERS = "with --set part=block those of the body's last block move too"
 LEFT_OUT = {"fine_tuned_base": "SetFit has fine-tuned all layers on these very texts already"}
 PUBLISHED: dict[str, dict[str, dict[str, Figure]]] = {
     "sst5": {"base": {"accuracy": (43.6, 3.0)}, "ocd": {"accuracy": (47.8, None)}},
@@ -51,7 +52,14 @@ PUBLISHED: dict[str, dict[str, dict[str, Figure]]] = {
 
 
 def load_set(folder: str, options: TextOptions, data_dir: Path | None) -> TaskData:
-    """Training and test texts of a set on the hub, `SetFit/<folder>/{train,test}.jsonl`."""
+    """Training and test texts of a set on the hub, `SetFit/<folder>/{train,test}.jsonl`. Raises
+    OCDError where other columns are asked for than these files have."""
+    for name, asked in (("text", options.text), ("label", options.label)):
+        if asked != name:
+            raise OCDError(
+                f"{name} is {asked!r}: the files of SetFit/{folder} have the columns text and label; "
+                "of your own files the task is `text`"
+            )
     train, test = (
         read_labelled(
             hub_file(f"SetFit/{folder}", f"{split}.jsonl", data_dir),
@@ -62,7 +70,7 @@ def load_set(folder: str, options: TextOptions, data_dir: Path | None) -> TaskDa
         )
         for split in ("train", "test")
     )
-    return make_data(train, test, replace(options, text="text", label="label"))
+    return make_data(train, test, options)
 
 
 def load_own(options: OwnTextOptions, data_dir: Path | None) -> TaskData:
@@ -73,8 +81,8 @@ def load_own(options: OwnTextOptions, data_dir: Path | None) -> TaskData:
             f"the task text needs files: --set train=FILE --set test=FILE ({missing} is missing)"
         )
     train, test = (
-        read_labelled(Path(place), options.text, options.label, leave_out=place == options.train)
-        for place in (options.train, options.test)
+        read_labelled(Path(place), options.text, options.label, leave_out=is_train)
+        for place, is_train in ((options.train, True), (options.test, False))
     )
     return make_data(train, test, options)
 
@@ -89,7 +97,14 @@ def _nothing(options: Any, data: Any = None) -> None:
 
 def _own_layer(task: Task) -> Task:
     """The task whose layer follows its option `part`."""
-    return replace(task, specialise=lambda options: replace(task, layer=last_layer(options.part)))
+    return replace(
+        task,
+        specialise=lambda options: replace(
+            task,
+            layer=last_layer(options.part),
+            more_layers=MORE_LAYERS if options.part == "head" else "",
+        ),
+    )
 
 
 def _task(name: str, load: Callable[..., TaskData], published: Published | None = None) -> Task:
@@ -105,6 +120,7 @@ def _task(name: str, load: Callable[..., TaskData], published: Published | None 
         loss=cross_entropy_per_example,
         metrics=CLASSIFIER_METRICS | ({"matthews": MATTHEWS} if counterfactual else {}),
         classifies=True,
+        fewest_classes=2,  # SetFit makes pairs of different classes
         join_draws=log_mean_softmax,
         make_encoder=_nothing,
         make_transform=_nothing,
@@ -127,11 +143,7 @@ def _published(name: str) -> Published | None:
     return Published(
         source=f"{name}: SetFit's own table and the paper's, eight texts a class, mean ± SD",
         methods=PUBLISHED[name],
-        remarks=(
-            "The published body is paraphrase-mpnet-base-v2 (109 million weights); which one this run "
-            "has is said in its notes.",
-        ),
-        options={"shots": 8, "test_size": None},
+        options={"shots": 8, "iterations": 20, "precision": "float32", "test_size": None},
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.tasks.task import Progress, TaskData, unless_loaded
-from ocd.tasks.text.bodies import NEEDS, load_body, quiet, transformer_of
+from ocd.tasks.text.bodies import NEEDS, body_digest, load_body, quiet, transformer_of
 from ocd.tasks.text.network import SetFitNetwork
 from ocd.tasks.text.options import TextData, TextOptions
 from ocd.tasks.text.tokens import row_key
@@ -46,7 +46,7 @@ def train_base(
     assert isinstance(tokens, Tensor)
     texts = [data.texts[row_key(row)] for row in tokens.cpu()]
     progress(f"SetFit on {len(texts)} texts, {2 * options.iterations * len(texts)} pairs")
-    model = train_setfit(texts, labels.tolist(), options, seed)
+    model = train_setfit(texts, labels.tolist(), options, seed, data.body.get("digest"))
     copy_body(transformer_of(model.model_body), base)
     weight, bias = linear_head(model.model_head, len(data.classes))
     with torch.no_grad():
@@ -62,8 +62,15 @@ def embeddings(base: nn.Module, inputs: Inputs) -> Tensor:
         return base.embeddings(inputs.to(base.head.weight.device))
 
 
-def train_setfit(texts: Sequence[str], labels: Sequence[int], options: TextOptions, seed: int) -> Any:
-    """A trained `setfit.SetFitModel`. The global random states are left as they were."""
+def train_setfit(
+    texts: Sequence[str],
+    labels: Sequence[int],
+    options: TextOptions,
+    seed: int,
+    digest: str | None = None,
+) -> Any:
+    """A trained `setfit.SetFitModel`. The global random states are left as they were. Raises OCDError
+    for texts of one class, and for a body whose digest is another one than `digest`."""
     try:
         from datasets import Dataset
         from setfit import SetFitModel, Trainer, TrainingArguments
@@ -71,12 +78,18 @@ def train_setfit(texts: Sequence[str], labels: Sequence[int], options: TextOptio
     except ImportError as error:
         raise OCDError(NEEDS) from error
     if len(set(labels)) < 2:
-        raise OCDError("SetFit needs training texts of two classes at least")
+        raise OCDError(
+            f"SetFit needs training texts of two classes at least: these {len(labels)} are all of one"
+        )
     with ExitStack() as stack:
         stack.enter_context(quiet())
         stack.enter_context(random_states(seed))
         stack.enter_context(torch.enable_grad())
-        body, _ = load_body(options.body)
+        body, name = load_body(options.body)
+        if digest is not None and (found := body_digest(body)) != digest:
+            raise OCDError(
+                f"the body {name} has other weights ({found}) than when the run began ({digest})"
+            )
         model = SetFitModel(model_body=body, model_head=LogisticRegression())
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         arguments = TrainingArguments(
