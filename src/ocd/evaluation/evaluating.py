@@ -171,7 +171,7 @@ class _Judged:
         self.together = together
         self.ensemble = _ensemble(comparison)
         self.warm_up = cache(self._warm_up)
-        self.anew_clock = cache(partial(AnewClock.of, comparison.fits.main.base, test))
+        self.anew_clock = cache(lambda: AnewClock.of(comparison.fits.main.base, test))
         self.names = table.names  # in their order now: fits move some of them
 
     def every(self) -> dict[str, State]:
