@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ocd import OCD, Examples, OCDConfig, OCDError
+from ocd.fitting import few_examples
 
 SHORT = {"training.num_steps": 3, "overfit.lr": 0.05}
 
@@ -213,10 +214,16 @@ class Untrainable(nn.Module):
         return self.fc(x)
 
 
-LONG = {"training.num_steps": 201, "training.max_epochs": 0}
-"""So many steps are worth a trial first."""
+LONG = {"training.num_steps": 21, "training.max_epochs": 0}
 
 
+@pytest.fixture
+def rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few steps are worth a trial first."""
+    monkeypatch.setattr("ocd.fitting.rehearsal.MANY_STEPS", 20)
+
+
+@pytest.mark.usefixtures("rehearsed")
 def test_a_step_that_fails_at_the_end_fails_before_anything_is_collected(tmp_path: Path) -> None:
     long = config(**LONG, **{"collection.storage": "store"})
     ocd = OCD(net(), loss=squares, config=long, encoder=Untrainable())
@@ -225,18 +232,23 @@ def test_a_step_that_fails_at_the_end_fails_before_anything_is_collected(tmp_pat
     assert not (tmp_path / "deltas").exists()
 
 
+@pytest.mark.usefixtures("rehearsed")
 def test_the_rehearsal_changes_nothing_of_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     long = config(**LONG)
     data = examples()
     base = net()
     state = torch.get_rng_state()
-    rehearsed = OCD(base, loss=squares, config=long).fit(data, progress=False)
-    assert torch.equal(torch.get_rng_state(), state)
-    monkeypatch.setattr(OCD, "_is_long", lambda self, problem: False)
+    tried: list[object] = []
+    monkeypatch.setattr("ocd.model.few_examples", lambda *of: tried.append(of) or few_examples(*of))
+    first = OCD(base, loss=squares, config=long).fit(data, progress=False)
+    assert torch.equal(torch.get_rng_state(), state) and len(tried) == 1
+    monkeypatch.setattr("ocd.fitting.rehearsal.MANY_STEPS", 200)
     plain = OCD(net(), loss=squares, config=long).fit(data, progress=False)
-    assert torch.equal(rehearsed.predict(data.inputs).outputs, plain.predict(data.inputs).outputs)
+    assert len(tried) == 1
+    assert torch.equal(first.predict(data.inputs).outputs, plain.predict(data.inputs).outputs)
 
 
+@pytest.mark.usefixtures("rehearsed")
 def test_the_rehearsal_takes_examples_with_a_finite_loss() -> None:
     data = examples(60)
     data.inputs[0] = torch.nan

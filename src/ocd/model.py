@@ -30,13 +30,12 @@ from ocd.data import (
     Inputs,
     Unseen,
     as_dataset,
-    dataset_size,
     resumable,
     to_device,
 )
 from ocd.distributed import check_alone, launched
 from ocd.errors import OCDError
-from ocd.fitting import Fitting, belonging, few_examples, follow, rehearsal_config
+from ocd.fitting import Fitting, belonging, few_examples, follow, is_long, rehearsal_config
 from ocd.generator import Describe, Embedding
 from ocd.hub import (
     CardFacts,
@@ -60,7 +59,6 @@ from ocd.prediction import (
     joined_chunks,
     unmoved,
 )
-from ocd.training import shortened
 
 
 class OCD(Fitting):
@@ -161,16 +159,11 @@ class OCD(Fitting):
 
     def _decide(self, course: Curriculum, progress: bool) -> None:
         layer = course.record.layer
-        if course.record.plan is None and self._is_long(course.problem):
+        if course.record.plan is None and is_long(course.problem, self.config.training):
             assert layer is not None
             goal = self.settle_goal(course.template, course.record)
             self._rehearse(course.problem, layer, goal)
         super()._decide(course, progress)
-
-    def _is_long(self, problem: Problem) -> bool:
-        """Whether a fit takes so long that its last steps are worth a trial first."""
-        total = dataset_size(problem.dataset)
-        return total > 1000 or shortened(self.config.training, total).num_steps > 200
 
     def _rehearse(self, problem: Problem, layer: str, goal: str) -> None:
         """Try every step of the fit on two examples, saving and loading included, so that nothing fails

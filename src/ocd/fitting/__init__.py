@@ -2,7 +2,7 @@
 
 from ocd.fitting.copies import among_training, belonging, groups_of_copies
 from ocd.fitting.following import follow
-from ocd.fitting.rehearsal import few_examples, rehearsal_config
+from ocd.fitting.rehearsal import few_examples, is_long, rehearsal_config
 from ocd.fitting.steps import Fitting
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "few_examples",
     "follow",
     "groups_of_copies",
+    "is_long",
     "rehearsal_config",
 ]

@@ -18,12 +18,21 @@ from ocd.base import FrozenBase, example_losses, loss_unit
 from ocd.config import OCDConfig
 from ocd.data import Inputs, Targets, dataset_size, take_rows
 from ocd.lessons import Problem
+from ocd.training import TrainingConfig, shortened
 
+MANY_EXAMPLES, MANY_STEPS = 1000, 200
+"""More of these take so long that a fit's last steps are worth a trial first."""
 SMALL_LR = 1e-6
 """Where no learning rate is configured, for a loss of ordinary size: two examples are too few to choose
 one."""
 TRIED = 64
 """Examples among which two with a finite loss are looked for."""
+
+
+def is_long(problem: Problem, training: TrainingConfig) -> bool:
+    """Whether a fit is worth a trial first."""
+    total = dataset_size(problem.dataset)
+    return total > MANY_EXAMPLES or shortened(training, total).num_steps > MANY_STEPS
 
 
 def rehearsal_config(config: OCDConfig, layer: str, goal: str, unit: float = 1.0) -> OCDConfig:
