@@ -50,7 +50,7 @@ def test_a_page_has_every_table_and_figure_and_asks_nobody(folder: Path) -> None
     page = as_page(text, folder)
     found = Reader(page)
     assert not found.open
-    tables = len(re.findall(r"^\| ?-+", text, flags=re.MULTILINE))
+    tables = len(re.findall(r"^\|( ?:?-+:? ?\|)+$", text, flags=re.MULTILINE))
     assert sum(tag == "table" for tag, _ in found.tags) == tables > 2
     rows = len(re.findall(r"^\|", text, flags=re.MULTILINE)) - tables
     assert sum(tag == "tr" for tag, _ in found.tags) == rows
