@@ -215,8 +215,8 @@ def centre_and_spread(
     does not. Of fewer than `FEWEST` pieces no harm can be told, and no other centre is tried.
     Baselines that draw choose by this too: the same ways to draw are open to all.
     """
-    few = len(harm(0.0)) < FEWEST
-    centres = [c for c in CENTRES if not c or not (few or bool(is_gain(harm(c)[None], HARM)))]
+    harmless = {c for c in CENTRES if c and len(h := harm(c)) >= FEWEST and not is_gain(h[None], HARM)}
+    centres = [c for c in CENTRES if not c or c in harmless]
     known: dict[tuple[float, float], float] = {}
 
     def tried(centre: float, spread: float) -> float:
