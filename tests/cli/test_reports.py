@@ -88,8 +88,18 @@ def test_a_verdict_says_all_that_the_report_says_first(tmp_path: Path, call: Cal
 
 def test_undecided_is_no_gain(tmp_path: Path, call: Call) -> None:
     run = finished(tmp_path, call)
-    change_json(run / "results.json", lambda results: results["verdict"].update(statement="undecided"))
+    asked = {"goal": "answer", "statement": "undecided"}
+    change_json(run / "results.json", lambda results: results["verdict"].update(asked=asked))
     assert call("verdict", run)[0] == 3
+
+
+def test_the_exit_code_is_about_what_was_asked_for(tmp_path: Path, call: Call) -> None:
+    run = finished(tmp_path, call)
+    asked = {"goal": "distribution", "statement": "worse"}
+    change_json(run / "results.json", lambda results: results["verdict"].update(asked=asked))
+    assert call("verdict", run)[0] == 4
+    change_json(run / "results.json", lambda results: results["verdict"].pop("asked"))
+    assert call("verdict", run)[0] == 0  # a report of before 1.0 judges the ensemble alone
 
 
 def test_no_verdict_is_one_line(tmp_path: Path, call: Call) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ocd.runs import Run
 
 EXIT_CODES = {"gain": 0, "no gain": 3, "undecided": 3, "worse": 4}
-"""What `ocd verdict` says of OCD against the base, in its exit code."""
+"""What `ocd verdict` says in its exit code: whether OCD gives what the run was asked for."""
 
 
 def say_report(run: Run) -> None:
@@ -99,7 +99,8 @@ def say_verdict(folder: Path, as_json: bool) -> int:
     else:
         for line in opening_lines(verdict):
             typer.echo(line)
-    return EXIT_CODES[verdict["statement"]]
+    # A report of before version 1.0 judges the ensemble alone.
+    return EXIT_CODES[verdict.get("asked", verdict)["statement"]]
 
 
 def say_full_run(run: Run, out: Path | None, data_dir: Path | None, settings: Sequence[str]) -> None:

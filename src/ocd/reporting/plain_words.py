@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ocd.evaluation import Json
+from ocd.reporting.asked import DRAWS
 from ocd.reporting.verdict import EQUAL_COST
 from ocd.reporting.wording import decimals, known_mean, words
 
@@ -23,6 +24,22 @@ REASONS = {
     "no gain": "A difference like this may be chance: its 95 % interval holds zero.",
     "worse": "This is unlikely to be chance: the 95 % interval of the difference leaves out zero.",
     "undecided": "There is no interval to judge by; the figures below say why.",
+}
+DRAWS_HELP = {
+    "gain": "Its draws help",
+    "no gain": "Its draws cannot be said to help",
+    "worse": "Its draws are worse than what costs nothing",
+    "undecided": "It cannot be told whether its draws help",
+}
+"""Of a run that was asked for draws, not for one answer."""
+USE_OF_DRAWS = {
+    "gain": (
+        "What to do: take the draws where you need to know what may come, not one answer. That is "
+        "known for inputs like the test examples, no others."
+    ),
+    "no gain": "What to do: take the base's answer with residuals of other examples, which costs less.",
+    "worse": "What to do: take the base's answer with residuals of other examples.",
+    "undecided": "What to do: judge them on more test examples before you use them.",
 }
 RIVALS = {
     "gain": "does worse than OCD, beyond what chance explains",
@@ -43,10 +60,10 @@ class PlainWords(NamedTuple):
 def in_plain_words(results: Json) -> PlainWords:
     """The verdict of results.json for people: does it help, how much, is there anything better."""
     verdict = results["verdict"]
+    if verdict.get("asked", {}).get("goal") == DRAWS:
+        return _of_draws(results)
     statement = verdict["statement"]
-    sentences = [
-        verdict[part]["sentence"] for part in ("data", "quick", "distribution") if verdict.get(part)
-    ]
+    sentences = _said_first(verdict, "data", "quick", "distribution")
     sentences += [text for text in (_how_much(results), REASONS[statement]) if text]
     rival = next((of for of in verdict["against"] if of["why"] == EQUAL_COST), None)
     if rival is not None:
@@ -56,6 +73,21 @@ def in_plain_words(results: Json) -> PlainWords:
         )
     sentences.append(_advice(statement, None if rival is None else rival["statement"]))
     return PlainWords(f"{HEADLINES[statement]}.", sentences, _tone(statement))
+
+
+def _of_draws(results: Json) -> PlainWords:
+    """The same of a run that was asked for draws: their mean is only said what it comes to."""
+    verdict = results["verdict"]
+    statement = verdict["asked"]["statement"]
+    sentences = _said_first(verdict, "data", "quick", "distribution", "joint")
+    if how_much := _how_much(results):
+        sentences.append(f"The mean of the draws, as one answer: {how_much[0].lower()}{how_much[1:]}")
+    sentences.append(USE_OF_DRAWS[statement])
+    return PlainWords(f"{DRAWS_HELP[statement]}.", sentences, _tone(statement))
+
+
+def _said_first(verdict: Json, *parts: str) -> list[str]:
+    return [verdict[part]["sentence"] for part in parts if verdict.get(part)]
 
 
 def suite_in_plain_words(results: Json) -> PlainWords:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ocd.data import seconds_by_phase
 from ocd.evaluation import Json
+from ocd.reporting.asked import asked_for
 from ocd.reporting.coverage import judge_coverage
 from ocd.reporting.distribution import distribution_results
 from ocd.reporting.error_ranking import rank_errors
@@ -78,6 +79,7 @@ def make_results(run: RunRecords) -> Json:
     if joint := joint_results(run):
         results["joint"] = joint
         verdict["joint"] = judge_joint(joint, run.evidence)
+    verdict["asked"] = asked_for(run, results, verdict)
     return results | {"verdict": verdict}
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ocd.evaluation import Json
+from ocd.reporting.asked import DRAWS
 from ocd.reporting.tables import grid
 from ocd.reporting.verdict import EQUAL_COST
 from ocd.reporting.wording import decimals, known_mean, of_seeds, words
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 HEADER = (
     "run", "task", "seeds", "layer", "settings that differ", "loss", "base", "OCD",
-    "best baseline of equal cost", "OCD's gain (95 %)", "verdict", "intervals",
+    "best baseline of equal cost", "OCD's gain (95 %)", "verdict", "draws", "intervals",
 )  # fmt: skip
 MOST_SETTINGS = 6
 """Settings in a cell, above which they are counted; the JSON has all."""
@@ -35,8 +36,9 @@ GROUPS = ("options", "run_options", "config")
 LEGEND = (
     "Each run against its own base, in its task's loss, mean over seeds: lower is better, and a "
     "positive gain is OCD's. OCD: the ensemble of draws. The baseline costs at most as much as OCD to "
-    "train and to predict; in brackets what OCD is against it. Intervals: whether those of the draws "
-    "are right, where the target is a number. Rows are not compared with one another."
+    "train and to predict; in brackets what OCD is against it. Draws: what they are against the base "
+    "with residuals, where a run was asked for them. Intervals: whether those of the draws are right, "
+    "where the target is a number. Rows are not compared with one another."
 )
 
 
@@ -67,6 +69,7 @@ def side_by_side(runs: Sequence[Reported], not_shown: Mapping[str, str]) -> Json
 def _row(run: Reported, settings: dict[str, Any]) -> Json:
     """A run's numbers, as its results.json has them; `settings`: those in which it differs."""
     results, verdict = run.results, run.results["verdict"]
+    asked = verdict.get("asked", {})
     metric, ensemble = verdict["metric"], verdict["comparison"].removesuffix(" vs base")
     against = next((of for of in verdict["against"] if of.get("why") == EQUAL_COST), None)
     best = None
@@ -87,6 +90,7 @@ def _row(run: Reported, settings: dict[str, Any]) -> Json:
         "difference": verdict["difference"],
         "interval": verdict["interval"],
         "statement": verdict["statement"],
+        "draws": asked["statement"] if asked.get("goal") == DRAWS else None,
         "intervals": verdict.get("distribution", {}).get("statement"),
     }
 
@@ -165,7 +169,7 @@ def _row_cells(row: Json) -> list[str]:
     return [
         f"`{row['run']}`", row["task"], seeds, f"`{row['layer']}`", _settings_cell(row["settings"]),
         words(row["metric"]), _number(row["base"], places), _number(row["ensemble"], places), baseline,
-        _gain(row), row["statement"], row["intervals"] or "—",
+        _gain(row), row["statement"], row["draws"] or "—", row["intervals"] or "—",
     ]  # fmt: skip
 
 
