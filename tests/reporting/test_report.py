@@ -382,7 +382,6 @@ def test_scores_of_layers_of_one_example_are_drawn_without_errors():
 @pytest.mark.parametrize("scatter", [1.0, 0.3, 0.0])
 def test_no_names_overlap_in_the_comparison(scatter: float) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.text import Text
 
     places = np.exp(np.random.default_rng(0).normal(0, scatter, (len(ORDER), 2))).tolist()
     pairs = zip(ORDER, places, strict=True)
@@ -390,8 +389,12 @@ def test_no_names_overlap_in_the_comparison(scatter: float) -> None:
     figure = draw_comparison(points, "loss")
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
-    boxes = [Text.get_window_extent(text, renderer) for text in figure.axes[0].texts]
-    assert len(boxes) == len(points)
+    names = figure.axes[0].get_yticklabels()
+    assert [name.get_text() for name in names] == [
+        point.title for point in sorted(points, key=lambda point: point.loss)
+    ]
+    boxes = [name.get_window_extent(renderer) for name in names]
+    assert all(box.x0 >= 0 for box in boxes)
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 CAPTIONS = {  # of each figure, and why it may be missing
     "comparison": (
-        "Every method that does not use the test label and was timed: its mean loss on the test "
-        "examples, and what a prediction costs. What it costs to get the method is in the table.",
+        "Every method that does not use the test label and was timed, the best on top: its mean loss "
+        "on the test examples, and what a prediction costs; the dotted lines are the base's. What it "
+        "costs to get the method is in the table.",
         "no method has both a finite loss and a known cost",
     ),
     "risk_coverage": (

@@ -41,6 +41,19 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
         return figure, figure.add_subplot()
 
 
+def pair_of_panels(
+    width: float, height: float, shares: tuple[float, float]
+) -> tuple[Figure, tuple[Axes, Axes]]:
+    """An empty figure of two axes side by side that share their rows; `shares`: of the width."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=shares)
+        return figure, (left, right)
+
+
 def title(axes: Axes, text: str, pad: float = 8) -> None:
     """A title at the left of the axes."""
     axes.set_title(text, loc="left", fontsize=11, pad=pad)
