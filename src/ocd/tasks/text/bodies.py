@@ -90,7 +90,7 @@ def is_published(name: str) -> bool:
 
 def describe_body(body: Any, name: str) -> dict[str, Any]:
     """What is needed to make the same network and tokens again, without its weights, of which there is
-    the `body_digest`.
+    the `values_digest`.
 
     Raises OCDError for a body of other modules than a transformer, a pooling by mean or first token,
     and a normalisation.
@@ -110,7 +110,7 @@ def describe_body(body: Any, name: str) -> dict[str, Any]:
         raise OCDError(f"body {name} has no fast tokenizer (tokenizer.json)")
     return {
         "name": name,
-        "digest": body_digest(body),
+        "digest": values_digest(body),
         "config": json.loads(network.config.to_json_string(use_diff=False)),
         "pooling": pooling,
         "normalize": len(kinds) == 3,
@@ -120,7 +120,7 @@ def describe_body(body: Any, name: str) -> dict[str, Any]:
     }
 
 
-def body_digest(body: Any) -> str:
+def values_digest(body: Any) -> str:
     """A hash of a body's weights and of what it makes of hidden vectors; not of the pooler that some
     have, which nothing is computed with."""
     state = {

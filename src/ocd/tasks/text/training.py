@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ocd.data import Inputs
 from ocd.errors import OCDError
 from ocd.tasks.task import Progress, TaskData, unless_loaded
-from ocd.tasks.text.bodies import NEEDS, body_digest, load_body, quiet, transformer_of
+from ocd.tasks.text.bodies import NEEDS, load_body, quiet, transformer_of, values_digest
 from ocd.tasks.text.network import SetFitNetwork
 from ocd.tasks.text.options import TextData, TextOptions
 from ocd.tasks.text.tokens import row_key
@@ -86,7 +86,7 @@ def train_setfit(
         stack.enter_context(random_states(seed))
         stack.enter_context(torch.enable_grad())
         body, name = load_body(options.body)
-        if digest is not None and (found := body_digest(body)) != digest:
+        if digest is not None and (found := values_digest(body)) != digest:
             raise OCDError(
                 f"the body {name} has other weights ({found}) than when the run began ({digest})"
             )
