@@ -53,9 +53,9 @@ docs: $(VENV)/.installed-dev ## build the documentation into build/docs; a warni
 dist: $(VENV)/.installed-dev ## build wheel and sdist, and try each in a new environment
 	$(VENV)/bin/python tools/dist.py
 
-audit: $(VENV)/.installed-dev ## look up known weaknesses of the pinned versions; needs a network
+audit: $(VENV)/.installed-dev ## look up known weaknesses of the pinned versions; needs a network, and fails without
 	$(INSTALL) pip-audit
-	$(VENV)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	$(VENV)/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 dev: $(VENV)/.installed-dev ## make .venv with the tools of development
 
