@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mnist_files import write_mnist
-from ocd.data import every_second, in_parts, read_tensors, write_tensors
+from ocd.data import in_parts, read_tensors, write_tensors
 from ocd.errors import OCDError
 from ocd.runs import Run
 from ocd.runs.comparing import make_comparison
@@ -22,7 +22,7 @@ from ocd.tasks.series.forecasters import KINDS, make_forecaster
 from ocd.tasks.series.reading import Series, read_series, series_of_frame
 from ocd.tasks.series.windows import Ends, Sizes, check_rows, is_published_ett, windows
 from ocd.tasks.task import TaskData
-from ocd.training.batches import split_indices
+from ocd.training.batches import choosing_among, split_indices
 
 TINY = {
     "base_steps": "30", "num_draws": "3", "training.num_steps": "12", "training.validate_every": "6",
@@ -266,8 +266,8 @@ def test_no_answer_step_of_a_held_out_window_is_one_of_a_lesson(tmp_path, horizo
     )
     assert len(learnt) and len(held_out)
     assert not set(steps[learnt].flatten().tolist()) & set(steps[held_out].flatten().tolist())
-    half = every_second(held_out, run.groups)
-    choosing, judging = steps[held_out[half]], steps[held_out[~half]]
+    chooses = choosing_among(held_out, run.groups)
+    choosing, judging = steps[held_out[chooses]], steps[held_out[~chooses]]
     assert not set(choosing.flatten().tolist()) & set(judging.flatten().tolist())
 
 

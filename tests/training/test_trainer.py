@@ -30,7 +30,7 @@ from ocd.lessons import Workdir
 from ocd.tasks.images.augmentation import image_transform
 from ocd.tasks.images.encoder import ImageEncoder
 from ocd.training import Trainer, TrainingConfig, TrainingFiles
-from ocd.training.batches import batch_indices, split_indices
+from ocd.training.batches import batch_indices, choosing_among, split_indices
 from ocd.training.config import rate_factor, shortened
 
 # One noise level, at which nothing is noise: the loss is a function of the examples alone.
@@ -75,9 +75,38 @@ def test_at_most_2048_examples_are_held_out():
     assert len(split_indices(torch.arange(100_000), 0.5, seed=0)[1]) == 2048
 
 
+@pytest.mark.parametrize(
+    ("total", "held", "choosing"),
+    [(100, 25, 13), (150, 50, 0), (190, 63, 0), (200, 66, 16), (300, 75, 25), (400, 100, 50)],
+)
+def test_few_examples_leave_enough_to_judge(
+    total: int, held: int, choosing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty are needed to show a gain of moves; those that choose the best weights come second."""
+    monkeypatch.setattr("ocd.training.batches.ENOUGH_TO_JUDGE", 512)
+    _, held_out = split_indices(torch.arange(total), 0.05, seed=0, augmented=True)
+    assert (len(held_out), int(choosing_among(held_out, augmented=True).sum())) == (held, choosing)
+    _, known = split_indices(torch.arange(total), 0.05, seed=0)  # the base may have seen them
+    assert len(known) == total // 4
+    assert int(choosing_among(known).sum()) == (total // 4 + 1) // 2
+
+
+@pytest.mark.parametrize("num_groups", [1, 12, 60, 130])
+def test_those_that_choose_and_those_that_judge_share_nothing(num_groups: int) -> None:
+    """Neither copies nor groups, also where the held-out examples are an odd number."""
+    examples = torch.arange(3 * num_groups + 1).repeat(2)
+    for belongs in (None, torch.arange(3 * num_groups + 1) % num_groups):
+        chooses = choosing_among(examples, belongs, augmented=True)
+        pieces = examples if belongs is None else belongs[examples]
+        assert not set(pieces[chooses].tolist()) & set(pieces[~chooses].tolist())
+        judging, every = len(pieces[~chooses].unique()), len(pieces.unique())
+        assert judging >= min(every, 50) or judging >= every // 2
+    assert not choosing_among(examples, torch.zeros(len(examples), dtype=torch.long)).any()
+
+
 def test_nothing_left_to_train_on_is_said(tmp_path, monkeypatch):
     nothing = torch.arange(0)
-    monkeypatch.setattr("ocd.training.trainer.split_indices", lambda *_: (nothing, nothing))
+    monkeypatch.setattr("ocd.training.trainer.split_lessons", lambda *_: (nothing, nothing, nothing))
     with pytest.raises(OCDError, match="no example is left to train on"):
         make_trainer(tmp_path)
 

@@ -6,7 +6,7 @@ from ocd.lessons.config import CollectionConfig, CrossFittingConfig, LessonConfi
 from ocd.lessons.cross_fitting import FitBase, fold_parts
 from ocd.lessons.curriculum import NUM_GROUPS, Curriculum
 from ocd.lessons.folds import Fold, FoldedLessons, in_order
-from ocd.lessons.gain import FEWEST, as_evidence, is_gain
+from ocd.lessons.gain import FEWEST, FEWEST_JUDGES, as_evidence, is_gain
 from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.overfitting import overfit_batch
 from ocd.lessons.per_example import Deltas, chunk_of, overfit, overfit_in_chunks
@@ -25,6 +25,7 @@ from ocd.lessons.unseen import warning_if_seen
 
 __all__ = [
     "FEWEST",
+    "FEWEST_JUDGES",
     "NUM_GROUPS",
     "TUNING",
     "USES",

@@ -7,6 +7,9 @@ from torch import Tensor
 
 FEWEST = 16
 """Examples below which no gain is beyond doubt."""
+FEWEST_JUDGES = 50
+"""Examples below which no gain of generated moves is beyond doubt: losses have long tails, and a move
+that goes wrong does so for a few inputs."""
 
 
 def is_gain(gains: Tensor, confidence: float, fewest: int = FEWEST) -> Tensor:

@@ -22,10 +22,10 @@ from ocd.base import example_losses
 from ocd.data import Targets
 from ocd.errors import OCDError
 from ocd.generator import Placement
-from ocd.lessons import as_evidence, is_gain
+from ocd.lessons import FEWEST_JUDGES, as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
-from ocd.prediction.sampling import FEWEST_JUDGES, EnsembleLoss, SamplingConfig, keep_sampling
+from ocd.prediction.sampling import EnsembleLoss, SamplingConfig, keep_sampling
 from ocd.prediction.scoring import HARM, SPREADS, Drawn
 from ocd.prediction.scoring import NUM_DRAWS as FEW_DRAWS
 from ocd.prediction.uncertainty import covered_by_interval

@@ -36,7 +36,7 @@ from torch import Tensor
 from ocd.base import Capture, Loss, example_losses
 from ocd.data import Excerpt, Inputs, ResumableLoop, Targets, take_excerpt
 from ocd.errors import OCDError
-from ocd.lessons import as_evidence, is_gain
+from ocd.lessons import FEWEST_JUDGES, as_evidence, is_gain
 from ocd.prediction.drawing import FittedGenerator
 from ocd.prediction.held_out import HeldOut
 
@@ -49,9 +49,6 @@ SPREADS = (0.25, 0.5, 0.75, 1.0)
 """Not below a quarter: without a spread all draws would be one, and would not say how sure they are.
 `mode="mean"` gives the mean alone."""
 NUM_DRAWS = 5
-FEWEST_JUDGES = 50
-"""Examples below which no gain of generated moves is beyond doubt: losses have long tails, and a move
-that goes wrong does so for a few inputs."""
 HARM = 0.95
 """One-sided confidence at which a pair of numbers harms the held-out lessons as they are, and is left
 out, whatever it gains on augmented ones."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from ocd.data import progress_bar
 from ocd.generator import GeneratorConfig, HyperNetwork
 from ocd.lessons import FitRecord, LessonSource
-from ocd.training.batches import split_indices
+from ocd.training.batches import split_lessons
 from ocd.training.config import TrainingConfig
 from ocd.training.objectives import DiffusionObjective
 from ocd.training.setup import make_generator
@@ -40,13 +40,7 @@ def train_generator(
     whether the best weights are those of the best answer, or of the best draws."""
     plan, work = record.plan, record.work
     assert plan is not None
-    among, _ = split_indices(
-        source.examples,
-        training.validation_share,
-        seed,
-        source.reserved,
-        source.overfitter.problem.belongs,
-    )
+    among, *_ = split_lessons(source, training.validation_share, seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = make_generator(source, plan.code, generator, seed, among)

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ocd.data import Batch, Log, SaveTimer, Shard, every_second, read_state, seeded, write_state
+from ocd.data import Batch, Log, SaveTimer, Shard, read_state, seeded, write_state
 from ocd.distributed import team_of
 from ocd.errors import OCDError
 from ocd.generator import HyperNetwork
 from ocd.lessons import LessonBatch, LessonSource, in_order
 from ocd.training.averaging import ema_update
-from ocd.training.batches import augmented_batch, batch_indices, own_part, split_indices
+from ocd.training.batches import augmented_batch, batch_indices, own_part, split_lessons
 from ocd.training.config import TrainingConfig, rate_factor, shortened
 from ocd.training.finite import Finiteness
 from ocd.training.objectives import Objective
@@ -68,17 +68,11 @@ class Trainer:
         self.network, self.source, self.objective = network, source, objective
         self.overfitter = source.overfitter
         self.seed, self.files, self.team = seed, files, team_of(files.share)
-        belongs = source.overfitter.problem.belongs
-        self.indices, self.held_out = split_indices(
-            source.examples, config.validation_share, seed, source.reserved, belongs
-        )
+        self.indices, self.held_out, choosing = split_lessons(source, config.validation_share, seed)
         if not len(self.indices):
             raise OCDError("no example is left to train on: every one was skipped")
         self.config = shortened(config, len(self.indices))
-        # What the best weights are chosen on says no more whether moves gain: a single group says that.
-        half = every_second(source.examples[self.held_out], belongs)
-        chooses = config.keep_best and (belongs is None or not half.all())
-        self.choosing = self.held_out[half] if chooses else self.held_out[:0]
+        self.choosing = choosing if config.keep_best else choosing[:0]
         self.average = AveragedModel(network, multi_avg_fn=ema_update(config.ema_decay))
         self.average.eval()
         self.optimizer = make_optimizer(network, config)
