@@ -9,8 +9,15 @@ import pytest
 from tests.run_folders import change_json, change_tensors, make_run
 
 from ocd.evaluation import Json
-from ocd.reporting import Reported, side_by_side, write_report
+from ocd.reporting import Reported, side_by_side
 from ocd.reporting.plain_words import in_plain_words
+from ocd.reporting.records import read_run
+from ocd.reporting.results import make_results
+
+
+def results_of(folder: Path) -> Json:
+    return make_results(read_run(folder))
+
 
 DIFFERENCES = {"gain": 0.1, "no gain": 0.0, "worse": -0.1}
 
@@ -42,7 +49,7 @@ def with_draws(folder: Path, part: str, statement: str, goal: str) -> Path:
 @pytest.mark.parametrize("part", ["joint", "distribution"])
 def test_draws_are_judged_where_they_were_asked_for(tmp_path: Path, part: str, statement: str) -> None:
     run = with_draws(tmp_path, part, statement, "distribution")
-    results = write_report(run)
+    results = results_of(run)
     assert results["verdict"]["statement"] == "gain"  # of their mean
     assert results["verdict"]["asked"] == {"goal": "distribution", "statement": statement}
     plain = in_plain_words(results)
@@ -56,14 +63,14 @@ def test_draws_are_judged_where_they_were_asked_for(tmp_path: Path, part: str, s
 
 
 def test_an_answer_is_judged_where_it_was_asked_for(tmp_path: Path) -> None:
-    results = write_report(with_draws(tmp_path, "distribution", "worse", "answer"))
+    results = results_of(with_draws(tmp_path, "distribution", "worse", "answer"))
     assert results["verdict"]["asked"] == {"goal": "answer", "statement": "gain"}
     assert in_plain_words(results).headline == "It helps."
 
 
 def test_a_goal_that_a_fit_found_out_counts(tmp_path: Path) -> None:
     run = with_draws(tmp_path, "distribution", "worse", "auto")
-    assert write_report(run)["verdict"]["asked"]["goal"] == "answer"
+    assert results_of(run)["verdict"]["asked"]["goal"] == "answer"
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"event": "note", "seed": 0, "text": "goal: distribution (auto), since so"}\n')
-    assert write_report(run)["verdict"]["asked"] == {"goal": "distribution", "statement": "worse"}
+    assert results_of(run)["verdict"]["asked"] == {"goal": "distribution", "statement": "worse"}
