@@ -84,8 +84,8 @@ def test_few_examples_leave_enough_to_judge(
 ) -> None:
     """Fifty are needed to show a gain of moves; those that choose the best weights come second."""
     monkeypatch.setattr("ocd.training.batches.ENOUGH_TO_JUDGE", 512)
-    _, held_out = split_indices(torch.arange(total), 0.05, seed=0, augmented=True)
-    assert (len(held_out), int(choosing_among(held_out, augmented=True).sum())) == (held, choosing)
+    _, held_out = split_indices(torch.arange(total), 0.05, seed=0, new=True)
+    assert (len(held_out), int(choosing_among(held_out, new=True).sum())) == (held, choosing)
     _, known = split_indices(torch.arange(total), 0.05, seed=0)  # the base may have seen them
     assert len(known) == total // 4
     assert int(choosing_among(known).sum()) == (total // 4 + 1) // 2
@@ -96,7 +96,7 @@ def test_those_that_choose_and_those_that_judge_share_nothing(num_groups: int) -
     """Neither copies nor groups, also where the held-out examples are an odd number."""
     examples = torch.arange(3 * num_groups + 1).repeat(2)
     for belongs in (None, torch.arange(3 * num_groups + 1) % num_groups):
-        chooses = choosing_among(examples, belongs, augmented=True)
+        chooses = choosing_among(examples, belongs, new=True)
         pieces = examples if belongs is None else belongs[examples]
         assert not set(pieces[chooses].tolist()) & set(pieces[~chooses].tolist())
         judging, every = len(pieces[~chooses].unique()), len(pieces.unique())

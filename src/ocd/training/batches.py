@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ocd.data import Batch, every_second, seeded, shuffled_places, some_of, take_rows
-from ocd.lessons import FEWEST, FEWEST_JUDGES, LessonSource
+from ocd.lessons import FEWEST, FEWEST_JUDGES, LessonSource, new_if_augmented
 
 ENOUGH_TO_JUDGE = 512
 """Examples that are held out where there are enough of them: on fewer, only large gains are sure."""
@@ -17,10 +17,12 @@ ENOUGH_TO_JUDGE = 512
 def split_lessons(source: LessonSource, share: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Places of a fit's lessons: those to train on; those held out (`split_indices`); and those of the
     held-out ones that choose the best weights (`choosing_among`)."""
-    problem, examples = source.overfitter.problem, source.examples
-    belongs, augmented = problem.belongs, problem.transform is not None
-    train, held_out = split_indices(examples, share, seed, source.reserved, belongs, augmented)
-    return train, held_out, held_out[choosing_among(examples[held_out], belongs, augmented)]
+    examples, belongs = source.examples, source.overfitter.problem.belongs
+    # Of more there are fifty judges in any case.
+    is_few = source.reserved is None and len(examples.unique()) < 8 * FEWEST_JUDGES
+    new = is_few and new_if_augmented(source.overfitter)
+    train, held_out = split_indices(examples, share, seed, source.reserved, belongs, new)
+    return train, held_out, held_out[choosing_among(examples[held_out], belongs, new)]
 
 
 def split_indices(
@@ -29,14 +31,14 @@ def split_indices(
     seed: int,
     reserved: Tensor | None = None,
     belongs: Tensor | None = None,
-    augmented: bool = False,
+    new: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Places for training and for validation. Copies of an example are never on both sides, nor is a
     group of examples that belong together (`belongs`: by example).
 
     Where examples are few, up to a quarter of them are held out: on three, nothing can be chosen. Up to
-    a third, where they are augmented and that gives enough to show a gain of moves at all: on 50 that a
-    base knew as they were, moves promised a gain and took the test loss from 0.08 to 0.37.
+    a third, where they are `new` to the base and that gives enough to show a gain of moves at all: on
+    50 that a base knew, moves promised a gain and took the test loss from 0.08 to 0.37.
     `reserved`: places that are held out in any case, and then no others are.
     """
     if reserved is not None:
@@ -47,19 +49,19 @@ def split_indices(
     count = min(2048, int(share * len(names)))
     if share:
         wanted, third = len(names) // 4, len(names) // 3
-        if augmented and third >= FEWEST_JUDGES:
+        if new and third >= FEWEST_JUDGES:
             wanted = max(wanted, min(FEWEST_JUDGES + FEWEST, third))
         count = max(count, min(ENOUGH_TO_JUDGE, wanted))
     held_out = torch.isin(examples, some_of(names, count, seeded(seed, 2), belongs))
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
-def choosing_among(held_out: Tensor, belongs: Tensor | None = None, augmented: bool = False) -> Tensor:
+def choosing_among(held_out: Tensor, belongs: Tensor | None = None, new: bool = False) -> Tensor:
     """Whether each of the held-out examples (with copies) chooses the best weights; the others judge
     whether moves gain, which those that chose say no more. No group is on both sides.
 
-    One half chooses; of augmented ones less, where the other would be too few to show a gain. A single
-    group judges.
+    One half chooses; of those that are `new` to the base less, where the other would be too few to show
+    a gain. A single group judges.
     """
     names = held_out.unique()
     pieces = names if belongs is None else belongs[names]
@@ -67,7 +69,7 @@ def choosing_among(held_out: Tensor, belongs: Tensor | None = None, augmented: b
     if belongs is not None and chooses.all():
         return torch.zeros(len(held_out), dtype=torch.bool)
     missing = FEWEST_JUDGES - len(pieces[~chooses].unique())
-    if augmented and missing > 0 and len(pieces.unique()) >= FEWEST_JUDGES:
+    if new and missing > 0 and len(pieces.unique()) >= FEWEST_JUDGES:
         left = pieces[chooses].unique()[missing:]
         chooses &= torch.isin(pieces, left if len(left) >= FEWEST else left[:0])
     return torch.isin(held_out, names[chooses])
