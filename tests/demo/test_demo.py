@@ -31,6 +31,7 @@ from ocd.demo import Address, serve, serving
 from ocd.demo.page import Page
 from ocd.demo.panels import make_panel
 from ocd.demo.pieces import short
+from ocd.demo.reading import said_first
 from ocd.demo.shown import Question, ShownRun
 from ocd.demo.windows import IN_DEVIATIONS, numbers_of
 from ocd.evaluation import SEPARATION_METRICS
@@ -366,6 +367,26 @@ def one_line(arguments: list[str]) -> str:
     assert isinstance(found.exception, OCDError), found.output
     assert "\n" not in str(found.exception)
     return str(found.exception)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({}, ("of the mean", "gain")),
+        ({"joint": {"statement": "worse", "sentence": "of draws"}}, ("of draws", "worse")),
+        (
+            {"distribution": {"statement": "wrong", "sentence": "of intervals"}}
+            | {"asked": {"goal": "distribution", "statement": "worse"}},
+            ("of intervals", "worse"),
+        ),
+        ({"asked": {"goal": "answer", "statement": "gain"}}, ("of the mean", "gain")),
+    ],
+)
+def test_the_band_has_the_verdict_on_what_was_asked_for(
+    parts: dict[str, Any], said: tuple[str, str]
+) -> None:
+    first, statement = said_first({"statement": "gain", "sentence": "of the mean"} | parts)
+    assert (first["sentence"], statement) == said
 
 
 def test_a_folder_without_a_run_and_one_that_is_not_trained(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ocd.demo.pieces import line, text
 from ocd.demo.shown import ShownRun
 from ocd.errors import OCDError
+from ocd.evaluation import Json
 from ocd.reporting import as_fragment, opening_lines, results_in_short
 from ocd.runs import read_reported
 
@@ -26,14 +27,23 @@ def heading(shown: ShownRun) -> str:
         verdict = read_reported(shown.root).results["verdict"]
     except OCDError as error:
         return f'<header>{title}<div class="verdict none">{line(str(error), "small")}</div></header>'
-    first = verdict.get("joint", verdict)  # what a report says first
+    first, statement = said_first(verdict)
     short = first["sentence"].partition(" (")[0].rstrip(".") + "."
     doubts = [verdict[part]["sentence"] for part in DOUBTS if verdict.get(part)]
     whole = as_fragment("\n\n".join(opening_lines(verdict)))
     lines = f"<strong>{as_fragment(short)}</strong>" + "".join(line(one, "warn") for one in doubts)
     lines += f"<details><summary>The whole verdict</summary>{whole}</details>"
-    kind = KINDS.get(first["statement"], "none")
+    kind = KINDS.get(statement, "none")
     return f'<header>{title}<div class="verdict {kind}">{lines}</div></header>'
+
+
+def said_first(verdict: Json) -> tuple[Json, str]:
+    """The part of a verdict that stands above all, and the statement that gives the band its colour: of
+    a run that was asked for draws it is theirs."""
+    first = verdict.get("joint", verdict)
+    if verdict.get("asked", {}).get("goal") == "distribution":
+        return verdict.get("joint") or verdict["distribution"], verdict["asked"]["statement"]
+    return first, first["statement"]
 
 
 def report(shown: ShownRun) -> str:
