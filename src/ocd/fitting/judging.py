@@ -60,8 +60,8 @@ class Judges:
         if self.base_saw_lessons and self.validation is None:
             self.record.note(
                 "the base was fitted on the lessons (seen=True), and everything is chosen on them: "
-                "what gains there may harm new inputs. Give validation=, fit_base=, or examples that it "
-                "has not seen"
+                "what gains there may harm new inputs. Give validation=, fit_base=, or examples that "
+                "it has not seen"
             )
 
     def _validated(self, validation: Dataset[Any], seed: int) -> HeldOut:
