@@ -9,7 +9,7 @@ import pytest
 from tests.run_folders import change_json, change_tensors, make_run
 
 from ocd.evaluation import Json
-from ocd.reporting import Reported, side_by_side
+from ocd.reporting import Reported, opening_lines, side_by_side
 from ocd.reporting.plain_words import in_plain_words
 from ocd.reporting.records import read_run
 from ocd.reporting.results import make_results
@@ -51,7 +51,13 @@ def test_draws_are_judged_where_they_were_asked_for(tmp_path: Path, part: str, s
     run = with_draws(tmp_path, part, statement, "distribution")
     results = results_of(run)
     assert results["verdict"]["statement"] == "gain"  # of their mean
-    assert results["verdict"]["asked"] == {"goal": "distribution", "statement": statement}
+    asked = results["verdict"]["asked"]
+    assert (asked["goal"], asked["statement"]) == ("distribution", statement)
+    said = results["verdict"]["joint"]["sentence"] if part == "joint" else asked["sentence"]
+    change = {"gain": "1.1000 → 1.0000", "no gain": "1.0000 → 1.0000", "worse": "0.9000 → 1.0000"}
+    assert change[statement] in said
+    assert said in opening_lines(results["verdict"])  # what `ocd verdict` prints
+    assert said in in_plain_words(results).sentences
     plain = in_plain_words(results)
     assert plain.headline.startswith("Its draws")
     assert ("take the draws" in plain.sentences[-1]) == (statement == "gain")
@@ -73,4 +79,21 @@ def test_a_goal_that_a_fit_found_out_counts(tmp_path: Path) -> None:
     assert results_of(run)["verdict"]["asked"]["goal"] == "answer"
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"event": "note", "seed": 0, "text": "goal: distribution (auto), since so"}\n')
-    assert results_of(run)["verdict"]["asked"] == {"goal": "distribution", "statement": "worse"}
+    assert results_of(run)["verdict"]["asked"]["statement"] == "worse"
+
+
+@pytest.mark.parametrize("name", ["ocd", "base_conformal"])
+def test_draws_whose_scores_are_not_finite_are_undecided(tmp_path: Path, name: str) -> None:
+    """They were judged by their mean, which is a gain here."""
+    run = with_draws(tmp_path, "distribution", "gain", "distribution")
+    broken = {f"crps/{name}": np.full(400, np.nan, np.float32)}
+    change_tensors(run, 0, lambda tensors: tensors.update(broken))
+
+    def break_mean(facts: Json) -> None:
+        facts["distribution"][name]["crps"] = float("nan")
+
+    change_json(run / "predictions/seed-0.json", break_mean)
+    results = results_of(run)
+    assert results["verdict"]["statement"] == "gain"
+    assert results["verdict"]["asked"]["statement"] == "undecided"
+    assert "a score is not finite" in in_plain_words(results).sentences[-3]

@@ -398,6 +398,29 @@ def test_no_names_overlap_in_the_comparison(scatter: float) -> None:
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("name", "loss"), [("name " * 40, 0.12), ("one that diverged", 1e30)])
+def test_long_names_and_a_loss_that_is_huge_leave_the_comparison_readable(
+    name: str, loss: float
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    points = [MethodPoint("base", "base", 10, 0.1), MethodPoint(name, "baselines", 15, loss)]
+    figure = draw_comparison(points, "a loss of somebody's own with a name that goes on " * 2)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    left, right = figure.axes
+    assert left.get_window_extent(renderer).width > 100
+    labels = [axes.xaxis.get_label().get_window_extent(renderer) for axes in figure.axes]
+    ticks = [
+        label.get_window_extent(renderer)
+        for label, place in zip(left.get_xticklabels(), left.get_xticks(), strict=True)
+        if left.get_xlim()[0] <= place <= left.get_xlim()[1]
+    ]
+    assert not any(a.overlaps(b) for of in (labels, ticks) for i, a in enumerate(of) for b in of[:i])
+    assert labels[0].x0 >= 0 and right.get_xlabel() == "prediction [µs per example]"
+
+
 @pytest.mark.usefixtures("draws")
 def test_a_single_method_has_figures_too(tmp_path: Path) -> None:
     write_report(make_run(tmp_path, seeds=(0,), made={"base": MADE["base"]}, num_test=5))

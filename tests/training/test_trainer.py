@@ -91,6 +91,18 @@ def test_few_examples_leave_enough_to_judge(
     assert int(choosing_among(known).sum()) == (total // 4 + 1) // 2
 
 
+@pytest.mark.parametrize(("num_groups", "judging"), [(40, 5), (140, 17), (160, 53), (200, 50)])
+def test_few_groups_leave_enough_to_judge(
+    num_groups: int, judging: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What belongs together is one piece of evidence: no more are held out than can show a gain."""
+    monkeypatch.setattr("ocd.training.batches.ENOUGH_TO_JUDGE", 512)
+    belongs = torch.arange(2 * num_groups) % num_groups
+    _, held_out = split_indices(torch.arange(2 * num_groups), 0.05, 0, belongs=belongs, new=True)
+    chooses = choosing_among(held_out, belongs, new=True)
+    assert len(belongs[held_out[~chooses]].unique()) == judging
+
+
 @pytest.mark.parametrize("num_groups", [1, 12, 60, 130])
 def test_those_that_choose_and_those_that_judge_share_nothing(num_groups: int) -> None:
     """Neither copies nor groups, also where the held-out examples are an odd number."""

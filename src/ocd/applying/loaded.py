@@ -95,6 +95,9 @@ class LoadedRun:
         found = [] if verdict["statement"] == "gain" else [verdict["sentence"]]
         if verdict.get("joint", {}).get("statement") == "worse":
             found.insert(0, verdict["joint"]["sentence"])
+        asked = verdict.get("asked", {})
+        if asked.get("statement") == "worse" and asked.get("sentence"):
+            found.insert(0, asked["sentence"])
         distribution = verdict.get("distribution", {})
         if distribution.get("statement") == "wrong":
             found.append(distribution["sentence"])

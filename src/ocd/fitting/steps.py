@@ -100,7 +100,7 @@ class Fitting:
         self.outputs = Outputs(output)
         self.fit_base: FitBase | None = None
         self.belongs: Tensor | None = None
-        self.seen = False
+        self.seen = self.judged = False
         self.hypernetwork: HyperNetwork | None = None
         self.frozen: FrozenBase | None = None
         self.fingerprint: Fingerprint | None = None
@@ -258,6 +258,7 @@ class Fitting:
         return Problem(
             self.base, self._loss(), dataset, self.condition, self.transform, self.excerpt,
             self.encoder, self.outputs, fit_base=self.fit_base, belongs=belongs,
+            judged=self.judged,
         )  # fmt: skip
 
     def open(self, dataset: Dataset[Any], work: Workdir) -> tuple[Problem, FitRecord]:

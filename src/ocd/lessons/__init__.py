@@ -21,7 +21,7 @@ from ocd.lessons.steps import OverfitConfig, in_units
 from ocd.lessons.store import StoreReader
 from ocd.lessons.store_rows import read_delta
 from ocd.lessons.tuning import TUNING
-from ocd.lessons.unseen import new_if_augmented, warning_if_seen
+from ocd.lessons.unseen import warning_if_seen
 
 __all__ = [
     "FEWEST",
@@ -61,7 +61,6 @@ __all__ = [
     "is_gain",
     "make_plan",
     "mean_fall",
-    "new_if_augmented",
     "overfit",
     "overfit_batch",
     "overfit_in_chunks",

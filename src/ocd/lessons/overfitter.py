@@ -21,7 +21,7 @@ class Overfitter:
     """Overfits examples of a problem at the layer of a plan.
 
     `config`: with the plan's learning rate and form. `skipped`: indices of the examples that were left
-    out so far, since their loss or delta was not finite.
+    out so far, since their loss or delta was not finite. `new`: as the plan has it.
     """
 
     problem: Problem
@@ -29,6 +29,7 @@ class Overfitter:
     config: OverfitConfig
     num_workers: int = 0
     skipped: set[int] = field(default_factory=set)
+    new: bool = False
 
     @classmethod
     def of_plan(cls, problem: Problem, plan: Plan, config: LessonConfig) -> Overfitter:
@@ -36,7 +37,7 @@ class Overfitter:
         frozen = problem.frozen_at(plan.layer, config.channels_last)
         frozen.way = plan.way
         decided = replace(config.overfit, lr=plan.lr, form=plan.form, unit=plan.unit)
-        return cls(problem, frozen, decided, config.collection.num_workers)
+        return cls(problem, frozen, decided, config.collection.num_workers, new=plan.new)
 
     @property
     def loss(self) -> Loss:

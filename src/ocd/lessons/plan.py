@@ -22,7 +22,8 @@ class Plan:
 
     `layer`: what moves. `way`: how (ocd.base.Way). `lr`: learning rate of Eq. 1. `form`: of an
     overfitted delta, "dense" or "rank_one". `code`: what is diffused, "dense", "rank_one" or "pca".
-    `storage`: "store" or "on_the_fly". `unit`: what the loss is counted in (ocd.base.losses).
+    `storage`: "store" or "on_the_fly". `unit`: what the loss is counted in (ocd.base.losses). `new`:
+    whether lessons are few and augmented, and new to the base by that (ocd.lessons.unseen).
     """
 
     layer: str
@@ -32,6 +33,7 @@ class Plan:
     code: str
     storage: str
     unit: float = 1.0
+    new: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""

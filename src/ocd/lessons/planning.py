@@ -16,6 +16,7 @@ from ocd.lessons.overfitter import Overfitter
 from ocd.lessons.overfitting import rank_one_is_exact
 from ocd.lessons.plan import Plan
 from ocd.lessons.problem import Problem
+from ocd.lessons.unseen import new_if_augmented
 
 ON_THE_FLY_COST = 4.0
 """Forward passes that overfitting may cost for deltas to be made anew for every batch."""
@@ -58,7 +59,8 @@ def make_plan(problem: Problem, layer: str, config: LessonConfig) -> tuple[Plan,
     if plan.storage == "auto":
         plan, note = _with_storage(problem, plan, config)
         notes.append(note)
-    return plan, notes
+    # Measured once: a transform may augment otherwise each time, and no judge may be trained on.
+    return replace(plan, new=new_if_augmented(Overfitter.of_plan(problem, plan, config))), notes
 
 
 def way_note(frozen: FrozenBase) -> str:

@@ -29,7 +29,8 @@ class Problem:
     that the layer has before any example is overfitted (ocd.lessons.common_move). `fit_base`: trains a
     base of the same architecture on a dataset, where the base has seen these examples
     (ocd.lessons.cross_fitting). `belongs` (N,): a number for the examples that belong together, which
-    are never parted (ocd.data.groups).
+    are never parted (ocd.data.groups). `judged`: whether other examples than these judge moves, a
+    user's validation examples.
     """
 
     base: nn.Module
@@ -43,6 +44,7 @@ class Problem:
     start: Tensor | None = None
     fit_base: Callable[[Dataset[Any]], nn.Module] | None = None
     belongs: Tensor | None = None
+    judged: bool = False
 
     def __post_init__(self) -> None:
         memory = BaseMemory(dataset_size(self.dataset), lambda index: self.fetch(index)[0])

@@ -8,6 +8,7 @@ nearly the same loss at nearly the same cost.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LOOKS = {BASE: (BLACK, "s"), OWN: (BLUE, "o"), BASELINES: (VERMILION, "^")}
 ROW, REST = 0.26, 1.35  # inches of a row, and of title, legend and axis
+LONGEST = 44  # letters of a name; longer ones leave the dots no room
 LOGARITHMIC = 4  # from this ratio of the largest to the smallest loss on
 
 
@@ -46,16 +48,20 @@ def draw_comparison(points: Sequence[MethodPoint], loss_name: str) -> Figure:
     )
     _dots(left, losses, rows, losses.min() > 0 and losses.max() > LOGARITHMIC * losses.min())
     _dots(right, costs / in_unit, rows, True)
-    left.set_yticks(range(len(rows)), [row.title for row in rows], fontsize=9)
+    left.set_yticks(range(len(rows)), [_shortened(row.title) for row in rows], fontsize=9)
     for label, row in zip(left.get_yticklabels(), rows, strict=True):
         label.set_color(LOOKS[row.group][0])
     left.set_ylim(len(rows) - 0.4, -0.6)
-    left.set_xlabel(f"{loss_name}, lower is better")
+    left.set_xlabel(fill(f"{_shortened(loss_name)}, lower is better", 36))
     right.set_xlabel(f"prediction [{unit} per example]")
     handles, labels = left.get_legend_handles_labels()
     where: dict[str, Any] = {"loc": "outside upper left", "ncols": len(LOOKS), "frameon": False}
     figure.legend(handles, labels, fontsize=9, **where)
     return figure
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1].rstrip()}…"
 
 
 def _dots(axes: Axes, values: Array, rows: Sequence[MethodPoint], logarithmic: bool) -> None:
@@ -83,6 +89,6 @@ def _plain_numbers(axis: Axis) -> None:
 
     low, high = axis.get_view_interval()
     steps = (1, 1.5, 2, 3, 5, 7) if high < 4 * low else (1, 2, 5) if high < 40 * low else (1,)
-    axis.set_major_locator(LogLocator(subs=steps))
-    axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axis.set_major_locator(LogLocator(subs=steps, numticks=6))
+    axis.set_major_formatter(lambda value, _: f"{value:,.10g}" if value < 1e6 else f"{value:.3g}")
     axis.set_minor_locator(NullLocator())

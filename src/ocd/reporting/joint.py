@@ -16,7 +16,7 @@ from ocd.reporting.methods import title
 from ocd.reporting.records import RunRecords
 from ocd.reporting.tables import grid
 from ocd.reporting.verdict import statement_of
-from ocd.reporting.wording import decimals, spread
+from ocd.reporting.wording import change, spread
 
 TRIVIAL = "base_residuals"
 TITLES = {
@@ -78,13 +78,13 @@ def judge_joint(found: Json, evidence: Evidence) -> Json:
             "undecided": "Whether draws beat the base's answer with residuals of other examples is "
             "undecided",
         }[statement]
-        sentences.append(f"{says} (energy score {_change(theirs, ours)}).")
+        sentences.append(f"{says} (energy score {change(theirs, ours)}).")
     if others:
         best = min(others, key=others.__getitem__)
         ends = found[best].get("against", {}).get("interval")
         sentences.append(
             f"Against the best other way to draw, {joint_title(best)}, {BESIDE[statement_of(ends)]} "
-            f"({_change(others[best], ours)})."
+            f"({change(others[best], ours)})."
         )
     if sentences and not evidence.is_enough:
         sentences.append(evidence.sentence)
@@ -94,12 +94,6 @@ def judge_joint(found: Json, evidence: Evidence) -> Json:
 def _energy(of: Json) -> float | None:
     """Mean over the seeds; None where one of them has no finite score."""
     return mean(of["energy"]) if None not in of["energy"] else None
-
-
-def _change(before: float, after: float) -> str:
-    places = decimals([before, after])
-    share = f", {100 * (after / before - 1):+.1f} %" if before else ""
-    return f"{before:.{places}f} → {after:.{places}f}{share}"
 
 
 def joint_section(results: Json) -> list[str]:

@@ -74,6 +74,7 @@ def left_out_titles(methods: Sequence[str]) -> list[str]:
 
 def opening_lines(verdict: Json) -> list[str]:
     """The first paragraphs of a report, which the command prints too. `verdict`: of results.json."""
-    parts = ("data", "quick", "distribution", "joint")
-    first = [verdict[part]["sentence"] for part in parts if verdict.get(part)]
+    parts = ("data", "quick", "distribution", "joint", "asked")
+    said = (verdict.get(part, {}).get("sentence") for part in parts)
+    first = [text for text in said if text]
     return [*first, verdict["sentence"]]

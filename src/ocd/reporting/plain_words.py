@@ -79,7 +79,7 @@ def _of_draws(results: Json) -> PlainWords:
     """The same of a run that was asked for draws: their mean is only said what it comes to."""
     verdict = results["verdict"]
     statement = verdict["asked"]["statement"]
-    sentences = _said_first(verdict, "data", "quick", "distribution", "joint")
+    sentences = _said_first(verdict, "data", "quick", "distribution", "joint", "asked")
     if how_much := _how_much(results):
         sentences.append(f"The mean of the draws, as one answer: {how_much[0].lower()}{how_much[1:]}")
     sentences.append(USE_OF_DRAWS[statement])
@@ -87,7 +87,8 @@ def _of_draws(results: Json) -> PlainWords:
 
 
 def _said_first(verdict: Json, *parts: str) -> list[str]:
-    return [verdict[part]["sentence"] for part in parts if verdict.get(part)]
+    said = (verdict.get(part, {}).get("sentence") for part in parts)
+    return [text for text in said if text]
 
 
 def suite_in_plain_words(results: Json) -> PlainWords:

@@ -46,6 +46,13 @@ def decimals(values: Sequence[float | None], unit: str = "") -> int:
     return min(10, max(4, 2 - math.floor(math.log10(min(sizes))))) if sizes else 4
 
 
+def change(before: float, after: float) -> str:
+    """Two scores, and by how many per cent the second is larger."""
+    places = decimals([before, after])
+    share = f", {100 * (after / before - 1):+.1f} %" if before else ""
+    return f"{before:.{places}f} → {after:.{places}f}{share}"
+
+
 def spread(values: Sequence[float | None], places: int) -> str:
     """Mean ± sample SD over the seeds that have a finite value; says so where some have not."""
     known = [value for value in values if value is not None]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ocd.data import Batch, every_second, seeded, shuffled_places, some_of, take_rows
-from ocd.lessons import FEWEST, FEWEST_JUDGES, LessonSource, new_if_augmented
+from ocd.lessons import FEWEST, FEWEST_JUDGES, LessonSource
 
 ENOUGH_TO_JUDGE = 512
 """Examples that are held out where there are enough of them: on fewer, only large gains are sure."""
@@ -18,9 +18,7 @@ def split_lessons(source: LessonSource, share: float, seed: int) -> tuple[Tensor
     """Places of a fit's lessons: those to train on; those held out (`split_indices`); and those of the
     held-out ones that choose the best weights (`choosing_among`)."""
     examples, belongs = source.examples, source.overfitter.problem.belongs
-    # Of more there are fifty judges in any case.
-    is_few = source.reserved is None and len(examples.unique()) < 8 * FEWEST_JUDGES
-    new = is_few and new_if_augmented(source.overfitter)
+    new = source.reserved is None and source.overfitter.new
     train, held_out = split_indices(examples, share, seed, source.reserved, belongs, new)
     return train, held_out, held_out[choosing_among(examples[held_out], belongs, new)]
 
@@ -49,8 +47,10 @@ def split_indices(
     count = min(2048, int(share * len(names)))
     if share:
         wanted, third = len(names) // 4, len(names) // 3
-        if new and third >= FEWEST_JUDGES:
-            wanted = max(wanted, min(FEWEST_JUDGES + FEWEST, third))
+        pieces = len(names if belongs is None else belongs[names].unique())
+        if new and pieces // 3 >= FEWEST_JUDGES:
+            enough = (FEWEST_JUDGES + FEWEST) * len(names) // pieces  # a group is one piece of evidence
+            wanted = max(wanted, min(enough, third))
         count = max(count, min(ENOUGH_TO_JUDGE, wanted))
     held_out = torch.isin(examples, some_of(names, count, seeded(seed, 2), belongs))
     return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
