@@ -376,8 +376,8 @@ def one_line(arguments: list[str]) -> str:
         ({"joint": {"statement": "worse", "sentence": "of draws"}}, ("of draws", "worse")),
         (
             {"distribution": {"statement": "wrong", "sentence": "of intervals"}}
-            | {"asked": {"goal": "distribution", "statement": "worse"}},
-            ("of intervals", "worse"),
+            | {"asked": {"goal": "distribution", "statement": "worse", "sentence": "of the CRPS"}},
+            ("of the CRPS", "worse"),
         ),
         ({"asked": {"goal": "answer", "statement": "gain"}}, ("of the mean", "gain")),
     ],

@@ -40,9 +40,8 @@ def heading(shown: ShownRun) -> str:
 def said_first(verdict: Json) -> tuple[Json, str]:
     """The part of a verdict that stands above all, and the statement that gives the band its colour: of
     a run that was asked for draws it is theirs."""
-    first = verdict.get("joint", verdict)
-    if verdict.get("asked", {}).get("goal") == "distribution":
-        return verdict.get("joint") or verdict["distribution"], verdict["asked"]["statement"]
+    asked = verdict.get("asked", {})  # with a sentence where it is about draws of a number
+    first = asked if "sentence" in asked else verdict.get("joint", verdict)
     return first, first["statement"]
 
 
