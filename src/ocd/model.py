@@ -121,8 +121,7 @@ class OCD(Fitting):
             with tempfile.TemporaryDirectory() as folder:
                 return self.fit(dataset, folder, *given)
         workdir = self._watched(workdir, callbacks, verbose)
-        self.seen, self.fit_base = seen or fit_base is not None, fit_base
-        self.judged = validation is not None
+        self.seen, self.fit_base, self.judged = bool(seen or fit_base), fit_base, validation is not None
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller works in
             judges = None if validation is None else as_dataset(validation, collate)
             examples = as_dataset(dataset, collate)

@@ -257,8 +257,7 @@ class Fitting:
             belongs = None if belongs is None else belongs[some]
         return Problem(
             self.base, self._loss(), dataset, self.condition, self.transform, self.excerpt,
-            self.encoder, self.outputs, fit_base=self.fit_base, belongs=belongs,
-            judged=self.judged,
+            self.encoder, self.outputs, None, self.fit_base, belongs, self.judged,
         )  # fmt: skip
 
     def open(self, dataset: Dataset[Any], work: Workdir) -> tuple[Problem, FitRecord]:
