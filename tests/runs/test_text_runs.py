@@ -152,15 +152,7 @@ def test_too_few_texts_are_refused_before_anything_is_written(files, tmp_path, r
     with pytest.raises(OCDError, match=message):
         own_run(files, root, **settings)
     assert not root.exists()
-
-
-def test_what_the_message_names_is_a_way_out_in_the_same_folder(files, tmp_path):
-    train = tmp_path / "few.csv"
-    train.write_text("\n".join(["text,label", *FEW]) + "\n")
-    root = tmp_path / "run"
-    settings = {"train": str(train), "shots": "2", "cross_fitting.num_folds": "4", "variants": "true"}
-    with pytest.raises(OCDError, match=r"\(--set cross_fit=false --set variants=false\)"):
-        own_run(files, root, **settings)
+    # What the message names is a way out, in the same folder.
     made = own_run(files, root, **settings | {"cross_fit": "false", "variants": "false"})
     made.predict(0)
     assert (root / "predictions" / "seed-0.json").exists()
