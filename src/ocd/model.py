@@ -121,7 +121,7 @@ class OCD(Fitting):
             with tempfile.TemporaryDirectory() as folder:
                 return self.fit(dataset, folder, *given)
         workdir = self._watched(workdir, callbacks, verbose)
-        self.seen, self.fit_base, self.judged = bool(seen or fit_base), fit_base, validation is not None
+        self.seen, self.fit_base = seen or fit_base is not None, fit_base
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller works in
             judges = None if validation is None else as_dataset(validation, collate)
             examples = as_dataset(dataset, collate)
@@ -146,6 +146,7 @@ class OCD(Fitting):
         validation: Dataset[Any] | None,
         said: str | None,
     ) -> Self:
+        self.judged = validation is not None
         if not workdir.share.leads:
             return follow(self, dataset, workdir)
         problem, record = self.open(dataset, workdir)

@@ -385,8 +385,8 @@ def one_line(arguments: list[str]) -> str:
 def test_the_band_has_the_verdict_on_what_was_asked_for(
     parts: dict[str, Any], said: tuple[str, str]
 ) -> None:
-    first, statement = said_first({"statement": "gain", "sentence": "of the mean"} | parts)
-    assert (first["sentence"], statement) == said
+    first = said_first({"statement": "gain", "sentence": "of the mean"} | parts)
+    assert (first["sentence"], first["statement"]) == said
 
 
 def test_a_folder_without_a_run_and_one_that_is_not_trained(tmp_path: Path) -> None:

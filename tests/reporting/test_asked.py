@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.run_folders import change_json, change_tensors, make_run
 
 from ocd.evaluation import Json
 from ocd.reporting import Reported, opening_lines, side_by_side
 from ocd.reporting.plain_words import in_plain_words
 from ocd.reporting.records import read_run
 from ocd.reporting.results import make_results
+from run_folders import change_json, change_tensors, make_run
 
 
 def results_of(folder: Path) -> Json:

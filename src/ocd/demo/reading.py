@@ -27,22 +27,21 @@ def heading(shown: ShownRun) -> str:
         verdict = read_reported(shown.root).results["verdict"]
     except OCDError as error:
         return f'<header>{title}<div class="verdict none">{line(str(error), "small")}</div></header>'
-    first, statement = said_first(verdict)
+    first = said_first(verdict)
     short = first["sentence"].partition(" (")[0].rstrip(".") + "."
     doubts = [verdict[part]["sentence"] for part in DOUBTS if verdict.get(part)]
     whole = as_fragment("\n\n".join(opening_lines(verdict)))
     lines = f"<strong>{as_fragment(short)}</strong>" + "".join(line(one, "warn") for one in doubts)
     lines += f"<details><summary>The whole verdict</summary>{whole}</details>"
-    kind = KINDS.get(statement, "none")
+    kind = KINDS.get(first["statement"], "none")
     return f'<header>{title}<div class="verdict {kind}">{lines}</div></header>'
 
 
-def said_first(verdict: Json) -> tuple[Json, str]:
-    """The part of a verdict that stands above all, and the statement that gives the band its colour: of
-    a run that was asked for draws it is theirs."""
+def said_first(verdict: Json) -> Json:
+    """The part of a verdict that stands above all, and whose statement gives the band its colour: of a
+    run that was asked for draws it is about these."""
     asked = verdict.get("asked", {})  # with a sentence where it is about draws of a number
-    first = asked if "sentence" in asked else verdict.get("joint", verdict)
-    return first, first["statement"]
+    return asked if "sentence" in asked else verdict.get("joint", verdict)
 
 
 def report(shown: ShownRun) -> str:
